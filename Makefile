@@ -1,0 +1,63 @@
+# One place for every command; CI calls the same ones. `make help` lists them.
+SHELL := /bin/bash
+PYTHON ?= python3
+VENV ?= .venv
+RUN := $(VENV)/bin/python
+STAMP := $(VENV)/.installed-$(shell cksum requirements.lock pyproject.toml | cksum | cut -d' ' -f1)
+DATA ?=
+ONCE ?=
+
+.DEFAULT_GOAL := help
+.PHONY: help setup lock demo test lint types kafka load migrate bench benchmark chaos clean
+
+help:  ## list the commands
+	@grep -E '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+
+setup: $(STAMP)  ## create .venv from requirements.lock (every other command does this itself)
+
+$(STAMP): requirements.lock pyproject.toml
+	@command -v $(PYTHON) >/dev/null || { echo "Python 3.11 or newer is needed as $(PYTHON)"; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+	$(RUN) -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
+	$(RUN) -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+	@rm -f $(VENV)/.installed-*
+	@touch $(STAMP)
+
+lock:  ## recompute requirements.lock and requirements-image.lock (needs uv)
+	uv pip compile -q --universal --python-version 3.11 --all-extras --generate-hashes --no-emit-index-url --no-header pyproject.toml -o requirements.lock
+	uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header -c requirements.lock pyproject.toml -o requirements-image.lock
+
+demo: $(STAMP)  ## everything with one command: Kafka, Postgres, data, model, answers (DATA=DIR, ONCE=1 to stop after the answers)
+	@$(RUN) script/demo.py $(if $(DATA),--data $(DATA)) $(if $(ONCE),--once)
+
+test: $(STAMP)  ## every test that this machine can run; skipped ones are named with the reason
+	@$(RUN) -m pytest -ra
+
+lint: $(STAMP)  ## ruff (style, formatting) and import-linter (who may import whom)
+	@$(VENV)/bin/ruff check .
+	@$(VENV)/bin/ruff format --check .
+	@$(VENV)/bin/lint-imports
+
+types: $(STAMP)  ## mypy, strict
+	@$(VENV)/bin/mypy
+
+kafka: $(STAMP)  ## only the local Kafka broker, kept running with its data, until Ctrl-C
+	@$(RUN) script/local_kafka.py run
+
+migrate: $(STAMP)  ## upgrade the database and create the topics (DATABASE_URL, KAFKA_BOOTSTRAP_SERVERS)
+	@$(RUN) -m shared.migrations
+
+load: $(STAMP)  ## load the FAR-Trans tables from DATA=DIR (default FAR-Trans/) into DATABASE_URL
+	@$(RUN) FAR-Trans/script.py $(if $(DATA),--data $(DATA))
+
+bench: $(STAMP)  ## the loader against a bare COPY of the same rows, in one run
+	@$(RUN) script/bench.py
+
+benchmark:  ## comes later: the FAR-Trans recommendation benchmark
+	@echo "make benchmark comes later (DESIGN section 7); see CHANGELOG.md"; exit 1
+
+chaos:  ## comes later: the fault campaign
+	@echo "make chaos comes later (DESIGN section 4); see CHANGELOG.md"; exit 1
+
+clean:  ## remove the virtual environment and caches
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .import_linter_cache

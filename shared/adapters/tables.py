@@ -1,0 +1,172 @@
+"""Every table of the system in one place, each with its one writer (SQLAlchemy Core).
+
+Reference tables have no keys that could refuse a published row: customers and assets come in several dated versions,
+and `transaction_id` is not unique in the published file.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from sqlalchemy import (
+    BigInteger,
+    Boolean,
+    Column,
+    Date,
+    DateTime,
+    Float,
+    Index,
+    Integer,
+    LargeBinary,
+    MetaData,
+    Text,
+    UniqueConstraint,
+    Uuid,
+    func,
+)
+from sqlalchemy import Table as SqlTable
+from sqlalchemy.dialects.postgresql import JSONB
+from sqlalchemy.types import TypeEngine
+
+from shared import far_trans
+
+metadata = MetaData()
+
+_SQL_TYPES: dict[str, type[TypeEngine[Any]]] = {
+    "text": Text,
+    "date": Date,
+    "number": Float,
+    "non_negative": Float,
+}
+
+
+def _reference_table(schema: far_trans.TableSchema, *indexes: tuple[str, ...]) -> SqlTable:
+    """Build the table of one published file; written by FAR-Trans/script.py alone."""
+    columns = [Column(column.name, _SQL_TYPES[column.type], nullable=not column.required) for column in schema.columns]
+    named = [Index(f"ix_{schema.table}_{'_'.join(names)}", *names) for names in indexes]
+    return SqlTable(schema.table, metadata, *columns, *named)
+
+
+def _timestamp(name: str, **options: object) -> Column[object]:
+    return Column(name, DateTime(timezone=True), **options)  # type: ignore[arg-type]
+
+
+customer_information = _reference_table(far_trans.CUSTOMER_INFORMATION, ("customer_id",))
+asset_information = _reference_table(far_trans.ASSET_INFORMATION, ("isin",))
+markets = _reference_table(far_trans.MARKETS, ("market_id",))
+limit_prices = _reference_table(far_trans.LIMIT_PRICES, ("isin",))
+close_prices = _reference_table(far_trans.CLOSE_PRICES, ("isin", "priced_on"))
+transactions = _reference_table(far_trans.TRANSACTIONS, ("customer_id",))
+
+# What FAR-Trans/script.py loaded last into each reference table.
+reference_snapshots = SqlTable(
+    "reference_snapshots",
+    metadata,
+    Column("table_name", Text, primary_key=True),
+    Column("row_count", BigInteger, nullable=False),
+    Column("rejected_count", BigInteger, nullable=False),
+    Column("source", Text, nullable=False),
+    _timestamp("loaded_at", nullable=False, server_default=func.now()),
+)
+
+# --- written by the worker ---
+user_interactions = SqlTable(
+    "user_interactions",
+    metadata,
+    Column("event_id", Uuid, primary_key=True),
+    Column("customer_id", Text, nullable=False),
+    Column("isin", Text, nullable=False),
+    Column("interaction_type", Text, nullable=False),
+    _timestamp("occurred_at", nullable=False),
+    Column("fingerprint", Text),
+    Column("partition", Integer, nullable=False),
+    Column("event_offset", BigInteger, nullable=False),
+    _timestamp("recorded_at", nullable=False, server_default=func.now()),
+    Index("ix_user_interactions_customer_id_occurred_at", "customer_id", "occurred_at"),
+)
+
+# The newest list of each customer, as the API answers it.
+recommendations = SqlTable(
+    "recommendations",
+    metadata,
+    Column("customer_id", Text, primary_key=True),
+    Column("request_id", Uuid, nullable=False),
+    Column("model_version", Text, nullable=False),
+    Column("basis", Text, nullable=False),
+    Column("weights", JSONB, nullable=False),
+    Column("items", JSONB, nullable=False),
+    _timestamp("created_at", nullable=False),
+)
+
+# One row per request event, never changed: what was answered, from what, by which model.
+decisions = SqlTable(
+    "decisions",
+    metadata,
+    Column("request_id", Uuid, primary_key=True),
+    Column("customer_id", Text, nullable=False),
+    Column("action", Text, nullable=False),
+    Column("answered_from", Text, nullable=False),  # 'scored' or 'stored'
+    Column("model_version", Text, nullable=False),
+    Column("basis", Text, nullable=False),
+    Column("weights", JSONB, nullable=False),
+    Column("risk_level", Integer),  # NULL: not known to the bank
+    Column("items", JSONB, nullable=False),
+    Column("fingerprint", Text),
+    Column("partition", Integer, nullable=False),
+    Column("event_offset", BigInteger, nullable=False),
+    _timestamp("requested_at", nullable=False),
+    _timestamp("decided_at", nullable=False),
+    Index("ix_decisions_customer_id_decided_at", "customer_id", "decided_at"),
+)
+
+dead_letters = SqlTable(
+    "dead_letters",
+    metadata,
+    Column("dead_letter_id", BigInteger, primary_key=True, autoincrement=True),
+    Column("cluster_id", Text, nullable=False),
+    Column("consumer_group", Text, nullable=False),
+    Column("topic", Text, nullable=False),
+    Column("partition", Integer, nullable=False),
+    Column("event_offset", BigInteger, nullable=False),
+    Column("key", LargeBinary),
+    Column("value", LargeBinary),
+    Column("reason", Text, nullable=False),
+    _timestamp("failed_at", nullable=False, server_default=func.now()),
+    _timestamp("replayed_at"),
+    UniqueConstraint("cluster_id", "consumer_group", "topic", "partition", "event_offset"),
+)
+
+# --- each row belongs to the consumer group that it names ---
+consumer_offsets = SqlTable(
+    "consumer_offsets",
+    metadata,
+    Column("cluster_id", Text, primary_key=True),
+    Column("consumer_group", Text, primary_key=True),
+    Column("topic", Text, primary_key=True),
+    Column("partition", Integer, primary_key=True),
+    Column("next_offset", BigInteger, nullable=False),
+    _timestamp("updated_at", nullable=False, server_default=func.now()),
+)
+
+# --- written by the trainer ---
+# status: training, stored (made but not promoted: see reason), promoted (was or is served), failed
+model_versions = SqlTable(
+    "model_versions",
+    metadata,
+    Column("version", Text, primary_key=True),
+    Column("status", Text, nullable=False),
+    Column("active", Boolean, nullable=False, server_default="false"),
+    Column("sequence", BigInteger),  # of the pointer file when it last named this version
+    Column("algorithm", Text),
+    Column("triggered_by", Text, nullable=False),
+    Column("progress", Text),
+    Column("metrics", JSONB),
+    Column("champion_metrics", JSONB),
+    Column("reason", Text),
+    Column("configuration", JSONB),
+    Column("watermark", JSONB),  # as_of, row counts, interaction offsets
+    Column("manifest_sha256", Text),
+    _timestamp("started_at", nullable=False, server_default=func.now()),
+    _timestamp("finished_at"),
+    _timestamp("activated_at"),
+)

@@ -1,0 +1,48 @@
+"""Settings that more than one service has; each service adds its own and builds one object in its __main__."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal
+
+from pydantic import Field, SecretStr
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+
+class LogSettings(BaseSettings):
+    """How much is logged, and as what."""
+
+    model_config = SettingsConfigDict(frozen=True, extra="ignore", env_ignore_empty=True)
+
+    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field("INFO", description="least level that is logged")
+    log_format: Literal["json", "console"] = Field("json", description="one JSON object a line, or for people")
+
+
+class KafkaSettings(LogSettings):
+    """Where the broker is and how topics are named."""
+
+    kafka_bootstrap_servers: str = Field(description="host:port of the Kafka brokers, comma-separated")
+    topic_prefix: str = Field(
+        "", max_length=100, pattern=r"^[A-Za-z0-9._-]*$", description="put before every topic name"
+    )
+
+
+class DatabaseSettings(KafkaSettings):
+    """Where the database is; the URL holds a password, so it is secret and has no default."""
+
+    database_url: SecretStr = Field(description="postgresql://user:password@host:port/database")
+
+
+class TopicSettings(DatabaseSettings):
+    """What `python -m shared.migrations` makes."""
+
+    topic_partitions: int = Field(12, ge=1, le=1000, description="partitions of each customer topic")
+    topic_replication_factor: int = Field(1, ge=1, le=7, description="3 in production")
+
+
+class ServiceSettings(DatabaseSettings):
+    """What worker and trainer share: the models volume and a small HTTP port for health and metrics."""
+
+    models_dir: Path = Field(description="the shared volume with model artifacts")
+    health_host: str = Field("127.0.0.1", description="where /health/* and /metrics listen")
+    shutdown_timeout_seconds: float = Field(15.0, gt=0, description="SIGTERM to exit, at most")

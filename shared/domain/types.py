@@ -1,0 +1,152 @@
+"""The words of the domain as frozen types; glossary: docs/glossary.md."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from datetime import date, datetime
+from enum import IntEnum, StrEnum
+
+from shared.errors import InvalidWeights
+
+
+class RiskLevel(IntEnum):
+    """How much risk a customer accepts, or an asset carries; 1 is the least."""
+
+    CONSERVATIVE = 1
+    INCOME = 2
+    BALANCED = 3
+    AGGRESSIVE = 4
+
+
+class InvestmentCapacity(IntEnum):
+    """How much a customer might invest, in four bands; UNKNOWN where the bank does not know."""
+
+    UNKNOWN = 0
+    LESS_THAN_30K = 1
+    FROM_30K_TO_80K = 2
+    FROM_80K_TO_300K = 3
+    MORE_THAN_300K = 4
+
+
+class InteractionType(StrEnum):
+    """What a customer did with an asset in the app."""
+
+    CLICK = "click"
+    VIEW = "view"
+    WATCHLIST = "watchlist"
+    DISMISS = "dismiss"
+
+
+class Basis(StrEnum):
+    """What a ranking rests on: the customer's own history, or the prior of their segment."""
+
+    HISTORY = "history"
+    SEGMENT_PRIOR = "segment_prior"
+
+
+@dataclass(frozen=True)
+class Customer:
+    """A customer as the recommender needs them; `risk_level` None means that the bank does not know it."""
+
+    customer_id: str
+    risk_level: RiskLevel | None = None
+    investment_capacity: InvestmentCapacity = InvestmentCapacity.UNKNOWN
+
+
+@dataclass(frozen=True)
+class Interaction:
+    """One event of a customer with one asset."""
+
+    isin: str
+    type: InteractionType
+    occurred_at: datetime
+
+
+@dataclass(frozen=True)
+class CustomerHistory:
+    """What a customer owns (has ever bought) and what they did in the app, oldest first."""
+
+    customer: Customer
+    owned: tuple[str, ...] = ()
+    interactions: tuple[Interaction, ...] = ()
+
+
+@dataclass(frozen=True)
+class Weights:
+    """Weights of the three components; finite, not negative, not all zero. Raises InvalidWeights."""
+
+    collaborative: float
+    content: float
+    profitability: float
+
+    def __post_init__(self) -> None:
+        values = (self.collaborative, self.content, self.profitability)
+        if not all(math.isfinite(value) for value in values) or min(values) < 0 or sum(values) <= 0:
+            raise InvalidWeights
+        if not math.isfinite(sum(values)):
+            raise InvalidWeights
+
+    def normalised(self) -> Weights:
+        """Return the same proportions, summing to one."""
+        largest = max(self.collaborative, self.content, self.profitability)
+        parts = [value / largest for value in (self.collaborative, self.content, self.profitability)]
+        return Weights(*(part / sum(parts) for part in parts))
+
+
+@dataclass(frozen=True)
+class InteractionWeights:
+    """How much of an owned asset one interaction counts for, and after how many days half of that."""
+
+    click: float = 0.5
+    view: float = 0.2
+    watchlist: float = 0.8
+    half_life_days: float = 30.0
+
+    def of(self, interaction_type: InteractionType) -> float:
+        """Return the weight of one interaction of this type; a dismissal adds no history."""
+        if interaction_type is InteractionType.DISMISS:
+            return 0.0
+        return float(getattr(self, interaction_type.value))
+
+
+@dataclass(frozen=True)
+class Contributions:
+    """What each component adds to an asset's score; they sum to the score."""
+
+    collaborative: float
+    content: float
+    profitability: float
+
+
+@dataclass(frozen=True)
+class RankedAsset:
+    """One place in a ranking; `rank` counts from 1."""
+
+    isin: str
+    rank: int
+    score: float
+    contributions: Contributions
+
+
+@dataclass(frozen=True)
+class Ranking:
+    """A customer's list, best first."""
+
+    customer_id: str
+    basis: Basis
+    assets: tuple[RankedAsset, ...]
+
+
+@dataclass(frozen=True)
+class Asset:
+    """The latest description of an asset, as far as scoring needs it."""
+
+    isin: str
+    asset_category: str
+    asset_sub_category: str | None = None
+    market_id: str | None = None
+    sector: str | None = None
+    industry: str | None = None
+    tradable_from: date | None = None
+    tradable_until: date | None = None

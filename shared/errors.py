@@ -1,0 +1,67 @@
+"""Every named failure of the system, in one hierarchy.
+
+RecommenderError
+├── ContractViolation          a message that no retry can mend: it goes to dead_letters
+│   └── UnknownAsset
+├── PublishFailed              the broker did not acknowledge an event
+├── StaleOffsets               somebody else has already stored later offsets (a zombie's write is refused)
+├── OffsetOutOfRange           the stored offset is no longer (or not yet) in the log
+├── DatabaseUnavailable        the database cannot be reached; try again later
+├── ArtifactInvalid            a model artifact that must not be loaded
+│   └── ArtifactMissing
+├── NotEnoughData              nothing to train on
+└── InvalidWeights             weights that are negative, not finite or all zero
+"""
+
+from __future__ import annotations
+
+
+class RecommenderError(Exception):
+    """Something in the recommender failed."""
+
+    def __init__(self, message: str | None = None) -> None:
+        super().__init__(message or (type(self).__doc__ or "").strip())
+
+
+class ContractViolation(RecommenderError):
+    """The message does not keep the contract of its topic."""
+
+
+class UnknownAsset(ContractViolation):
+    """The message names an asset that the catalogue does not have."""
+
+
+class PublishFailed(RecommenderError):
+    """The broker did not acknowledge the event."""
+
+    def __init__(self, message: str | None = None, *, outcome_unknown: bool = False) -> None:
+        super().__init__(message)
+        self.outcome_unknown = outcome_unknown
+
+
+class StaleOffsets(RecommenderError):
+    """Later offsets are already stored: this consumer no longer owns the partition."""
+
+
+class OffsetOutOfRange(RecommenderError):
+    """The stored offset lies outside the log: events may have been lost, an operator decides."""
+
+
+class DatabaseUnavailable(RecommenderError):
+    """The database cannot be reached right now."""
+
+
+class ArtifactInvalid(RecommenderError):
+    """The model artifact is damaged or of another format."""
+
+
+class ArtifactMissing(ArtifactInvalid):
+    """There is no such model artifact."""
+
+
+class NotEnoughData(RecommenderError):
+    """There is too little data to train a model."""
+
+
+class InvalidWeights(RecommenderError, ValueError):
+    """Weights must be finite, not negative, and not all zero."""

@@ -1,0 +1,136 @@
+"""The events on Kafka: frozen facts with an identity, a time and a schema version.
+
+One golden JSON file per event and version lies under tests/contract/ and is never edited. A change of
+meaning is a new `schema_version`, and a new topic suffix where old readers could misread it.
+"""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Annotated, Literal
+from uuid import UUID, uuid4
+
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from shared.domain.types import InteractionType, Weights
+from shared.errors import ContractViolation, InvalidWeights
+
+RECOMMENDATIONS_REQUESTED = "recommendations.requested.v1"
+INTERACTIONS_RECORDED = "interactions.recorded.v1"
+MODELS_COMMANDS = "models.commands.v1"
+MODELS_PUBLISHED = "models.published.v1"
+
+MODEL_NAME = "hybrid"  # the key of both model topics
+
+CustomerId = Annotated[str, Field(min_length=1, max_length=64, pattern=r"^[A-Za-z0-9_.:-]+$")]
+Isin = Annotated[str, Field(min_length=1, max_length=20, pattern=r"^[A-Za-z0-9]+$")]
+ModelVersion = Annotated[str, Field(min_length=1, max_length=64, pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$")]
+
+
+def _now() -> datetime:
+    return datetime.now(UTC)
+
+
+class Event(BaseModel):
+    """What every event carries. `fingerprint` tells two requests with one Idempotency-Key apart."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    event_id: UUID = Field(default_factory=uuid4)
+    occurred_at: AwareDatetime = Field(default_factory=_now)
+    schema_version: Literal[1] = 1
+    fingerprint: str | None = Field(default=None, max_length=64)
+
+
+class RequestedWeights(BaseModel):
+    """Weights of the hybrid for one request; finite, not negative, not all zero."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+    collaborative: float = Field(default=0.0, ge=0.0)
+    content: float = Field(default=0.0, ge=0.0)
+    profitability: float = Field(default=0.0, ge=0.0)
+
+    @model_validator(mode="after")
+    def _not_all_zero(self) -> RequestedWeights:
+        try:
+            self.to_domain()
+        except InvalidWeights as error:
+            raise ValueError(str(error)) from error
+        return self
+
+    def to_domain(self) -> Weights:
+        """Return the same weights as the domain's type."""
+        return Weights(self.collaborative, self.content, self.profitability)
+
+
+class RecommendationRequested(Event):
+    """A customer's list was asked for."""
+
+    event_type: Literal["RecommendationRequested"] = "RecommendationRequested"
+    customer_id: CustomerId
+    action: Literal["request_recs", "refresh_recs"]
+    weights: RequestedWeights | None = None
+
+
+class InteractionRecorded(Event):
+    """A customer did something with an asset in the app."""
+
+    event_type: Literal["InteractionRecorded"] = "InteractionRecorded"
+    customer_id: CustomerId
+    isin: Isin
+    type: InteractionType
+
+
+class RetrainRequested(Event):
+    """Somebody asked for a new model now."""
+
+    event_type: Literal["RetrainRequested"] = "RetrainRequested"
+    reason: str = Field(default="requested", max_length=200)
+
+
+class ModelActivated(Event):
+    """Somebody asked that a stored version be served (a rollback, for instance)."""
+
+    event_type: Literal["ModelActivated"] = "ModelActivated"
+    version: ModelVersion
+
+
+class ModelPublished(Event):
+    """The pointer file names this version now."""
+
+    event_type: Literal["ModelPublished"] = "ModelPublished"
+    version: ModelVersion
+    sequence: int = Field(ge=1)
+    manifest_sha256: str = Field(pattern=r"^[0-9a-f]{64}$")
+
+
+EVENTS_OF_TOPIC: dict[str, tuple[type[Event], ...]] = {
+    RECOMMENDATIONS_REQUESTED: (RecommendationRequested,),
+    INTERACTIONS_RECORDED: (InteractionRecorded,),
+    MODELS_COMMANDS: (RetrainRequested, ModelActivated),
+    MODELS_PUBLISHED: (ModelPublished,),
+}
+
+
+def encode(event: Event) -> bytes:
+    """Return the event as the UTF-8 JSON that goes onto the wire."""
+    return event.model_dump_json(exclude_none=True).encode()
+
+
+def decode(topic: str, payload: bytes | None) -> Event:
+    """Return the event in `payload`; `topic` is the name without a prefix.
+
+    Raises ContractViolation with the reason when no event type of the topic fits.
+    """
+    if not payload:
+        raise ContractViolation("empty message")
+    reasons = []
+    for event_type in EVENTS_OF_TOPIC[topic]:
+        try:
+            return event_type.model_validate_json(payload)
+        except ValidationError as error:
+            first = error.errors(include_url=False, include_input=False)[0]
+            place = ".".join(str(part) for part in first["loc"])
+            reasons.append(f"not a {event_type.__name__}: {place}: {first['msg']}")
+    raise ContractViolation("; ".join(reasons))

@@ -1,0 +1,23 @@
+"""Bring a database to the newest schema; safe to repeat, and safe to run twice at once."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from alembic import command
+from alembic.config import Config
+from sqlalchemy.exc import OperationalError
+
+from shared.adapters.urls import sqlalchemy_url
+from shared.errors import DatabaseUnavailable
+
+
+def upgrade_database(database_url: str) -> None:
+    """Apply every migration that the database does not have yet. Raises DatabaseUnavailable."""
+    config = Config()
+    config.set_main_option("script_location", str(Path(__file__).parent).replace("%", "%%"))
+    config.attributes["sqlalchemy_url"] = sqlalchemy_url(database_url)
+    try:
+        command.upgrade(config, "head")
+    except OperationalError as error:
+        raise DatabaseUnavailable(str(error.orig)) from error

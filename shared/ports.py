@@ -1,0 +1,214 @@
+"""What the services need from the outside world; adapters fulfil it, tests/fakes.py stands in for it.
+
+One suite (tests/integration/test_ports.py) runs against fakes and real adapters alike.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Protocol
+from uuid import UUID
+
+from shared.domain.model import Model
+from shared.domain.types import CustomerHistory, Weights
+from shared.events import Event, InteractionRecorded
+
+
+@dataclass(frozen=True)
+class Message:
+    """One consumed message; `topic` is the name without prefix."""
+
+    topic: str
+    partition: int
+    offset: int
+    key: bytes | None
+    value: bytes | None
+
+
+Partition = tuple[str, int]  # (topic without prefix, partition)
+
+
+class EventPublisher(Protocol):
+    """The gateway's way to Kafka."""
+
+    async def publish(self, topic: str, *, key: str, event: Event) -> None:
+        """Return after the broker has acknowledged the event; raises PublishFailed."""
+
+
+class SyncEventPublisher(Protocol):
+    """The trainer's way to Kafka."""
+
+    def publish(self, topic: str, *, key: str, event: Event) -> None:
+        """Return after the broker has acknowledged the event; raises PublishFailed."""
+
+
+class OffsetSource(Protocol):
+    """Where stored offsets are read on assignment (the database)."""
+
+    def fetch_offsets(self, partitions: Sequence[Partition]) -> Mapping[Partition, int]:
+        """Return the next offset of each partition that has one stored."""
+
+
+class EventConsumer(Protocol):
+    """A consumer of several topics whose offsets live elsewhere; used from one thread."""
+
+    @property
+    def cluster_id(self) -> str:
+        """The Kafka cluster's own id."""
+
+    def poll(self, *, max_messages: int, timeout_seconds: float) -> Sequence[Message]:
+        """Return what is there, at once when there is any; polls at most 0.1 s at a time.
+
+        Raises OffsetOutOfRange.
+        """
+
+    def assignment(self) -> frozenset[Partition]:
+        """The partitions that this consumer owns now."""
+
+    def position(self, partition: Partition) -> int:
+        """The offset of the next message that `poll` will return."""
+
+    def high_watermark(self, partition: Partition) -> int:
+        """The offset after the last acknowledged message, asked from the broker now."""
+
+    def seek(self, partition: Partition, offset: int) -> None:
+        """Read this partition again from `offset`."""
+
+    def pause(self, partitions: Sequence[Partition]) -> None:
+        """Stop fetching these partitions until `resume`; the consumer keeps polling."""
+
+    def resume(self, partitions: Sequence[Partition]) -> None:
+        """Fetch these partitions again."""
+
+    def commit(self, offsets: Mapping[Partition, int]) -> None:
+        """Tell Kafka, for lag monitors only; never raises for a failed commit."""
+
+    def close(self) -> None:
+        """Leave the group."""
+
+
+@dataclass(frozen=True)
+class StoredList:
+    """The newest list of one customer, and what decides whether it is still fresh."""
+
+    customer_id: str
+    request_id: UUID
+    model_version: str
+    basis: str
+    weights: Weights
+    items: list[dict[str, Any]]
+    created_at: datetime
+
+
+@dataclass(frozen=True)
+class Decision:
+    """What one request event was answered with; `items` as the API returns them."""
+
+    request_id: UUID
+    customer_id: str
+    action: str
+    answered_from: str  # 'scored' or 'stored'
+    model_version: str
+    basis: str
+    weights: Weights
+    risk_level: int | None
+    items: list[dict[str, Any]]
+    fingerprint: str | None
+    partition: int
+    event_offset: int
+    requested_at: datetime
+    decided_at: datetime
+
+
+@dataclass(frozen=True)
+class AssetDisplay:
+    """What a list shows of an asset, besides its score."""
+
+    isin: str
+    assetname: str
+    assetcategory: str
+    sector: str | None
+    industry: str | None
+    current_price: float | None
+    profitability: float | None
+
+
+class WorkerTransaction(Protocol):
+    """One database transaction of the worker: effects and next offsets, together or not at all."""
+
+    def lock_offsets(self, starts: Mapping[Partition, int]) -> None:
+        """Lock these partitions' rows and compare with the stored offsets.
+
+        Raises StaleOffsets when a stored offset is not the start; a partition without a row counts as
+        stored at its start.
+        """
+
+    def store_offsets(self, next_offsets: Mapping[Partition, int]) -> None:
+        """Write the offsets that a restart continues at."""
+
+    def insert_interactions(self, interactions: Sequence[tuple[Message, InteractionRecorded]]) -> int:
+        """Keep interactions, each event_id once; return how many were new."""
+
+    def insert_dead_letters(self, letters: Sequence[tuple[Message, str]]) -> None:
+        """Keep messages that no retry can mend, with the reason."""
+
+    def fetch_decided(self, request_ids: Sequence[UUID]) -> Mapping[UUID, str | None]:
+        """Return the fingerprint of each of these requests that has a decision already."""
+
+    def fetch_histories(self, customer_ids: Sequence[str]) -> Mapping[str, CustomerHistory]:
+        """Return customer and history for every id; an unknown id gives a Customer with nothing known."""
+
+    def fetch_fresh_lists(self, customer_ids: Sequence[str]) -> Mapping[str, StoredList]:
+        """Return stored lists that nothing newer contradicts.
+
+        Left out: lists older than the customer's last interaction, or than the loaded snapshot of
+        transactions.
+        """
+
+    def insert_decisions(self, decisions: Sequence[Decision]) -> None:
+        """Keep one row per request, and the newest list of each customer with it."""
+
+
+class WorkerStore(OffsetSource, Protocol):
+    """The worker's database."""
+
+    def begin(self) -> AbstractContextManager[WorkerTransaction]:
+        """Open a transaction: commits at the end, rolls back on an exception; raises DatabaseUnavailable."""
+
+    def fetch_asset_displays(self) -> Mapping[str, AssetDisplay]:
+        """Return what lists show, by ISIN."""
+
+
+@dataclass(frozen=True)
+class Pointer:
+    """The content of the CURRENT file."""
+
+    sequence: int
+    version: str
+    manifest_sha256: str
+
+
+class ArtifactReader(Protocol):
+    """The models volume, as the worker sees it."""
+
+    def read_pointer(self) -> Pointer | None:
+        """Return what CURRENT names, None when there is none yet; raises ArtifactInvalid."""
+
+    def load_model(self, pointer: Pointer) -> Model:
+        """Read and check one version, sizes before anything is allocated; raises ArtifactInvalid."""
+
+
+class ArtifactStore(ArtifactReader, Protocol):
+    """The models volume, as the trainer sees it."""
+
+    def save_model(self, model: Model) -> str:
+        """Write one version, durable, and return its manifest's SHA-256; CURRENT is left alone."""
+
+    def manifest_sha256(self, version: str) -> str:
+        """Return the digest of a stored version's manifest; raises ArtifactMissing."""
+
+    def activate(self, version: str, *, keep: int = 3) -> Pointer:
+        """Let CURRENT name this version with the next sequence, then prune all but `keep` versions."""

@@ -1,0 +1,33 @@
+"""Settings of the trainer."""
+
+from __future__ import annotations
+
+from pydantic import Field
+
+from shared.config import ServiceSettings
+from shared.domain.types import Weights
+
+
+class TrainerSettings(ServiceSettings):
+    """Everything that the trainer can be told."""
+
+    trainer_health_port: int = Field(9102, ge=0, le=65535, description="health and metrics of the trainer")
+    trainer_consumer_group: str = Field("trainer", min_length=1, description="name of the trainers' consumer group")
+    retrain_after_interactions: int = Field(1000, ge=1, description="new interactions that start a training")
+    retrain_after_seconds: float = Field(600.0, gt=0, description="or this long after the last, if there is a new one")
+    evaluation_window_days: int = Field(
+        90, ge=7, le=730, description="the last days of purchases that a candidate is judged on"
+    )
+    promotion_margin: float = Field(0.01, ge=0, le=1, description="nDCG@10 that a challenger may be worse by")
+    candidate_algorithms: str = Field("ease,lightfm", description="collaborative candidates, comma-separated")
+    default_weight_collaborative: float = Field(0.5, ge=0, description="weight that a new model carries")
+    default_weight_content: float = Field(0.2, ge=0, description="weight that a new model carries")
+    default_weight_profitability: float = Field(0.3, ge=0, description="weight that a new model carries")
+    kept_versions: int = Field(3, ge=2, le=100, description="artifacts on the volume")
+    training_seed: int = Field(7, ge=0, description="of everything random in a training")
+
+    def default_weights(self) -> Weights:
+        """Return the weights that a new model carries."""
+        return Weights(
+            self.default_weight_collaborative, self.default_weight_content, self.default_weight_profitability
+        )
