@@ -40,6 +40,7 @@ lint: $(STAMP)  ## ruff (style, formatting) and import-linter (who may import wh
 
 types: $(STAMP)  ## mypy, strict
 	@$(VENV)/bin/mypy
+	@$(VENV)/bin/mypy FAR-Trans/*.py  # by itself: FAR-Trans is no package name, and script.py shares one
 
 kafka: $(STAMP)  ## only the local Kafka broker, kept running with its data, until Ctrl-C
 	@$(RUN) script/local_kafka.py run
