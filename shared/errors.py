@@ -10,6 +10,7 @@ RecommenderError
 ├── ArtifactInvalid            a model artifact that must not be loaded
 │   └── ArtifactMissing
 ├── NotEnoughData              nothing to train on
+├── ReferenceDataInvalid       the published files are not as published: nothing is loaded from them
 └── InvalidWeights             weights that are negative, not finite or all zero
 """
 
@@ -61,6 +62,10 @@ class ArtifactMissing(ArtifactInvalid):
 
 class NotEnoughData(RecommenderError):
     """There is too little data to train a model."""
+
+
+class ReferenceDataInvalid(RecommenderError):
+    """The reference data is not as published."""
 
 
 class InvalidWeights(RecommenderError, ValueError):
