@@ -7,18 +7,44 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from datetime import date
+from functools import cached_property
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy import sparse
 
 from shared.domain.id_map import AssetIdMap
 from shared.domain.types import InteractionWeights, InvestmentCapacity, RiskLevel, Weights
 
 SEGMENT_COUNT = (len(RiskLevel) + 1) * len(InvestmentCapacity)
 
+# The largest value that an array may hold: far above anything sensible, far below what a float32 sum could overflow.
+LARGEST_VALUE = 1e6
 
-@dataclass(frozen=True)
+ARRAY_DTYPES: dict[str, np.dtype[Any]] = {
+    "asset_similarity": np.dtype(np.float32),
+    "content_similarity": np.dtype(np.float32),
+    "predicted_return": np.dtype(np.float32),
+    "asset_risk_level": np.dtype(np.int8),
+    "tradable": np.dtype(np.bool_),
+    "segment_priors": np.dtype(np.float32),
+}
+
+
+def array_shapes(asset_count: int) -> dict[str, tuple[int, ...]]:
+    """Return the shape of every array of a model of this many assets."""
+    return {
+        "asset_similarity": (asset_count, asset_count),
+        "content_similarity": (asset_count, asset_count),
+        "predicted_return": (asset_count,),
+        "asset_risk_level": (asset_count,),
+        "tradable": (asset_count,),
+        "segment_priors": (SEGMENT_COUNT, asset_count),
+    }
+
+
+@dataclass(frozen=True, eq=False)
 class Model:
     """A trained model. `asset_similarity[i, j]` is what owning asset i says for asset j.
 
@@ -26,6 +52,7 @@ class Model:
     predicted_return: (A,), predicted 6-month return as a fraction, from prices known at `as_of`.
     asset_risk_level: (A,) int8, 1..4. tradable: (A,) bool at `as_of`.
     segment_priors: (SEGMENT_COUNT, A), popularity by `segment_index`, each row in [0, 1].
+    Raises ValueError on another shape or dtype, on values that are not finite or beyond LARGEST_VALUE.
     """
 
     version: str
@@ -43,21 +70,24 @@ class Model:
     metadata: dict[str, Any] = field(default_factory=dict)  # metrics, watermark, training configuration
 
     def __post_init__(self) -> None:
-        assets = len(self.id_map)
-        expected = {
-            "asset_similarity": (assets, assets),
-            "content_similarity": (assets, assets),
-            "predicted_return": (assets,),
-            "asset_risk_level": (assets,),
-            "tradable": (assets,),
-            "segment_priors": (SEGMENT_COUNT, assets),
-        }
-        for name, shape in expected.items():
-            array = getattr(self, name)
-            if array.shape != shape:
-                raise ValueError(f"{name} has shape {array.shape}, expected {shape}")
-            if not np.isfinite(array).all():
-                raise ValueError(f"{name} holds values that are not finite")
+        for name, shape in array_shapes(len(self.id_map)).items():
+            _check_array(name, getattr(self, name), shape)
+        if self.asset_risk_level.size and not 1 <= self.asset_risk_level.min() <= self.asset_risk_level.max() <= 4:
+            raise ValueError("asset_risk_level holds levels outside 1..4")
+
+    @cached_property
+    def segment_content(self) -> NDArray[np.float32]:
+        """(SEGMENT_COUNT, A): what each segment's prior says by content; computed once, row by row."""
+        return np.asarray(sparse.csr_array(self.segment_priors) @ self.content_similarity)
+
+
+def _check_array(name: str, array: NDArray[Any], shape: tuple[int, ...]) -> None:
+    if array.shape != shape or array.dtype != ARRAY_DTYPES[name]:
+        raise ValueError(f"{name} is {array.dtype} {array.shape}, expected {ARRAY_DTYPES[name]} {shape}")
+    if not array.flags.c_contiguous:
+        raise ValueError(f"{name} is not C-contiguous")
+    if array.dtype == np.float32 and not (np.abs(array) <= LARGEST_VALUE).all():
+        raise ValueError(f"{name} holds values that are not finite or too large")
 
 
 def segment_index(risk_level: RiskLevel | None, capacity: InvestmentCapacity) -> int:

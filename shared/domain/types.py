@@ -96,12 +96,20 @@ class Weights:
 
 @dataclass(frozen=True)
 class InteractionWeights:
-    """How much of an owned asset one interaction counts for, and after how many days half of that."""
+    """How much of an owned asset one interaction counts for, and after how many days half of that.
+
+    Raises InvalidWeights when one is negative or not finite, or the half-life is zero.
+    """
 
     click: float = 0.5
     view: float = 0.2
     watchlist: float = 0.8
     half_life_days: float = 30.0
+
+    def __post_init__(self) -> None:
+        values = (self.click, self.view, self.watchlist, self.half_life_days)
+        if not all(math.isfinite(value) for value in values) or min(values) < 0 or self.half_life_days == 0:
+            raise InvalidWeights("interaction weights must be finite and not negative, the half-life above zero")
 
     def of(self, interaction_type: InteractionType) -> float:
         """Return the weight of one interaction of this type; a dismissal adds no history."""

@@ -1,0 +1,55 @@
+"""Which assets may appear in a customer's list at all: tradable, not owned, not dismissed, suitable."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from shared.domain.history import dismissed_isins
+from shared.domain.model import Model
+from shared.domain.types import Customer, CustomerHistory, RiskLevel
+
+# (category, sub-category) -> least risk level that accepts it. What the table does not name is BALANCED: shares,
+# equity funds, structured products, and everything that the bank has not classified.
+_RISK_LEVELS: dict[tuple[str, str], RiskLevel] = {
+    ("MTF", "Money Market"): RiskLevel.CONSERVATIVE,
+    ("Bond", "Government"): RiskLevel.CONSERVATIVE,
+    ("MTF", "Bond"): RiskLevel.INCOME,
+    ("MTF", "Bonds"): RiskLevel.INCOME,
+    ("MTF", "Balanced"): RiskLevel.INCOME,
+}
+
+
+def candidate_mask(
+    model: Model, histories: Sequence[CustomerHistory], *, enforce_suitability: bool = True
+) -> NDArray[np.bool_]:
+    """Return (B, A): may this asset be recommended to this customer?
+
+    `enforce_suitability=False` is for offline benchmarks only, whose protocol knows no suitability.
+    """
+    mask = np.repeat(model.tradable[np.newaxis], len(histories), axis=0)
+    if enforce_suitability:
+        accepted = np.array([accepted_risk_level(history.customer) for history in histories], dtype=np.int8)
+        mask &= model.asset_risk_level[np.newaxis] <= accepted[:, np.newaxis]
+    for row, history in enumerate(histories):
+        mask[row, model.id_map.known_indices(history.owned)] = False
+        mask[row, model.id_map.known_indices(dismissed_isins(history))] = False
+    return mask
+
+
+def asset_risk_level(category: str, sub_category: str | None) -> RiskLevel:
+    """Return the least risk level of a customer to whom such an asset may be recommended."""
+    default = RiskLevel.INCOME if category == "Bond" else RiskLevel.BALANCED
+    return _RISK_LEVELS.get((category, sub_category or ""), default)
+
+
+def accepted_risk_level(customer: Customer) -> RiskLevel:
+    """Return the highest asset level for this customer; one whose level is not known counts as conservative."""
+    return customer.risk_level or RiskLevel.CONSERVATIVE
+
+
+def is_suitable(asset_level: int, customer: Customer) -> bool:
+    """May an asset of this level be recommended to this customer?"""
+    return asset_level <= accepted_risk_level(customer)

@@ -1,0 +1,109 @@
+"""Small valid objects of the domain for tests; every argument has a default, so a test names only what it is about."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import UTC, date, datetime, timedelta
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from shared.domain.id_map import AssetIdMap
+from shared.domain.model import SEGMENT_COUNT, Model
+from shared.domain.types import (
+    Asset,
+    Customer,
+    CustomerHistory,
+    Interaction,
+    InteractionType,
+    InvestmentCapacity,
+    RiskLevel,
+    Weights,
+)
+
+NOW = datetime(2022, 11, 29, 12, 0, tzinfo=UTC)
+AS_OF = date(2022, 11, 29)
+
+
+def build_isins(count: int) -> tuple[str, ...]:
+    """Build ISINs in ascending order; position = asset index."""
+    return tuple(f"GRS{index:09d}" for index in range(count))
+
+
+def build_model(*, seed: int = 7, assets: int = 20, **overrides: Any) -> Model:
+    """Build a random valid model: mixed risk levels, most assets tradable; any field can be given instead."""
+    random = np.random.default_rng(seed)
+    fields: dict[str, Any] = {
+        "version": f"v{seed}-{assets}",
+        "algorithm": "random",
+        "as_of": AS_OF,
+        "id_map": AssetIdMap(build_isins(assets)),
+        "asset_similarity": _similarity(random, assets),
+        "content_similarity": np.abs(_similarity(random, assets)),
+        "predicted_return": random.normal(0.05, 0.2, assets).astype(np.float32),
+        "asset_risk_level": random.integers(1, 4, assets).astype(np.int8),
+        "tradable": random.random(assets) < 0.9,
+        "segment_priors": random.random((SEGMENT_COUNT, assets)).astype(np.float32),
+        "weights": Weights(0.5, 0.2, 0.3),
+        "metadata": {"metrics": {"ndcg_at_k": 0.4}, "watermark": {"transactions": 1}, "configuration": {"seed": seed}},
+    }
+    return Model(**{**fields, **overrides})
+
+
+def build_customer(
+    customer_id: str = "C1",
+    risk_level: RiskLevel | None = RiskLevel.AGGRESSIVE,
+    investment_capacity: InvestmentCapacity = InvestmentCapacity.FROM_30K_TO_80K,
+) -> Customer:
+    """Build a customer who accepts every asset, unless told otherwise."""
+    return Customer(customer_id, risk_level, investment_capacity)
+
+
+def build_interaction(isin: str, type: str = "click", *, days_ago: float = 0.0, now: datetime = NOW) -> Interaction:  # noqa: A002
+    """Build an interaction so many days before `now`."""
+    return Interaction(isin, InteractionType(type), now - timedelta(days=days_ago))
+
+
+def build_history(
+    customer: Customer | str = "C1", *, owned: Sequence[str] = (), interactions: Sequence[Interaction] = ()
+) -> CustomerHistory:
+    """Build what one customer owns and did; a plain id stands for `build_customer(id)`."""
+    who = build_customer(customer) if isinstance(customer, str) else customer
+    return CustomerHistory(who, tuple(owned), tuple(interactions))
+
+
+def build_histories(model: Model, count: int, *, seed: int = 7, now: datetime = NOW) -> list[CustomerHistory]:
+    """Build random customers of a model: all segments, some cold, some who own much, all interaction types."""
+    random = np.random.default_rng(seed)
+    return [_random_history(random, model, f"C{index}", now) for index in range(count)]
+
+
+def build_asset(isin: str, category: str = "Stock", sub_category: str | None = None, **fields: Any) -> Asset:
+    """Build the description of an asset."""
+    return Asset(isin, category, sub_category, **fields)
+
+
+def _random_history(random: np.random.Generator, model: Model, customer_id: str, now: datetime) -> CustomerHistory:
+    isins = model.id_map.isins
+    owned = random.choice(len(isins), size=min(len(isins), int(random.geometric(0.3)) - 1), replace=False)
+    interactions = [
+        build_interaction(
+            isins[random.integers(len(isins))],
+            str(random.choice([kind.value for kind in InteractionType])),
+            days_ago=float(random.uniform(-1, 200)),
+            now=now,
+        )
+        for _ in range(int(random.integers(0, 4)))
+        if isins
+    ]
+    risk_level = random.choice([None, *RiskLevel])
+    capacity = InvestmentCapacity(int(random.choice(list(InvestmentCapacity))))
+    customer = Customer(customer_id, None if risk_level is None else RiskLevel(int(risk_level)), capacity)
+    return build_history(customer, owned=[isins[index] for index in owned], interactions=interactions)
+
+
+def _similarity(random: np.random.Generator, assets: int) -> NDArray[np.float32]:
+    matrix = random.normal(0, 0.1, (assets, assets)).astype(np.float32)
+    np.fill_diagonal(matrix, 0)
+    return matrix
