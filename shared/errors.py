@@ -7,6 +7,7 @@ RecommenderError
 ├── StaleOffsets               somebody else has already stored later offsets (a zombie's write is refused)
 ├── OffsetOutOfRange           the stored offset is no longer (or not yet) in the log
 ├── DatabaseUnavailable        the database cannot be reached; try again later
+├── BrokerUnavailable          the broker does not answer in time; try again later
 ├── ArtifactInvalid            a model artifact that must not be loaded
 │   └── ArtifactMissing
 ├── NotEnoughData              nothing to train on
@@ -50,6 +51,10 @@ class OffsetOutOfRange(RecommenderError):
 
 class DatabaseUnavailable(RecommenderError):
     """The database cannot be reached right now."""
+
+
+class BrokerUnavailable(RecommenderError):
+    """The broker does not answer in time."""
 
 
 class ArtifactInvalid(RecommenderError):

@@ -53,32 +53,47 @@ class OffsetSource(Protocol):
 
 
 class EventConsumer(Protocol):
-    """A consumer of several topics whose offsets live elsewhere; used from one thread."""
+    """A consumer of several topics whose offsets live elsewhere; used from one thread.
+
+    A partition that was assigned continues at its stored offset, else at the start of the log. Until that offset is
+    known (the database is down) the partition is not read and not in `assignment`.
+    """
 
     @property
     def cluster_id(self) -> str:
         """The Kafka cluster's own id."""
 
+    @property
+    def generation(self) -> int:
+        """Changes whenever partitions were assigned, revoked or rewound: drop what was polled before."""
+
     def poll(self, *, max_messages: int, timeout_seconds: float) -> Sequence[Message]:
         """Return what is there, at once when there is any; polls at most 0.1 s at a time.
 
-        Raises OffsetOutOfRange.
+        Returns nothing from a call in which `assignment` or `generation` changed, so that `position` of a new
+        partition can be read first. Raises OffsetOutOfRange once per partition; the others can still be polled.
         """
 
     def assignment(self) -> frozenset[Partition]:
-        """The partitions that this consumer owns now."""
+        """The partitions that this consumer owns now and whose offsets are known."""
+
+    def out_of_range(self) -> frozenset[Partition]:
+        """The owned partitions that stand still because their offset is outside the log."""
 
     def position(self, partition: Partition) -> int:
         """The offset of the next message that `poll` will return."""
 
     def high_watermark(self, partition: Partition) -> int:
-        """The offset after the last acknowledged message, asked from the broker now."""
+        """The offset after the last acknowledged message, asked from the broker now; raises BrokerUnavailable."""
 
     def seek(self, partition: Partition, offset: int) -> None:
         """Read this partition again from `offset`."""
 
+    def rewind(self) -> None:
+        """Read every owned partition again from its stored offset, as after an assignment."""
+
     def pause(self, partitions: Sequence[Partition]) -> None:
-        """Stop fetching these partitions until `resume`; the consumer keeps polling."""
+        """Stop fetching these partitions until `resume` or a new generation; the consumer keeps polling."""
 
     def resume(self, partitions: Sequence[Partition]) -> None:
         """Fetch these partitions again."""
@@ -149,8 +164,11 @@ class WorkerTransaction(Protocol):
     def store_offsets(self, next_offsets: Mapping[Partition, int]) -> None:
         """Write the offsets that a restart continues at."""
 
-    def insert_interactions(self, interactions: Sequence[tuple[Message, InteractionRecorded]]) -> int:
-        """Keep interactions, each event_id once; return how many were new."""
+    def insert_interactions(self, interactions: Sequence[tuple[Message, InteractionRecorded]]) -> frozenset[UUID]:
+        """Keep interactions, each event_id once; return the event_ids that were new."""
+
+    def fetch_kept(self, event_ids: Sequence[UUID]) -> Mapping[UUID, str | None]:
+        """Return the fingerprint of each of these interactions that is kept already."""
 
     def insert_dead_letters(self, letters: Sequence[tuple[Message, str]]) -> None:
         """Keep messages that no retry can mend, with the reason."""
@@ -164,12 +182,11 @@ class WorkerTransaction(Protocol):
     def fetch_fresh_lists(self, customer_ids: Sequence[str]) -> Mapping[str, StoredList]:
         """Return stored lists that nothing newer contradicts.
 
-        Left out: lists older than the customer's last interaction, or than the loaded snapshot of
-        transactions.
+        Left out: lists older than the customer's last kept interaction, or than any loaded reference table.
         """
 
     def insert_decisions(self, decisions: Sequence[Decision]) -> None:
-        """Keep one row per request, and the newest list of each customer with it."""
+        """Keep one row per request; the last scored one of each customer becomes their list."""
 
 
 class WorkerStore(OffsetSource, Protocol):
@@ -180,6 +197,9 @@ class WorkerStore(OffsetSource, Protocol):
 
     def fetch_asset_displays(self) -> Mapping[str, AssetDisplay]:
         """Return what lists show, by ISIN."""
+
+    def fetch_snapshots(self) -> Mapping[str, datetime]:
+        """Return when each reference table was loaded last; an equal answer means unchanged reference data."""
 
 
 @dataclass(frozen=True)
