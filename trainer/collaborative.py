@@ -1,0 +1,63 @@
+"""What owning one asset says for another: two candidates behind one small interface.
+
+Each takes X (C, A), one row per customer, and returns an (A, A) similarity with a zero diagonal, such that
+`history @ similarity` scores a customer whom the fit has never seen.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+from lightfm import LightFM
+from numpy.typing import NDArray
+from scipy import sparse
+
+from shared.domain.history import HistoryMatrix
+from trainer.configuration import ModelConfiguration
+
+Similarity = NDArray[np.float32]
+Fit = Callable[[HistoryMatrix, ModelConfiguration], Similarity]
+
+
+def fit_asset_similarity(history: HistoryMatrix, configuration: ModelConfiguration) -> Similarity:
+    """Return the (A, A) float32 similarity by the algorithm that the configuration names; zeros without history."""
+    if history.nnz == 0:
+        return np.zeros((history.shape[1], history.shape[1]), dtype=np.float32)
+    similarity = FITS[configuration.algorithm](history, configuration)
+    np.fill_diagonal(similarity, 0.0)
+    return np.ascontiguousarray(similarity, dtype=np.float32)
+
+
+def _fit_ease(history: HistoryMatrix, configuration: ModelConfiguration) -> Similarity:
+    """Closed form of Steck, "Embarrassingly Shallow Autoencoders for Sparse Data" (WWW 2019), eq. 8.
+
+    P = (X'X + l2 I)^-1, B_ij = -P_ij / P_jj off the diagonal.
+    """
+    gram = (history.T @ history).toarray().astype(np.float64)
+    precision = np.linalg.inv(gram + configuration.ease_l2 * np.eye(len(gram)))
+    return (precision / -np.diag(precision)).astype(np.float32)
+
+
+def _fit_lightfm(history: HistoryMatrix, configuration: ModelConfiguration) -> Similarity:
+    """LightFM with WARP loss (Kula, "Metadata Embeddings for User and Item Cold-start", CBRecSys 2015).
+
+    A customer is folded in as the sum of the representations of what they own, which makes the score linear in
+    the history: S_ij = q_i . q_j + b_j.
+    """
+    model = LightFM(no_components=configuration.lightfm_factors, loss="warp", random_state=configuration.seed)
+    interactions = history.tocoo().astype(np.float32)
+    weights = interactions.copy()
+    positives = sparse.coo_array((np.ones_like(weights.data), weights.coords), shape=weights.shape)
+    # One thread: several write the same vectors without locks, and no two runs would agree.
+    model.fit(
+        sparse.coo_matrix(positives),
+        sample_weight=sparse.coo_matrix(weights),
+        epochs=configuration.lightfm_epochs,
+        num_threads=1,
+    )
+    biases, vectors = model.get_item_representations()
+    return vectors @ vectors.T + biases[None, :]
+
+
+FITS: dict[str, Fit] = {"ease": _fit_ease, "lightfm": _fit_lightfm}

@@ -1,0 +1,174 @@
+"""Judge a candidate by what customers bought next: fitted before a cutoff, tested on the window after it.
+
+Lists come from `recommend_indices`, the function that serving uses, suitability included.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import date, timedelta
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from shared.domain.candidates import is_suitable
+from shared.domain.model import Model
+from shared.domain.ranking import NO_ASSET, recommend_indices
+from shared.domain.types import CustomerHistory
+from trainer.dataset import ClosePrices, TrainingData, day_number
+from trainer.histories import build_histories, owned_pairs
+from trainer.training import tradable_assets
+
+K = 10
+LEAST_TEST_CUSTOMERS = 50
+MOST_TEST_CUSTOMERS = 5_000  # of more, a sample: the figures no longer move, only the time does
+LONGEST_WINDOW_DAYS = 730
+PRICE_TOLERANCE_DAYS = 14  # a close price stands for a date that it precedes by no more than this
+DAYS_PER_MONTH = 30.0  # as the published benchmark counts months
+
+Lists = NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class TemporalSplit:
+    """What was known at `cutoff`, and what customers first bought after it, up to `end`.
+
+    histories: those test customers' histories at the cutoff. relevant: for each, the positions of the assets.
+    monthly_returns: (A,) over the window, NaN where a price is not known.
+    """
+
+    training: TrainingData
+    cutoff: date
+    end: date
+    histories: list[CustomerHistory]
+    relevant: list[frozenset[int]]
+    monthly_returns: NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Metrics:
+    """How good lists are; means over test customers, None where there is nothing to average."""
+
+    customers: int
+    ndcg_at_10: float
+    ndcg_at_10_warm: float | None
+    ndcg_at_10_cold: float | None
+    roi_at_10: float | None
+    known_return_share: float
+    unsuitable_share: float
+
+    def to_json(self) -> dict[str, Any]:
+        """Return plain rounded values."""
+        return {name: round(value, 6) if isinstance(value, float) else value for name, value in vars(self).items()}
+
+
+def evaluate(model: Model, split: TemporalSplit, *, enforce_suitability: bool = True) -> Metrics:
+    """Return the metrics of what this model would have recommended at the cutoff."""
+    lists = recommend_indices(
+        model, split.histories, k=K, now=split.training.now, enforce_suitability=enforce_suitability
+    )
+    return evaluate_lists(lists, split, asset_risk_level=model.asset_risk_level)
+
+
+def evaluate_lists(lists: Lists, split: TemporalSplit, *, asset_risk_level: NDArray[np.int8]) -> Metrics:
+    """Return the metrics of (B, K) lists of asset positions, one per test customer."""
+    ndcg = np.array([ndcg_at_k(row, relevant) for row, relevant in zip(lists.tolist(), split.relevant, strict=True)])
+    warm = np.array([bool(history.owned or history.interactions) for history in split.histories])
+    listed = lists != NO_ASSET
+    returns = np.where(listed, split.monthly_returns[np.maximum(lists, 0)], np.nan)
+    return Metrics(
+        customers=len(lists),
+        ndcg_at_10=float(ndcg.mean()),
+        ndcg_at_10_warm=_mean(ndcg[warm]),
+        ndcg_at_10_cold=_mean(ndcg[~warm]),
+        roi_at_10=_mean_of_rows(returns),
+        known_return_share=float(np.isfinite(returns).sum() / max(listed.sum(), 1)),
+        unsuitable_share=_unsuitable_share(lists, split.histories, asset_risk_level),
+    )
+
+
+def build_split(data: TrainingData, *, window_days: int) -> TemporalSplit | None:
+    """Split at `as_of - window_days`, or earlier until there are enough test customers; None when there never are.
+
+    A test customer bought, within the window, an asset for the first time that was tradable at the cutoff.
+    """
+    window = window_days
+    while window <= max(window_days, LONGEST_WINDOW_DAYS):
+        cutoff = data.as_of - timedelta(days=window)
+        relevant = _first_purchases(data, cutoff)
+        if len(relevant) >= LEAST_TEST_CUSTOMERS and (data.purchases.day <= day_number(cutoff)).any():
+            return _split_at(data, cutoff, relevant)
+        window = window * 2
+    return None
+
+
+def ndcg_at_k(ranked: list[int], relevant: frozenset[int], k: int = K) -> float:
+    """Normalised discounted cumulative gain with binary gains (Järvelin & Kekäläinen 2002, log2(rank + 1))."""
+    gained = sum(1.0 / np.log2(place + 2) for place, asset in enumerate(ranked[:k]) if asset in relevant)
+    ideal = sum(1.0 / np.log2(place + 2) for place in range(min(len(relevant), k)))
+    return float(gained / ideal) if ideal else 0.0
+
+
+def monthly_returns(prices: ClosePrices, *, asset_count: int, start: date, end: date) -> NDArray[np.float64]:
+    """Return (A,) mean monthly returns between two dates, compounded; NaN without a price near either date."""
+    first, last = (_prices_at(prices, asset_count, day_number(day)) for day in (start, end))
+    months = (end - start).days / DAYS_PER_MONTH
+    growth: NDArray[np.float64] = (last / first) ** (1.0 / months) - 1.0
+    return growth
+
+
+def _prices_at(prices: ClosePrices, asset_count: int, day: int) -> NDArray[np.float64]:
+    found = np.full(asset_count, np.nan)
+    near = (prices.day <= day) & (prices.day >= day - PRICE_TOLERANCE_DAYS)
+    found[prices.asset_index[near]] = prices.close[near]  # sorted by day: the latest stays
+    return found
+
+
+def _first_purchases(data: TrainingData, cutoff: date) -> dict[int, frozenset[int]]:
+    known = data.known_at(cutoff)
+    before = {tuple(pair) for pair in owned_pairs(known).tolist()}
+    tradable = tradable_assets(known)
+    relevant: dict[int, set[int]] = {}
+    for customer, asset in owned_pairs(data).tolist():
+        if (customer, asset) not in before and tradable[asset]:
+            relevant.setdefault(customer, set()).add(asset)
+    return {customer: frozenset(assets) for customer, assets in sorted(relevant.items())}
+
+
+def _split_at(data: TrainingData, cutoff: date, relevant: Mapping[int, frozenset[int]]) -> TemporalSplit:
+    customers = list(relevant)
+    if len(customers) > MOST_TEST_CUSTOMERS:
+        chosen = np.random.default_rng(0).choice(len(customers), MOST_TEST_CUSTOMERS, replace=False)
+        customers = [customers[position] for position in sorted(chosen.tolist())]
+    training = data.known_at(cutoff)
+    return TemporalSplit(
+        training=training,
+        cutoff=cutoff,
+        end=data.as_of,
+        histories=build_histories(training, customers),
+        relevant=[relevant[customer] for customer in customers],
+        monthly_returns=monthly_returns(data.close_prices, asset_count=len(data.id_map), start=cutoff, end=data.as_of),
+    )
+
+
+def _mean(values: NDArray[np.float64]) -> float | None:
+    return float(values.mean()) if len(values) else None
+
+
+def _mean_of_rows(values: NDArray[np.float64]) -> float | None:
+    """Mean over rows of each row's mean of its known values; rows without any are left out."""
+    known = np.isfinite(values)
+    counts = known.sum(axis=1)
+    sums = np.where(known, values, 0.0).sum(axis=1)
+    return _mean(sums[counts > 0] / counts[counts > 0])
+
+
+def _unsuitable_share(lists: Lists, histories: list[CustomerHistory], levels: NDArray[np.int8]) -> float:
+    """Share of the lists with at least one asset above the customer's risk level."""
+    unsuitable = [
+        any(not is_suitable(int(levels[asset]), history.customer) for asset in row if asset != NO_ASSET)
+        for row, history in zip(lists.tolist(), histories, strict=True)
+    ]
+    return float(np.mean(unsuitable)) if unsuitable else 0.0

@@ -1,0 +1,102 @@
+"""Fit every component of a model on what is known at a date."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import date
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from shared.domain.candidates import asset_risk_level
+from shared.domain.history import build_history_matrix
+from shared.domain.model import Model
+from shared.domain.types import Asset
+from trainer.collaborative import fit_asset_similarity
+from trainer.configuration import ModelConfiguration
+from trainer.content import fit_content_similarity
+from trainer.dataset import TrainingData, day_number
+from trainer.histories import build_histories
+from trainer.price_grid import build_price_grid
+from trainer.priors import fit_segment_priors
+from trainer.profitability import predict_returns
+
+RECENT_PRICE_DAYS = 30  # an asset without published dates is tradable this long after its last price
+
+
+@dataclass(frozen=True)
+class SharedComponents:
+    """What all candidates at one cutoff have in common: everything but the collaborative part."""
+
+    content_similarity: NDArray[np.float32]
+    predicted_return: NDArray[np.float32]
+    segment_priors: NDArray[np.float32]
+    asset_risk_level: NDArray[np.int8]
+    tradable: NDArray[np.bool_]
+
+
+def fit_model(
+    data: TrainingData,
+    configuration: ModelConfiguration,
+    *,
+    version: str,
+    components: SharedComponents | None = None,
+    metadata: dict[str, Any] | None = None,
+) -> Model:
+    """Fit one candidate on all of `data`; cut it off first (`TrainingData.known_at`)."""
+    shared = components or fit_shared_components(data, seed=configuration.seed)
+    history = build_history_matrix(
+        data.id_map, build_histories(data), interaction_weights=configuration.interaction_weights, now=data.now
+    )
+    similarity = fit_asset_similarity(history, configuration)
+    return Model(
+        version=version,
+        algorithm=configuration.algorithm,
+        as_of=data.as_of,
+        id_map=data.id_map,
+        asset_similarity=similarity,
+        content_similarity=shared.content_similarity,
+        predicted_return=shared.predicted_return,
+        asset_risk_level=shared.asset_risk_level,
+        tradable=shared.tradable,
+        segment_priors=shared.segment_priors,
+        weights=configuration.weights,
+        interaction_weights=configuration.interaction_weights,
+        metadata=metadata or {},
+    )
+
+
+def fit_shared_components(data: TrainingData, *, seed: int) -> SharedComponents:
+    """Fit what does not depend on the collaborative algorithm."""
+    asset_count, last_day = len(data.id_map), day_number(data.as_of)
+    grid = build_price_grid(data.close_prices, asset_count=asset_count, last_day=last_day)
+    return SharedComponents(
+        content_similarity=fit_content_similarity(data.assets, grid),
+        predicted_return=predict_returns(grid, seed=seed),
+        segment_priors=fit_segment_priors(data.purchases, data.customers, asset_count=asset_count, last_day=last_day),
+        asset_risk_level=np.array(
+            [asset_risk_level(a.asset_category, a.asset_sub_category) for a in data.assets], dtype=np.int8
+        ),
+        tradable=tradable_assets(data),
+    )
+
+
+def tradable_assets(data: TrainingData) -> NDArray[np.bool_]:
+    """Return (A,) whether each asset can be bought at `as_of`: within its published dates, else recently priced."""
+    last_priced = np.full(len(data.id_map), np.iinfo(np.int32).min, dtype=np.int64)
+    np.maximum.at(last_priced, data.close_prices.asset_index, data.close_prices.day)
+    recent = last_priced >= day_number(data.as_of) - RECENT_PRICE_DAYS
+    return np.array(
+        [
+            _is_tradable(asset, data.as_of, recently_priced=bool(priced))
+            for asset, priced in zip(data.assets, recent, strict=True)
+        ],
+        dtype=np.bool_,
+    )
+
+
+def _is_tradable(asset: Asset, day: date, *, recently_priced: bool) -> bool:
+    if asset.tradable_from is None or asset.tradable_until is None:
+        return recently_priced
+    return asset.tradable_from <= day <= asset.tradable_until
