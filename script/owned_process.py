@@ -73,6 +73,11 @@ class OwnedProcess:
     def is_running(self) -> bool:
         return self._process is not None and self._process.poll() is None
 
+    @property
+    def exit_code(self) -> int | None:
+        """How the server ended by itself or by a signal; None while it runs, and after `stop` or `kill`."""
+        return None if self._process is None else self._process.poll()
+
     def claim(self) -> None:
         """Become the owner of the folder and end what a killed owner left running in it."""
         if self._lock_file is None:

@@ -1,0 +1,169 @@
+"""The public API as a client sees it: ask for a list and wait for it, click, read the catalogue."""
+
+from __future__ import annotations
+
+import ipaddress
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Any, Self, cast
+from urllib.parse import urlsplit
+from uuid import uuid4
+
+import httpx
+
+_TRIES = 4
+_POLL_SECONDS = 0.05
+
+
+class ApiFailed(Exception):
+    """The API did not do what was asked; the message says what it answered."""
+
+
+class ApiUnavailable(ApiFailed):
+    """Nobody answers there, or the answer says to try again later."""
+
+
+class ListNotReady(ApiFailed):
+    """The request was accepted, but its list did not appear in time."""
+
+
+class ApiRefused(ApiFailed):
+    """The API refused the request for good."""
+
+    def __init__(self, message: str, *, status: int) -> None:
+        super().__init__(message)
+        self.status = status
+
+
+@dataclass(frozen=True)
+class ServedList:
+    """One answer of GET /recommendations/{customer_id}."""
+
+    request_id: str | None
+    model_version: str | None
+    basis: str | None
+    items: tuple[dict[str, Any], ...]
+
+    def share_of(self, sector: str) -> float:
+        """Return the fraction of the names that belong to this sector; 0 for an empty list."""
+        if not self.items:
+            return 0.0
+        return [item["sector"] for item in self.items].count(sector) / len(self.items)
+
+
+class ApiClient:
+    """A connection to one gateway; every call is bounded and raises ApiFailed when it did not work."""
+
+    def __init__(self, url: str, *, timeout_seconds: float = 15.0) -> None:
+        self.url = url.rstrip("/")
+        try:
+            # Proxies that the environment names must not see requests to this very machine.
+            self._http = httpx.Client(base_url=self.url, timeout=timeout_seconds, trust_env=not _is_loopback(self.url))
+        except (httpx.InvalidURL, ValueError) as error:
+            raise ApiUnavailable(f"{url} is not a URL: {error}") from error
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        self._http.close()
+
+    def ask(self, customer_id: str, action: str, *, wait_seconds: float = 30.0) -> ServedList:
+        """Request a list and return it once it is there; raises ListNotReady after `wait_seconds`."""
+        request_id = self.request(customer_id, action)
+        return self.wait_for_list(customer_id, request_id, wait_seconds=wait_seconds)
+
+    def request(self, customer_id: str, action: str) -> str:
+        """POST /recommendations; return the id of the request."""
+        answer = self._post("/recommendations", {"customer_id": customer_id, "action": action})
+        return answer.headers["X-Request-ID"]
+
+    def wait_for_list(self, customer_id: str, request_id: str, *, wait_seconds: float = 30.0) -> ServedList:
+        """Return the list that was made for this request; raises ListNotReady after `wait_seconds`."""
+        deadline = time.monotonic() + wait_seconds
+        while True:
+            served = self.fetch_list(customer_id)
+            if served.request_id == request_id:
+                return served
+            if time.monotonic() > deadline:
+                raise ListNotReady(
+                    f"request {request_id} was accepted, but its list did not appear within {wait_seconds:.0f} s; "
+                    f"the newest one is of request {served.request_id}"
+                )
+            time.sleep(_POLL_SECONDS)
+
+    def fetch_list(self, customer_id: str) -> ServedList:
+        """Return the newest list; an empty one for a customer who has none yet, known or not."""
+        answer = self._send("GET", f"/recommendations/{customer_id}")
+        if answer.status_code == httpx.codes.NOT_FOUND:
+            return ServedList(None, None, None, ())
+        _refuse(answer)
+        headers = answer.headers
+        return ServedList(
+            headers.get("X-Request-ID"),
+            headers.get("X-Model-Version"),
+            headers.get("X-Recommendation-Basis"),
+            tuple(answer.json()["recommendations"]),
+        )
+
+    def record_interaction(self, customer_id: str, isin: str, interaction_type: str = "click") -> None:
+        """POST /user_interactions; counts once, however often it has to be sent."""
+        body = {"customer_id": customer_id, "isin": isin, "type": interaction_type}
+        self._post("/user_interactions", body)
+
+    def fetch(self, path: str, **query: str) -> dict[str, Any]:
+        """Return the body of a GET."""
+        answer = self._send("GET", path, params=query)
+        _refuse(answer)
+        return cast(dict[str, Any], answer.json())
+
+    def _post(self, path: str, body: Mapping[str, str]) -> httpx.Response:
+        # With a key of its own a repeated POST has one effect, also when the first answer was lost.
+        headers = {"Idempotency-Key": str(uuid4())}
+        for attempt in range(1, _TRIES + 1):
+            try:
+                answer = self._send("POST", path, json=dict(body), headers=headers)
+                _refuse(answer)
+                return answer
+            except ApiUnavailable:
+                if attempt == _TRIES:
+                    raise
+                time.sleep(0.5 * attempt)
+        raise AssertionError("unreachable")
+
+    def _send(self, method: str, path: str, **options: Any) -> httpx.Response:
+        try:
+            return self._http.request(method, path, **options)
+        except httpx.InvalidURL as error:
+            raise ApiUnavailable(f"{self.url} is not a URL: {error}") from error
+        except httpx.HTTPError as error:
+            raise ApiUnavailable(f"{method} {self.url}{path}: {error or type(error).__name__}") from error
+
+
+def _refuse(answer: httpx.Response) -> None:
+    if answer.is_success:
+        return
+    try:
+        problem = answer.json()
+        detail = problem.get("detail") or problem.get("title") or answer.text
+    except (ValueError, AttributeError):
+        detail = answer.text[:200]
+    message = f"{answer.request.method} {answer.request.url}: {answer.status_code} {detail}"
+    if answer.status_code >= httpx.codes.INTERNAL_SERVER_ERROR:
+        raise ApiUnavailable(message)
+    raise ApiRefused(message, status=answer.status_code)
+
+
+def _is_loopback(url: str) -> bool:
+    host = urlsplit(url).hostname or ""
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
