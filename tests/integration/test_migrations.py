@@ -1,0 +1,104 @@
+"""`python -m shared.migrations` on a real database and a real broker."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+from alembic.autogenerate import compare_metadata
+from alembic.migration import MigrationContext
+from confluent_kafka.admin import AdminClient
+from confluent_kafka.cimpl import NewTopic
+from sqlalchemy import create_engine, text
+
+from shared import events
+from shared.adapters.kafka_topics import TopicsUnusable, create_topics
+from shared.adapters.tables import metadata
+from shared.adapters.urls import sqlalchemy_url
+from shared.errors import DatabaseUnavailable
+from shared.migrations.upgrade import upgrade_database
+
+
+@pytest.mark.postgres
+def test_migrations_build_exactly_the_described_tables(empty_database_url: str) -> None:
+    upgrade_database(empty_database_url)
+
+    with create_engine(sqlalchemy_url(empty_database_url)).connect() as connection:
+        assert compare_metadata(MigrationContext.configure(connection), metadata) == []
+
+
+@pytest.mark.postgres
+def test_upgrading_again_keeps_the_rows(empty_database_url: str) -> None:
+    upgrade_database(empty_database_url)
+    engine = create_engine(sqlalchemy_url(empty_database_url))
+    with engine.begin() as connection:
+        connection.execute(text("INSERT INTO markets (exchange_id, market_id) VALUES ('X', 'M')"))
+
+    upgrade_database(empty_database_url)
+
+    with engine.connect() as connection:
+        assert connection.execute(text("SELECT count(*) FROM markets")).scalar_one() == 1
+
+
+@pytest.mark.postgres
+def test_two_upgrades_at_once_wait_for_each_other(empty_database_url: str) -> None:
+    command = [sys.executable, "-c", "import sys, shared.migrations.upgrade as u; u.upgrade_database(sys.argv[1])"]
+
+    def upgrade(_: int) -> subprocess.CompletedProcess[str]:
+        return subprocess.run([*command, empty_database_url], capture_output=True, text=True, timeout=60, check=False)
+
+    with ThreadPoolExecutor(2) as pool:
+        results = list(pool.map(upgrade, range(2)))
+
+    assert [result.returncode for result in results] == [0, 0], [result.stderr[-500:] for result in results]
+
+
+def test_a_database_that_is_not_there_is_named() -> None:
+    with pytest.raises(DatabaseUnavailable, match="refused"):
+        upgrade_database("postgresql://nobody@127.0.0.1:1/none")
+
+
+@pytest.mark.kafka
+def test_creating_topics_again_creates_none(kafka_bootstrap_servers: str, topic_prefix: str) -> None:
+    first = create_topics(kafka_bootstrap_servers, prefix=topic_prefix, partitions=3)
+    second = create_topics(kafka_bootstrap_servers, prefix=topic_prefix, partitions=3)
+
+    assert first == sorted(topic_prefix + name for name in events.EVENTS_OF_TOPIC)
+    assert second == []
+    topics = AdminClient({"bootstrap.servers": kafka_bootstrap_servers}).list_topics(timeout=10).topics
+    assert len(topics[topic_prefix + events.RECOMMENDATIONS_REQUESTED].partitions) == 3
+    assert len(topics[topic_prefix + events.INTERACTIONS_RECORDED].partitions) == 3
+
+
+@pytest.mark.kafka
+def test_customer_topics_with_other_partition_counts_are_refused(
+    kafka_bootstrap_servers: str, topic_prefix: str
+) -> None:
+    admin = AdminClient({"bootstrap.servers": kafka_bootstrap_servers})
+    topic = NewTopic(topic_prefix + events.INTERACTIONS_RECORDED, num_partitions=2, replication_factor=1)
+    admin.create_topics([topic])[topic.topic].result(timeout=10)
+
+    with pytest.raises(TopicsUnusable, match="same number of partitions"):
+        create_topics(kafka_bootstrap_servers, prefix=topic_prefix, partitions=3)
+
+
+@pytest.mark.kafka
+@pytest.mark.postgres
+def test_the_command_does_both_and_is_repeatable(
+    kafka_bootstrap_servers: str, topic_prefix: str, empty_database_url: str
+) -> None:
+    environment = os.environ | {
+        "KAFKA_BOOTSTRAP_SERVERS": kafka_bootstrap_servers,
+        "TOPIC_PREFIX": topic_prefix,
+        "DATABASE_URL": empty_database_url,
+    }
+    for _ in range(2):
+        command = [sys.executable, "-m", "shared.migrations"]
+        result = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60, check=False)
+        assert result.returncode == 0, result.stderr
+        assert "migration.done" in result.stderr
+    with create_engine(sqlalchemy_url(empty_database_url)).connect() as connection:
+        assert connection.execute(text("SELECT count(*) FROM decisions")).scalar_one() == 0
