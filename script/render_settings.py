@@ -1,0 +1,143 @@
+"""Write .env.example and docs/configuration.md from the settings classes: python script/render_settings.py"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+from pydantic.fields import FieldInfo
+from pydantic_core import PydanticUndefined
+from pydantic_settings import BaseSettings
+
+from api.config import ApiSettings
+from shared.config import TopicSettings
+from trainer.config import TrainerSettings
+from worker.config import WorkerSettings
+
+REPOSITORY = Path(__file__).resolve().parent.parent
+SERVICES: dict[str, type[BaseSettings]] = {
+    "api": ApiSettings,
+    "worker": WorkerSettings,
+    "trainer": TrainerSettings,
+    "migrate": TopicSettings,
+}
+
+
+@dataclass(frozen=True)
+class Setting:
+    """One environment variable; `default` None means that it must be given."""
+
+    name: str
+    default: str | None
+    meaning: str
+    services: tuple[str, ...]
+
+
+# What docker-compose.yml reads itself. API_PORT is the gateway's own setting there: the port on this machine.
+COMPOSE_SETTINGS = (
+    Setting(
+        "POSTGRES_PASSWORD", None, "of the database; only letters and digits, it becomes part of a URL", ("compose",)
+    ),
+    Setting(
+        "DATA_DIR",
+        "./FAR-Trans",
+        "folder whose FAR-Trans CSV files are loaded into an empty database",
+        ("compose",),
+    ),
+    Setting(
+        "SYNTHETIC_SCALE",
+        "0.02",
+        "size of the synthetic data that is made when DATA_DIR has no CSV files; 1 is the published size, 0 is none",
+        ("compose",),
+    ),
+    Setting("IMAGE", "far-trans-recommender", "name of the image that is built and run", ("compose",)),
+)
+# docker-compose.yml sets these to what its containers need.
+FIXED_IN_COMPOSE = frozenset(
+    {"KAFKA_BOOTSTRAP_SERVERS", "DATABASE_URL", "MODELS_DIR", "API_HOST", "HEALTH_HOST"}
+    | {"WORKER_HEALTH_PORT", "TRAINER_HEALTH_PORT"}
+)
+
+_ENV_HEADING = """\
+# Copy to .env and set POSTGRES_PASSWORD: `docker compose` reads it. Commented lines show the defaults.
+# Services started by hand (python -m api) read their environment only, not this file.
+# Written by script/render_settings.py from the settings classes; a test keeps them equal.
+"""
+_DOCUMENT_HEADING = """\
+# Configuration
+
+Every setting is an environment variable. `docker compose` reads them from `.env` (start from `.env.example`) and
+passes to each service only its own; services started by hand read their environment. An empty value counts as not
+set. A wrong value stops the service at its start, with the setting named.
+
+*Service* says who reads it; `compose` is `docker-compose.yml` itself. Settings with a star are fixed by
+`docker-compose.yml`, which knows its own network; set them where services are started in another way.
+
+This page is written by `python script/render_settings.py` from the settings classes; a test keeps them equal.
+
+| name | default | meaning | service |
+|---|---|---|---|
+"""
+
+
+def main() -> None:
+    """Write both files."""
+    settings = collect_settings()
+    (REPOSITORY / ".env.example").write_text(render_env_example(settings), encoding="utf-8")
+    (REPOSITORY / "docs" / "configuration.md").write_text(render_document(settings), encoding="utf-8")
+
+
+def collect_settings() -> list[Setting]:
+    """Return every setting once, compose's own first, then those that most services share."""
+    fields: dict[str, FieldInfo] = {}
+    readers: dict[str, list[str]] = {}
+    for service, settings in SERVICES.items():
+        for field_name, field in settings.model_fields.items():
+            name = field_name.upper()
+            known = fields.setdefault(name, field)
+            if (known.default, known.description) != (field.default, field.description):
+                raise ValueError(f"{name} means one thing in {readers[name]} and another in {service}")
+            readers.setdefault(name, []).append(service)
+    found = [
+        Setting(name, _default(field), field.description or "", tuple(readers[name])) for name, field in fields.items()
+    ]
+    return [*COMPOSE_SETTINGS, *sorted(found, key=lambda setting: -len(setting.services))]
+
+
+def render_env_example(settings: Iterable[Setting]) -> str:
+    """Return the text of .env.example: one group for each set of services."""
+    lines = [_ENV_HEADING]
+    group: tuple[str, ...] = ()
+    for setting in settings:
+        if setting.services != group:
+            group = setting.services
+            lines.append(f"\n# --- {', '.join(group)} ---\n")
+        fixed = " (docker-compose.yml sets it)" if setting.name in FIXED_IN_COMPOSE else ""
+        lines.append(f"# {setting.meaning}{'; required' if setting.default is None else ''}{fixed}\n")
+        mark = "" if setting.default is None and not fixed else "#"
+        lines.append(f"{mark}{setting.name}={setting.default or ''}\n")
+    return "".join(lines)
+
+
+def render_document(settings: Iterable[Setting]) -> str:
+    """Return the text of docs/configuration.md: one table."""
+    return _DOCUMENT_HEADING + "".join(_row(setting) for setting in settings)
+
+
+def _row(setting: Setting) -> str:
+    star = " *" if setting.name in FIXED_IN_COMPOSE else ""
+    default = "**required**" if setting.default is None else f"`{setting.default}`" if setting.default else "(empty)"
+    return f"| `{setting.name}`{star} | {default} | {setting.meaning} | {', '.join(setting.services)} |\n"
+
+
+def _default(field: FieldInfo) -> str | None:
+    if field.default is PydanticUndefined:
+        return None
+    if isinstance(field.default, float):
+        return f"{field.default:g}"
+    return "" if field.default is None else str(field.default)
+
+
+if __name__ == "__main__":
+    main()

