@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from datetime import date
 
 import numpy as np
 from numpy.typing import NDArray
 
 from shared.domain.history import dismissed_isins
 from shared.domain.model import Model
-from shared.domain.types import Customer, CustomerHistory, RiskLevel
+from shared.domain.types import Asset, Customer, CustomerHistory, RiskLevel
 
 # (category, sub-category) -> least risk level that accepts it. What the table does not name is BALANCED: shares,
 # equity funds, structured products, and everything that the bank has not classified.
@@ -53,3 +54,10 @@ def accepted_risk_level(customer: Customer) -> RiskLevel:
 def is_suitable(asset_level: int, customer: Customer) -> bool:
     """May an asset of this level be recommended to this customer?"""
     return asset_level <= accepted_risk_level(customer)
+
+
+def is_tradable(asset: Asset, on: date, *, has_recent_price: bool) -> bool:
+    """Can the asset be bought on this day: within its published dates, or, without such, priced lately?"""
+    if asset.tradable_from is None or asset.tradable_until is None:
+        return has_recent_price
+    return asset.tradable_from <= on <= asset.tradable_until
