@@ -7,8 +7,6 @@ from sqlalchemy import create_engine, pool, text
 
 from shared.adapters.tables import metadata
 
-MIGRATION_LOCK = 7_203_914  # any constant: two upgrades at once wait for each other
-
 
 def run_migrations() -> None:
     """Upgrade in one transaction, one process at a time."""
@@ -16,7 +14,7 @@ def run_migrations() -> None:
     with engine.connect() as connection:
         context.configure(connection=connection, target_metadata=metadata)
         with context.begin_transaction():
-            connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": MIGRATION_LOCK})
+            connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": context.config.attributes["lock"]})
             context.run_migrations()
 
 

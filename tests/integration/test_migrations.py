@@ -19,7 +19,7 @@ from shared.adapters.kafka_topics import TopicsUnusable, create_topics
 from shared.adapters.tables import metadata
 from shared.adapters.urls import sqlalchemy_url
 from shared.errors import DatabaseUnavailable
-from shared.migrations.upgrade import upgrade_database
+from shared.migrations.upgrade import MIGRATION_LOCK, upgrade_database
 
 
 @pytest.mark.postgres
@@ -45,15 +45,14 @@ def test_upgrading_again_keeps_the_rows(empty_database_url: str) -> None:
 
 @pytest.mark.postgres
 def test_two_upgrades_at_once_wait_for_each_other(empty_database_url: str) -> None:
-    command = [sys.executable, "-c", "import sys, shared.migrations.upgrade as u; u.upgrade_database(sys.argv[1])"]
-
-    def upgrade(_: int) -> subprocess.CompletedProcess[str]:
-        return subprocess.run([*command, empty_database_url], capture_output=True, text=True, timeout=60, check=False)
-
-    with ThreadPoolExecutor(2) as pool:
-        results = list(pool.map(upgrade, range(2)))
-
-    assert [result.returncode for result in results] == [0, 0], [result.stderr[-500:] for result in results]
+    engine = create_engine(sqlalchemy_url(empty_database_url))
+    with ThreadPoolExecutor(1) as pool, engine.begin() as first:
+        first.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": MIGRATION_LOCK})
+        second = pool.submit(upgrade_database, empty_database_url)
+        with pytest.raises(TimeoutError):
+            second.result(timeout=2)
+        first.commit()
+        second.result(timeout=30)
 
 
 def test_a_database_that_is_not_there_is_named() -> None:
