@@ -19,3 +19,6 @@ class ApiSettings(DatabaseSettings):
     database_pool_size: int = Field(10, ge=1, le=200, description="connections for reads, per process")
     catalogue_refresh_seconds: float = Field(30.0, gt=0, description="how often the known ISINs are read again")
     shutdown_timeout_seconds: float = Field(15.0, gt=0, description="SIGTERM to exit, at most")
+    shutdown_drain_seconds: float = Field(
+        0.5, ge=0, le=60, description="how long a stopping gateway says unready before it stops listening"
+    )

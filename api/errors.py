@@ -1,0 +1,145 @@
+"""Every HTTP status of a failure, and how it is said: application/problem+json (RFC 9457)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal
+
+from fastapi import FastAPI, Request, Response
+from fastapi.exceptions import RequestValidationError
+from starlette.exceptions import HTTPException
+from starlette.types import Scope
+
+from api.schemas import FieldProblem, Problem
+from shared.errors import DatabaseUnavailable, PublishFailed, RecommenderError
+from shared.logging import get_logger
+
+PROBLEM_JSON = "application/problem+json"
+RETRY_AFTER_SECONDS = "2"
+SHOWN_ERRORS = 20
+SHOWN_CHARACTERS = 200
+
+_TITLES = {
+    404: ("not-found", "There is no such thing"),
+    405: ("method-not-allowed", "This path does not take this method"),
+    413: ("body-too-large", "The body is too large"),
+    422: ("invalid-request", "The request is not valid"),
+    500: ("internal-error", "The gateway failed"),
+    503: ("unavailable", "Try again later"),
+}
+
+log = get_logger(__name__)
+
+
+class InvalidField(RecommenderError):
+    """One field of the request cannot be accepted."""
+
+    def __init__(self, field: str, message: str) -> None:
+        super().__init__(message)
+        self.field = field
+
+
+class NotFound(RecommenderError):
+    """What the path names does not exist."""
+
+
+class BodyTooLarge(HTTPException):
+    """The body is larger than the gateway reads; the connection is closed, so the rest is never read."""
+
+    def __init__(self, limit_bytes: int) -> None:
+        super().__init__(413, f"at most {limit_bytes} bytes are read", headers={"Connection": "close"})
+
+
+def install_problem_handlers(app: FastAPI) -> None:
+    """Let every failure of a request be answered with a problem."""
+    app.add_exception_handler(RequestValidationError, _invalid_request)
+    app.add_exception_handler(InvalidField, _invalid_field)
+    app.add_exception_handler(NotFound, _not_found)
+    app.add_exception_handler(PublishFailed, _publish_failed)
+    app.add_exception_handler(DatabaseUnavailable, _database_unavailable)
+    app.add_exception_handler(HTTPException, _http_exception)
+
+
+def body_too_large(limit_bytes: int) -> Response:
+    """The answer before anything of a body was read whose announced length is over the limit."""
+    error = BodyTooLarge(limit_bytes)
+    return _problem(error.status_code, error.detail, headers=error.headers)
+
+
+def internal_error() -> Response:
+    """What a caller sees of a bug: nothing of its inside."""
+    return _problem(500, "The failure is logged; the request was not at fault.")
+
+
+async def _invalid_request(_: Request, error: Exception) -> Response:
+    assert isinstance(error, RequestValidationError)
+    found = [FieldProblem(field=_field_name(each["loc"]), message=each["msg"]) for each in error.errors()]
+    return _problem(422, "See errors.", errors=found[:SHOWN_ERRORS])
+
+
+async def _invalid_field(_: Request, error: Exception) -> Response:
+    assert isinstance(error, InvalidField)
+    return _problem(422, "See errors.", errors=[FieldProblem(field=error.field, message=str(error))])
+
+
+async def _not_found(_: Request, error: Exception) -> Response:
+    return _problem(404, str(error))
+
+
+async def _publish_failed(request: Request, error: Exception) -> Response:
+    assert isinstance(error, PublishFailed)
+    outcome: Literal["unknown", "not_accepted"] = "unknown" if error.outcome_unknown else "not_accepted"
+    log.warning("publish.failed", path=request.url.path, outcome=outcome, error=str(error))
+    headers = {"Retry-After": RETRY_AFTER_SECONDS, **_request_id(request.scope)}
+    detail = "The event broker has not acknowledged the event."
+    return _problem(503, detail, outcome=outcome, headers=headers)
+
+
+async def _database_unavailable(request: Request, error: Exception) -> Response:
+    log.warning("database.unavailable", path=request.url.path, error=str(error))
+    headers = {"Retry-After": RETRY_AFTER_SECONDS}
+    # Nothing is published before a read that a request needs.
+    outcome: Literal["not_accepted"] | None = "not_accepted" if request.method == "POST" else None
+    return _problem(503, "The database cannot be read.", outcome=outcome, headers=headers)
+
+
+async def _http_exception(_: Request, error: Exception) -> Response:
+    """Answer what the framework itself refuses; a body that it cannot parse is the caller's 422."""
+    assert isinstance(error, HTTPException)
+    if error.status_code == 400:
+        return _problem(422, "See errors.", errors=[FieldProblem(field="body", message=error.detail)])
+    return _problem(error.status_code, error.detail, headers=error.headers)
+
+
+def _problem(
+    status: int,
+    detail: str,
+    *,
+    errors: Sequence[FieldProblem] | None = None,
+    outcome: Literal["unknown", "not_accepted"] | None = None,
+    headers: Mapping[str, str] | None = None,
+) -> Response:
+    name, title = _TITLES.get(status, ("error", "The request failed"))
+    problem = Problem(
+        type=f"urn:far-trans-recommender:problem:{name}",
+        title=title,
+        status=status,
+        detail=detail,
+        errors=None if errors is None else list(errors),
+        outcome=outcome,
+    )
+    content = problem.model_dump_json(exclude_none=True)
+    return Response(content, status, headers=dict(headers or {}), media_type=PROBLEM_JSON)
+
+
+def _field_name(location: Sequence[Any]) -> str:
+    """Return `weights.content` for ("body", "weights", "content"), and `body` for what is wrong as a whole."""
+    source, *path = location
+    if source == "body" and (not path or isinstance(path[0], int)):
+        return "body"
+    return ".".join(str(part) for part in path)[:SHOWN_CHARACTERS]
+
+
+def _request_id(scope: Scope) -> dict[str, str]:
+    request_id = scope.get("state", {}).get("request_id")
+    return {} if request_id is None else {"X-Request-ID": str(request_id)}

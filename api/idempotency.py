@@ -1,0 +1,108 @@
+"""One effect per Idempotency-Key: the key decides the event's id, and the body's fingerprint tells misuse."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+from collections import OrderedDict
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from uuid import UUID, uuid4, uuid5
+
+from pydantic import BaseModel
+
+from api.errors import InvalidField
+from shared.errors import DatabaseUnavailable
+from shared.gateway_ports import EffectKind, GatewayReader
+
+KEY_HEADER = "Idempotency-Key"
+REMEMBERED_KEYS = 100_000
+LOOKUP_TIMEOUT_SECONDS = 0.5
+_NAMESPACE = UUID("6f0b7c0e-6a55-4c1c-9d3c-0f1f3a1f5e4b")
+
+Publish = Callable[[], Awaitable[None]]
+
+
+@dataclass(frozen=True)
+class EventIdentity:
+    """The id of an event to be; with an Idempotency-Key also the fingerprint of the body."""
+
+    event_id: UUID
+    fingerprint: str | None = None
+
+
+def identify(endpoint: str, key: str | None, body: BaseModel) -> EventIdentity:
+    """Return a new identity, or with a key always the same one for this endpoint, key and body."""
+    if key is None:
+        return EventIdentity(uuid4())
+    canonical = body.model_dump_json(exclude_none=True).encode()
+    return EventIdentity(uuid5(_NAMESPACE, f"{endpoint}\n{key}"), hashlib.sha256(canonical).hexdigest())
+
+
+@dataclass
+class _Entry:
+    fingerprint: str
+    publishing: asyncio.Task[None] | None = None  # None: nothing under way; done without error: acknowledged
+
+
+class IdempotencyLedger:
+    """Keys used lately in this process, and in the database those whose effect is there.
+
+    Across processes and restarts the event's id does the rest: the worker gives one id one effect.
+    """
+
+    def __init__(self, reader: GatewayReader, *, remembered_keys: int = REMEMBERED_KEYS) -> None:
+        self._reader = reader
+        self._remembered_keys = remembered_keys
+        self._entries: OrderedDict[UUID, _Entry] = OrderedDict()
+
+    async def run_once(self, identity: EventIdentity, kind: EffectKind | None, publish: Publish) -> None:
+        """Publish, unless an event of this identity is acknowledged already; requests at the same time share one try.
+
+        Raises InvalidField when the key was used with another body, and what `publish` raises.
+        """
+        if identity.fingerprint is None:
+            await publish()
+            return
+        if identity.event_id not in self._entries and await self._has_effect(identity, kind):
+            return
+        entry = self._claim(identity.event_id, identity.fingerprint)
+        if entry.publishing is None or _has_failed(entry.publishing):
+            entry.publishing = asyncio.ensure_future(_run(publish))
+        # One caller that goes away must not take the others' event with it.
+        await asyncio.shield(entry.publishing)
+
+    async def _has_effect(self, identity: EventIdentity, kind: EffectKind | None) -> bool:
+        """Best effort: while the database is away, the request goes on."""
+        if kind is None:
+            return False
+        try:
+            stored = await self._reader.fetch_fingerprint(
+                kind, identity.event_id, timeout_seconds=LOOKUP_TIMEOUT_SECONDS
+            )
+        except DatabaseUnavailable:
+            return False
+        if stored is not None and stored != identity.fingerprint:
+            raise _key_reused()
+        return stored is not None
+
+    def _claim(self, event_id: UUID, fingerprint: str) -> _Entry:
+        entry = self._entries.setdefault(event_id, _Entry(fingerprint))
+        if entry.fingerprint != fingerprint:
+            raise _key_reused()
+        self._entries.move_to_end(event_id)
+        while len(self._entries) > self._remembered_keys:
+            self._entries.popitem(last=False)
+        return entry
+
+
+async def _run(publish: Publish) -> None:
+    await publish()
+
+
+def _has_failed(task: asyncio.Task[None]) -> bool:
+    return task.done() and (task.cancelled() or task.exception() is not None)
+
+
+def _key_reused() -> InvalidField:
+    return InvalidField(KEY_HEADER, "this key was used with another body")

@@ -1,0 +1,54 @@
+"""The calls that operators make about models: look, retrain, activate."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from fastapi import APIRouter, Path, Query, Request, Response
+
+from api.errors import NotFound
+from api.gateway import gateway_of
+from api.idempotency import identify
+from api.json_bodies import JsonRoute
+from api.openapi import problems
+from api.routes import ACKNOWLEDGED, IdempotencyKey, acknowledged, json_response
+from api.schemas import Acknowledged, Activation, Limit, ModelItem, ModelList, RetrainBody
+from shared.events import MODEL_NAME, MODELS_COMMANDS, ModelActivated, ModelVersion, RetrainRequested
+
+router = APIRouter(prefix="/models", route_class=JsonRoute, tags=["models"])
+
+
+@router.get("", response_model=ModelList, responses=problems(422, 503))
+async def list_models(request: Request, limit: Annotated[Limit, Query()] = 50) -> Response:
+    """List model versions, newest first, with their metrics and the reason for what became of them."""
+    page = await gateway_of(request).reader.fetch_models(limit=limit)
+    models = [ModelItem.model_validate(model) for model in page.models]
+    return json_response(ModelList(active=page.active, models=models))
+
+
+@router.post("/retrain", response_model=Acknowledged, responses=ACKNOWLEDGED)
+async def retrain(
+    request: Request, body: RetrainBody | None = None, idempotency_key: IdempotencyKey = None
+) -> Response:
+    """Ask for a training now; `GET /models` shows how it goes."""
+    body = body or RetrainBody()
+    identity = identify("models/retrain", idempotency_key, body)
+    request.state.request_id = identity.event_id
+    event = RetrainRequested(event_id=identity.event_id, fingerprint=identity.fingerprint, reason=body.reason)
+    await gateway_of(request).publish(MODELS_COMMANDS, key=MODEL_NAME, event=event)
+    return acknowledged(identity.event_id)
+
+
+@router.post("/{version}/activate", response_model=Acknowledged, responses={**ACKNOWLEDGED, **problems(404)})
+async def activate(
+    version: Annotated[ModelVersion, Path()], request: Request, idempotency_key: IdempotencyKey = None
+) -> Response:
+    """Ask that a stored version be served, a rollback for instance; workers swap it in without a pause."""
+    gateway = gateway_of(request)
+    if not await gateway.reader.has_artifact(version):
+        raise NotFound("no model of this version was trained to its end")
+    identity = identify("models/activate", idempotency_key, Activation(version=version))
+    request.state.request_id = identity.event_id
+    event = ModelActivated(event_id=identity.event_id, fingerprint=identity.fingerprint, version=version)
+    await gateway.publish(MODELS_COMMANDS, key=MODEL_NAME, event=event)
+    return acknowledged(identity.event_id)

@@ -1,0 +1,35 @@
+"""The calls that machines make: is it alive, is it ready, how is it doing."""
+
+from __future__ import annotations
+
+from fastapi import APIRouter, Request, Response
+from prometheus_client import CONTENT_TYPE_LATEST
+
+from api.gateway import gateway_of
+from api.schemas import Alive, Readiness
+
+router = APIRouter(tags=["operations"])
+
+
+@router.get("/health/live", response_model=Alive)
+async def live() -> Alive:
+    """Answer as long as the process works at all."""
+    return Alive()
+
+
+@router.get(
+    "/health/ready",
+    response_model=Readiness,
+    responses={503: {"description": "No events can be taken now.", "model": Readiness}},
+)
+async def ready(request: Request) -> Response:
+    """Say whether events can be taken: the broker was seen within the last seconds, and nobody asked to stop."""
+    readiness = gateway_of(request).health.readiness()
+    status = 200 if readiness.status == "ok" else 503
+    return Response(readiness.model_dump_json(), status, media_type="application/json")
+
+
+@router.get("/metrics", response_class=Response, responses={200: {"content": {"text/plain": {}}}})
+async def metrics(request: Request) -> Response:
+    """Return the gateway's metrics for Prometheus."""
+    return Response(gateway_of(request).metrics.exposition(), media_type=CONTENT_TYPE_LATEST)

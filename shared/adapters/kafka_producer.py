@@ -1,0 +1,259 @@
+"""Publish events to Kafka and answer for each: one publisher for the gateway's event loop, one that blocks."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import threading
+import time
+from collections import deque
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+from confluent_kafka import KafkaError, KafkaException, Message, Producer
+
+from shared import events
+from shared.errors import PublishFailed
+from shared.events import Event, encode
+from shared.logging import get_logger
+
+# Both customer topics must place a key on the same partition number, whichever service produces.
+PARTITIONER = "murmur2_random"
+QUEUE_MESSAGES = 10_000
+POLL_SECONDS = 0.1
+METADATA_TIMEOUT_SECONDS = 2.0
+# librdkafka looks for expired messages about once a second, so its own report may come that much late.
+REPORT_GRACE_SECONDS = 1.5
+
+# The broker has certainly not kept the event; after any other error it may have.
+_NOT_ACCEPTED = frozenset(
+    {
+        KafkaError._QUEUE_FULL,
+        KafkaError._PURGE_QUEUE,
+        KafkaError._UNKNOWN_TOPIC,
+        KafkaError._UNKNOWN_PARTITION,
+        KafkaError.UNKNOWN_TOPIC_OR_PART,
+        KafkaError.TOPIC_EXCEPTION,
+        KafkaError.MSG_SIZE_TOO_LARGE,
+        KafkaError.TOPIC_AUTHORIZATION_FAILED,
+        KafkaError.CLUSTER_AUTHORIZATION_FAILED,
+    }
+)
+
+log = get_logger(__name__)
+
+MakeProducer = Callable[..., Producer]
+Settle = Callable[[KafkaError | None], None]
+
+
+def producer_config(
+    bootstrap_servers: str,
+    *,
+    client_id: str,
+    delivery_timeout_seconds: float = 10.0,
+    queue_messages: int = QUEUE_MESSAGES,
+) -> dict[str, Any]:
+    """Return the librdkafka settings of every producer in this system."""
+    delivery_timeout_ms = int(delivery_timeout_seconds * 1000)
+    return {
+        "bootstrap.servers": bootstrap_servers,
+        "client.id": client_id,
+        "enable.idempotence": True,
+        "acks": "all",
+        "partitioner": PARTITIONER,
+        "delivery.timeout.ms": delivery_timeout_ms,
+        # A frozen connection is given up while there is still time for another try.
+        "request.timeout.ms": max(1000, delivery_timeout_ms // 2),
+        "linger.ms": 0,
+        "queue.buffering.max.messages": queue_messages,
+        # A broker that comes back is found within a second.
+        "reconnect.backoff.ms": 50,
+        "reconnect.backoff.max.ms": 1000,
+        "socket.keepalive.enable": True,
+        "log.connection.close": False,
+    }
+
+
+class KafkaEventPublisher:
+    """The gateway's publisher: `publish` on the event loop, one thread that polls, no thread per message.
+
+    A fatal error of the producer costs the events under way, never the process: the next `publish` opens a
+    new producer.
+    """
+
+    def __init__(
+        self, config: dict[str, Any], *, topic_prefix: str = "", make_producer: MakeProducer = Producer
+    ) -> None:
+        self._config = config
+        self._prefix = topic_prefix
+        self._make_producer = make_producer
+        self._patience_seconds = config["delivery.timeout.ms"] / 1000 + REPORT_GRACE_SECONDS
+        self._session: _Session | None = None
+
+    async def start(self) -> None:
+        """Open the producer; connecting goes on in the background."""
+        self._session = self._open(asyncio.get_running_loop())
+
+    async def publish(self, topic: str, *, key: str, event: Event) -> None:
+        """Return after the broker has acknowledged the event; raises PublishFailed within the delivery timeout."""
+        answer: asyncio.Future[KafkaError | None] = asyncio.get_running_loop().create_future()
+        self._produce(self._prefix + topic, key=key, value=encode(event), answer=answer)
+        try:
+            async with asyncio.timeout(self._patience_seconds):
+                error = await answer
+        except TimeoutError as timeout:
+            raise PublishFailed("the broker did not answer in time", outcome_unknown=True) from timeout
+        if error is not None:
+            raise _failure(error)
+
+    async def is_reachable(self) -> bool:
+        """Ask a broker for the topic of requests; also False when that topic does not exist."""
+        session = self._running()
+        topic = self._prefix + events.RECOMMENDATIONS_REQUESTED
+        return await asyncio.to_thread(_has_topic, session.producer, topic)
+
+    def queue_length(self) -> int:
+        """How many events wait for their acknowledgement."""
+        return 0 if self._session is None else len(self._session.producer)
+
+    async def close(self, *, timeout_seconds: float) -> None:
+        """Wait, so long at most, until every event is answered for; then stop polling."""
+        if self._session is not None:
+            session, self._session = self._session, None
+            await asyncio.to_thread(session.close, timeout_seconds)
+
+    def _produce(self, topic: str, *, key: str, value: bytes, answer: asyncio.Future[KafkaError | None]) -> None:
+        session = self._running()
+        if session.is_fatal:
+            session = self._replace(session)
+        try:
+            session.produce(topic, key=key, value=value, answer=answer)
+        except KafkaException as error:
+            if not error.args[0].fatal():
+                raise _failure(error.args[0]) from error
+            # A fatal producer takes nothing, so this event was not queued and may be tried again.
+            self._replace(session).produce(topic, key=key, value=value, answer=answer)
+
+    def _replace(self, session: _Session) -> _Session:
+        log.error("producer.replaced")
+        session.retire()
+        self._session = self._open(asyncio.get_running_loop())
+        return self._session
+
+    def _open(self, loop: asyncio.AbstractEventLoop) -> _Session:
+        return _Session(self._config, self._make_producer, loop)
+
+    def _running(self) -> _Session:
+        if self._session is None:
+            raise PublishFailed("the publisher is closed")
+        return self._session
+
+
+class _Session:
+    """One producer and the thread that polls it; its answers reach the loop in one wake-up per poll."""
+
+    def __init__(self, config: dict[str, Any], make_producer: MakeProducer, loop: asyncio.AbstractEventLoop) -> None:
+        self.is_fatal = False
+        self.producer = make_producer({**config, "error_cb": self._note_error}, logger=logging.getLogger("librdkafka"))
+        self._loop = loop
+        self._answers: deque[tuple[asyncio.Future[KafkaError | None], KafkaError | None]] = deque()
+        self._deadline: float | None = None
+        self._thread = threading.Thread(target=self._poll_until_closed, name="kafka-producer-poll", daemon=True)
+        self._thread.start()
+
+    def produce(self, topic: str, *, key: str, value: bytes, answer: asyncio.Future[KafkaError | None]) -> None:
+        """Queue one event; raises PublishFailed at once when the queue is full."""
+        try:
+            self.producer.produce(topic, value, key.encode(), on_delivery=partial(self._note_delivery, answer))
+        except BufferError as error:
+            raise PublishFailed("too many events wait for the broker") from error
+
+    def retire(self) -> None:
+        """Answer for what is under way and end the thread, without waiting for it."""
+        with contextlib.suppress(KafkaException):
+            self.producer.purge(in_queue=True, in_flight=True, blocking=False)
+        self._deadline = time.monotonic() + POLL_SECONDS * 10
+
+    def close(self, timeout_seconds: float) -> None:
+        """Poll on until nothing waits, for so long at most."""
+        self._deadline = time.monotonic() + timeout_seconds
+        self._thread.join(timeout_seconds + 1.0)
+        if len(self.producer):
+            log.error("producer.unanswered", events=len(self.producer))
+
+    def _poll_until_closed(self) -> None:
+        while self._deadline is None or (len(self.producer) and time.monotonic() < self._deadline):
+            self.producer.poll(POLL_SECONDS)
+            self._wake()
+        self.producer.poll(0)
+        self._wake()
+
+    def _wake(self) -> None:
+        if self._answers:
+            with contextlib.suppress(RuntimeError):  # the loop is closed: nobody waits any more
+                self._loop.call_soon_threadsafe(self._settle)
+
+    def _settle(self) -> None:
+        while self._answers:
+            answer, error = self._answers.popleft()
+            if not answer.done():  # its request may be cancelled by now
+                answer.set_result(error)
+
+    def _note_delivery(self, answer: asyncio.Future[KafkaError | None], error: KafkaError | None, _: Message) -> None:
+        if error is not None and error.fatal():
+            self.is_fatal = True
+        self._answers.append((answer, error))
+
+    def _note_error(self, error: KafkaError) -> None:
+        if error.fatal():
+            self.is_fatal = True
+            log.error("producer.fatal", error=error.str())
+
+
+class SyncKafkaEventPublisher:
+    """The trainer's publisher: blocks until the broker has answered; usable from several threads."""
+
+    def __init__(self, config: dict[str, Any], *, topic_prefix: str = "") -> None:
+        self._producer = Producer(config, logger=logging.getLogger("librdkafka"))
+        self._prefix = topic_prefix
+        self._patience_seconds = config["delivery.timeout.ms"] / 1000 + REPORT_GRACE_SECONDS
+
+    def publish(self, topic: str, *, key: str, event: Event) -> None:
+        """Return after the broker has acknowledged the event; raises PublishFailed within the delivery timeout."""
+        answers: list[KafkaError | None] = []
+        try:
+            self._producer.produce(
+                self._prefix + topic,
+                encode(event),
+                key.encode(),
+                on_delivery=lambda error, _: answers.append(error),
+            )
+        except BufferError as error:
+            raise PublishFailed("too many events wait for the broker") from error
+        except KafkaException as error:
+            raise _failure(error.args[0]) from error
+        deadline = time.monotonic() + self._patience_seconds
+        while not answers and time.monotonic() < deadline:
+            self._producer.poll(POLL_SECONDS)
+        if not answers:
+            raise PublishFailed("the broker did not answer in time", outcome_unknown=True)
+        if answers[0] is not None:
+            raise _failure(answers[0])
+
+    def close(self, *, timeout_seconds: float = 5.0) -> None:
+        """Wait, so long at most, until every event is answered for."""
+        self._producer.flush(timeout_seconds)
+
+
+def _failure(error: KafkaError) -> PublishFailed:
+    return PublishFailed(error.str(), outcome_unknown=error.code() not in _NOT_ACCEPTED)
+
+
+def _has_topic(producer: Producer, topic: str) -> bool:
+    try:
+        found = producer.list_topics(topic, timeout=METADATA_TIMEOUT_SECONDS).topics.get(topic)
+    except KafkaException:
+        return False
+    return found is not None and found.error is None
