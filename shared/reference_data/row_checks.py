@@ -24,7 +24,7 @@ _PLAIN_DATE = (
     rb"(?:19|20)[0-9]{2}-(?:(?:0[1-9]|1[0-2])-(?:0[1-9]|1[0-9]|2[0-8])"
     rb"|(?:0[13-9]|1[0-2])-(?:29|30)|(?:0[13578]|1[02])-31)"
 )
-_PLAIN_AMOUNT = rb"[0-9]{1,25}+(?:\.[0-9]{0,25}+)?+"
+_PLAIN_AMOUNT = rb"[0-9]{1,25}+(?:\.[0-9]{0,25}+)?"
 _PLAIN_NUMBER = rb"-?" + _PLAIN_AMOUNT
 
 _BLANKS = " \t\r\n"
@@ -36,7 +36,8 @@ _BYTE_ESCAPED = re.compile(r"[\udc80-\udcff]")
 def build_plain_rows_pattern(schema: TableSchema) -> re.Pattern[bytes]:
     """Return a pattern that matches, from the start of a row, as many plain valid rows as follow each other."""
     row = b",".join(_plain_field(column) for column in schema.columns)
-    return re.compile(rb"(?:%b\r?\n)*+" % row)
+    # Not "(?:...)*+": before Python 3.11.5 a possessive group that fails part way leaves its match inside a row.
+    return re.compile(rb"(?>(?:%b\r?\n)*)" % row)
 
 
 def _plain_field(column: Column) -> bytes:
@@ -46,7 +47,7 @@ def _plain_field(column: Column) -> bytes:
         return _PLAIN_KEY if column.required else _PLAIN_TEXT
     else:
         field = {"date": _PLAIN_DATE, "number": _PLAIN_NUMBER, "non_negative": _PLAIN_AMOUNT}[column.type]
-    return b"(?:%b)" % field if column.required else b"(?:%b)?+" % field
+    return b"(?:%b)" % field if column.required else b"(?:%b)?" % field
 
 
 def find_fault(fields: Sequence[str], schema: TableSchema) -> str | None:
