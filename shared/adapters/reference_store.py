@@ -69,10 +69,12 @@ class PostgresReferenceStore:
     def _copy(self, schema: TableSchema, rows: RowSource) -> int:
         columns = ", ".join(column.name for column in schema.columns)
         statement = f"COPY {schema.table} ({columns}) FROM STDIN (FORMAT text, DELIMITER ',', NULL '')"
-        driver_connection: psycopg2.extensions.connection = self._connection.connection.driver_connection
+        driver_connection = self._connection.connection.driver_connection
+        assert isinstance(driver_connection, psycopg2.extensions.connection)
         with driver_connection.cursor() as cursor:
             cursor.execute("SET LOCAL client_encoding = 'UTF8'")
-            cursor.copy_expert(statement, _BlockReader(iter(rows)), size=_READ_BYTES)
+            # It needs no readline, whatever its stub says.
+            cursor.copy_expert(statement, _BlockReader(iter(rows)), size=_READ_BYTES)  # type: ignore[arg-type]
             return cursor.rowcount
 
     def _note_snapshot(self, schema: TableSchema, rows: RowSource, *, source: str) -> None:

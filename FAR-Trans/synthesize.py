@@ -1,0 +1,36 @@
+"""Write an invented data set in the published schema: python FAR-Trans/synthesize.py --scale 1 --seed 7 --output DIR"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+from shared.synthetic import synthesize
+
+__all__ = ["main", "synthesize"]
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Write the files, print the rows of each, and return the exit code."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--scale", type=float, default=1.0, help="1: the published counts (default)")
+    parser.add_argument("--seed", type=int, default=7, help="the same seed gives the same bytes (default: 7)")
+    parser.add_argument("--output", type=Path, required=True, help="folder for the files; files in it are replaced")
+    options = parser.parse_args(arguments)
+    started = time.perf_counter()
+    try:
+        counts = synthesize(options.output, options.scale, options.seed)
+    except (ValueError, OSError) as error:
+        print(f"failed: {error}", file=sys.stderr)
+        return 2
+    for file_name, count in counts.items():
+        print(f"{file_name:<26}{count:>10,} rows")
+    print(f"in {options.output}, {time.perf_counter() - started:.1f} s")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
