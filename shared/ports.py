@@ -5,7 +5,7 @@ One suite (tests/integration/test_ports.py) runs against fakes and real adapters
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from datetime import datetime
@@ -83,8 +83,8 @@ class EventConsumer(Protocol):
     def position(self, partition: Partition) -> int:
         """The offset of the next message that `poll` will return."""
 
-    def high_watermark(self, partition: Partition) -> int:
-        """The offset after the last acknowledged message, asked from the broker now; raises BrokerUnavailable."""
+    def fetch_high_watermarks(self, partitions: Collection[Partition]) -> Mapping[Partition, int]:
+        """Ask the broker now for the offsets after the last acknowledged messages; raises BrokerUnavailable."""
 
     def seek(self, partition: Partition, offset: int) -> None:
         """Read this partition again from `offset`."""
@@ -92,10 +92,10 @@ class EventConsumer(Protocol):
     def rewind(self) -> None:
         """Read every owned partition again from its stored offset, as after an assignment."""
 
-    def pause(self, partitions: Sequence[Partition]) -> None:
+    def pause(self, partitions: Collection[Partition]) -> None:
         """Stop fetching these partitions until `resume` or a new generation; the consumer keeps polling."""
 
-    def resume(self, partitions: Sequence[Partition]) -> None:
+    def resume(self, partitions: Collection[Partition]) -> None:
         """Fetch these partitions again."""
 
     def commit(self, offsets: Mapping[Partition, int]) -> None:

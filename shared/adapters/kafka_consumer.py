@@ -1,0 +1,303 @@
+"""The consumer of the synchronous services: Kafka says which partitions, the database says from which offset."""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from confluent_kafka import OFFSET_INVALID, Consumer, IsolationLevel, KafkaError, KafkaException, TopicPartition
+from confluent_kafka import Message as KafkaMessage
+from confluent_kafka.admin import AdminClient
+from confluent_kafka.admin._listoffsets import OffsetSpec
+
+from shared.errors import BrokerUnavailable, OffsetOutOfRange, RecommenderError
+from shared.logging import get_logger
+from shared.ports import Message, OffsetSource, Partition
+
+log = get_logger(__name__)
+
+BROKER_TIMEOUT_SECONDS = 5.0
+MOST_POLL_SECONDS = 0.1
+_LATEST: OffsetSpec = OffsetSpec.latest()  # type: ignore[no-untyped-call]
+_EARLIEST: OffsetSpec = OffsetSpec.earliest()  # type: ignore[no-untyped-call]
+_RETRY_OFFSETS_SECONDS = 0.5
+_SAME_ERROR_AGAIN_SECONDS = 30.0
+
+
+@dataclass(frozen=True)
+class ConsumerSettings:
+    """Where to consume, as whom, and how soon a silent member loses its partitions."""
+
+    bootstrap_servers: str
+    group: str
+    topic_prefix: str = ""
+    session_timeout_seconds: float = 10.0
+
+
+def fetch_cluster_id(bootstrap_servers: str, *, timeout_seconds: float = BROKER_TIMEOUT_SECONDS) -> str:
+    """Return the Kafka cluster's own id; raises BrokerUnavailable."""
+    admin = AdminClient({"bootstrap.servers": bootstrap_servers, "log_level": 0})
+    try:
+        cluster_id = admin.list_topics(timeout=timeout_seconds).cluster_id
+    except KafkaException as error:
+        raise BrokerUnavailable(_text(error)) from error
+    if not cluster_id:
+        raise BrokerUnavailable("the broker does not say its cluster id")
+    return str(cluster_id)
+
+
+class KafkaEventConsumer:
+    """One member of a consumer group, as shared.ports.EventConsumer describes it; joins with the first poll.
+
+    `topics` are names without prefix, consumed in one subscription, so that the range assignor gives one member the
+    same partition numbers of all of them.
+    """
+
+    def __init__(
+        self, settings: ConsumerSettings, *, topics: Sequence[str], offsets: OffsetSource, cluster_id: str
+    ) -> None:
+        self._settings = settings
+        self._offsets = offsets
+        self._cluster_id = cluster_id
+        self._owned: frozenset[Partition] = frozenset()
+        self._positions: dict[Partition, int] = {}  # of the owned partitions whose offsets are known
+        self._out_of_range: set[Partition] = set()
+        self._pending: deque[KafkaMessage] = deque()  # polled together with a change of the assignment
+        self._generation = 0
+        self._changes = 0
+        self._retry_offsets_at = 0.0
+        self._errors: dict[str, float] = {}
+        # Its own connection: on the consumer's one every question waits behind the fetch that is under way.
+        self._admin = AdminClient({"bootstrap.servers": settings.bootstrap_servers, "log_level": 0})
+        self._consumer = Consumer({**_librdkafka_settings(settings), "error_cb": self._log_error})
+        self._consumer.subscribe(
+            [settings.topic_prefix + topic for topic in topics],
+            on_assign=self._on_assign,
+            on_revoke=self._on_revoke,
+            on_lost=self._on_revoke,
+        )
+
+    @property
+    def cluster_id(self) -> str:
+        """The Kafka cluster's own id."""
+        return self._cluster_id
+
+    @property
+    def generation(self) -> int:
+        """Changes with every assignment, revocation and rewind."""
+        return self._generation
+
+    def assignment(self) -> frozenset[Partition]:
+        """The partitions owned now whose offsets are known."""
+        return frozenset(self._positions)
+
+    def out_of_range(self) -> frozenset[Partition]:
+        """The owned partitions that stand still because their offset is outside the log."""
+        return frozenset(self._out_of_range)
+
+    def position(self, partition: Partition) -> int:
+        """The offset of the next message that `poll` will return."""
+        return self._positions[partition]
+
+    def poll(self, *, max_messages: int, timeout_seconds: float) -> Sequence[Message]:
+        """Return what is there, at once when there is any; nothing from a call in which the assignment changed."""
+        changes = self._changes
+        self._find_missing_offsets()
+        deadline = time.monotonic() + min(timeout_seconds, MOST_POLL_SECONDS)
+        messages: list[Message] = []
+        while changes == self._changes and len(messages) < max_messages:
+            wait_seconds = 0.0 if messages else max(0.0, deadline - time.monotonic())
+            polled = self._pending.popleft() if self._pending else self._consumer.poll(wait_seconds)
+            if changes != self._changes:
+                # Whatever came before the change is read again; what came with it must wait for the next call.
+                if polled is not None:
+                    self._pending.append(polled)
+                return []
+            if polled is None:
+                break
+            messages += self._accept(polled, messages)
+        return messages if changes == self._changes else []
+
+    def fetch_high_watermarks(self, partitions: Collection[Partition]) -> Mapping[Partition, int]:
+        """Ask the broker now for the offsets after the last acknowledged messages, all in one request."""
+        return self._list_offsets(partitions, _LATEST)
+
+    def seek(self, partition: Partition, offset: int) -> None:
+        """Read this partition again from `offset`; the others continue where they are."""
+        self._positions[partition] = offset
+        self._assign()
+
+    def rewind(self) -> None:
+        """Read every owned partition again from its stored offset."""
+        self._start_over(self._owned)
+
+    def pause(self, partitions: Collection[Partition]) -> None:
+        """Stop fetching these partitions."""
+        self._consumer.pause(self._known(partitions))
+
+    def resume(self, partitions: Collection[Partition]) -> None:
+        """Fetch these partitions again."""
+        self._consumer.resume(self._known(partitions))
+
+    def commit(self, offsets: Mapping[Partition, int]) -> None:
+        """Tell Kafka, for lag monitors only."""
+        try:
+            self._consumer.commit(
+                offsets=[self._to_kafka(partition, offset) for partition, offset in offsets.items()],
+                asynchronous=True,
+            )
+        except KafkaException as error:
+            self._log_error(error.args[0])
+
+    def close(self) -> None:
+        """Leave the group."""
+        self._consumer.close()
+
+    def _on_assign(self, _: Consumer, partitions: list[TopicPartition]) -> None:
+        self._start_over(frozenset(self._from_kafka(partition) for partition in partitions))
+        log.info("consumer.assigned", generation=self._generation, partitions=_by_topic(self._owned))
+
+    def _on_revoke(self, consumer: Consumer, _: list[TopicPartition]) -> None:
+        # Eager rebalancing: all partitions go, whichever are named.
+        self._change(generation=True)
+        self._owned = frozenset()
+        self._positions.clear()
+        self._out_of_range.clear()
+        consumer.unassign()
+        log.info("consumer.revoked", generation=self._generation)
+
+    def _start_over(self, owned: frozenset[Partition]) -> None:
+        self._change(generation=True)
+        self._owned = owned
+        self._out_of_range.clear()
+        self._positions = {}
+        self._positions = self._stored_positions(owned)
+        self._assign()
+
+    def _find_missing_offsets(self) -> None:
+        missing = self._owned - self._positions.keys() - self._out_of_range
+        if not missing or time.monotonic() < self._retry_offsets_at:
+            return
+        found = self._stored_positions(missing)
+        if found:
+            self._change(generation=False)
+            self._positions.update(found)
+            self._assign()
+
+    def _stored_positions(self, partitions: Collection[Partition]) -> dict[Partition, int]:
+        """Return where to continue; nothing, and one log line, while database or broker do not answer."""
+        try:
+            stored = self._offsets.fetch_offsets(sorted(partitions))
+            fresh = [partition for partition in partitions if partition not in stored]
+            lows = self._list_offsets(fresh, _EARLIEST)
+        except RecommenderError as error:
+            self._retry_offsets_at = time.monotonic() + _RETRY_OFFSETS_SECONDS
+            log.warning("consumer.offsets_unknown", partitions=len(partitions), error=str(error))
+            return {}
+        return {**stored, **lows}
+
+    def _assign(self) -> None:
+        """Let librdkafka fetch from the known positions; nothing stays paused from an earlier assignment."""
+        self._pending.clear()
+        partitions = [self._to_kafka(partition, offset) for partition, offset in sorted(self._positions.items())]
+        self._consumer.assign(partitions)
+        self._consumer.resume(partitions)
+
+    def _change(self, *, generation: bool) -> None:
+        self._changes += 1
+        self._generation += generation
+        self._pending.clear()
+
+    def _accept(self, polled: KafkaMessage, before: list[Message]) -> list[Message]:
+        """Move the position and return the message, if it is one."""
+        error = polled.error()
+        topic, number, offset = polled.topic(), polled.partition(), polled.offset()
+        partition = (str(topic).removeprefix(self._settings.topic_prefix), -1 if number is None else number)
+        if error is not None and error.code() == KafkaError._AUTO_OFFSET_RESET and partition in self._positions:
+            self._stand_still(partition, before, str(error.str()))
+        elif error is not None and error.code() != KafkaError._PARTITION_EOF:
+            self._log_error(error)
+        elif partition in self._positions and offset is not None:
+            # An end of partition moves the position too: after a gap at the log's end there is no message.
+            self._positions[partition] = max(self._positions[partition], offset + (error is None))
+            if error is None:
+                return [Message(partition[0], partition[1], offset, polled.key(), polled.value())]
+        return []
+
+    def _stand_still(self, partition: Partition, before: list[Message], reason: str) -> None:
+        for message in reversed(before):  # they were not handed over: read them again
+            self._positions[(message.topic, message.partition)] = message.offset
+        self._out_of_range.add(partition)
+        offset = self._positions.pop(partition)
+        self._change(generation=False)
+        self._assign()
+        raise OffsetOutOfRange(f"{partition[0]}[{partition[1]}] at offset {offset}: {reason}")
+
+    def _list_offsets(self, partitions: Collection[Partition], spec: OffsetSpec) -> dict[Partition, int]:
+        if not partitions:
+            return {}
+        futures = self._admin.list_offsets(
+            {self._to_kafka(partition): spec for partition in partitions},
+            isolation_level=IsolationLevel.READ_COMMITTED,
+            request_timeout=BROKER_TIMEOUT_SECONDS,
+        )
+        try:
+            return {self._from_kafka(partition): int(future.result().offset) for partition, future in futures.items()}
+        except KafkaException as error:
+            raise BrokerUnavailable(_text(error)) from error
+
+    def _known(self, partitions: Collection[Partition]) -> list[TopicPartition]:
+        return [self._to_kafka(partition) for partition in partitions if partition in self._positions]
+
+    def _to_kafka(self, partition: Partition, offset: int = OFFSET_INVALID) -> TopicPartition:
+        return TopicPartition(self._settings.topic_prefix + partition[0], partition[1], offset)
+
+    def _from_kafka(self, partition: TopicPartition) -> Partition:
+        return partition.topic.removeprefix(self._settings.topic_prefix), partition.partition
+
+    def _log_error(self, error: KafkaError) -> None:
+        now = time.monotonic()
+        if now - self._errors.get(error.name(), -_SAME_ERROR_AGAIN_SECONDS) >= _SAME_ERROR_AGAIN_SECONDS:
+            self._errors[error.name()] = now
+            log.warning("kafka.error", error=error.name(), reason=error.str())
+
+
+def _librdkafka_settings(settings: ConsumerSettings) -> dict[str, Any]:
+    return {
+        "bootstrap.servers": settings.bootstrap_servers,
+        "group.id": settings.group,
+        "session.timeout.ms": int(settings.session_timeout_seconds * 1000),
+        "heartbeat.interval.ms": max(100, min(3000, int(settings.session_timeout_seconds * 1000 / 4))),
+        "max.poll.interval.ms": 300_000,
+        "partition.assignment.strategy": "range",
+        "enable.auto.commit": False,
+        "enable.auto.offset.store": False,
+        "auto.offset.reset": "error",
+        "enable.partition.eof": True,
+        "isolation.level": "read_committed",
+        # A partition that was resumed or sought joins the next fetch, which starts when this one is answered
+        # (measured: up to 500 ms with the default, 20 ms with this).
+        "fetch.wait.max.ms": 20,
+        "fetch.queue.backoff.ms": 20,
+        "fetch.error.backoff.ms": 100,
+        # Bounded memory, however far behind.
+        "queued.min.messages": 10_000,
+        "queued.max.messages.kbytes": 16_384,
+        "fetch.max.bytes": 8_388_608,
+        "reconnect.backoff.ms": 50,
+        "reconnect.backoff.max.ms": 1_000,
+        "topic.metadata.refresh.interval.ms": 30_000,
+        "log_level": 0,  # connection errors come through error_cb, each once in a while
+    }
+
+
+def _by_topic(partitions: Collection[Partition]) -> dict[str, list[int]]:
+    topics = sorted({topic for topic, _ in partitions})
+    return {topic: sorted(number for name, number in partitions if name == topic) for topic in topics}
+
+
+def _text(error: KafkaException) -> str:
+    return str(error.args[0].str())
