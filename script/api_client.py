@@ -14,6 +14,7 @@ from uuid import uuid4
 import httpx
 
 _TRIES = 4
+_PAGE_SIZE = 500
 _POLL_SECONDS = 0.05
 
 
@@ -56,11 +57,15 @@ class ServedList:
 class ApiClient:
     """A connection to one gateway; every call is bounded and raises ApiFailed when it did not work."""
 
-    def __init__(self, url: str, *, timeout_seconds: float = 15.0) -> None:
+    def __init__(
+        self, url: str, *, timeout_seconds: float = 15.0, transport: httpx.BaseTransport | None = None
+    ) -> None:
         self.url = url.rstrip("/")
         try:
             # Proxies that the environment names must not see requests to this very machine.
-            self._http = httpx.Client(base_url=self.url, timeout=timeout_seconds, trust_env=not _is_loopback(self.url))
+            self._http = httpx.Client(
+                base_url=self.url, timeout=timeout_seconds, transport=transport, trust_env=not _is_loopback(self.url)
+            )
         except (httpx.InvalidURL, ValueError) as error:
             raise ApiUnavailable(f"{url} is not a URL: {error}") from error
 
@@ -124,6 +129,15 @@ class ApiClient:
         _refuse(answer)
         return cast(dict[str, Any], answer.json())
 
+    def fetch_assets(self, **query: str) -> list[dict[str, Any]]:
+        """Return every asset that matches, whatever number the gateway answers at once."""
+        assets: list[dict[str, Any]] = []
+        while True:
+            page = self.fetch("/assets", **query, limit=str(_PAGE_SIZE), offset=str(len(assets)))
+            assets += page["assets"]
+            if not page["assets"] or len(assets) >= page["total"]:
+                return assets
+
     def _post(self, path: str, body: Mapping[str, str]) -> httpx.Response:
         # With a key of its own a repeated POST has one effect, also when the first answer was lost.
         headers = {"Idempotency-Key": str(uuid4())}
@@ -152,8 +166,9 @@ def _refuse(answer: httpx.Response) -> None:
         return
     try:
         problem = answer.json()
-        detail = problem.get("detail") or problem.get("title") or answer.text
-    except (ValueError, AttributeError):
+        faults = [f"{fault['field']}: {fault['message']}" for fault in problem.get("errors") or []]
+        detail = "; ".join(faults) or problem["detail"]
+    except (ValueError, LookupError, TypeError, AttributeError):
         detail = answer.text[:200]
     message = f"{answer.request.method} {answer.request.url}: {answer.status_code} {detail}"
     if answer.status_code >= httpx.codes.INTERNAL_SERVER_ERROR:

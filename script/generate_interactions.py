@@ -12,7 +12,6 @@ import sys
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
@@ -88,9 +87,9 @@ def click_and_compare(api: ApiClient, plan: Plan, *, screen: Console, sent: Coun
 
 def choose_assets(api: ApiClient, sector: str) -> list[str]:
     """Return the ISINs of a sector, ascending; raises NothingToClickOn with the sectors that there are."""
-    isins = sorted({asset["isin"] for asset in _assets(api, sector=sector)})
+    isins = sorted({asset["isin"] for asset in api.fetch_assets(sector=sector)})
     if not isins:
-        sectors = sorted({asset["sector"] for asset in _assets(api) if asset["sector"]})
+        sectors = sorted({asset["sector"] for asset in api.fetch_assets() if asset["sector"]})
         known = ", ".join(sectors) or "none (is the data loaded?)"
         raise NothingToClickOn(f"No asset belongs to sector {sector!r}. Sectors: {known}")
     return isins
@@ -109,11 +108,6 @@ def print_outcome(outcome: Outcome, plan: Plan, *, screen: Console) -> None:
     for isin, times in sorted(outcome.sent.items()):
         screen.print(f"  {times} x {isin}", markup=False)
     print_comparison(outcome.before, outcome.after, plan.sector, screen=screen)
-
-
-def _assets(api: ApiClient, **query: str) -> list[dict[str, Any]]:
-    assets: list[dict[str, Any]] = api.fetch("/assets", **query)["assets"]
-    return assets
 
 
 def _progress(sent: Counter[str], plan: Plan) -> str:

@@ -1,0 +1,130 @@
+"""A whole system for the e2e tests: three real processes on a broker and a database, with synthetic data in it."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import httpx
+import psycopg2
+
+from script.api_client import ApiClient
+from script.service_processes import REPOSITORY, Services, Surroundings
+
+CUSTOMER_ID = "85583A768E48870A546D"
+SCALE = "0.02"
+ITEM_KEYS = [
+    "isin",
+    "assetname",
+    "assetcategory",
+    "sector",
+    "industry",
+    "current_price",
+    "profitability",
+    "recommendation_date",
+    "score",
+    "rank",
+    "components",
+]
+
+
+@dataclass(frozen=True)
+class System:
+    """The running services, and ways to look at them from outside."""
+
+    surroundings: Surroundings
+    services: Services
+
+    @property
+    def url(self) -> str:
+        return self.services["api"].url
+
+    def client(self) -> ApiClient:
+        return ApiClient(self.url)
+
+    def http(self) -> httpx.Client:
+        return httpx.Client(base_url=self.url, timeout=20.0, trust_env=False)
+
+    def query(self, statement: str, *parameters: object) -> list[tuple[Any, ...]]:
+        """Return the rows of a SELECT."""
+        connection = psycopg2.connect(self.surroundings.database_url)
+        try:
+            with connection.cursor() as cursor:
+                cursor.execute(statement, parameters)
+                return list(cursor.fetchall())
+        finally:
+            connection.close()
+
+    def customers(self, count: int) -> list[str]:
+        """Return customers who own something, those who own least first."""
+        rows = self.query(
+            "SELECT customer_id FROM transactions WHERE customer_id <> %s GROUP BY customer_id"
+            " ORDER BY count(*), customer_id LIMIT %s",
+            CUSTOMER_ID,
+            count,
+        )
+        return [row[0] for row in rows]
+
+    def wait_until_served(self) -> str:
+        """Return the active model's version once the worker answers with it."""
+        with self.client() as api:
+            self.services.wait(
+                lambda: api.fetch("/models")["active"] is not None, what="a model", blame="trainer", seconds=120
+            )
+            served = api.ask(CUSTOMER_ID, "refresh_recs", wait_seconds=30)
+        assert served.model_version is not None
+        return served.model_version
+
+
+@contextmanager
+def running_system(surroundings: Surroundings, *, data: Path, folder: Path) -> Iterator[System]:
+    """Migrate, load, start the three services, and wait until a first model is served; stop them at the end."""
+    environment = surroundings.environment()
+    run_python("-m", "shared.migrations", environment=environment)
+    load = ["FAR-Trans/script.py", "--data", str(data), "--rejects", str(folder / "rejects.csv")]
+    run_python(*load, environment=environment)
+    services = Services(surroundings, folder=folder / "logs")
+    try:
+        services.start()
+        services.wait(services["api"].answers, what="ready", blame="api")
+        system = System(surroundings, services)
+        system.wait_until_served()
+        yield system
+    finally:
+        services.stop()
+
+
+def run_python(*arguments: str, environment: dict[str, str] | None = None) -> str:
+    """Run a program of the repository that must succeed; return what it printed."""
+    answer = start_python(*arguments, environment=environment)
+    output, _ = answer.communicate(timeout=120)
+    assert answer.returncode == 0, output
+    return output
+
+
+def start_python(*arguments: str, environment: dict[str, str] | None = None) -> subprocess.Popen[str]:
+    """Start a program of the repository; its output, both streams, can be read."""
+    return subprocess.Popen(
+        [sys.executable, *arguments],
+        cwd=REPOSITORY,
+        env=dict(os.environ) if environment is None else environment,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+
+
+def wait_until(holds: Callable[[], bool], *, seconds: float, what: str) -> None:
+    """Poll; fails the test when the time is over."""
+    deadline = time.monotonic() + seconds
+    while not holds():
+        assert time.monotonic() < deadline, f"not within {seconds:.0f} s: {what}"
+        time.sleep(0.1)

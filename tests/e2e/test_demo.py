@@ -1,0 +1,141 @@
+"""`make demo` as a user sees it: answers, a second one beside it, kill -9, SIGTERM, and real data if they are there."""
+
+from __future__ import annotations
+
+import csv
+import os
+import re
+import signal
+import subprocess
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import httpx
+import pytest
+
+from script.owned_process import command_line
+from script.service_processes import REPOSITORY
+from tests.e2e.system import CUSTOMER_ID, start_python, wait_until
+from tests.servers import temporary_folder
+
+pytestmark = [pytest.mark.kafka, pytest.mark.postgres]
+
+START_SECONDS = 150.0
+REAL_DATA = Path(os.environ.get("FAR_TRANS_DATA") or REPOSITORY.parent / "shared" / "FAR-Trans")
+
+
+@pytest.fixture(scope="module")
+def state() -> Iterator[Path]:
+    """One state folder for all demos of this file."""
+    with temporary_folder("demo") as folder:
+        yield folder
+
+
+def start_demo(state: Path, *arguments: str) -> subprocess.Popen[str]:
+    environment = {**os.environ, "DEMO_STATE_DIR": str(state)}
+    for name in ("KAFKA_BOOTSTRAP_SERVERS", "DATABASE_URL", "TOPIC_PREFIX"):
+        environment.pop(name, None)
+    return start_python("script/demo.py", *arguments, environment=environment)
+
+
+def read_until(demo: subprocess.Popen[str], text: str) -> str:
+    """Return the output up to the line with this text; the demo bounds its own waits."""
+    assert demo.stdout is not None
+    lines = []
+    for line in demo.stdout:
+        lines.append(line)
+        if text in line:
+            return "".join(lines)
+    raise AssertionError("".join(lines))
+
+
+def server_pids(state: Path) -> list[int]:
+    return [int(path.read_text()) for path in state.rglob("*.pid")]
+
+
+def are_gone(pids: list[int]) -> bool:
+    return not any(any(command_line(pid)) for pid in pids)
+
+
+def rows_of_the_list(output: str) -> list[str]:
+    """The ISINs of the printed table, by rank."""
+    rows = re.findall(r"^\| +(\d+) \| +([A-Z0-9]{12}) +\| +(\S.*?) +\|", output, flags=re.MULTILINE)
+    assert [int(rank) for rank, _, _ in rows] == list(range(1, 11)), output
+    return [isin for _, isin, _ in rows]
+
+
+def test_the_demo_answers_stays_up_and_survives_a_kill(state: Path) -> None:
+    demo = start_demo(state)
+    try:
+        output = read_until(demo, "Ctrl-C stops everything")
+        url = re.search(r"^ +API +(http://127\.0\.0\.1:\d+)", output, flags=re.MULTILINE)
+        assert url is not None
+        assert len(httpx.get(f"{url[1]}/recommendations/{CUSTOMER_ID}").json()["recommendations"]) == 10
+        rows_of_the_list(output)
+
+        second = start_demo(state, "--once")
+        complaint, _ = second.communicate(timeout=30)
+        assert second.returncode == 2
+        assert url[1] in complaint
+
+        pids = server_pids(state)
+        assert len(pids) == 5
+    finally:
+        demo.kill()
+        demo.communicate()
+    wait_until(lambda: are_gone(pids), seconds=30, what="what a killed demo started has ended")
+
+
+def test_the_next_demo_answers_at_once_and_leaves_nothing_running(state: Path) -> None:
+    demo = start_demo(state, "--once")
+    output, _ = demo.communicate(timeout=START_SECONDS)
+
+    assert demo.returncode == 0, output
+    assert "was loaded earlier" in output
+    rows_of_the_list(output)
+    assert output.count("$ curl") == 3
+    assert not re.search(r"[\x00-\x09\x0b-\x1f\x7f]", output)
+    assert server_pids(state) == []
+
+
+def test_a_demo_ends_cleanly_on_sigterm_whenever_it_comes(state: Path) -> None:
+    demo = start_demo(state)
+    read_until(demo, "Postgres is up")
+    pids = server_pids(state)
+    started = time.monotonic()
+    demo.send_signal(signal.SIGTERM)
+    output, _ = demo.communicate(timeout=60)
+
+    assert demo.returncode == 130, output
+    assert time.monotonic() - started < 30
+    assert pids
+    assert are_gone(pids)
+    assert server_pids(state) == []
+
+
+def test_a_folder_without_data_is_refused(state: Path, tmp_path: Path) -> None:
+    demo = start_demo(state, "--data", str(tmp_path))
+    output, _ = demo.communicate(timeout=30)
+
+    assert demo.returncode == 2
+    assert "customer_information.csv" in output
+
+
+def test_real_data_give_ten_named_assets_that_the_customer_does_not_own() -> None:
+    if not (REAL_DATA / "transactions.csv").is_file():
+        pytest.skip(f"no real data in {REAL_DATA} (set FAR_TRANS_DATA)")
+    with temporary_folder("demo-real") as state:
+        demo = start_demo(state, "--once", "--data", str(REAL_DATA))
+        output, _ = demo.communicate(timeout=START_SECONDS)
+    assert demo.returncode == 0, output
+    isins = rows_of_the_list(output)
+    with (REAL_DATA / "transactions.csv").open(newline="") as file:
+        owned = {
+            row["ISIN"]
+            for row in csv.DictReader(file)
+            if row["customerID"] == CUSTOMER_ID and row["transactionType"] == "Buy"
+        }
+    assert owned
+    assert len(set(isins)) == 10
+    assert not owned & set(isins)
