@@ -35,8 +35,7 @@ def candidate_mask(
         accepted = np.array([accepted_risk_level(history.customer) for history in histories], dtype=np.int8)
         mask &= model.asset_risk_level[np.newaxis] <= accepted[:, np.newaxis]
     for row, history in enumerate(histories):
-        mask[row, model.id_map.known_indices(history.owned)] = False
-        mask[row, model.id_map.known_indices(dismissed_isins(history))] = False
+        mask[row, model.id_map.known_indices([*history.owned, *dismissed_isins(history)])] = False
     return mask
 
 

@@ -58,7 +58,7 @@ def score_batch(
         contribution *= np.array([getattr(weight, name) for weight in normalised_weights])[:, np.newaxis]
     scores = contributions[0] + contributions[1]
     scores += contributions[2]
-    scores[~candidates] = -np.inf
+    np.copyto(scores, -np.inf, where=~candidates)
     return BatchScores(contributions, scores, cold)
 
 
@@ -86,8 +86,10 @@ def raw_components(
 
 def _normalise(component: NDArray[np.float32], candidates: NDArray[np.bool_], *, out: NDArray[np.float64]) -> None:
     """Write the component to `out`, each row min-max scaled to [0, 1] over its candidates; a constant row gives 0."""
-    lowest = np.min(component, axis=1, where=candidates, initial=np.inf).astype(np.float64)
-    highest = np.max(component, axis=1, where=candidates, initial=-np.inf).astype(np.float64)
+    # np.where before the reduction: a reduction's own `where` is several times slower.
+    infinity = np.float32(np.inf)
+    lowest = np.where(candidates, component, infinity).min(axis=1, initial=infinity).astype(np.float64)
+    highest = np.where(candidates, component, -infinity).max(axis=1, initial=-infinity).astype(np.float64)
     varies = highest > lowest
     lowest[~varies] = 0.0
     # Dividing by infinity makes rows without any difference (or without any candidate) zero, without a branch.
