@@ -6,8 +6,7 @@ They lie here, not in `trainer/`, because the database adapter makes them and ma
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
-from datetime import datetime
+from dataclasses import dataclass
 from typing import Any
 
 import pandas as pd
@@ -19,8 +18,8 @@ from shared.domain.types import Asset, Customer
 class TrainingRows:
     """One consistent reading of everything that a model is fitted on.
 
-    purchases: customer_id, isin, traded_on. close_prices: isin, priced_on, close_price.
-    interactions: customer_id, isin, interaction_type, occurred_at (UTC). Dates are datetime64.
+    purchases: customer_id, isin, day. close_prices: isin, day, close_price. interactions: customer_id, isin,
+    interaction_type, occurred_at. Days count from 1970-01-01, occurred_at is seconds since then (UTC).
     """
 
     assets: tuple[Asset, ...]
@@ -38,23 +37,22 @@ class VersionRow:
     status: str
     active: bool
     triggered_by: str
-    progress: str | None = None
-    sequence: int | None = None
-    configuration: Mapping[str, Any] | None = None
-    manifest_sha256: str | None = None
+    progress: str | None
+    sequence: int | None
+    configuration: Mapping[str, Any] | None
 
 
 @dataclass(frozen=True)
 class FinishedTraining:
-    """How a training ended; `status` is promoted or stored, `reason` says why."""
+    """How a training ended: `status` is promoted or stored, `reason` says why, `next_offsets` what it covers."""
 
     version: str
     status: str
     reason: str
     algorithm: str
     manifest_sha256: str
-    finished_at: datetime
-    metrics: Mapping[str, Any] = field(default_factory=dict)
-    champion_metrics: Mapping[str, Any] | None = None
-    configuration: Mapping[str, Any] = field(default_factory=dict)
-    watermark: Mapping[str, Any] = field(default_factory=dict)
+    metrics: Mapping[str, Any]
+    champion_metrics: Mapping[str, Any] | None
+    configuration: Mapping[str, Any]
+    watermark: Mapping[str, Any]
+    next_offsets: Mapping[tuple[str, int], int]

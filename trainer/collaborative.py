@@ -57,7 +57,8 @@ def _fit_lightfm(history: HistoryMatrix, configuration: ModelConfiguration) -> S
         num_threads=1,
     )
     biases, vectors = model.get_item_representations()
-    return vectors @ vectors.T + biases[None, :]
+    similarity: Similarity = vectors @ vectors.T + biases[None, :]
+    return similarity
 
 
 FITS: dict[str, Fit] = {"ease": _fit_ease, "lightfm": _fit_lightfm}

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
-from pydantic import Field
+from pydantic import Field, field_validator, model_validator
 
 from shared.config import ServiceSettings
 from shared.domain.types import Weights
+from trainer.collaborative import FITS
+from trainer.configuration import ModelConfiguration
+from trainer.job import TrainingPlan
+from trainer.trigger import TriggerRules
 
 
 class TrainerSettings(ServiceSettings):
@@ -31,3 +35,36 @@ class TrainerSettings(ServiceSettings):
         return Weights(
             self.default_weight_collaborative, self.default_weight_content, self.default_weight_profitability
         )
+
+    def training_plan(self) -> TrainingPlan:
+        """Return how every training is done."""
+        weights = self.default_weights()
+        return TrainingPlan(
+            candidates=tuple(
+                ModelConfiguration(name, weights, seed=self.training_seed) for name in _names(self.candidate_algorithms)
+            ),
+            window_days=self.evaluation_window_days,
+            margin=self.promotion_margin,
+            seed=self.training_seed,
+        )
+
+    def trigger_rules(self) -> TriggerRules:
+        """Return when a training is due."""
+        return TriggerRules(self.retrain_after_interactions, self.retrain_after_seconds)
+
+    @field_validator("candidate_algorithms")
+    @classmethod
+    def _known_algorithms(cls, value: str) -> str:
+        unknown = sorted(set(_names(value)) - FITS.keys())
+        if unknown or not _names(value):
+            raise ValueError(f"must name at least one of {', '.join(sorted(FITS))}")
+        return value
+
+    @model_validator(mode="after")
+    def _usable_weights(self) -> TrainerSettings:
+        self.default_weights()
+        return self
+
+
+def _names(value: str) -> list[str]:
+    return [name.strip() for name in value.split(",") if name.strip()]

@@ -155,15 +155,11 @@ def _codes(column: pd.Series[Any], positions: Mapping[str, int]) -> NDArray[np.i
     return table[names.cat.codes.to_numpy()]
 
 
-def _days(column: pd.Series[Any]) -> NDArray[np.int32]:
-    return column.to_numpy().astype("datetime64[D]").astype(np.int32)
-
-
 def _build_purchases(frame: pd.DataFrame, customers: Mapping[str, int], assets: Mapping[str, int]) -> Purchases:
     customer, asset, day = (
         _codes(frame["customer_id"], customers),
         _codes(frame["isin"], assets),
-        _days(frame["traded_on"]),
+        frame["day"].to_numpy(dtype=np.int32),
     )
     order = np.lexsort((asset, customer, day))
     rows = Purchases(customer[order], asset[order], day[order])
@@ -171,7 +167,7 @@ def _build_purchases(frame: pd.DataFrame, customers: Mapping[str, int], assets: 
 
 
 def _build_close_prices(frame: pd.DataFrame, assets: Mapping[str, int]) -> ClosePrices:
-    asset, day = _codes(frame["isin"], assets), _days(frame["priced_on"])
+    asset, day = _codes(frame["isin"], assets), frame["day"].to_numpy(dtype=np.int32)
     close = frame["close_price"].to_numpy(dtype=np.float64)
     order = np.lexsort((close, day, asset))
     rows = ClosePrices(asset[order], day[order], close[order])
@@ -182,7 +178,7 @@ def _build_interactions(
     frame: pd.DataFrame, customers: Mapping[str, int], assets: Mapping[str, int]
 ) -> InteractionRows:
     types = {kind.value: code for code, kind in enumerate(INTERACTION_TYPES)}
-    occurred = frame["occurred_at"].to_numpy().astype("datetime64[us]").astype(np.int64) / 1e6
+    occurred = frame["occurred_at"].to_numpy(dtype=np.float64)
     columns = (_codes(frame["customer_id"], customers), _codes(frame["isin"], assets))
     kind = _codes(frame["interaction_type"], types).astype(np.int8)
     order = np.lexsort((*columns, occurred))

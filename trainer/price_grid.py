@@ -37,7 +37,8 @@ class PriceGrid:
 
     def enough(self, row: int) -> NDArray[np.bool_]:
         """Return which assets (A,) have a current price and enough real ones before it."""
-        return np.isfinite(self.prices[row]) & (self.observations[row] >= ENOUGH_OBSERVATIONS)
+        enough: NDArray[np.bool_] = np.isfinite(self.prices[row]) & (self.observations[row] >= ENOUGH_OBSERVATIONS)
+        return enough
 
 
 def build_price_grid(prices: ClosePrices, *, asset_count: int, last_day: int) -> PriceGrid:

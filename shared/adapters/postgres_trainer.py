@@ -1,0 +1,306 @@
+"""The trainer's database: model_versions, its own offsets and dead letters, and the right to train."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import Connection, Engine, Row, and_, create_engine, func, or_, select, text, update
+from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy.exc import DBAPIError, InterfaceError, InternalError, OperationalError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
+
+from shared.adapters.postgres_training_rows import read_training_rows
+from shared.adapters.tables import asset_information, consumer_offsets, dead_letters, model_versions
+from shared.adapters.urls import sqlalchemy_url
+from shared.errors import DatabaseUnavailable, StaleOffsets
+from shared.ports import Message, Partition, Pointer
+from shared.training_records import FinishedTraining, TrainingRows, VersionRow
+
+TRAINER_LOCK = 0x5452_4149_4E45_52  # "TRAINER": one trainer at a time
+QUEUED = "queued"
+REQUEST = "request"  # triggered_by of a requested training: "request <event_id>[ again]: <reason>"
+AGAIN = " again"
+
+_VERSION_COLUMNS = [model_versions.c[name] for name in VersionRow.__dataclass_fields__]
+
+
+def build_engine(database_url: str) -> Engine:
+    """Return the trainer's connections: few, checked before use, given up on after 5 s."""
+    return create_engine(
+        sqlalchemy_url(database_url),
+        pool_size=4,
+        pool_pre_ping=True,
+        pool_timeout=5,
+        connect_args={"connect_timeout": 5, "application_name": "trainer", **_KEEPALIVES},
+    )
+
+
+_KEEPALIVES = {"keepalives_idle": 5, "keepalives_interval": 2, "keepalives_count": 3, "tcp_user_timeout": 15_000}
+
+
+class PostgresTrainerStore:
+    """The TrainerStore on Postgres; usable from several threads."""
+
+    def __init__(self, engine: Engine, *, cluster_id: str, consumer_group: str) -> None:
+        self._engine = engine
+        self._owner = {"cluster_id": cluster_id, "consumer_group": consumer_group}
+
+    # --- reading ---
+
+    def has_assets(self) -> bool:
+        """Return whether the reference tables hold any asset."""
+        with self._begin() as connection:
+            return connection.execute(select(asset_information.c.isin).limit(1)).first() is not None
+
+    def fetch_training_rows(self) -> TrainingRows:
+        """Read one consistent snapshot of everything that a model is fitted on."""
+        with _translated(), self._engine.connect() as connection:
+            return read_training_rows(connection.execution_options(isolation_level="REPEATABLE READ"))
+
+    def fetch_active_version(self) -> VersionRow | None:
+        """Return the row that is marked as served."""
+        statement = select(*_VERSION_COLUMNS).where(model_versions.c.active)
+        with self._begin() as connection:
+            return _version_row(connection.execute(statement.order_by(model_versions.c.sequence.desc())).first())
+
+    def fetch_unpointed(self) -> Sequence[str]:
+        """Return the versions that were to be promoted and never got the pointer, the oldest first."""
+        unpointed = and_(model_versions.c.status == "promoted", model_versions.c.sequence.is_(None))
+        with self._begin() as connection:
+            statement = select(model_versions.c.version).where(unpointed).order_by(model_versions.c.version)
+            return list(connection.scalars(statement))
+
+    def fetch_queued(self) -> VersionRow | None:
+        """Return the oldest requested training that waits for its turn."""
+        waiting = and_(model_versions.c.status == "training", model_versions.c.progress == QUEUED)
+        statement = select(*_VERSION_COLUMNS).where(waiting).order_by(model_versions.c.version).limit(1)
+        with self._begin() as connection:
+            return _version_row(connection.execute(statement).first())
+
+    def fetch_last_finished_at(self) -> datetime | None:
+        """Return when the last training that ended with a model ended."""
+        ended = model_versions.c.status.in_(("promoted", "stored"))
+        with self._begin() as connection:
+            newest: datetime | None = connection.scalar(select(func.max(model_versions.c.finished_at)).where(ended))
+        return newest
+
+    def fetch_offsets(self, partitions: Sequence[Partition]) -> Mapping[Partition, int]:
+        """Return the next offset of each partition that has one stored."""
+        with self._begin() as connection:
+            stored = self._stored_offsets(connection)
+        return {partition: stored[partition] for partition in partitions if partition in stored}
+
+    # --- trainings ---
+
+    def queue_training(
+        self, version: str, *, request_id: UUID, reason: str, next_offsets: Mapping[Partition, int]
+    ) -> bool:
+        """Keep a request and the offset behind it; False when this request has a row already."""
+        with self._begin() as connection:
+            self._store_offsets(connection, next_offsets)
+            same = model_versions.c.triggered_by.startswith(f"{REQUEST} {request_id}")
+            if connection.execute(select(model_versions.c.version).where(same)).first() is not None:
+                return False
+            _insert_row(connection, version, triggered_by=f"{REQUEST} {request_id}: {reason}", progress=QUEUED)
+            return True
+
+    def start_training(self, version: str, *, triggered_by: str) -> None:
+        """Say that a training begins: a new row, or the queued one of this version."""
+        values = {"progress": "started", "started_at": func.now()}
+        statement = insert(model_versions).values(
+            version=version, status="training", triggered_by=triggered_by, **values
+        )
+        with self._begin() as connection:
+            connection.execute(statement.on_conflict_do_update(index_elements=["version"], set_=values))
+
+    def store_progress(self, version: str, progress: str) -> None:
+        """Say what a training is at."""
+        with self._begin() as connection:
+            connection.execute(_in_training(version).values(progress=progress))
+
+    def finish_training(self, finished: FinishedTraining) -> None:
+        """Keep the result and the offsets of the interactions that it covers, together; safe to repeat.
+
+        Raises StaleOffsets when later offsets are stored, or the row is no longer in training.
+        """
+        columns = {name: value for name, value in vars(finished).items() if name in model_versions.c}
+        row = model_versions.c
+        # A commit whose answer was lost is repeated: then the row has the result already.
+        same = and_(row.status == finished.status, row.manifest_sha256 == finished.manifest_sha256)
+        mine = and_(row.version == finished.version, or_(row.status == "training", same))
+        changed = update(model_versions).where(mine).values(**columns, progress="done", finished_at=func.now())
+        with self._begin() as connection:
+            self._store_offsets(connection, finished.next_offsets)
+            if connection.execute(changed).rowcount != 1:
+                raise StaleOffsets(f"{finished.version} is no longer in training: another trainer took over")
+
+    def fail_training(self, version: str, *, reason: str) -> None:
+        """Say that a training ended without a model; offsets stay."""
+        with self._begin() as connection:
+            connection.execute(_in_training(version).values(**_failed(reason)))
+
+    def abandon_trainings(self, *, reason: str, retry_version: str, counts: bool) -> Sequence[str]:
+        """Mark every begun training as failed; a requested one is queued again as `retry_version`.
+
+        A request is repeated once where that `counts`. Returns the versions that were abandoned.
+        """
+        begun = and_(model_versions.c.status == "training", model_versions.c.progress.is_distinct_from(QUEUED))
+        statement = update(model_versions).where(begun).values(**_failed(reason))
+        with self._begin() as connection:
+            abandoned = connection.execute(
+                statement.returning(model_versions.c.version, model_versions.c.triggered_by)
+            ).all()
+            repeated = [_repeated(triggered_by, counts=counts) for _, triggered_by in abandoned]
+            for number, triggered_by in enumerate(filter(None, repeated)):
+                version = f"{retry_version}-{number}" if number else retry_version
+                _insert_row(connection, version, triggered_by=triggered_by, progress=QUEUED)
+        return [version for version, _ in abandoned]
+
+    # --- what is served ---
+
+    def record_pointer(self, pointer: Pointer, *, next_offsets: Mapping[Partition, int]) -> None:
+        """Mark the version that the pointer file names as the served one, and keep offsets with it."""
+        this, others = model_versions.c.version == pointer.version, model_versions.c.version != pointer.version
+        news = or_(~model_versions.c.active, model_versions.c.sequence.is_distinct_from(pointer.sequence))
+        served = {"active": True, "sequence": pointer.sequence, "status": "promoted"}
+        with self._begin() as connection:
+            self._store_offsets(connection, next_offsets)
+            connection.execute(update(model_versions).where(others, model_versions.c.active).values(active=False))
+            connection.execute(update(model_versions).where(this, news).values(**served, activated_at=func.now()))
+
+    def record_refusal(self, version: str, *, reason: str, next_offsets: Mapping[Partition, int]) -> None:
+        """Say in a version's row, if there is one, why it was not activated, and keep offsets with it."""
+        with self._begin() as connection:
+            self._store_offsets(connection, next_offsets)
+            never_pointed = and_(model_versions.c.version == version, model_versions.c.sequence.is_(None))
+            demoted = update(model_versions).where(never_pointed, model_versions.c.status == "promoted")
+            connection.execute(demoted.values(status="stored"))
+            connection.execute(update(model_versions).where(model_versions.c.version == version).values(reason=reason))
+
+    def insert_dead_letter(self, message: Message, *, reason: str, next_offsets: Mapping[Partition, int]) -> None:
+        """Keep a message that no retry can mend, once, and offsets with it."""
+        columns = {
+            "topic": message.topic,
+            "partition": message.partition,
+            "event_offset": message.offset,
+            "key": message.key,
+            "value": message.value,
+            "reason": reason,
+        }
+        with self._begin() as connection:
+            self._store_offsets(connection, next_offsets)
+            connection.execute(insert(dead_letters).values(**self._owner, **columns).on_conflict_do_nothing())
+
+    # --- inside a transaction ---
+
+    @contextmanager
+    def _begin(self) -> Iterator[Connection]:
+        with _translated(), self._engine.begin() as connection:
+            yield connection
+
+    def _stored_offsets(self, connection: Connection, *, lock: bool = False) -> dict[Partition, int]:
+        table = consumer_offsets.c
+        statement = select(table.topic, table.partition, table.next_offset).where(
+            *(table[name] == value for name, value in self._owner.items())
+        )
+        ordered = statement.order_by(table.topic, table.partition)
+        rows = connection.execute(ordered.with_for_update() if lock else ordered)
+        return {(topic, partition): next_offset for topic, partition, next_offset in rows}
+
+    def _store_offsets(self, connection: Connection, next_offsets: Mapping[Partition, int]) -> None:
+        if not next_offsets:
+            return
+        stored = self._stored_offsets(connection, lock=True)
+        ahead = {p: stored[p] for p, offset in next_offsets.items() if stored.get(p, offset) > offset}
+        if ahead:
+            raise StaleOffsets(f"later offsets are stored already: {ahead}")
+        rows = [
+            {**self._owner, "topic": topic, "partition": partition, "next_offset": offset}
+            for (topic, partition), offset in sorted(next_offsets.items())
+        ]
+        statement = insert(consumer_offsets).values(rows)
+        connection.execute(
+            statement.on_conflict_do_update(
+                index_elements=list(consumer_offsets.primary_key.columns),
+                set_={"next_offset": statement.excluded.next_offset, "updated_at": func.now()},
+            )
+        )
+
+
+class PostgresLease:
+    """An advisory lock of one database session: gone when the session is, by whatever cause."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+        self._connection: Connection | None = None
+
+    def acquire(self) -> bool:
+        """Take the lease, or keep it; False when another session has it. Raises DatabaseUnavailable."""
+        try:
+            with _translated():
+                return self._take()
+        except DatabaseUnavailable:
+            self.release()
+            raise
+
+    def release(self) -> None:
+        """Let another trainer take over; never raises."""
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            with contextlib.suppress(DBAPIError):
+                connection.invalidate()  # ends the session, and its lock with it
+                connection.close()
+
+    def _take(self) -> bool:
+        if self._connection is not None:
+            self._connection.execute(text("SELECT 1"))
+            return True
+        connection = self._engine.connect().execution_options(isolation_level="AUTOCOMMIT")
+        self._connection = connection
+        if connection.scalar(text("SELECT pg_try_advisory_lock(:key)"), {"key": TRAINER_LOCK}):
+            return True
+        self.release()
+        return False
+
+
+def _repeated(triggered_by: str, *, counts: bool) -> str | None:
+    """Return what the repetition of a requested training is triggered by; None when there is to be none."""
+    head, separator, rest = triggered_by.partition(": ")
+    if not head.startswith(f"{REQUEST} ") or (counts and head.endswith(AGAIN)):
+        return None
+    return f"{head}{AGAIN if counts else ''}{separator}{rest}"
+
+
+def _in_training(version: str) -> Any:
+    return update(model_versions).where(model_versions.c.version == version, model_versions.c.status == "training")
+
+
+def _failed(reason: str) -> dict[str, Any]:
+    return {"status": "failed", "reason": reason, "finished_at": func.now()}
+
+
+def _insert_row(connection: Connection, version: str, *, triggered_by: str, progress: str) -> None:
+    values = {"version": version, "status": "training", "triggered_by": triggered_by, "progress": progress}
+    connection.execute(insert(model_versions).values(**values))
+
+
+def _version_row(row: Row[Any] | None) -> VersionRow | None:
+    return None if row is None else VersionRow(**row._mapping)
+
+
+@contextmanager
+def _translated() -> Iterator[None]:
+    """Weather becomes DatabaseUnavailable; a refused statement is a bug and stays what it is."""
+    try:
+        yield
+    except (OperationalError, InterfaceError, InternalError, PoolTimeout) as error:
+        raise DatabaseUnavailable(f"the database: {error}") from error
+    except DBAPIError as error:
+        if error.connection_invalidated:
+            raise DatabaseUnavailable(f"the database: {error}") from error
+        raise

@@ -1,0 +1,131 @@
+"""`python -m trainer`: the composition root; `--once` trains right now if there is no model, and exits."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import signal
+import sys
+import threading
+from collections.abc import Sequence
+
+from pydantic import ValidationError
+
+from shared.adapters.artifacts import FileArtifacts
+from shared.adapters.kafka_consumer import ConsumerSettings, KafkaEventConsumer, fetch_cluster_id
+from shared.adapters.kafka_producer import SyncKafkaEventPublisher, producer_config
+from shared.adapters.postgres_trainer import PostgresLease, PostgresTrainerStore, build_engine
+from shared.errors import BrokerUnavailable, RecommenderError
+from shared.events import INTERACTIONS_RECORDED, MODELS_COMMANDS
+from shared.health import HealthServer, Heartbeat
+from shared.logging import configure_logging, get_logger
+from shared.ports import EventConsumer
+from trainer.config import TrainerSettings
+from trainer.leadership import Leadership, Surroundings
+from trainer.once import train_once
+from trainer.releases import Releases
+
+WAIT_FOR_BROKER_SECONDS = 2.0
+
+log = get_logger("trainer")
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run until SIGTERM, or train once; the exit code is 0 when that went well."""
+    options = _parse(arguments)
+    try:
+        settings = TrainerSettings()
+    except ValidationError as error:
+        problems = [f"{'.'.join(map(str, one['loc'])).upper()}: {one['msg']}" for one in error.errors()]
+        sys.exit("; ".join(problems))
+    configure_logging(level=settings.log_level, log_format=settings.log_format, service="trainer")
+    stop = threading.Event()
+    for signal_number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(signal_number, lambda *_: stop.set())
+    return _once(settings, stop, force=options.force) if options.once else _serve(settings, stop)
+
+
+def _serve(settings: TrainerSettings, stop: threading.Event) -> int:
+    heartbeat = Heartbeat()
+    state: list[Leadership] = []
+
+    def unready_reason() -> str | None:
+        return state[0].unready_reason() if state else "waiting for the broker"
+
+    address = (settings.health_host, settings.trainer_health_port)
+    with HealthServer(address, heartbeat=heartbeat, unready_reason=unready_reason):
+        cluster_id = _cluster_id(settings, stop, heartbeat)
+        if cluster_id is not None:
+            leadership = Leadership(
+                _surroundings(settings, cluster_id),
+                plan=settings.training_plan(),
+                rules=settings.trigger_rules(),
+                stop=stop,
+                heartbeat=heartbeat,
+            )
+            state.append(leadership)
+            leadership.run()
+    log.info("trainer.stopped")
+    if any(thread.name == "training" for thread in threading.enumerate()):
+        # A fit that is deep in native code cannot be interrupted, and the interpreter must not end under it.
+        sys.stderr.flush()
+        os._exit(0)
+    return 0
+
+
+def _once(settings: TrainerSettings, stop: threading.Event, *, force: bool) -> int:
+    try:
+        cluster_id = fetch_cluster_id(settings.kafka_bootstrap_servers)
+        surroundings = _surroundings(settings, cluster_id)
+        done = train_once(surroundings, plan=settings.training_plan(), force=force, stop=stop)
+    except RecommenderError as error:
+        log.error("training.impossible", error=str(error))
+        return 1
+    return 0 if done else 1
+
+
+def _surroundings(settings: TrainerSettings, cluster_id: str) -> Surroundings:
+    engine = build_engine(settings.database_url.get_secret_value())
+    store = PostgresTrainerStore(engine, cluster_id=cluster_id, consumer_group=settings.trainer_consumer_group)
+    artifacts = FileArtifacts(settings.models_dir)
+    # A short delivery timeout: the loop waits for it, and an announcement can be repeated.
+    producer = producer_config(settings.kafka_bootstrap_servers, client_id="trainer", delivery_timeout_seconds=3.0)
+    releases = Releases(
+        artifacts=artifacts,
+        store=store,
+        publisher=SyncKafkaEventPublisher(producer, topic_prefix=settings.topic_prefix),
+        keep=settings.kept_versions,
+    )
+
+    def open_consumer() -> EventConsumer:
+        return KafkaEventConsumer(
+            ConsumerSettings(settings.kafka_bootstrap_servers, settings.trainer_consumer_group, settings.topic_prefix),
+            topics=(INTERACTIONS_RECORDED, MODELS_COMMANDS),
+            offsets=store,
+            cluster_id=cluster_id,
+        )
+
+    return Surroundings(PostgresLease(engine), store, artifacts, releases, open_consumer)
+
+
+def _cluster_id(settings: TrainerSettings, stop: threading.Event, heartbeat: Heartbeat) -> str | None:
+    """Return the cluster's id as soon as the broker says it; None when stopped before."""
+    while not stop.is_set():
+        heartbeat.beat()
+        try:
+            return fetch_cluster_id(settings.kafka_bootstrap_servers)
+        except BrokerUnavailable as error:
+            log.warning("broker.unavailable", error=str(error), retry_in_seconds=WAIT_FOR_BROKER_SECONDS)
+            stop.wait(WAIT_FOR_BROKER_SECONDS)
+    return None
+
+
+def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m trainer", description="Train models and decide what is served.")
+    parser.add_argument("--once", action="store_true", help="train now if there is no model, and exit")
+    parser.add_argument("--force", action="store_true", help="with --once: train even if there is a model")
+    return parser.parse_args(arguments)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

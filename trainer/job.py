@@ -1,0 +1,253 @@
+"""One training from its trigger to the pointer, step by step; a crash after any step can be repaired."""
+
+from __future__ import annotations
+
+import platform
+import threading
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from importlib.metadata import version as library_version
+from typing import Any, Literal, TypeVar
+
+import numpy as np
+
+from shared.domain.model import Model
+from shared.errors import ArtifactInvalid, InvalidWeights, StaleOffsets
+from shared.logging import get_logger
+from shared.ports import Partition, Pointer
+from shared.training_records import FinishedTraining
+from trainer.configuration import ModelConfiguration
+from trainer.dataset import TrainingData, build_training_data
+from trainer.histories import build_histories
+from trainer.patience import TrainingAbandoned, patiently
+from trainer.ports import TrainerArtifacts, TrainerStore
+from trainer.promotion import PromotionDecision, decide_promotion, find_problems
+from trainer.releases import ReleaseBusy, Releases
+from trainer.selection import Judgement, judge_candidates
+from trainer.training import fit_model
+
+SAFETY_SAMPLE = 500
+LIBRARIES = ("numpy", "scipy", "scikit-learn", "rectools-lightfm")
+
+Answer = TypeVar("Answer")
+OutcomeKind = Literal["promoted", "stored", "failed", "abandoned"]
+log = get_logger(__name__)
+
+
+@dataclass(frozen=True)
+class TrainingPlan:
+    """How every training of this process is done."""
+
+    candidates: tuple[ModelConfiguration, ...]
+    window_days: int
+    margin: float
+    seed: int
+
+
+@dataclass(frozen=True)
+class TrainingOrder:
+    """What to train now: `covered` are the interaction offsets that a finished training accounts for."""
+
+    version: str
+    triggered_by: str
+    covered: Mapping[Partition, int]
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a training ended."""
+
+    kind: OutcomeKind
+    reason: str
+    seconds: float
+
+
+@dataclass(frozen=True)
+class _Champion:
+    """What is served while a training begins."""
+
+    version: str | None
+    configuration: ModelConfiguration | None
+
+
+class TrainingJob:
+    """Runs orders one at a time; `stop` abandons the one under way at its next step."""
+
+    def __init__(
+        self,
+        plan: TrainingPlan,
+        *,
+        store: TrainerStore,
+        artifacts: TrainerArtifacts,
+        releases: Releases,
+        stop: threading.Event,
+    ) -> None:
+        self._plan = plan
+        self._store = store
+        self._artifacts = artifacts
+        self._releases = releases
+        self._stop = stop
+
+    def run(self, order: TrainingOrder) -> Outcome:
+        """Train, judge, keep and perhaps promote; never raises: this is the edge of the training's thread."""
+        began = time.monotonic()
+        log.info("training.started", version=order.version, triggered_by=order.triggered_by)
+        try:
+            kind, reason = self._train(order)
+        except (TrainingAbandoned, StaleOffsets) as error:
+            kind, reason = "abandoned", str(error)
+        except Exception as error:  # whatever it is, the next trigger may do better; the loop must not die of it
+            log.exception("training.crashed", version=order.version)
+            kind, reason = self._fail(order.version, f"{type(error).__name__}: {error}")
+        seconds = time.monotonic() - began
+        log.info("training.finished", version=order.version, outcome=kind, reason=reason, seconds=round(seconds, 2))
+        return Outcome(kind, reason, seconds)
+
+    def _train(self, order: TrainingOrder) -> tuple[OutcomeKind, str]:
+        self._patiently(lambda: self._store.start_training(order.version, triggered_by=order.triggered_by))
+        self._progress(order, "reading")
+        rows = self._patiently(self._store.fetch_training_rows)
+        data = build_training_data(rows, now=datetime.now(UTC))
+        champion = self._patiently(self._fetch_champion)
+        judgement = judge_candidates(
+            data,
+            self._plan.candidates,
+            champion=champion.configuration,
+            window_days=self._plan.window_days,
+            progress=lambda step: self._progress(order, step),
+        )
+        self._progress(order, f"fitting {judgement.best.algorithm}")
+        model = fit_model(
+            data, judgement.best, version=order.version, metadata=_metadata(data, judgement, order.covered)
+        )
+        self._progress(order, "saving")
+        digest = self._artifacts.save_model(model)
+        self._progress(order, "checking")
+        problems = self._find_problems(data, Pointer(1, order.version, digest))
+        return self._conclude(order, model=model, digest=digest, judgement=judgement, verdict=(champion, problems))
+
+    def _conclude(
+        self,
+        order: TrainingOrder,
+        *,
+        model: Model,
+        digest: str,
+        judgement: Judgement,
+        verdict: tuple[_Champion, Sequence[str]],
+    ) -> tuple[OutcomeKind, str]:
+        """Decide and keep the decision while nobody else can move the pointer."""
+        champion, problems = verdict
+
+        def conclude() -> PromotionDecision:
+            with self._releases.exclusively():
+                if self._stop.is_set():
+                    raise TrainingAbandoned
+                decision = self._decide(judgement, champion, problems)
+                finished = _finished(order, decision, model=model, digest=digest, judgement=judgement)
+                problem = self._patiently(lambda: self._releases.finish(finished))
+                return PromotionDecision(False, problem) if problem else decision
+
+        decision = self._when_free(conclude)
+        event = "model.promoted" if decision.promoted else "model.not_promoted"
+        log.info(event, version=order.version, algorithm=model.algorithm, reason=decision.reason)
+        return ("promoted" if decision.promoted else "stored"), decision.reason
+
+    def _decide(self, judgement: Judgement, champion: _Champion, problems: Sequence[str]) -> PromotionDecision:
+        pointer = self._releases.current()
+        if (pointer.version if pointer else None) != champion.version:
+            return PromotionDecision(False, "another version was activated by hand meanwhile")
+        challenger = judgement.best_metrics
+        return decide_promotion(
+            challenger=challenger.ndcg_at_10 if challenger else None,
+            champion=judgement.champion.ndcg_at_10 if judgement.champion else None,
+            margin=self._plan.margin,
+            problems=problems,
+        )
+
+    def _fetch_champion(self) -> _Champion:
+        """Return what is served and how to fit it again; a model that nobody knows how to fit is no champion."""
+        pointer = self._releases.current()
+        row = self._store.fetch_active_version()
+        if pointer is None:
+            return _Champion(None, None)
+        if row is None or row.version != pointer.version or row.configuration is None:
+            log.warning("champion.unknown", version=pointer.version)
+            return _Champion(pointer.version, None)
+        try:
+            return _Champion(pointer.version, ModelConfiguration.from_json(row.configuration))
+        except (TypeError, KeyError, ValueError, InvalidWeights) as error:
+            log.warning("champion.unreadable", version=pointer.version, error=str(error))
+            return _Champion(pointer.version, None)
+
+    def _find_problems(self, data: TrainingData, pointer: Pointer) -> list[str]:
+        """Ask the artifact, as a worker would load it, for lists of a sample of customers."""
+        try:
+            model = self._artifacts.load_model(pointer)
+        except ArtifactInvalid as error:
+            return [f"the artifact does not load: {error}"]
+        size = min(SAFETY_SAMPLE, len(data.customers))
+        chosen = np.random.default_rng(self._plan.seed).choice(len(data.customers), size, replace=False)
+        histories = build_histories(data, sorted(chosen.tolist()))
+        return find_problems(model, histories, assets=data.assets, now=data.now)
+
+    def _progress(self, order: TrainingOrder, step: str) -> None:
+        """Say what is done next; also the place where a training is abandoned."""
+        if self._stop.is_set():
+            raise TrainingAbandoned
+        log.info("training.progress", version=order.version, step=step)
+        self._patiently(lambda: self._store.store_progress(order.version, step))
+
+    def _fail(self, version: str, reason: str) -> tuple[OutcomeKind, str]:
+        try:
+            self._patiently(lambda: self._store.fail_training(version, reason=reason))
+        except TrainingAbandoned:
+            return "abandoned", reason
+        return "failed", reason
+
+    def _patiently(self, operation: Callable[[], Answer]) -> Answer:
+        return patiently(operation, stop=self._stop)
+
+    def _when_free(self, operation: Callable[[], Answer]) -> Answer:
+        while True:
+            try:
+                return operation()
+            except ReleaseBusy:
+                if self._stop.is_set():
+                    raise TrainingAbandoned from None
+
+
+def _metadata(data: TrainingData, judgement: Judgement, covered: Mapping[Partition, int]) -> dict[str, Any]:
+    """Return what the manifest says of a model besides its arrays."""
+    return {
+        "metrics": judgement.to_json(),
+        "configuration": judgement.best.to_json(),
+        "watermark": {
+            "as_of": data.as_of.isoformat(),
+            "customers": len(data.customers),
+            "assets": len(data.assets),
+            "purchases": len(data.purchases.day),
+            "close_prices": len(data.close_prices.day),
+            "interactions": len(data.interactions.occurred_at),
+            "interaction_offsets": {str(partition): offset for (_, partition), offset in sorted(covered.items())},
+        },
+        "libraries": {"python": platform.python_version(), **{name: library_version(name) for name in LIBRARIES}},
+    }
+
+
+def _finished(
+    order: TrainingOrder, decision: PromotionDecision, *, model: Model, digest: str, judgement: Judgement
+) -> FinishedTraining:
+    return FinishedTraining(
+        version=order.version,
+        status="promoted" if decision.promoted else "stored",
+        reason=decision.reason,
+        algorithm=model.algorithm,
+        manifest_sha256=digest,
+        metrics=model.metadata["metrics"],
+        champion_metrics=judgement.champion.to_json() if judgement.champion else None,
+        configuration=model.metadata["configuration"],
+        watermark=model.metadata["watermark"],
+        next_offsets=order.covered,
+    )

@@ -1,0 +1,151 @@
+"""Stand by until this process is the one that trains, put things in order, and run the loop while it stays so."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from shared.errors import BrokerUnavailable, DatabaseUnavailable
+from shared.health import Heartbeat
+from shared.logging import get_logger
+from shared.ports import EventConsumer
+from trainer import metrics
+from trainer.background import TrainingThread
+from trainer.job import TrainingJob, TrainingPlan
+from trainer.loop import LoopParts, TrainerLoop, new_version
+from trainer.ports import Lease, TrainerArtifacts, TrainerStore
+from trainer.releases import Releases
+from trainer.trigger import TriggerRules
+
+STAND_BY_SECONDS = 2.0
+RENEW_LEASE_SECONDS = 1.0
+ABANDON_TIMEOUT_SECONDS = 8.0  # of the 15 s that a stopping process has
+
+log = get_logger(__name__)
+
+
+@dataclass(frozen=True)
+class Surroundings:
+    """Everything outside the process; `open_consumer` joins the consumer group."""
+
+    lease: Lease
+    store: TrainerStore
+    artifacts: TrainerArtifacts
+    releases: Releases
+    open_consumer: Callable[[], EventConsumer]
+
+
+class Leadership:
+    """Runs until `stop`; several processes may do so, one of them trains."""
+
+    def __init__(
+        self,
+        surroundings: Surroundings,
+        *,
+        plan: TrainingPlan,
+        rules: TriggerRules,
+        stop: threading.Event,
+        heartbeat: Heartbeat,
+    ) -> None:
+        self._surroundings = surroundings
+        self._plan = plan
+        self._rules = rules
+        self._stop = stop
+        self._heartbeat = heartbeat
+        self._standing_by = False
+        self.state = "starting"
+
+    def unready_reason(self) -> str | None:
+        """Return why this process cannot do its part; standing by is doing it."""
+        return None if self.state in {"leading", "standing by"} else self.state
+
+    def run(self) -> None:
+        """Lead whenever nobody else does, until `stop`."""
+        while not self._stop.is_set():
+            self._heartbeat.beat()
+            try:
+                if self._surroundings.lease.acquire():
+                    self._lead()
+                else:
+                    self._stand_by()
+            except (DatabaseUnavailable, BrokerUnavailable) as error:
+                self.state = f"waiting: {error}"
+                log.warning("trainer.waiting", error=str(error), retry_in_seconds=STAND_BY_SECONDS)
+                self._stop.wait(STAND_BY_SECONDS)
+        self._surroundings.lease.release()
+
+    def _stand_by(self) -> None:
+        if self.state != "standing by":
+            log.info("trainer.standing_by")
+        self.state = "standing by"
+        self._stop.wait(STAND_BY_SECONDS)
+
+    def _lead(self) -> None:
+        put_in_order(self._surroundings)
+        consumer = self._surroundings.open_consumer()
+        abandon = threading.Event()
+        training = TrainingThread(self._job(abandon).run)
+        try:
+            parts = LoopParts(consumer, self._surroundings.store, self._surroundings.releases, training, self._rules)
+            loop = TrainerLoop(parts)
+            loop.begin()
+            log.info("trainer.leading")
+            self.state = "leading"
+            metrics.LEADING.set(1)
+            self._step_while_leading(loop)
+        finally:
+            metrics.LEADING.set(0)
+            abandon.set()
+            self._give_up(training)
+            consumer.close()
+
+    def _step_while_leading(self, loop: TrainerLoop) -> None:
+        renew_at = time.monotonic()
+        while not self._stop.is_set():
+            self._heartbeat.beat()
+            loop.step()
+            if time.monotonic() >= renew_at:
+                if not self._still_leading():
+                    log.warning("trainer.lease_lost")
+                    return
+                renew_at = time.monotonic() + RENEW_LEASE_SECONDS
+
+    def _still_leading(self) -> bool:
+        try:
+            return self._surroundings.lease.acquire()
+        except DatabaseUnavailable:
+            # Nobody else can take the lease while the database is away; what we would write then is refused anyway.
+            return True
+
+    def _give_up(self, training: TrainingThread) -> None:
+        """Let a training end at its next step and say so in its row; what it leaves, the next start puts in order."""
+        if not training.is_busy():
+            return
+        training.join(ABANDON_TIMEOUT_SECONDS)
+        try:
+            self._surroundings.store.abandon_trainings(
+                reason="the trainer was stopped", retry_version=new_version(), counts=False
+            )
+        except DatabaseUnavailable as error:
+            log.warning("training.left_open", error=str(error))
+
+    def _job(self, abandon: threading.Event) -> TrainingJob:
+        return TrainingJob(
+            self._plan,
+            store=self._surroundings.store,
+            artifacts=self._surroundings.artifacts,
+            releases=self._surroundings.releases,
+            stop=abandon,
+        )
+
+
+def put_in_order(surroundings: Surroundings) -> None:
+    """Mend what a crash left: rows of trainings that nobody runs, rows that disagree with the pointer."""
+    abandoned = surroundings.store.abandon_trainings(
+        reason="the trainer ended before it was done", retry_version=new_version(), counts=True
+    )
+    if abandoned:
+        log.warning("training.abandoned", versions=list(abandoned))
+    surroundings.releases.reconcile()

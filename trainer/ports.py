@@ -1,0 +1,88 @@
+"""What the trainer needs from the database, besides the ports that it shares with the worker."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from typing import Protocol
+from uuid import UUID
+
+from shared.ports import ArtifactStore, Message, OffsetSource, Partition, Pointer
+from shared.training_records import FinishedTraining, TrainingRows, VersionRow
+
+
+class Lease(Protocol):
+    """The right to train: at most one process has it."""
+
+    def acquire(self) -> bool:
+        """Take the lease, or keep it: after a lost session it is taken again unless somebody else has it now.
+
+        Raises DatabaseUnavailable, which says nothing about who has it.
+        """
+
+    def release(self) -> None:
+        """Let another trainer take over; never raises."""
+
+
+class TrainerArtifacts(ArtifactStore, Protocol):
+    """The models volume, whose old versions the trainer removes."""
+
+    def prune(self, *, keep: int = 3) -> None:
+        """Remove the oldest versions beyond `keep`, never the one that CURRENT names."""
+
+
+class TrainerStore(OffsetSource, Protocol):
+    """The trainer's database. Every method is one transaction and raises DatabaseUnavailable."""
+
+    def has_assets(self) -> bool:
+        """Return whether the reference tables hold any asset."""
+
+    def fetch_training_rows(self) -> TrainingRows:
+        """Read one consistent snapshot of everything that a model is fitted on."""
+
+    def fetch_active_version(self) -> VersionRow | None:
+        """Return the row that is marked as served."""
+
+    def fetch_unpointed(self) -> Sequence[str]:
+        """Return the versions that were to be promoted and never got the pointer, the oldest first."""
+
+    def fetch_queued(self) -> VersionRow | None:
+        """Return the oldest requested training that waits for its turn."""
+
+    def fetch_last_finished_at(self) -> datetime | None:
+        """Return when the last training that ended with a model ended."""
+
+    def queue_training(
+        self, version: str, *, request_id: UUID, reason: str, next_offsets: Mapping[Partition, int]
+    ) -> bool:
+        """Keep a request and the offset behind it; False when this request has a row already."""
+
+    def start_training(self, version: str, *, triggered_by: str) -> None:
+        """Say that a training begins: a new row, or the queued one of this version."""
+
+    def store_progress(self, version: str, progress: str) -> None:
+        """Say what a training is at."""
+
+    def finish_training(self, finished: FinishedTraining) -> None:
+        """Keep the result and the offsets of the interactions that it covers, together; safe to repeat.
+
+        Raises StaleOffsets when later offsets are stored, or the row is no longer in training.
+        """
+
+    def fail_training(self, version: str, *, reason: str) -> None:
+        """Say that a training ended without a model; offsets stay."""
+
+    def abandon_trainings(self, *, reason: str, retry_version: str, counts: bool) -> Sequence[str]:
+        """Mark every begun training as failed; a requested one is queued again as `retry_version`.
+
+        A request is repeated once where that `counts`. Returns the versions that were abandoned.
+        """
+
+    def record_pointer(self, pointer: Pointer, *, next_offsets: Mapping[Partition, int]) -> None:
+        """Mark the version that the pointer file names as the served one, and keep offsets with it."""
+
+    def record_refusal(self, version: str, *, reason: str, next_offsets: Mapping[Partition, int]) -> None:
+        """Say in a version's row, if there is one, why it was not activated, and keep offsets with it."""
+
+    def insert_dead_letter(self, message: Message, *, reason: str, next_offsets: Mapping[Partition, int]) -> None:
+        """Keep a message that no retry can mend, once, and offsets with it."""

@@ -1,0 +1,135 @@
+"""Which version is served: the pointer file is the truth, the rows and the announcement follow it.
+
+One lock guards the pointer, so that a command and a finishing training cannot cross.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from uuid import NAMESPACE_URL, uuid5
+
+from shared.errors import ArtifactInvalid, PublishFailed, RecommenderError
+from shared.events import MODEL_NAME, MODELS_PUBLISHED, ModelPublished
+from shared.logging import get_logger
+from shared.ports import Partition, Pointer, SyncEventPublisher
+from shared.training_records import FinishedTraining
+from trainer.ports import TrainerArtifacts, TrainerStore
+
+LOCK_TIMEOUT_SECONDS = 1.0
+
+log = get_logger(__name__)
+
+
+class ReleaseBusy(RecommenderError):
+    """A training is being finished right now; try again later."""
+
+
+class Releases:
+    """Moves the pointer; usable from the loop's thread and the training's."""
+
+    def __init__(
+        self, *, artifacts: TrainerArtifacts, store: TrainerStore, publisher: SyncEventPublisher, keep: int
+    ) -> None:
+        self._artifacts = artifacts
+        self._store = store
+        self._publisher = publisher
+        self._keep = keep
+        self._lock = threading.Lock()
+        self._unpublished: Pointer | None = None
+
+    def current(self) -> Pointer | None:
+        """Return what is served; an unreadable pointer file counts as none, since no worker can read it either."""
+        try:
+            return self._artifacts.read_pointer()
+        except ArtifactInvalid as error:
+            log.error("pointer.invalid", error=str(error))
+            return None
+
+    @contextmanager
+    def exclusively(self) -> Iterator[None]:
+        """Keep the pointer as it is for a while; raises ReleaseBusy when somebody else does so."""
+        if not self._lock.acquire(timeout=LOCK_TIMEOUT_SECONDS):
+            raise ReleaseBusy
+        try:
+            yield
+        finally:
+            self._lock.release()
+
+    def finish(self, finished: FinishedTraining) -> str | None:
+        """Keep a finished training and, if it is promoted, let the pointer name it; call it `exclusively`.
+
+        Returns why a promotion did not succeed after all. Safe to repeat from any step; what a crash interrupts,
+        `reconcile` completes.
+        """
+        self._store.finish_training(finished)
+        if finished.status == "promoted":
+            return self._promote(finished.version)
+        self._artifacts.prune(keep=self._keep)
+        return None
+
+    def point_at(self, version: str, *, next_offsets: Mapping[Partition, int] | None = None) -> Pointer:
+        """Move the pointer unless it is there already, then the rows; raises ArtifactInvalid."""
+        pointer = self.current()
+        if pointer is None or pointer.version != version:
+            pointer = self._artifacts.activate(version, keep=self._keep)
+        self._unpublished = pointer
+        self._store.record_pointer(pointer, next_offsets=next_offsets or {})
+        return pointer
+
+    def activate(self, version: str, *, next_offsets: Mapping[Partition, int]) -> None:
+        """Serve a stored version because somebody asked for it; one that cannot be served is refused once.
+
+        Raises ReleaseBusy and DatabaseUnavailable; safe to repeat.
+        """
+        with self.exclusively():
+            try:
+                pointer = self.point_at(version, next_offsets=next_offsets)
+            except ArtifactInvalid as error:
+                log.error("model.not_activated", version=version, reason=str(error))
+                reason = f"could not be activated: {error}"
+                self._store.record_refusal(version, reason=reason, next_offsets=next_offsets)
+            else:
+                log.info("model.activated", version=version, sequence=pointer.sequence)
+
+    def reconcile(self) -> None:
+        """Make the rows agree with the pointer, and complete a promotion that a crash interrupted."""
+        with self.exclusively():
+            for version in self._store.fetch_unpointed():
+                problem = self._promote(version)
+                log.warning("promotion.completed", version=version, problem=problem)
+            pointer = self.current()
+            if pointer is not None:
+                self._unpublished = pointer
+                self._store.record_pointer(pointer, next_offsets={})
+
+    def publish_pending(self) -> bool:
+        """Announce the served version if that is still to be done; False when the broker did not take it."""
+        pointer = self._unpublished
+        if pointer is None:
+            return True
+        event = ModelPublished(
+            # The same for every repetition, so that a reader can tell.
+            event_id=uuid5(NAMESPACE_URL, f"{MODEL_NAME}/{pointer.version}/{pointer.sequence}"),
+            version=pointer.version,
+            sequence=pointer.sequence,
+            manifest_sha256=pointer.manifest_sha256,
+        )
+        try:
+            self._publisher.publish(MODELS_PUBLISHED, key=MODEL_NAME, event=event)
+        except PublishFailed as error:
+            log.warning("model.not_published", version=pointer.version, error=str(error))
+            return False
+        if self._unpublished == pointer:
+            self._unpublished = None
+        return True
+
+    def _promote(self, version: str) -> str | None:
+        try:
+            self.point_at(version)
+        except ArtifactInvalid as error:
+            reason = f"could not be promoted: {error}"
+            self._store.record_refusal(version, reason=reason, next_offsets={})
+            return reason
+        return None
