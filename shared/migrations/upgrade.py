@@ -11,7 +11,6 @@ from sqlalchemy.exc import OperationalError
 from shared.adapters.urls import sqlalchemy_url
 from shared.errors import DatabaseUnavailable
 
-
 MIGRATION_LOCK = 7_203_914  # any constant: two upgrades at once wait for each other
 
 
