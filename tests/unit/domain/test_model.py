@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import math
 from typing import Any
 
@@ -34,8 +33,9 @@ from tests.builders import build_model
     ],
 )
 def test_arrays_of_another_shape_type_or_range_are_refused(name: str, array: NDArray[Any]) -> None:
+    arguments: dict[str, Any] = {"assets": 4, name: array}
     with pytest.raises(ValueError, match=name):
-        dataclasses.replace(build_model(assets=4), **{name: array})
+        build_model(**arguments)
 
 
 def test_a_model_may_have_no_assets() -> None:
