@@ -1,0 +1,80 @@
+"""Golden events: each file is one event as it was once on Kafka. They are never edited, only added to."""
+
+from __future__ import annotations
+
+import json
+from datetime import UTC, datetime
+from pathlib import Path
+from uuid import UUID
+
+import pytest
+
+from shared import events
+from shared.domain.types import InteractionType
+from shared.events import (
+    Event,
+    InteractionRecorded,
+    ModelActivated,
+    ModelPublished,
+    RecommendationRequested,
+    RequestedWeights,
+    RetrainRequested,
+    decode,
+    encode,
+)
+
+FOLDER = Path(__file__).parent / "events"
+IDENTITY = {
+    "event_id": UUID("0b7c3c0e-3f5e-4a53-9d0f-5f1d0c2a9b11"),
+    "occurred_at": datetime(2026, 1, 2, 3, 4, 5, 678901, tzinfo=UTC),
+}
+FINGERPRINT = "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08"
+GOLDEN: dict[str, tuple[str, Event]] = {
+    "recommendation_requested.v1": (
+        events.RECOMMENDATIONS_REQUESTED,
+        RecommendationRequested(**IDENTITY, customer_id="85583A768E48870A546D", action="request_recs"),
+    ),
+    "recommendation_requested.with_weights.v1": (
+        events.RECOMMENDATIONS_REQUESTED,
+        RecommendationRequested(
+            **IDENTITY,
+            fingerprint=FINGERPRINT,
+            customer_id="85583A768E48870A546D",
+            action="refresh_recs",
+            weights=RequestedWeights(collaborative=0.5, content=0.2, profitability=0.3),
+        ),
+    ),
+    "interaction_recorded.v1": (
+        events.INTERACTIONS_RECORDED,
+        InteractionRecorded(
+            **IDENTITY,
+            fingerprint=FINGERPRINT,
+            customer_id="85583A768E48870A546D",
+            isin="GRS434003000",
+            type=InteractionType.CLICK,
+        ),
+    ),
+    "retrain_requested.v1": (events.MODELS_COMMANDS, RetrainRequested(**IDENTITY, reason="new data was loaded")),
+    "model_activated.v1": (events.MODELS_COMMANDS, ModelActivated(**IDENTITY, version="20260102T030405Z-1a2b3c4d")),
+    "model_published.v1": (
+        events.MODELS_PUBLISHED,
+        ModelPublished(**IDENTITY, version="20260102T030405Z-1a2b3c4d", sequence=7, manifest_sha256=FINGERPRINT),
+    ),
+}
+
+
+@pytest.mark.parametrize("name", GOLDEN)
+def test_an_event_is_written_exactly_as_its_golden_file(name: str) -> None:
+    assert encode(GOLDEN[name][1]) == (FOLDER / f"{name}.json").read_bytes().rstrip(b"\n")
+
+
+@pytest.mark.parametrize("name", GOLDEN)
+def test_a_golden_file_is_read_as_the_event_that_it_was(name: str) -> None:
+    topic, event = GOLDEN[name]
+    assert decode(topic, (FOLDER / f"{name}.json").read_bytes()) == event
+
+
+def test_every_golden_file_has_its_event_and_every_event_type_its_golden_file() -> None:
+    assert {path.stem for path in FOLDER.glob("*.json")} == set(GOLDEN)
+    kinds = {json.loads(path.read_bytes())["event_type"] for path in FOLDER.glob("*.json")}
+    assert kinds == {kind.__name__ for of_topic in events.EVENTS_OF_TOPIC.values() for kind in of_topic}

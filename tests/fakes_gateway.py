@@ -1,0 +1,120 @@
+"""Stand-ins for the gateway's broker and database, with switches for each way they can be away."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass, field
+from uuid import UUID
+
+from shared.errors import DatabaseUnavailable, PublishFailed
+from shared.events import Event
+from shared.gateway_ports import AssetPage, AssetRow, CustomerLists, EffectKind, ListRow, ModelPage, ModelRow
+
+
+@dataclass(frozen=True)
+class Published:
+    """One event as it was handed over."""
+
+    topic: str
+    key: str
+    event: Event
+
+
+@dataclass
+class FakePublisher:
+    """Keeps what is published; `failure` is raised instead, `gate` holds every answer back until it is set."""
+
+    published: list[Published] = field(default_factory=list)
+    failure: Exception | None = None
+    gate: asyncio.Event | None = None
+    reachable: bool = True
+    started: bool = False
+    closed: bool = False
+
+    async def start(self) -> None:
+        self.started = True
+
+    async def close(self, *, timeout_seconds: float) -> None:
+        self.closed = True
+
+    async def publish(self, topic: str, *, key: str, event: Event) -> None:
+        if self.gate is not None:
+            await self.gate.wait()
+        await asyncio.sleep(0)
+        if self.failure is not None:
+            raise self.failure
+        self.published.append(Published(topic, key, event))
+
+    async def is_reachable(self) -> bool:
+        return self.reachable
+
+    def queue_length(self) -> int:
+        return 0
+
+
+def broker_down() -> PublishFailed:
+    """What the real publisher raises when nothing answers."""
+    return PublishFailed("the broker did not answer in time", outcome_unknown=True)
+
+
+@dataclass
+class FakeReader:
+    """A database in memory; `unavailable` makes every read fail as the real one does."""
+
+    customers: set[str] = field(default_factory=set)
+    lists: dict[str, ListRow] = field(default_factory=dict)
+    assets: list[AssetRow] = field(default_factory=list)
+    models: list[ModelRow] = field(default_factory=list)
+    effects: dict[tuple[EffectKind, UUID], str] = field(default_factory=dict)
+    unavailable: bool = False
+    calls: list[str] = field(default_factory=list)
+
+    async def start(self) -> None:
+        pass
+
+    async def close(self) -> None:
+        pass
+
+    async def is_reachable(self) -> bool:
+        return not self.unavailable
+
+    async def fetch_lists(self, customer_id: str) -> CustomerLists:
+        self._called("fetch_lists")
+        newest = self.lists.get(customer_id)
+        return CustomerLists(known=newest is not None or customer_id in self.customers, newest=newest)
+
+    async def fetch_isins(self) -> frozenset[str]:
+        self._called("fetch_isins")
+        return frozenset(asset.isin for asset in self.assets)
+
+    async def has_isin(self, isin: str, *, timeout_seconds: float) -> bool:
+        self._called("has_isin")
+        return any(asset.isin == isin for asset in self.assets)
+
+    async def fetch_assets(self, *, sector: str | None, category: str | None, limit: int, offset: int) -> AssetPage:
+        self._called("fetch_assets")
+        matching = [
+            asset
+            for asset in sorted(self.assets, key=lambda asset: asset.isin)
+            if sector in (None, asset.sector) and category in (None, asset.assetcategory)
+        ]
+        return AssetPage(assets=matching[offset : offset + limit], total=len(matching))
+
+    async def fetch_models(self, *, limit: int) -> ModelPage:
+        self._called("fetch_models")
+        newest_first = sorted(self.models, key=lambda model: model.started_at, reverse=True)
+        active = next((model.version for model in self.models if model.active), None)
+        return ModelPage(active=active, models=newest_first[:limit])
+
+    async def has_artifact(self, version: str) -> bool:
+        self._called("has_artifact")
+        return any(model.version == version and model.status in ("stored", "promoted") for model in self.models)
+
+    async def fetch_fingerprint(self, kind: EffectKind, event_id: UUID, *, timeout_seconds: float) -> str | None:
+        self._called("fetch_fingerprint")
+        return self.effects.get((kind, event_id))
+
+    def _called(self, name: str) -> None:
+        self.calls.append(name)
+        if self.unavailable:
+            raise DatabaseUnavailable

@@ -1,0 +1,43 @@
+"""The gateway on stand-ins, called through its whole ASGI stack."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+import structlog
+from structlog.testing import LogCapture
+
+from api.app import create_app
+from api.gateway import Dependencies
+from shared.gateway_ports import AssetRow
+from tests.asgi_client import AsgiClient
+from tests.fakes_gateway import FakePublisher, FakeReader
+
+
+@pytest.fixture
+def publisher() -> FakePublisher:
+    return FakePublisher()
+
+
+@pytest.fixture
+def reader() -> FakeReader:
+    """A database that knows customer C1 and asset GRS434003000."""
+    asset = AssetRow("GRS434003000", "PPC", "Stock", None, "Technology", None, 3.76, 0.16)
+    return FakeReader(customers={"C1"}, assets=[asset])
+
+
+@pytest.fixture
+def client(publisher: FakePublisher, reader: FakeReader) -> Iterator[AsgiClient]:
+    """The whole ASGI stack, its lifespan included."""
+    app = create_app(Dependencies(publisher, reader))
+    with AsgiClient(app) as client:
+        yield client
+
+
+@pytest.fixture
+def failures(monkeypatch: pytest.MonkeyPatch) -> LogCapture:
+    """What is logged about bugs."""
+    capture = LogCapture()
+    monkeypatch.setattr("api.middleware.log", structlog.wrap_logger(None, processors=[capture]))
+    return capture

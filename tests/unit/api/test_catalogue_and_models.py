@@ -1,0 +1,147 @@
+"""Looking at assets and models, and steering which model is served."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+
+from shared.events import ModelActivated, RetrainRequested
+from shared.gateway_ports import AssetRow, ModelRow
+from tests.asgi_client import AsgiClient
+from tests.fakes_gateway import FakePublisher, FakeReader, broker_down
+
+ASSET_KEYS = [
+    "isin",
+    "assetname",
+    "assetcategory",
+    "assetsubcategory",
+    "sector",
+    "industry",
+    "current_price",
+    "profitability",
+]
+MODEL_KEYS = [
+    "version",
+    "status",
+    "active",
+    "sequence",
+    "algorithm",
+    "metrics",
+    "champion_metrics",
+    "reason",
+    "progress",
+    "watermark",
+    "started_at",
+    "finished_at",
+    "activated_at",
+]
+
+
+def model_row(version: str, *, day: int = 1, **changes: Any) -> ModelRow:
+    started_at = datetime(2026, 1, 1, tzinfo=UTC) + timedelta(days=day)
+    values: dict[str, Any] = dict.fromkeys(MODEL_KEYS)
+    return ModelRow(
+        **{**values, "version": version, "status": "promoted", "active": False, "started_at": started_at, **changes}
+    )
+
+
+def test_assets_are_listed_with_their_total(client: AsgiClient) -> None:
+    answer = client.get("/assets")
+    assert list(answer.json()) == ["status", "total", "assets"]
+    assert answer.json()["total"] == 1
+    assert list(answer.json()["assets"][0]) == ASSET_KEYS
+
+
+@pytest.mark.parametrize(
+    ("query", "expected"),
+    [
+        ("sector=Technology", ["A", "GRS434003000"]),
+        ("category=Bond", ["B"]),
+        ("sector=Technology&category=Stock", ["A", "GRS434003000"]),
+        ("sector=&category=", ["A", "B", "GRS434003000"]),
+        ("sector=Nothing", []),
+        ("limit=1&offset=1", ["B"]),
+    ],
+)
+def test_assets_are_filtered_and_paged(client: AsgiClient, reader: FakeReader, query: str, expected: list[str]) -> None:
+    reader.assets += [
+        AssetRow("A", "A", "Stock", None, "Technology", None, None, None),
+        AssetRow("B", "B", "Bond", None, None, None, None, None),
+    ]
+    assert [asset["isin"] for asset in client.get(f"/assets?{query}").json()["assets"]] == expected
+
+
+def test_models_are_listed_newest_first_with_the_active_one(client: AsgiClient, reader: FakeReader) -> None:
+    reader.models += [
+        model_row("v1", day=1, active=True, metrics={"ndcg_at_10": 0.4}),
+        model_row("v2", day=2, status="stored", reason="worse"),
+    ]
+    answer = client.get("/models").json()
+    assert (answer["status"], answer["active"]) == ("ok", "v1")
+    assert [model["version"] for model in answer["models"]] == ["v2", "v1"]
+    assert list(answer["models"][0]) == MODEL_KEYS
+    assert answer["models"][1]["metrics"] == {"ndcg_at_10": 0.4}
+    assert [model["version"] for model in client.get("/models?limit=1").json()["models"]] == ["v2"]
+
+
+@pytest.mark.parametrize(("body", "reason"), [(None, "requested"), ({}, "requested"), ({"reason": "new"}, "new")])
+def test_a_retraining_can_be_asked_for(
+    client: AsgiClient, publisher: FakePublisher, body: dict[str, str] | None, reason: str
+) -> None:
+    answer = client.post("/models/retrain", json=body) if body is not None else client.post("/models/retrain")
+    assert (answer.status_code, answer.text) == (200, '{"status":"ok"}')
+    [published] = publisher.published
+    assert (published.topic, published.key) == ("models.commands.v1", "hybrid")
+    assert isinstance(published.event, RetrainRequested)
+    assert published.event.reason == reason
+    assert answer.headers["X-Request-ID"] == str(published.event.event_id)
+
+
+@pytest.mark.parametrize("status", ["stored", "promoted"])
+def test_a_trained_version_can_be_activated(
+    client: AsgiClient, publisher: FakePublisher, reader: FakeReader, status: str
+) -> None:
+    reader.models.append(model_row("v1", status=status))
+    answer = client.post("/models/v1/activate")
+    assert (answer.status_code, answer.text) == (200, '{"status":"ok"}')
+    [published] = publisher.published
+    assert isinstance(published.event, ModelActivated)
+    assert (published.key, published.event.version) == ("hybrid", "v1")
+
+
+@pytest.mark.parametrize("status", [None, "failed", "training"])
+def test_a_version_without_artifact_cannot_be_activated(
+    client: AsgiClient, publisher: FakePublisher, reader: FakeReader, status: str | None
+) -> None:
+    if status is not None:
+        reader.models.append(model_row("v1", status=status))
+    assert client.post("/models/v1/activate").status_code == 404
+    assert publisher.published == []
+
+
+def test_with_the_database_away_activating_is_503_and_nothing_is_published(
+    client: AsgiClient, publisher: FakePublisher, reader: FakeReader
+) -> None:
+    reader.unavailable = True
+    answer = client.post("/models/v1/activate")
+    assert (answer.status_code, answer.json()["outcome"]) == (503, "not_accepted")
+    assert publisher.published == []
+
+
+@pytest.mark.parametrize("path", ["/assets", "/models"])
+def test_with_the_database_away_looking_is_503(client: AsgiClient, reader: FakeReader, path: str) -> None:
+    reader.unavailable = True
+    answer = client.get(path)
+    assert answer.status_code == 503
+    assert "Retry-After" in answer.headers
+
+
+def test_with_the_broker_away_commands_are_503(
+    client: AsgiClient, publisher: FakePublisher, reader: FakeReader
+) -> None:
+    reader.models.append(model_row("v1"))
+    publisher.failure = broker_down()
+    assert client.post("/models/retrain").status_code == 503
+    assert client.post("/models/v1/activate").status_code == 503

@@ -1,0 +1,236 @@
+"""One effect per Idempotency-Key."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+from uuid import UUID
+
+import httpx
+import pytest
+from pydantic import BaseModel
+
+from api.errors import InvalidField
+from api.idempotency import EventIdentity, IdempotencyLedger, identify
+from api.schemas import RecommendationsBody
+from shared.errors import PublishFailed
+from shared.gateway_ports import EffectKind
+from tests.asgi_client import AsgiClient
+from tests.fakes_gateway import FakePublisher, FakeReader, broker_down
+
+KEY = {"Idempotency-Key": "order-66"}
+REQUEST = {"customer_id": "C1", "action": "request_recs"}
+CLICK = {"customer_id": "C1", "isin": "GRS434003000", "type": "click"}
+CALLS = [
+    ("/recommendations", REQUEST, {**REQUEST, "action": "refresh_recs"}),
+    ("/user_interactions", CLICK, {**CLICK, "type": "view"}),
+    ("/models/retrain", {"reason": "a"}, {"reason": "b"}),
+]
+
+
+@pytest.mark.parametrize(("path", "body", "_other"), CALLS)
+def test_the_same_key_and_body_are_one_event(
+    client: AsgiClient, publisher: FakePublisher, path: str, body: dict[str, str], _other: dict[str, str]
+) -> None:
+    first, second = (client.post(path, json=body, headers=KEY) for _ in range(2))
+    assert (first.status_code, second.status_code) == (200, 200)
+    assert first.headers["X-Request-ID"] == second.headers["X-Request-ID"]
+    assert len(publisher.published) == 1
+    assert publisher.published[0].event.fingerprint is not None
+
+
+@pytest.mark.parametrize(("path", "body", "other"), CALLS)
+def test_the_same_key_with_another_body_is_422(
+    client: AsgiClient, publisher: FakePublisher, path: str, body: dict[str, str], other: dict[str, str]
+) -> None:
+    client.post(path, json=body, headers=KEY)
+    answer = client.post(path, json=other, headers=KEY)
+    assert answer.status_code == 422
+    assert [error["field"] for error in answer.json()["errors"]] == ["Idempotency-Key"]
+    assert len(publisher.published) == 1
+
+
+def test_a_key_belongs_to_one_endpoint(client: AsgiClient, publisher: FakePublisher) -> None:
+    assert client.post("/recommendations", json=REQUEST, headers=KEY).status_code == 200
+    assert client.post("/user_interactions", json=CLICK, headers=KEY).status_code == 200
+    assert len({published.event.event_id for published in publisher.published}) == 2
+
+
+def test_without_a_key_every_request_is_an_event_of_its_own(client: AsgiClient, publisher: FakePublisher) -> None:
+    for _ in range(2):
+        client.post("/recommendations", json=REQUEST)
+    assert len({published.event.event_id for published in publisher.published}) == 2
+    assert publisher.published[0].event.fingerprint is None
+
+
+def test_spelling_a_body_differently_does_not_change_it(client: AsgiClient, publisher: FakePublisher) -> None:
+    headers = {**KEY, "content-type": "application/json"}
+    for content in (
+        b'{"customer_id":"C1","action":"request_recs","weights":{"content":1}}',
+        b'{ "weights": {"content": 1.0, "profitability": 0}, "action": "request_recs", "customer_id": "C1"}',
+    ):
+        assert client.post("/recommendations", content=content, headers=headers).status_code == 200
+    assert len(publisher.published) == 1
+
+
+def test_fifty_requests_at_once_with_one_key_are_one_event(client: AsgiClient, publisher: FakePublisher) -> None:
+    publisher.gate = asyncio.Event()
+
+    async def post_at_once() -> list[httpx.Response]:
+        posts = [
+            asyncio.create_task(client.http.post("/recommendations", json=REQUEST, headers=KEY)) for _ in range(50)
+        ]
+        await asyncio.sleep(0.2)
+        assert publisher.gate is not None
+        publisher.gate.set()
+        return await asyncio.gather(*posts)
+
+    answers = client.run(post_at_once)
+    assert {answer.status_code for answer in answers} == {200}
+    assert len({answer.headers["X-Request-ID"] for answer in answers}) == 1
+    assert len(publisher.published) == 1
+
+
+def test_fifty_requests_at_once_with_one_key_and_two_bodies_have_one_winner(
+    client: AsgiClient, publisher: FakePublisher
+) -> None:
+    async def post_at_once() -> list[httpx.Response]:
+        bodies = [REQUEST, {**REQUEST, "action": "refresh_recs"}] * 25
+        posts = [client.http.post("/recommendations", json=body, headers=KEY) for body in bodies]
+        return await asyncio.gather(*posts)
+
+    answers = client.run(post_at_once)
+    assert sorted(answer.status_code for answer in answers) == [200] * 25 + [422] * 25
+    assert len(publisher.published) == 1
+
+
+def test_a_key_whose_event_failed_may_be_tried_again(client: AsgiClient, publisher: FakePublisher) -> None:
+    publisher.failure = broker_down()
+    first = client.post("/recommendations", json=REQUEST, headers=KEY)
+    publisher.failure = None
+    second = client.post("/recommendations", json=REQUEST, headers=KEY)
+    assert (first.status_code, second.status_code) == (503, 200)
+    assert first.headers["X-Request-ID"] == second.headers["X-Request-ID"]
+    assert len(publisher.published) == 1
+
+
+@pytest.mark.parametrize(
+    ("path", "kind", "body", "other"),
+    [
+        ("/recommendations", "decision", REQUEST, {**REQUEST, "action": "refresh_recs"}),
+        ("/user_interactions", "interaction", CLICK, {**CLICK, "type": "view"}),
+    ],
+)
+def test_effects_of_before_this_process_count(
+    client: AsgiClient,
+    publisher: FakePublisher,
+    reader: FakeReader,
+    path: str,
+    kind: EffectKind,
+    body: dict[str, str],
+    other: dict[str, str],
+) -> None:
+    event_id = UUID(client.post(path, json=body, headers=KEY).headers["X-Request-ID"])
+    fingerprint = publisher.published.pop().event.fingerprint
+    assert fingerprint is not None
+    client.app.state.gateway._ledger._entries.clear()
+    reader.effects[(kind, event_id)] = fingerprint
+
+    assert client.post(path, json=body, headers=KEY).status_code == 200
+    assert publisher.published == []
+    answer = client.post(path, json=other, headers=KEY)
+    assert [error["field"] for error in answer.json()["errors"]] == ["Idempotency-Key"]
+
+
+def test_with_the_database_away_a_key_still_works(
+    client: AsgiClient, publisher: FakePublisher, reader: FakeReader
+) -> None:
+    reader.unavailable = True
+    assert client.post("/recommendations", json=REQUEST, headers=KEY).status_code == 200
+    assert client.post("/recommendations", json=REQUEST, headers=KEY).status_code == 200
+    other = {**REQUEST, "action": "refresh_recs"}
+    assert client.post("/recommendations", json=other, headers=KEY).status_code == 422
+    assert len(publisher.published) == 1
+
+
+def test_identities_do_not_change_between_releases() -> None:
+    body = RecommendationsBody(customer_id="C1", action="request_recs")
+    assert identify("recommendations", "order-66", body) == EventIdentity(
+        UUID("4746b894-27cc-5a4a-8d6e-4d6aa6afc485"),
+        hashlib.sha256(b'{"customer_id":"C1","action":"request_recs"}').hexdigest(),
+    )
+
+
+def test_only_so_many_keys_are_remembered() -> None:
+    async def use_three_keys() -> int:
+        ledger = IdempotencyLedger(FakeReader(), remembered_keys=2)
+        for key in "abc":
+            await ledger.run_once(_identity(key), None, _succeed)
+        return len(ledger._entries)
+
+    assert asyncio.run(use_three_keys()) == 2
+
+
+def test_a_caller_that_goes_away_does_not_take_the_event_of_the_others() -> None:
+    async def cancel_the_first() -> list[str]:
+        ledger, gate, done = IdempotencyLedger(FakeReader()), asyncio.Event(), []
+
+        async def publish() -> None:
+            await gate.wait()
+            done.append("published")
+
+        first = asyncio.create_task(ledger.run_once(_identity("k"), None, publish))
+        second = asyncio.create_task(ledger.run_once(_identity("k"), None, publish))
+        await asyncio.sleep(0)
+        first.cancel()
+        await asyncio.sleep(0)
+        gate.set()
+        await second
+        return done
+
+    assert asyncio.run(cancel_the_first()) == ["published"]
+
+
+def test_requests_that_share_a_try_share_its_failure() -> None:
+    async def share() -> list[BaseException | None]:
+        ledger = IdempotencyLedger(FakeReader())
+
+        async def fail() -> None:
+            await asyncio.sleep(0)
+            raise PublishFailed
+
+        return await asyncio.gather(
+            *(ledger.run_once(_identity("k"), None, fail) for _ in range(3)), return_exceptions=True
+        )
+
+    assert [type(error) for error in asyncio.run(share())] == [PublishFailed] * 3
+
+
+def test_another_fingerprint_is_refused_while_the_first_is_under_way() -> None:
+    async def race() -> None:
+        ledger, gate = IdempotencyLedger(FakeReader()), asyncio.Event()
+
+        async def publish() -> None:
+            await gate.wait()
+
+        first = asyncio.create_task(ledger.run_once(_identity("k"), None, publish))
+        await asyncio.sleep(0)
+        other = EventIdentity(_identity("k").event_id, "another")
+        with pytest.raises(InvalidField):
+            await ledger.run_once(other, None, publish)
+        gate.set()
+        await first
+
+    asyncio.run(race())
+
+
+class _Body(BaseModel):
+    text: str = "same"
+
+
+def _identity(key: str) -> EventIdentity:
+    return identify("test", key, _Body())
+
+
+async def _succeed() -> None:
+    return None

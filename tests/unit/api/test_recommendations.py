@@ -1,0 +1,136 @@
+"""Asking for lists and reading them."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+from uuid import UUID, uuid4
+
+import pytest
+from structlog.testing import LogCapture
+
+from shared.errors import PublishFailed
+from shared.events import RecommendationRequested
+from shared.gateway_ports import ListRow
+from tests.asgi_client import AsgiClient
+from tests.fakes_gateway import FakePublisher, FakeReader, broker_down
+
+ITEM: dict[str, Any] = {
+    "isin": "GRS434003000",
+    "assetname": "PPC",
+    "assetcategory": "Stock",
+    "sector": None,
+    "industry": None,
+    "current_price": 3.76,
+    "profitability": 0.160494,
+    "recommendation_date": "2025-11-30T22:00:00",
+    "score": 0.7,
+    "rank": 1,
+    "components": {"collaborative": 0.4, "content": 0.1, "profitability": 0.2},
+}
+
+
+def stored_list(*items: dict[str, Any]) -> ListRow:
+    """A list as JSONB gives it back: keys sorted by length, then by name."""
+    shuffled = [dict(sorted(item.items(), key=lambda pair: (len(pair[0]), pair[0]))) for item in items]
+    return ListRow(uuid4(), "v7", "history", json.dumps(shuffled))
+
+
+@pytest.mark.parametrize("action", ["request_recs", "refresh_recs"])
+def test_a_request_becomes_one_event_keyed_by_customer(
+    client: AsgiClient, publisher: FakePublisher, action: str
+) -> None:
+    answer = client.post("/recommendations", json={"customer_id": "C1", "action": action})
+    assert (answer.status_code, answer.text) == (200, '{"status":"ok"}')
+    [published] = publisher.published
+    assert (published.topic, published.key) == ("recommendations.requested.v1", "C1")
+    assert isinstance(published.event, RecommendationRequested)
+    assert published.event.action == action
+    assert published.event.weights is None
+    assert UUID(answer.headers["X-Request-ID"]) == published.event.event_id
+
+
+def test_weights_of_a_request_travel_with_its_event(client: AsgiClient, publisher: FakePublisher) -> None:
+    weights = {"collaborative": 0.5, "content": 0.2, "profitability": 0.3}
+    body = {"customer_id": "C1", "action": "request_recs", "weights": weights}
+    assert client.post("/recommendations", json=body).status_code == 200
+    event = publisher.published[0].event
+    assert isinstance(event, RecommendationRequested)
+    assert event.weights is not None
+    assert event.weights.model_dump() == weights
+
+
+def test_without_an_acknowledgement_the_answer_is_503_and_says_whether_the_event_may_be_there(
+    client: AsgiClient, publisher: FakePublisher
+) -> None:
+    publisher.failure = broker_down()
+    answer = client.post("/recommendations", json={"customer_id": "C1", "action": "request_recs"})
+    assert answer.status_code == 503
+    assert answer.headers["content-type"] == "application/problem+json"
+    assert answer.headers["Retry-After"].isdecimal()
+    assert answer.json()["outcome"] == "unknown"
+    assert UUID(answer.headers["X-Request-ID"])
+
+
+def test_an_event_that_was_never_queued_is_not_accepted(client: AsgiClient, publisher: FakePublisher) -> None:
+    publisher.failure = PublishFailed(outcome_unknown=False)
+    answer = client.post("/recommendations", json={"customer_id": "C1", "action": "request_recs"})
+    assert (answer.status_code, answer.json()["outcome"]) == (503, "not_accepted")
+
+
+def test_a_list_is_answered_in_contract_order_with_what_made_it(client: AsgiClient, reader: FakeReader) -> None:
+    row = reader.lists["C1"] = stored_list(ITEM, {**ITEM, "rank": 2})
+    answer = client.get("/recommendations/C1")
+    assert answer.status_code == 200
+    assert answer.headers["X-Request-ID"] == str(row.request_id)
+    assert answer.headers["X-Model-Version"] == "v7"
+    assert answer.headers["X-Recommendation-Basis"] == "history"
+    first, second = answer.json()["recommendations"]
+    assert list(first.items()) == list(ITEM.items())
+    assert list(first["components"]) == list(ITEM["components"])
+    assert second["rank"] == 2
+
+
+def test_a_list_costs_one_read(client: AsgiClient, reader: FakeReader) -> None:
+    reader.lists["C1"] = stored_list(ITEM)
+    reader.calls.clear()
+    client.get("/recommendations/C1")
+    assert reader.calls == ["fetch_lists"]
+
+
+def test_a_known_customer_without_a_list_gets_an_empty_one(client: AsgiClient) -> None:
+    answer = client.get("/recommendations/C1")
+    assert (answer.status_code, answer.text) == (200, '{"status":"ok","recommendations":[]}')
+    assert "X-Request-ID" not in answer.headers
+
+
+def test_an_unknown_customer_without_a_list_is_404(client: AsgiClient) -> None:
+    answer = client.get("/recommendations/nobody")
+    assert answer.status_code == 404
+    assert answer.headers["content-type"] == "application/problem+json"
+    assert answer.json()["status"] == 404
+
+
+def test_an_unknown_customer_with_a_list_gets_it(client: AsgiClient, reader: FakeReader) -> None:
+    reader.lists["new"] = stored_list(ITEM)
+    assert len(client.get("/recommendations/new").json()["recommendations"]) == 1
+
+
+def test_with_the_database_away_reading_is_503_and_asking_still_works(client: AsgiClient, reader: FakeReader) -> None:
+    reader.unavailable = True
+    answer = client.get("/recommendations/C1")
+    assert answer.status_code == 503
+    assert answer.headers["Retry-After"].isdecimal()
+    assert "outcome" not in answer.json()
+    assert client.post("/recommendations", json={"customer_id": "C1", "action": "request_recs"}).status_code == 200
+
+
+@pytest.mark.parametrize("date", ["2025-11-30T22:00:00Z", "2025-11-30T22:00:00.5", "2025-11-30 22:00:00"])
+def test_a_stored_list_that_breaks_the_contract_is_not_passed_on(
+    client: AsgiClient, reader: FakeReader, failures: LogCapture, date: str
+) -> None:
+    reader.lists["C1"] = stored_list({**ITEM, "recommendation_date": date})
+    answer = client.get("/recommendations/C1")
+    assert answer.status_code == 500
+    assert answer.json()["title"] == "The gateway failed"
+    assert len(failures.entries) == 1
