@@ -1,0 +1,251 @@
+"""The worker's database: one transaction holds the effects of a batch and its next offsets."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from datetime import datetime
+from functools import partial
+from json import dumps
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import Connection, Engine, create_engine, func, select, text, tuple_
+from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy.exc import DataError, DBAPIError, IntegrityError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
+
+from shared import far_trans
+from shared.adapters import worker_queries as queries
+from shared.adapters.tables import consumer_offsets, dead_letters, decisions, recommendations, user_interactions
+from shared.adapters.urls import sqlalchemy_url
+from shared.domain.types import Customer, CustomerHistory, Interaction, InteractionType, Weights
+from shared.errors import DatabaseUnavailable, StaleOffsets
+from shared.events import InteractionRecorded
+from shared.ports import AssetDisplay, Decision, Message, Partition, StoredList
+
+# A dead server is noticed in seconds; a frozen worker's locks fall after 20 s, so that its successor can go on.
+_CONNECT_ARGUMENTS: dict[str, Any] = {
+    "connect_timeout": 5,
+    "keepalives_idle": 5,
+    "keepalives_interval": 2,
+    "keepalives_count": 3,
+    "tcp_user_timeout": 10_000,
+    "options": "-c statement_timeout=10s -c idle_in_transaction_session_timeout=20s -c timezone=UTC",
+}
+
+
+class PostgresWorkerStore:
+    """As shared.ports.WorkerStore describes it, for one consumer group on one Kafka cluster.
+
+    Every failure of server, connection or schema is DatabaseUnavailable: a message cannot be blamed for it.
+    """
+
+    def __init__(self, database_url: str, *, cluster_id: str, consumer_group: str) -> None:
+        self._owner = {"cluster_id": cluster_id, "consumer_group": consumer_group}
+        self._engine: Engine = create_engine(
+            sqlalchemy_url(database_url),
+            pool_size=1,
+            max_overflow=1,
+            pool_timeout=5,
+            pool_pre_ping=True,
+            connect_args={**_CONNECT_ARGUMENTS, "application_name": f"recommender-{consumer_group}"},
+            json_serializer=partial(dumps, allow_nan=False, separators=(",", ":")),
+        )
+
+    @contextmanager
+    def begin(self) -> Iterator[PostgresWorkerTransaction]:
+        """Open a transaction: commits at the end, rolls back on an exception."""
+        with self._connection() as connection:
+            yield PostgresWorkerTransaction(connection, self._owner)
+
+    def fetch_offsets(self, partitions: Sequence[Partition]) -> Mapping[Partition, int]:
+        """Return the next offset of each partition that has one stored."""
+        with self._connection() as connection:
+            return _stored_offsets(connection, self._owner, partitions)
+
+    def fetch_asset_displays(self) -> Mapping[str, AssetDisplay]:
+        """Return what lists show: the latest version of each asset, its latest close price, by ISIN."""
+        with self._connection() as connection:
+            rows = connection.execute(text(queries.ASSET_DISPLAYS)).mappings()
+            return {row["isin"]: AssetDisplay(**row) for row in rows}
+
+    def fetch_snapshots(self) -> Mapping[str, datetime]:
+        """Return when each reference table was loaded last."""
+        with self._connection() as connection:
+            return {row.table_name: row.loaded_at for row in connection.execute(text(queries.SNAPSHOTS))}
+
+    def close(self) -> None:
+        """Close every connection."""
+        self._engine.dispose()
+
+    @contextmanager
+    def _connection(self) -> Iterator[Connection]:
+        try:
+            with self._engine.begin() as connection:
+                yield connection
+        except (DataError, IntegrityError):
+            raise
+        except DBAPIError as error:
+            raise DatabaseUnavailable(str(error.orig).strip()) from error
+        except PoolTimeout as error:
+            raise DatabaseUnavailable(str(error)) from error
+
+
+class PostgresWorkerTransaction:
+    """As shared.ports.WorkerTransaction describes it; statements take whole batches."""
+
+    def __init__(self, connection: Connection, owner: Mapping[str, str]) -> None:
+        self._connection = connection
+        self._owner = owner
+
+    def lock_offsets(self, starts: Mapping[Partition, int]) -> None:
+        """Lock these partitions' rows and compare; raises StaleOffsets."""
+        # A partition without a row gets one first: two consumers that both start it meet at this row.
+        rows = [self._offset_row(partition, offset) for partition, offset in sorted(starts.items())]
+        self._connection.execute(insert(consumer_offsets).on_conflict_do_nothing(), rows)
+        stored = _stored_offsets(self._connection, self._owner, sorted(starts), lock=True)
+        moved = {partition: stored[partition] for partition in starts if stored[partition] != starts[partition]}
+        if moved:
+            raise StaleOffsets(f"stored {moved}, expected { ({partition: starts[partition] for partition in moved}) }")
+
+    def store_offsets(self, next_offsets: Mapping[Partition, int]) -> None:
+        """Write the offsets that a restart continues at."""
+        statement = insert(consumer_offsets)
+        statement = statement.on_conflict_do_update(
+            index_elements=list(consumer_offsets.primary_key),
+            set_={"next_offset": statement.excluded.next_offset, "updated_at": func.now()},
+        )
+        rows = [self._offset_row(partition, offset) for partition, offset in sorted(next_offsets.items())]
+        self._connection.execute(statement, rows)
+
+    def insert_interactions(self, interactions: Sequence[tuple[Message, InteractionRecorded]]) -> frozenset[UUID]:
+        """Keep interactions, each event_id once; return the event_ids that were new."""
+        if not interactions:
+            return frozenset()
+        statement = insert(user_interactions).on_conflict_do_nothing().returning(user_interactions.c.event_id)
+        rows = [_interaction_row(message, event) for message, event in interactions]
+        return frozenset(self._connection.execute(statement, rows).scalars())
+
+    def fetch_kept(self, event_ids: Sequence[UUID]) -> Mapping[UUID, str | None]:
+        """Return the fingerprint of each of these interactions that is kept already."""
+        columns = user_interactions.c
+        statement = select(columns.event_id, columns.fingerprint).where(columns.event_id.in_(event_ids))
+        return dict(self._connection.execute(statement).tuples().all())
+
+    def insert_dead_letters(self, letters: Sequence[tuple[Message, str]]) -> None:
+        """Keep messages that no retry can mend, each once."""
+        if letters:
+            rows = [{**self._owner, **_letter_row(message, reason)} for message, reason in letters]
+            self._connection.execute(insert(dead_letters).on_conflict_do_nothing(), rows)
+
+    def fetch_decided(self, request_ids: Sequence[UUID]) -> Mapping[UUID, str | None]:
+        """Return the fingerprint of each of these requests that has a decision already."""
+        columns = decisions.c
+        statement = select(columns.request_id, columns.fingerprint).where(columns.request_id.in_(request_ids))
+        return dict(self._connection.execute(statement).tuples().all())
+
+    def fetch_histories(self, customer_ids: Sequence[str]) -> Mapping[str, CustomerHistory]:
+        """Return customer and history for every id, in three statements for all of them."""
+        ids = sorted(set(customer_ids))
+        customers = {row.customer_id: row for row in self._rows(queries.CUSTOMERS, ids)}
+        owned = {row.customer_id: row.isins for row in self._rows(queries.OWNED, ids)}
+        interactions: dict[str, list[Interaction]] = {}
+        for row in self._rows(queries.INTERACTIONS, ids):
+            interaction = Interaction(row.isin, InteractionType(row.interaction_type), row.occurred_at)
+            interactions.setdefault(row.customer_id, []).append(interaction)
+        return {
+            customer_id: CustomerHistory(
+                _customer(customer_id, customers.get(customer_id)),
+                tuple(owned.get(customer_id, ())),
+                tuple(interactions.get(customer_id, ())),
+            )
+            for customer_id in ids
+        }
+
+    def fetch_fresh_lists(self, customer_ids: Sequence[str]) -> Mapping[str, StoredList]:
+        """Return stored lists that nothing newer contradicts, by the database's own clock."""
+        if not customer_ids:
+            return {}
+        rows = self._rows(queries.FRESH_LISTS, sorted(set(customer_ids)))
+        return {row.customer_id: StoredList(**{**row._mapping, "weights": Weights(**row.weights)}) for row in rows}
+
+    def insert_decisions(self, new: Sequence[Decision]) -> None:
+        """Keep one row per request; the last scored one of each customer becomes their list."""
+        if not new:
+            return
+        statement = insert(decisions).on_conflict_do_nothing().returning(decisions.c.request_id)
+        kept = frozenset(self._connection.execute(statement, [_decision_row(decision) for decision in new]).scalars())
+        scored = [decision for decision in new if decision.answered_from == "scored" and decision.request_id in kept]
+        # One customer is one partition, consumed in order and fenced: the last one is the newest.
+        lists = {decision.customer_id: _list_row(decision) for decision in scored}
+        if lists:
+            self._upsert_lists([lists[customer_id] for customer_id in sorted(lists)])
+
+    def _upsert_lists(self, rows: list[dict[str, Any]]) -> None:
+        statement = insert(recommendations).values(created_at=func.now())
+        names = [*rows[0].keys() - {"customer_id"}, "created_at"]
+        statement = statement.on_conflict_do_update(
+            index_elements=["customer_id"], set_={name: statement.excluded[name] for name in names}
+        )
+        self._connection.execute(statement, rows)
+
+    def _rows(self, query: str, customer_ids: Sequence[str]) -> Sequence[Any]:
+        return self._connection.execute(text(query), {"customer_ids": list(customer_ids)}).all()
+
+    def _offset_row(self, partition: Partition, offset: int) -> dict[str, Any]:
+        return {**self._owner, "topic": partition[0], "partition": partition[1], "next_offset": offset}
+
+
+def _stored_offsets(
+    connection: Connection, owner: Mapping[str, str], partitions: Sequence[Partition], *, lock: bool = False
+) -> dict[Partition, int]:
+    columns = consumer_offsets.c
+    statement = (
+        select(columns.topic, columns.partition, columns.next_offset)
+        .where(columns.cluster_id == owner["cluster_id"], columns.consumer_group == owner["consumer_group"])
+        .where(tuple_(columns.topic, columns.partition).in_(list(partitions)))
+        .order_by(columns.topic, columns.partition)
+    )
+    rows = connection.execute(statement.with_for_update() if lock else statement)
+    return {(row.topic, row.partition): row.next_offset for row in rows}
+
+
+def _customer(customer_id: str, row: Any) -> Customer:
+    if row is None:
+        return Customer(customer_id)
+    capacity = far_trans.parse_investment_capacity(row.investment_capacity)
+    return Customer(customer_id, far_trans.parse_risk_level(row.risk_level), capacity)
+
+
+def _interaction_row(message: Message, event: InteractionRecorded) -> dict[str, Any]:
+    return {
+        "event_id": event.event_id,
+        "customer_id": event.customer_id,
+        "isin": event.isin,
+        "interaction_type": event.type.value,
+        "occurred_at": event.occurred_at,
+        "fingerprint": event.fingerprint,
+        "partition": message.partition,
+        "event_offset": message.offset,
+    }
+
+
+def _letter_row(message: Message, reason: str) -> dict[str, Any]:
+    return {
+        "topic": message.topic,
+        "partition": message.partition,
+        "event_offset": message.offset,
+        "key": message.key,
+        "value": message.value,
+        "reason": reason,
+    }
+
+
+def _decision_row(decision: Decision) -> dict[str, Any]:
+    return {**vars(decision), "weights": vars(decision.weights)}
+
+
+def _list_row(decision: Decision) -> dict[str, Any]:
+    names = ("customer_id", "request_id", "model_version", "basis", "items")
+    return {**{name: getattr(decision, name) for name in names}, "weights": vars(decision.weights)}

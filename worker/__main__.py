@@ -1,0 +1,151 @@
+"""`python -m worker`: wires the adapters, runs the loop until SIGTERM, exits 0."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import threading
+from datetime import UTC, datetime
+
+from shared.adapters.artifacts import FileArtifacts
+from shared.adapters.kafka_consumer import ConsumerSettings, KafkaEventConsumer, fetch_cluster_id
+from shared.adapters.postgres_worker import PostgresWorkerStore
+from shared.domain.model import Model
+from shared.domain.ranking import recommend
+from shared.errors import BrokerUnavailable
+from shared.health import HealthServer, Heartbeat
+from shared.logging import configure_logging, get_logger
+from worker.answers import Scoring
+from worker.catalogue import Catalogue
+from worker.config import WorkerSettings
+from worker.intake import CONSUMED_TOPICS
+from worker.loop import Parts, WorkerLoop
+from worker.metrics import WorkerMetrics
+from worker.model_slot import ModelSlot
+
+log = get_logger(__name__)
+
+_CLUSTER_RETRY_SECONDS = 1.0
+
+
+def main() -> int:
+    """Run until SIGTERM or SIGINT; 0 after a clean stop."""
+    settings = WorkerSettings()
+    configure_logging(level=settings.log_level, log_format=settings.log_format, service="worker")
+    stop = _stop_on_signals(settings.shutdown_timeout_seconds)
+    heartbeat = Heartbeat()
+    loops: list[WorkerLoop] = []
+    address = (settings.health_host, settings.worker_health_port)
+
+    def unready_reason() -> str | None:
+        return "stopping" if stop.is_set() else loops[0].unready_reason() if loops else "the broker does not answer yet"
+
+    with HealthServer(address, heartbeat=heartbeat, unready_reason=unready_reason) as health:
+        log.info("worker.started", health_port=health.port, group=settings.worker_consumer_group)
+        cluster_id = _wait_for_cluster_id(settings.kafka_bootstrap_servers, stop=stop, heartbeat=heartbeat)
+        if cluster_id is not None:
+            _consume(settings, cluster_id=cluster_id, stop=stop, heartbeat=heartbeat, loops=loops)
+    log.info("worker.stopped")
+    return 0
+
+
+def _consume(
+    settings: WorkerSettings, *, cluster_id: str, stop: threading.Event, heartbeat: Heartbeat, loops: list[WorkerLoop]
+) -> None:
+    store = PostgresWorkerStore(
+        settings.database_url.get_secret_value(),
+        cluster_id=cluster_id,
+        consumer_group=settings.worker_consumer_group,
+    )
+    consumer = KafkaEventConsumer(
+        ConsumerSettings(
+            settings.kafka_bootstrap_servers,
+            settings.worker_consumer_group,
+            settings.topic_prefix,
+            settings.session_timeout_seconds,
+        ),
+        topics=CONSUMED_TOPICS,
+        offsets=store,
+        cluster_id=cluster_id,
+    )
+    try:
+        loop = WorkerLoop(_parts(settings, consumer, store, heartbeat), batch_size=settings.worker_batch_size)
+        loops.append(loop)
+        loop.run(stop.is_set)
+    finally:
+        consumer.close()
+        store.close()
+
+
+def _parts(
+    settings: WorkerSettings, consumer: KafkaEventConsumer, store: PostgresWorkerStore, heartbeat: Heartbeat
+) -> Parts:
+    metrics = WorkerMetrics()
+    slot = ModelSlot(
+        FileArtifacts(settings.models_dir),
+        recommend=recommend,
+        poll_seconds=settings.model_poll_seconds,
+        metrics=metrics,
+    )
+
+    def scoring(model: Model | None) -> Scoring | None:
+        if model is None:
+            return None
+        return Scoring(
+            model=model,
+            recommend=recommend,
+            k=settings.recommendation_count,
+            weights=settings.weights(),
+            interaction_weights=settings.interaction_weights(),
+            now=lambda: datetime.now(UTC),
+        )
+
+    return Parts(
+        consumer=consumer,
+        store=store,
+        catalogue=Catalogue(store),
+        model_slot=slot,
+        scoring=scoring,
+        metrics=metrics,
+        heartbeat=heartbeat,
+    )
+
+
+def _wait_for_cluster_id(bootstrap_servers: str, *, stop: threading.Event, heartbeat: Heartbeat) -> str | None:
+    """Return the cluster's id once the broker answers; None when told to stop before."""
+    told = False
+    while not stop.is_set():
+        heartbeat.beat()
+        try:
+            return fetch_cluster_id(bootstrap_servers, timeout_seconds=2.0)
+        except BrokerUnavailable as error:
+            if not told:
+                log.warning("worker.broker_unavailable", error=str(error))
+            told = True
+            stop.wait(_CLUSTER_RETRY_SECONDS)
+    return None
+
+
+def _stop_on_signals(timeout_seconds: float) -> threading.Event:
+    """Return an event that SIGTERM and SIGINT set; a stop that hangs is ended, which loses nothing."""
+    stop = threading.Event()
+
+    def end() -> None:
+        log.error("worker.stop_forced", after_seconds=timeout_seconds)
+        os._exit(0)
+
+    def on_signal(number: int, _: object) -> None:
+        log.info("worker.stopping", signal=signal.Signals(number).name)
+        stop.set()
+        timer = threading.Timer(max(0.1, timeout_seconds - 1.0), end)
+        timer.daemon = True
+        timer.start()
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, on_signal)
+    return stop
+
+
+if __name__ == "__main__":
+    sys.exit(main())

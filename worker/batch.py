@@ -1,0 +1,29 @@
+"""What one transaction works on."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from shared.ports import Message
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Messages of one transaction, each partition's in the order of the log; interactions are applied first."""
+
+    interactions: tuple[Message, ...] = ()
+    requests: tuple[Message, ...] = ()
+
+    def __len__(self) -> int:
+        return len(self.interactions) + len(self.requests)
+
+    @property
+    def messages(self) -> tuple[Message, ...]:
+        """All of them, in the order in which they take effect."""
+        return self.interactions + self.requests
+
+    def one_by_one(self) -> list[Batch]:
+        """Return the same messages as batches of one, in the same order."""
+        return [Batch(interactions=(message,)) for message in self.interactions] + [
+            Batch(requests=(message,)) for message in self.requests
+        ]

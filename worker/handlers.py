@@ -1,0 +1,120 @@
+"""What messages do: (messages, dependencies) in short functions, all inside one transaction.
+
+Everything here is safe to repeat: an event that had its effect already has none again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TypeVar
+from uuid import UUID
+
+from shared.errors import ContractViolation, UnknownAsset
+from shared.events import InteractionRecorded, RecommendationRequested, decode
+from shared.ports import Decision, Message, WorkerTransaction
+from worker.answers import Scoring, decide
+from worker.batch import Batch
+from worker.catalogue import Catalogue
+
+CustomerEvent = TypeVar("CustomerEvent", InteractionRecorded, RecommendationRequested)
+DeadLetter = tuple[Message, Exception]
+
+
+@dataclass(frozen=True)
+class Handled:
+    """What became of some messages."""
+
+    decisions: tuple[Decision, ...] = ()
+    interactions: int = 0
+    dead_letters: tuple[DeadLetter, ...] = ()
+
+
+class IdempotencyKeyReused(ContractViolation):
+    """Idempotency key reused with another body."""
+
+
+def handle_batch(
+    batch: Batch, *, transaction: WorkerTransaction, catalogue: Catalogue, scoring: Scoring | None
+) -> Handled:
+    """Keep the interactions, then answer the requests, then keep what breaks the contract as dead letters."""
+    interactions = handle_interactions(batch.interactions, transaction=transaction, catalogue=catalogue)
+    requests = Handled()
+    if batch.requests and scoring is not None:
+        requests = handle_requests(batch.requests, transaction=transaction, catalogue=catalogue, scoring=scoring)
+    dead_letters = interactions.dead_letters + requests.dead_letters
+    transaction.insert_dead_letters([(message, describe(error)) for message, error in dead_letters])
+    return Handled(requests.decisions, interactions.interactions, dead_letters)
+
+
+def handle_interactions(
+    messages: Sequence[Message], *, transaction: WorkerTransaction, catalogue: Catalogue
+) -> Handled:
+    """Keep each interaction once."""
+    events, dead_letters = _decode(messages, InteractionRecorded)
+    known = catalogue.displays(event.isin for _, event in events)
+    dead_letters += [(message, UnknownAsset(event.isin)) for message, event in events if event.isin not in known]
+    events = [(message, event) for message, event in events if event.isin in known]
+    first, repeated = _first_of_each(events)
+    new = transaction.insert_interactions(first)
+    repeated += [(message, event) for message, event in first if event.event_id not in new]
+    if repeated:
+        kept = transaction.fetch_kept([event.event_id for _, event in repeated])
+        dead_letters += _reused(repeated, kept)
+    return Handled(interactions=len(new), dead_letters=tuple(dead_letters))
+
+
+def handle_requests(
+    messages: Sequence[Message], *, transaction: WorkerTransaction, catalogue: Catalogue, scoring: Scoring
+) -> Handled:
+    """Answer each request once, and keep the newest list of each customer."""
+    events, dead_letters = _decode(messages, RecommendationRequested)
+    first, repeated = _first_of_each(events)
+    decided = transaction.fetch_decided([event.event_id for _, event in first])
+    undecided = [(message, event) for message, event in first if event.event_id not in decided]
+    decisions = decide(undecided, transaction=transaction, catalogue=catalogue, scoring=scoring)
+    transaction.insert_decisions(decisions)
+    fingerprints = {event.event_id: event.fingerprint for _, event in undecided} | dict(decided)
+    repeated += [(message, event) for message, event in first if event.event_id in decided]
+    dead_letters += _reused(repeated, fingerprints)
+    return Handled(decisions=tuple(decisions), dead_letters=tuple(dead_letters))
+
+
+def describe(error: Exception) -> str:
+    """Return the reason that dead_letters keeps: the class first, so that reasons can be counted."""
+    return f"{type(error).__name__}: {error}"[:2000].replace("\x00", "\\x00")
+
+
+def _decode(
+    messages: Sequence[Message], event_type: type[CustomerEvent]
+) -> tuple[list[tuple[Message, CustomerEvent]], list[DeadLetter]]:
+    events: list[tuple[Message, CustomerEvent]] = []
+    dead_letters: list[DeadLetter] = []
+    for message in messages:
+        try:
+            event = decode(message.topic, message.value)
+            if not isinstance(event, event_type) or message.key != event.customer_id.encode():
+                raise ContractViolation("the key is not the customer_id")
+        except ContractViolation as error:
+            dead_letters.append((message, error))
+        else:
+            events.append((message, event))
+    return events, dead_letters
+
+
+def _first_of_each(
+    events: Sequence[tuple[Message, CustomerEvent]],
+) -> tuple[list[tuple[Message, CustomerEvent]], list[tuple[Message, CustomerEvent]]]:
+    """Split into the first message of each event_id and the repetitions."""
+    seen: set[UUID] = set()
+    first: list[tuple[Message, CustomerEvent]] = []
+    repeated: list[tuple[Message, CustomerEvent]] = []
+    for message, event in events:
+        (repeated if event.event_id in seen else first).append((message, event))
+        seen.add(event.event_id)
+    return first, repeated
+
+
+def _reused(events: Sequence[tuple[Message, CustomerEvent]], kept: Mapping[UUID, str | None]) -> list[DeadLetter]:
+    """Return those that bring another body under an event_id that is kept already."""
+    return [(message, IdempotencyKeyReused()) for message, event in events if kept[event.event_id] != event.fingerprint]

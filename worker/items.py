@@ -1,0 +1,68 @@
+"""A ranking as the API returns it: plain JSON values in the order of the contract."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import Any
+
+from shared.domain.types import RankedAsset, Ranking
+from shared.ports import AssetDisplay
+
+DECIMALS = 6
+
+
+def build_items(
+    ranking: Ranking, *, displays: Mapping[str, AssetDisplay], decided_at: datetime
+) -> list[dict[str, Any]]:
+    """Return one item per ranked asset, best first; raises ValueError on a score that is not finite.
+
+    An asset that the catalogue no longer has is left out, and the ranks close up.
+    """
+    date = decided_at.astimezone(UTC).replace(tzinfo=None).isoformat(timespec="seconds")
+    shown = [asset for asset in ranking.assets if asset.isin in displays]
+    return [
+        {**_description(displays[asset.isin]), "recommendation_date": date, **_score(asset), **_place(asset, rank)}
+        for rank, asset in enumerate(shown, start=1)
+    ]
+
+
+def _description(display: AssetDisplay) -> dict[str, Any]:
+    return {
+        "isin": display.isin,
+        "assetname": display.assetname,
+        "assetcategory": display.assetcategory,
+        "sector": display.sector,
+        "industry": display.industry,
+        "current_price": _rounded_or_none(display.current_price),
+        "profitability": _rounded_or_none(display.profitability),
+    }
+
+
+def _score(asset: RankedAsset) -> dict[str, Any]:
+    """The score is the sum of the rounded contributions, so that what is shown adds up."""
+    return {"score": _rounded(sum(_components(asset).values()))}
+
+
+def _place(asset: RankedAsset, rank: int) -> dict[str, Any]:
+    return {"rank": rank, "components": _components(asset)}
+
+
+def _components(asset: RankedAsset) -> dict[str, float]:
+    parts = asset.contributions
+    return {
+        "collaborative": _rounded(parts.collaborative),
+        "content": _rounded(parts.content),
+        "profitability": _rounded(parts.profitability),
+    }
+
+
+def _rounded(value: float) -> float:
+    if not math.isfinite(value):
+        raise ValueError("a score is not finite")
+    return round(float(value), DECIMALS) + 0.0  # never -0.0
+
+
+def _rounded_or_none(value: float | None) -> float | None:
+    return None if value is None or not math.isfinite(value) else _rounded(value)
