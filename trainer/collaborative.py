@@ -1,7 +1,9 @@
 """What owning one asset says for another: two candidates behind one small interface.
 
-Each takes X (C, A), one row per customer, and returns an (A, A) similarity with a zero diagonal, such that
-`history @ similarity` scores a customer whom the fit has never seen.
+Each takes X (C, A), one row per customer, and returns an (A, A) similarity, such that `history @ similarity` scores a
+customer whom the fit has never seen. The diagonal is not fitted: it is the largest value of the matrix, so that an
+asset is at least as near to itself as any two are to each other. It counts for interactions alone, because what a
+customer owns is no candidate (docs/decisions/0008).
 """
 
 from __future__ import annotations
@@ -26,6 +28,7 @@ def fit_asset_similarity(history: HistoryMatrix, configuration: ModelConfigurati
         return np.zeros((history.shape[1], history.shape[1]), dtype=np.float32)
     similarity = FITS[configuration.algorithm](history, configuration)
     np.fill_diagonal(similarity, 0.0)
+    np.fill_diagonal(similarity, similarity.max())
     return np.ascontiguousarray(similarity, dtype=np.float32)
 
 

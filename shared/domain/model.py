@@ -48,7 +48,7 @@ def array_shapes(asset_count: int) -> dict[str, tuple[int, ...]]:
 class Model:
     """A trained model. `asset_similarity[i, j]` is what owning asset i says for asset j.
 
-    asset_similarity, content_similarity: (A, A), zero diagonal.
+    asset_similarity: (A, A), on the diagonal its largest value. content_similarity: (A, A), zero diagonal.
     predicted_return: (A,), predicted 6-month return as a fraction, from prices known at `as_of`.
     asset_risk_level: (A,) int8, 1..4. tradable: (A,) bool at `as_of`.
     segment_priors: (SEGMENT_COUNT, A), popularity by `segment_index`, each row in [0, 1].
