@@ -82,22 +82,26 @@ def write_lock(path: Path = LOCK_PATH, *, resolve: Resolver | None = None) -> Ja
 
 def cache_folder() -> Path:
     """KAFKA_CACHE_DIR, else the user's cache, else (when that cannot be written) a private temporary folder."""
-    given = os.environ.get("KAFKA_CACHE_DIR")
-    if given:
-        wanted = Path(given).expanduser().absolute()
-    else:
-        home = os.environ.get("XDG_CACHE_HOME") or Path("~/.cache").expanduser()
-        wanted = Path(home) / _APPLICATION / f"kafka-{_KAFKA_VERSION}"
+    wanted = _wanted_cache_folder()
     if _is_usable(wanted):
         return wanted
     fallback = Path(tempfile.gettempdir()) / f"{_APPLICATION}-{os.getuid()}" / f"kafka-{_KAFKA_VERSION}"
     say(f"the cache folder {wanted} cannot be written; using {fallback}")
-    if not _is_usable(fallback) or fallback.stat().st_uid != os.getuid():
+    if not _is_usable(fallback) or fallback.parent.stat().st_uid != os.getuid():
         raise KafkaJarsUnavailable(
             f"neither {wanted} nor {fallback} can be written. Set KAFKA_CACHE_DIR to a folder that can, "
             "or KAFKA_BOOTSTRAP_SERVERS to use a broker that runs already."
         )
     return fallback
+
+
+def _wanted_cache_folder() -> Path:
+    given = os.environ.get("KAFKA_CACHE_DIR")
+    if given:
+        return Path(given).absolute()
+    # Without HOME the path stays relative to "~", which is then as unusable as it should be.
+    caches = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")  # noqa: PTH111
+    return Path(caches) / _APPLICATION / f"kafka-{_KAFKA_VERSION}"
 
 
 def resolve_with_jgo(coordinates: Sequence[str], scratch: Path) -> list[Path]:
@@ -124,7 +128,8 @@ def _fetch(folder: Path, names: Sequence[str], coordinates: Sequence[str], resol
 def _resolved(resolve: Resolver, coordinates: Sequence[str], scratch: Path) -> list[Path]:
     try:
         return resolve(coordinates, scratch)
-    except (OSError, RuntimeError, ValueError) as error:
+    # SyntaxError: what the XML parser raises when a portal answers in place of the repository.
+    except (OSError, RuntimeError, ValueError, SyntaxError) as error:
         raise KafkaJarsUnavailable(
             f"Kafka's jars are not in the cache and cannot be fetched ({type(error).__name__}: {error}). "
             "Try again with a network, or set KAFKA_BOOTSTRAP_SERVERS to use a broker that runs already."

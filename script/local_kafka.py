@@ -9,7 +9,6 @@ import signal
 import subprocess
 import sys
 import threading
-import time
 import uuid
 from base64 import urlsafe_b64encode
 from pathlib import Path
@@ -20,7 +19,7 @@ from confluent_kafka import Consumer, KafkaException, TopicPartition
 from confluent_kafka.admin import AdminClient
 
 from script.kafka_jars import Resolver, ensure_jars, write_lock
-from script.owned_process import LocalServerError, OwnedProcess, free_port, port_answers, say
+from script.owned_process import LocalServerError, OwnedProcess, free_port, port_answers, port_is_free, say
 
 DEFAULT_DATA_FOLDER = Path(__file__).parent.parent / ".local" / "kafka"
 _START_TIMEOUT_SECONDS = 60.0
@@ -61,6 +60,7 @@ class LocalKafka:
         self._wanted_port = port
         self._resolve = resolve
         self._port: int | None = None
+        self._ports_path = self._folder / "ports.json"
         self._configuration_path = self._folder / "server.properties"
         self._process = OwnedProcess(
             self._folder,
@@ -128,13 +128,12 @@ class LocalKafka:
         self.stop()
 
     def _configure(self) -> None:
-        ports_path = self._folder / "ports.json"
-        last = json.loads(ports_path.read_text()) if ports_path.exists() else {}
-        self._port = self._wanted_port or self._port or free_port(last.get("port"))
-        controller_port = free_port(last.get("controller_port"))
-        if self._wanted_port and port_answers(self._wanted_port):
+        last = _read_ports(self._ports_path)
+        if self._wanted_port and not port_is_free(self._wanted_port):
             raise LocalServerError(f"port {self._wanted_port} on 127.0.0.1 is taken by another program")
-        ports_path.write_text(json.dumps({"port": self._port, "controller_port": controller_port}))
+        self._port = self._wanted_port or free_port(self._port or last.get("port"))
+        controller_port = free_port(last.get("controller_port"), other_than=self._port)
+        self._ports_path.write_text(json.dumps({"port": self._port, "controller_port": controller_port}))
         (self._folder / "tmp").mkdir(exist_ok=True)
         self._configuration_path.write_text(
             _CONFIGURATION.format(
@@ -236,6 +235,14 @@ def main(arguments: list[str] | None = None) -> int:
         say(str(error))
         return 2
     return 0
+
+
+def _read_ports(path: Path) -> dict[str, int]:
+    try:
+        ports: dict[str, int] = json.loads(path.read_text())
+    except (OSError, ValueError):  # none yet, or its writer was killed
+        return {}
+    return ports
 
 
 def _client_settings(bootstrap_servers: str) -> dict[str, str | int | float | bool]:

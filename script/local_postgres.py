@@ -20,7 +20,8 @@ from script.owned_process import (
     OwnedProcess,
     command_line,
     free_port,
-    port_answers,
+    port_is_free,
+    read_pid,
     say,
 )
 from script.postgres_install import ENVIRONMENT, reachable_binaries, reachable_folder, run_as, server_user
@@ -143,15 +144,15 @@ class LocalPostgres:
         lock = self._data / "postmaster.pid"
         if not lock.exists():
             return
-        pid = int(lock.read_text().split()[0])
-        if str(self._data) in command_line(pid):
+        pid = read_pid(lock)
+        if pid is not None and str(self._data) in command_line(pid):
             raise LocalServerError(f"another server, process {pid}, runs on {self._data}; stop that one first")
         lock.unlink()
 
     def _choose_port(self) -> int:
         if self._wanted_port is None:
             return free_port(self._port)
-        if port_answers(self._wanted_port):
+        if not port_is_free(self._wanted_port):
             raise LocalServerError(f"port {self._wanted_port} on 127.0.0.1 is taken by another program")
         return self._wanted_port
 

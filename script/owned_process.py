@@ -82,7 +82,7 @@ class OwnedProcess:
         """Become the owner of the folder and end what a killed owner left running in it."""
         if self._lock_file is None:
             self._lock_file = _lock(self._folder / f"{self._name}.lock")
-        pid = _read_pid(self.pid_file)
+        pid = read_pid(self.pid_file)
         if pid is not None and pid != os.getpid() and self._is_ours(pid):
             _end(lambda: self._is_ours(pid), pid, first_signal=self._stop_signal)
         self.pid_file.unlink(missing_ok=True)
@@ -170,12 +170,12 @@ def say(text: str) -> None:
     print(text, file=sys.stderr, flush=True)
 
 
-def free_port(preferred: int | None = None) -> int:
+def free_port(preferred: int | None = None, *, other_than: int | None = None) -> int:
     """A loopback port that nobody listens on; `preferred` if that one is free."""
     candidates = [] if preferred is None else [preferred]
     candidates += random.sample(_PORTS, 200)
     for port in candidates:
-        if port_is_free(port):
+        if port != other_than and port_is_free(port):
             return port
     raise LocalServerError(f"no free port between {_PORTS.start} and {_PORTS.stop} on 127.0.0.1")
 
@@ -265,7 +265,8 @@ def _lock(path: Path) -> IO[str]:
     return lock_file
 
 
-def _read_pid(path: Path) -> int | None:
+def read_pid(path: Path) -> int | None:
+    """The number that a pid file starts with; None when there is no such file or it is unfinished."""
     try:
         return int(path.read_text().split()[0])
     except (OSError, ValueError, IndexError):

@@ -107,7 +107,7 @@ def _started(server: Server) -> Iterator[Server]:
 def _containers_wanted() -> bool:
     wanted = os.environ.get("TEST_SERVERS", "local")
     if wanted not in ("local", "containers"):
-        raise ServerUnavailable(f"TEST_SERVERS is {wanted!r}; it may be local or containers")
+        raise ValueError(f"TEST_SERVERS is {wanted!r}; it may be local or containers")
     if wanted == "containers" and (problem := docker_problem()):
         raise ServerUnavailable(problem)
     return wanted == "containers"
