@@ -117,10 +117,10 @@ def _choose(weights: Mapping[str, float], *, rng: np.random.Generator) -> str:
 
 
 def _choose_traded(pool: list[SyntheticAsset], count: int) -> list[SyntheticAsset]:
-    """Return the favourites, then assets of every kind in turn."""
+    """Return the favourites, then assets of every kind in turn, those of the home markets first."""
     quotas = allocate(count, catalogue.TRADED_CATEGORIES)
     by_sector: dict[tuple[str, str, str], list[SyntheticAsset]] = {}
-    for asset in pool:
+    for asset in sorted(pool, key=lambda asset: asset.market_id not in catalogue.HOME_MARKETS):
         by_sector.setdefault((asset.category, asset.sub_category, asset.sector), []).append(asset)
     favourites = [by_sector["Stock", "", sector].pop(0) for sector in catalogue.FAVOURITES]
     chosen = list(favourites)

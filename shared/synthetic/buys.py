@@ -20,10 +20,10 @@ from shared.synthetic.prices import Floats
 from shared.synthetic.quotas import Integers
 
 # Rows: risk levels and unknown; columns: asset levels 1 to 3.
-_LEVEL_AFFINITY = np.array([[6.0, 3.0, 0.5], [2.5, 2.5, 0.8], [1.0, 1.2, 1.0], [0.4, 0.8, 1.2], [1.5, 1.0, 0.9]])
+_LEVEL_AFFINITY = np.array([[25.0, 8.0, 0.4], [6.0, 6.0, 0.7], [1.0, 2.0, 1.0], [0.2, 0.5, 1.2], [10.0, 3.0, 0.8]])
 # By capacity, the last one unknown: those who have more buy more bonds and funds.
 _BOND_AFFINITY = np.array([0.5, 0.8, 1.6, 3.0, 1.0])
-_TASTE_SHARE = np.array([0.4, 0.5, 0.6, 0.65, 0.4])
+_TASTE_SHARE = np.array([0.55, 0.65, 0.75, 0.8, 0.5])
 _FASHION_SPREAD, _FASHION_PERSISTENCE = 0.3, 0.85
 _NEW_ISSUE_BOOST, _NEW_ISSUE_MONTHS = 6.0, 3.0
 _COMMON = 60
@@ -67,7 +67,8 @@ def _draw_days(customers: Customers, customer: Integers, *, rng: np.random.Gener
     span = np.where(rng.random(count) < 0.3, rng.uniform(0.1, 0.5, count), 1.0)
     start_at = elapsed[customers.joined]
     draws = start_at[customer] + rng.random(len(customer)) * ((1 - start_at) * span)[customer]
-    return np.clip(np.searchsorted(elapsed, draws, side="right") - 1, customers.joined[customer], DAY_COUNT - 1)
+    days: Integers = np.searchsorted(elapsed, draws, side="right") - 1
+    return np.clip(days, customers.joined[customer], DAY_COUNT - 1)
 
 
 def _build_demand(traded: list[SyntheticAsset], *, rng: np.random.Generator) -> Floats:
@@ -79,7 +80,8 @@ def _build_demand(traded: list[SyntheticAsset], *, rng: np.random.Generator) -> 
     age_months = np.maximum(np.arange(MONTH_COUNT)[:, None] - MONTH_OF_DAY[first], 0)
     is_new_issue = first > LAST_DAY_OF_MONTH[0]
     boost = 1 + _NEW_ISSUE_BOOST * is_new_issue * np.exp(-age_months / _NEW_ISSUE_MONTHS)
-    return popularity * _draw_fashion(len(traded), rng=rng) * boost * is_open
+    demand: Floats = popularity * _draw_fashion(len(traded), rng=rng) * boost * is_open
+    return demand
 
 
 def _draw_fashion(asset_count: int, *, rng: np.random.Generator) -> Floats:
@@ -114,8 +116,10 @@ def _draw_assets(
     assets = np.empty(len(group), dtype=np.int64)
     starts = np.flatnonzero(np.diff(group[order], prepend=-1))
     for members in np.split(order, starts[1:]):
-        weights = demand[month[members[0]]] * affinities[motive[members[0]]]
-        edges = np.cumsum(weights)
+        pull = demand[month[members[0]]]
+        edges = np.cumsum(pull * affinities[motive[members[0]]])
+        if edges[-1] == 0:  # nothing of this sector has prices in that month
+            edges = np.cumsum(pull)
         assets[members] = np.searchsorted(edges, draws[members] * edges[-1], side="right")
     return assets
 

@@ -41,12 +41,14 @@ BOND_KINDS = {"Government": 52.0, "Corporate": 157.0}
 FUND_KINDS = {"Money Market": 19.0, "Bond": 108.0, "Balanced": 8.0, "Equity": 107.0, "Other": 73.0}
 FUND_KIND_FLOORS = {"Money Market": 4, "Bond": 4, "Balanced": 2, "Equity": 4}
 
-# market: weight; the first one takes most of what customers really trade.
+# market: weight, as in the published catalogue.
 STOCK_MARKETS = {"XATH": 194.0, "XNYS": 33.0, "ENAX": 16.0, "XETR": 9.0, "XPAR": 7.0, "ALXP": 6.0, "XNGS": 5.0}
 BOND_MARKETS = {"EBB": 14.0, "XATH": 19.0, "XETR": 36.0, "XNYS": 30.0, "XLUX": 24.0, "XBER": 12.0, "HDAT": 11.0}
 FUND_MARKETS = {"AEDAK": 18.0, "XLUX": 125.0, "CCLX": 68.0, "XETR": 36.0, "XLON": 26.0, "XNYS": 26.0}
 ISIN_PREFIXES = {"XATH": "GRS", "ENAX": "CY", "EBB": "GRC", "HDAT": "GR", "AEDAK": "GRF", "XNYS": "US", "XNGS": "US"}
 ISIN_PREFIXES |= {"XETR": "DE", "XBER": "DE", "XPAR": "FR", "ALXP": "FR", "XLUX": "LU", "CCLX": "LU", "XLON": "IE"}
+
+HOME_MARKETS = {"XATH", "AEDAK", "EBB"}
 
 # The sectors of the dozen stocks that everybody buys.
 FAVOURITES = (

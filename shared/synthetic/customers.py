@@ -67,7 +67,9 @@ def build_customers(sizes: Sizes, *, rng: np.random.Generator) -> Customers:
     count = sizes.customers
     kind = rng.random(count)
     is_predicted = (kind >= _STATED_SHARE) & (kind < _STATED_SHARE + _PREDICTED_SHARE)
-    segments = np.where(is_predicted, _draw_segments(_PREDICTED, count, rng=rng), _draw_segments(_STATED, count, rng=rng))
+    segments = np.where(
+        is_predicted, _draw_segments(_PREDICTED, count, rng=rng), _draw_segments(_STATED, count, rng=rng)
+    )
     segments[kind >= _STATED_SHARE + _PREDICTED_SHARE] = UNKNOWN
     segments[0], is_predicted[0] = 2 * len(CAPACITIES) + 2, False
     risk = np.where(segments == UNKNOWN, UNKNOWN, segments // len(CAPACITIES))
@@ -97,7 +99,7 @@ def _draw_tastes(risk: Integers, *, rng: np.random.Generator) -> Integers:
     weights = _SECTOR_DRAW * np.exp(daring[:, None] * _DARING)
     edges = np.cumsum(weights / weights.sum(axis=1, keepdims=True), axis=1)
     draws = rng.random((len(risk), 2))
-    tastes = (draws[:, :, None] > edges[:, None, :-1]).sum(axis=2)
+    tastes: Integers = (draws[:, :, None] > edges[:, None, :-1]).sum(axis=2)
     has_one = rng.random(len(risk)) < 0.5
     tastes[has_one, 1] = tastes[has_one, 0]
     return tastes

@@ -5,11 +5,12 @@ from __future__ import annotations
 import numpy as np
 
 _STARTS = (
-    "Vel Kor Zan Thal Mer Pyr Ost Lun Dra Kel Sil Tor Bran Nim Fal Gor Hest Ild Jor Quen Ryl Sark Trev Ulm Vond "
-    "Wex Yar Zeph Arv Bel Cald Dorn Eryn Fenn Galt Harv"
-).split()
-_MIDDLES = "an ar el en il in or ol un ur es is av ev om ad eth and".split()
-_ENDS = "tis dor nix lia ra mon ta rex via dis na ros phos gon tera lith mar kos".split()
+    *("Vel", "Kor", "Zan", "Thal", "Mer", "Pyr", "Ost", "Lun", "Dra", "Kel", "Sil", "Tor"),
+    *("Bran", "Nim", "Fal", "Gor", "Hest", "Ild", "Jor", "Quen", "Ryl", "Sark", "Trev", "Ulm"),
+    *("Vond", "Wex", "Yar", "Zeph", "Arv", "Bel", "Cald", "Dorn", "Eryn", "Fenn", "Galt", "Harv"),
+)
+_MIDDLES = ("an", "ar", "el", "en", "il", "in", "or", "ol", "un", "ur", "es", "is", "av", "ev", "om", "ad", "eth")
+_ENDS = ("tis", "dor", "nix", "lia", "ra", "mon", "ta", "rex", "via", "dis", "na", "ros", "phos", "gon", "tera")
 _GREEK = str.maketrans("ABCDEFGHIJKLMNOPQRSTUVWXYZ", "ΑΒΨΔΕΦΓΗΙΞΚΛΜΝΟΠΚΡΣΤΘΩΒΧΥΖ")
 
 

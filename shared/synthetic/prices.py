@@ -52,7 +52,8 @@ def build_prices(assets: list[SyntheticAsset], *, rng: np.random.Generator) -> F
     spread = _column(behaviours, "start_spread") * rng.standard_normal(len(assets))
     start = _column(behaviours, "start_price") * np.exp(spread)
     prices = start[:, None] * np.exp(np.cumsum(returns, axis=1))
-    return np.round(np.maximum(prices, _LEAST_PRICE), _DECIMALS)
+    rounded: Floats = np.round(np.maximum(prices, _LEAST_PRICE), _DECIMALS)
+    return rounded
 
 
 def _get_behaviour(asset: SyntheticAsset) -> _Behaviour:

@@ -81,12 +81,11 @@ def _choose_sold(buys: Buys, sell_counts: Integers, *, rng: np.random.Generator)
     return order[place < sell_counts[customers]]
 
 
-def _draw_sell_days(
-    buys: Buys, sold: Integers, assets: list[SyntheticAsset], *, rng: np.random.Generator
-) -> Integers:
+def _draw_sell_days(buys: Buys, sold: Integers, assets: list[SyntheticAsset], *, rng: np.random.Generator) -> Integers:
     last_day = np.array([asset.last_day for asset in assets])[buys.asset[sold]]
     held = 1 + rng.exponential(_HOLDING_DAYS, len(sold)).astype(np.int64)
-    return np.minimum(buys.day[sold] + held, last_day)
+    days: Integers = np.minimum(buys.day[sold] + held, last_day)
+    return days
 
 
 def _draw_units(
@@ -109,7 +108,8 @@ def _draw_sold_units(units: Floats, *, rng: np.random.Generator) -> Floats:
 
 def _draw_channels(assets: list[SyntheticAsset], asset: Integers, *, rng: np.random.Generator) -> Integers:
     edges = np.cumsum([_CHANNEL_SHARES[one.category] for one in assets], axis=1)[asset]
-    return np.minimum((rng.random(len(asset))[:, None] > edges).sum(axis=1), len(CHANNELS) - 1)
+    channels: Integers = (rng.random(len(asset))[:, None] > edges).sum(axis=1)
+    return np.minimum(channels, len(CHANNELS) - 1)
 
 
 def _number(count: int, shared: int, *, rng: np.random.Generator) -> Integers:
