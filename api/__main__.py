@@ -18,7 +18,7 @@ from shared.adapters.postgres_gateway import PostgresGatewayReader
 from shared.logging import configure_logging, get_logger
 
 # What closing producer and pool may take after the last answer.
-CLOSING_SECONDS = 3.0
+CLOSING_SECONDS = 2.5
 
 log = get_logger(__name__)
 

@@ -26,7 +26,7 @@ class Dependencies:
     reader: GatewayReader
     catalogue_refresh_seconds: float = 30.0
     health_check_seconds: float = CHECK_SECONDS
-    flush_timeout_seconds: float = 1.5
+    flush_timeout_seconds: float = 1.0
 
 
 class Gateway:

@@ -25,8 +25,8 @@ class HealthMonitor:
         self._shutting_down = False
 
     async def check_forever(self) -> None:
-        """Ask both now and then."""
-        while True:
+        """Ask both now and then, until shutdown begins: a question under way would hold the exit up."""
+        while not self._shutting_down:
             await self.check()
             await asyncio.sleep(self._check_seconds)
 

@@ -103,7 +103,7 @@ class GatewayReader(Protocol):
         """Get ready to read; does not need a database."""
 
     async def close(self) -> None:
-        """Give the connections back, within a second or two."""
+        """Give the connections back, within a second."""
 
     async def is_reachable(self) -> bool:
         """Ask the database now, for 2 s at most; never raises for an answer that does not come."""

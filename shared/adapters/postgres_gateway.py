@@ -23,7 +23,7 @@ from shared.gateway_ports import (
 )
 
 REACHABLE_TIMEOUT_SECONDS = 2.0
-CLOSE_TIMEOUT_SECONDS = 1.0
+CLOSE_TIMEOUT_SECONDS = 0.5
 
 _LISTS = """
 SELECT r.request_id, r.model_version, r.basis, r.items,

@@ -1,0 +1,110 @@
+"""The gateway as a process of its own, and a TCP relay that can fall silent, for tests of what goes wrong."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import httpx
+
+
+@dataclass
+class GatewayProcess:
+    """A running `python -m api`."""
+
+    process: subprocess.Popen[bytes]
+    http: httpx.Client
+
+    def wait_until_ready(self, *, timeout_seconds: float = 20.0) -> None:
+        """Return as soon as /health/ready says so."""
+        self.wait_for("/health/ready", timeout_seconds=timeout_seconds)
+
+    def wait_for(self, path: str, *, timeout_seconds: float = 20.0) -> None:
+        """Return as soon as `path` answers 200."""
+        deadline = time.monotonic() + timeout_seconds
+        while time.monotonic() < deadline:
+            with contextlib.suppress(httpx.TransportError):
+                if self.http.get(path).status_code == 200:
+                    return
+            assert self.process.poll() is None, "the gateway ended"
+            time.sleep(0.05)
+        raise AssertionError(f"{path} did not answer 200 in {timeout_seconds} s")
+
+
+@contextmanager
+def gateway_process(*, bootstrap_servers: str, database_url: str, **settings: object) -> Iterator[GatewayProcess]:
+    """Start a gateway on a free port; `settings` are environment variables in lower case."""
+    port = unused_port()
+    environment = {
+        **os.environ,
+        "KAFKA_BOOTSTRAP_SERVERS": bootstrap_servers,
+        "DATABASE_URL": database_url,
+        "API_PORT": str(port),
+        **{name.upper(): str(value) for name, value in settings.items()},
+    }
+    process = subprocess.Popen([sys.executable, "-m", "api"], env=environment, stderr=subprocess.DEVNULL)
+    try:
+        with httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=20.0) as http:
+            gateway = GatewayProcess(process, http)
+            gateway.wait_for("/health/live")
+            yield gateway
+    finally:
+        process.kill()
+        process.wait()
+
+
+def unused_port() -> int:
+    """A port that nothing listens on."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+class Relay:
+    """Passes TCP on to another port; `silent` keeps connections open and passes nothing, `cut` closes them."""
+
+    def __init__(self, port: int, *, listen_port: int = 0) -> None:
+        self._target = ("127.0.0.1", port)
+        self._listener = socket.create_server(("127.0.0.1", listen_port))
+        self.port: int = self._listener.getsockname()[1]
+        self.silent = threading.Event()
+        self._sockets: list[socket.socket] = []
+        threading.Thread(target=self._accept, daemon=True).start()
+
+    def cut(self) -> None:
+        """Close every connection, as a restart of the server does."""
+        sockets, self._sockets = self._sockets, []
+        for each in sockets:
+            with contextlib.suppress(OSError):
+                each.shutdown(socket.SHUT_RDWR)
+            each.close()
+
+    def close(self) -> None:
+        self._listener.close()
+        self.cut()
+
+    def _accept(self) -> None:
+        with contextlib.suppress(OSError):
+            while True:
+                client, _ = self._listener.accept()
+                server = socket.create_connection(self._target)
+                self._sockets += [client, server]
+                for source, target in ((client, server), (server, client)):
+                    threading.Thread(target=self._pass_on, args=(source, target), daemon=True).start()
+
+    def _pass_on(self, source: socket.socket, target: socket.socket) -> None:
+        with contextlib.suppress(OSError):
+            while received := source.recv(65536):
+                while self.silent.is_set():
+                    time.sleep(0.01)
+                target.sendall(received)
+        with contextlib.suppress(OSError):
+            target.shutdown(socket.SHUT_WR)
