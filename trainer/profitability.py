@@ -8,6 +8,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 from sklearn.ensemble import HistGradientBoostingRegressor
+from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
 from trainer.price_grid import FEATURE_NAMES, HORIZON_WEEKDAYS, PriceGrid, price_features
 
@@ -39,8 +40,10 @@ def predict_returns(grid: PriceGrid, *, seed: int) -> NDArray[np.float32]:
         early_stopping=False,
         random_state=seed,
     )
-    model.fit(features, returns)
-    known = model.predict(price_features(grid, len(grid.prices) - 1)[current])
+    # One thread: OpenMP's threads wait for each other by spinning, ten times slower beside the other services.
+    with threadpool_limits(limits=1, user_api="openmp"):
+        model.fit(features, returns)
+        known = model.predict(price_features(grid, len(grid.prices) - 1)[current])
     predicted[:] = np.median(known)
     predicted[current] = known
     return predicted
