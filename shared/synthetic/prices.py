@@ -52,8 +52,7 @@ def build_prices(assets: list[SyntheticAsset], *, rng: np.random.Generator) -> F
     spread = _column(behaviours, "start_spread") * rng.standard_normal(len(assets))
     start = _column(behaviours, "start_price") * np.exp(spread)
     prices = start[:, None] * np.exp(np.cumsum(returns, axis=1))
-    rounded: Floats = np.round(np.maximum(prices, _LEAST_PRICE), _DECIMALS)
-    return rounded
+    return np.maximum(prices, _LEAST_PRICE).round(_DECIMALS)
 
 
 def _get_behaviour(asset: SyntheticAsset) -> _Behaviour:

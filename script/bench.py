@@ -1,0 +1,172 @@
+"""The loader against a bare COPY of the same rows into the same indexed tables, in one run (make bench).
+
+Exit code 1 where the loader has less than half the rate of the bare COPY. Uses a database of its own, on the server
+that DATABASE_URL names, else on a local one.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import subprocess
+import sys
+import tempfile
+import time
+import uuid
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import median
+
+import psycopg2
+from rich.console import Console
+from rich.table import Column, Table
+from sqlalchemy.engine import make_url
+
+from script.local_postgres import LocalPostgres
+from shared.adapters.reference_store import PostgresReferenceStore
+from shared.far_trans import TableSchema
+from shared.migrations.upgrade import upgrade_database
+from shared.reference_data.loading import SourceFile, check_files, load_table
+from shared.synthetic import synthesize
+
+LEAST_RATIO = 0.5
+_LOADER = Path(__file__).resolve().parent.parent / "FAR-Trans" / "script.py"
+
+
+@dataclass(frozen=True)
+class Timing:
+    """Seconds for one file, the median of the rounds."""
+
+    schema: TableSchema
+    row_count: int
+    bare_seconds: float
+    loader_seconds: float
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Measure, print one line a table and the overall ratio, and return the exit code."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data", type=Path, help="folder with the six files (default: an invented set)")
+    parser.add_argument("--scale", type=float, default=1.0, help="of the invented set (default: 1)")
+    parser.add_argument("--rounds", type=int, default=3, help="the median counts (default: 3)")
+    options = parser.parse_args(arguments)
+    with tempfile.TemporaryDirectory(prefix="bench-") as folder, bench_database() as database_url:
+        data = options.data or Path(folder)
+        if options.data is None:
+            synthesize(data, options.scale)
+        timings = measure(check_files(data), database_url=database_url, rounds=options.rounds)
+        command_seconds = measure_command(data, database_url=database_url, rounds=options.rounds)
+    return report(timings, command_seconds=command_seconds)
+
+
+def measure(sources: Sequence[SourceFile], *, database_url: str, rounds: int) -> list[Timing]:
+    """Load every file both ways, by turns; both replace the whole table in one transaction."""
+    timings = []
+    with PostgresReferenceStore.connect(database_url) as store:
+        for source in sources:
+            bare, loader, row_count = [], [], 0
+            for _ in range(rounds):
+                seconds, row_count = copy_bare(source, database_url=database_url)
+                bare.append(seconds)
+                started = time.perf_counter()
+                loaded = load_table(source, store=store, on_reject=lambda reject: None)
+                loader.append(time.perf_counter() - started)
+                if loaded.row_count != row_count:
+                    raise AssertionError(f"{source.schema.table}: {loaded.row_count} rows, COPY took {row_count}")
+            timings.append(Timing(source.schema, row_count, median(bare), median(loader)))
+    return timings
+
+
+def copy_bare(source: SourceFile, *, database_url: str) -> tuple[float, int]:
+    """Return seconds and rows of a plain COPY of the file into its emptied table."""
+    connection = psycopg2.connect(database_url)
+    try:
+        with connection, connection.cursor() as cursor:
+            cursor.execute(f"TRUNCATE {source.schema.table}")
+            columns = ", ".join(column.name for column in source.schema.columns)
+            if source.path is None:
+                return 0.0, 0
+            started = time.perf_counter()
+            with source.path.open("rb") as stream:
+                cursor.copy_expert(
+                    f"COPY {source.schema.table} ({columns}) FROM STDIN (FORMAT csv, HEADER)", stream, size=1 << 18
+                )
+            row_count = cursor.rowcount
+        return time.perf_counter() - started, row_count
+    finally:
+        connection.close()
+
+
+def measure_command(data: Path, *, database_url: str, rounds: int) -> float:
+    """Return the seconds of the whole command: Python's start, checks, all six tables, ANALYZE."""
+    command = [sys.executable, str(_LOADER), "--data", str(data)]
+    environment = os.environ | {"DATABASE_URL": database_url}
+    seconds = []
+    for _ in range(rounds):
+        started = time.perf_counter()
+        subprocess.run(command, env=environment, check=True, capture_output=True)
+        seconds.append(time.perf_counter() - started)
+    return median(seconds)
+
+
+def report(timings: Sequence[Timing], *, command_seconds: float) -> int:
+    """Print rates and ratios; the exit code says whether the overall ratio is high enough."""
+    table = Table(Column("table", min_width=20), "rows", "bare COPY, rows/s", "loader, rows/s", "ratio")
+    for timing in timings:
+        table.add_row(timing.schema.table, *_describe(timing.row_count, timing.bare_seconds, timing.loader_seconds))
+    row_count = sum(timing.row_count for timing in timings)
+    bare = sum(timing.bare_seconds for timing in timings)
+    loader = sum(timing.loader_seconds for timing in timings)
+    table.add_section()
+    table.add_row("all six", *_describe(row_count, bare, loader))
+    table.add_row("the whole command", *_describe(row_count, bare, command_seconds))
+    Console().print(table)
+    return 0 if bare / command_seconds >= LEAST_RATIO else 1
+
+
+def _describe(row_count: int, bare_seconds: float, loader_seconds: float) -> tuple[str, ...]:
+    rates = (f"{row_count / bare_seconds:,.0f}", f"{row_count / loader_seconds:,.0f}")
+    return (f"{row_count:,}", *rates, f"{bare_seconds / loader_seconds:.2f}")
+
+
+@contextmanager
+def bench_database() -> Iterator[str]:
+    """Yield the URL of a new database with all tables; it is dropped afterwards."""
+    if url := os.environ.get("DATABASE_URL"):
+        with _new_database(url) as database_url:
+            yield database_url
+        return
+    with (
+        tempfile.TemporaryDirectory(prefix="bench-postgres-") as folder,
+        LocalPostgres(folder) as server,
+        _new_database(server.url()) as database_url,
+    ):
+        yield database_url
+
+
+@contextmanager
+def _new_database(server_url: str) -> Iterator[str]:
+    name = f"bench_{uuid.uuid4().hex[:12]}"
+    _execute(server_url, f"CREATE DATABASE {name} TEMPLATE template0 ENCODING 'UTF8'")
+    try:
+        url = make_url(server_url).set(database=name).render_as_string(hide_password=False)
+        upgrade_database(url)
+        yield url
+    finally:
+        _execute(server_url, f"DROP DATABASE {name} WITH (FORCE)")
+
+
+def _execute(url: str, statement: str) -> None:
+    connection = psycopg2.connect(url)
+    connection.autocommit = True
+    try:
+        with connection.cursor() as cursor:
+            cursor.execute(statement)
+    finally:
+        connection.close()
+
+
+if __name__ == "__main__":
+    sys.exit(main())
