@@ -1,0 +1,120 @@
+"""A whole worker on fakes: events in, steps, tables out."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+from prometheus_client import CollectorRegistry
+
+from shared.domain.model import Model
+from shared.domain.ranking import recommend
+from shared.domain.types import CustomerHistory, InteractionWeights, Ranking, Weights
+from shared.events import (
+    INTERACTIONS_RECORDED,
+    RECOMMENDATIONS_REQUESTED,
+    InteractionRecorded,
+    RecommendationRequested,
+)
+from shared.ports import Decision, Message
+from tests.builders import build_customer, build_model
+from tests.fakes import FakeArtifacts, FakeBroker, FakeClock, FakeConsumer, FakeStore, display_of
+from worker.answers import Recommend, Scoring
+from worker.catalogue import Catalogue
+from worker.loop import Parts, WorkerLoop
+from worker.metrics import WorkerMetrics
+from worker.model_slot import ModelSlot
+from worker.retries import RetryPolicy
+
+CUSTOMERS = tuple(f"C{index}" for index in range(8))
+
+
+class World:
+    """Everything that a worker touches; `scorer` may be replaced by one with a bug."""
+
+    def __init__(
+        self, *, batch_size: int = 10, broker: FakeBroker | None = None, store: FakeStore | None = None
+    ) -> None:
+        self.clock = FakeClock()
+        self.broker = broker or FakeBroker()
+        self.store = store or FakeStore()
+        self.artifacts = FakeArtifacts()
+        self.model = build_model(assets=30)
+        self.scorer: Recommend = recommend
+        self.weights: Weights | None = None
+        for isin in self.model.id_map.isins:
+            self.store.tables.displays[isin] = display_of(isin)
+        for customer_id in CUSTOMERS:
+            self.store.tables.customers[customer_id] = build_customer(customer_id)
+        self.registry = CollectorRegistry()
+        self.start(batch_size=batch_size)
+
+    def start(self, *, batch_size: int = 10, **consumer: Any) -> None:
+        """Start a worker, as after a crash: only broker, database and volume remember anything."""
+        self.registry = CollectorRegistry()
+        metrics = WorkerMetrics(self.registry)
+        self.consumer = FakeConsumer(self.broker, self.store, **consumer)
+        self.slot = ModelSlot(self.artifacts, recommend=recommend, poll_seconds=1.0, metrics=metrics, clock=self.clock)
+        parts = Parts(
+            consumer=self.consumer,
+            store=self.store,
+            catalogue=Catalogue(self.store, clock=self.clock),
+            model_slot=self.slot,
+            scoring=self.scoring,
+            metrics=metrics,
+            policy=RetryPolicy(jitter=lambda: 1.0),
+            clock=self.clock,
+        )
+        self.loop = WorkerLoop(parts, batch_size=batch_size)
+
+    def scoring(self, model: Model | None) -> Scoring | None:
+        """Return how the worker uses a model."""
+        if model is None:
+            return None
+        return Scoring(model, self._score, 10, self.weights, InteractionWeights(), lambda: datetime.now(UTC))
+
+    def _score(self, model: Model, histories: Sequence[CustomerHistory], **options: Any) -> list[Ranking]:
+        return self.scorer(model, histories, **options)
+
+    def publish_model(self, model: Model | None = None) -> None:
+        """Put a model onto the volume and let the next step look."""
+        self.artifacts.publish(model or self.model)
+        self.clock.advance(1.0)
+
+    def step(self, count: int = 1, *, seconds: float = 0.0) -> None:
+        """Make steps, with so much time before each."""
+        for _ in range(count):
+            self.clock.advance(seconds)
+            self.loop.safe_step()
+
+    def settle(self) -> None:
+        """Step until everything that can be done is done, backing off included."""
+        self.step(60, seconds=1.0)
+
+    def click(self, customer_id: str = "C1", isin: str | None = None, **fields: Any) -> Message:
+        """Acknowledge an interaction."""
+        fields = {"type": "click", **fields}
+        isin = isin or self.model.id_map.isins[0]
+        return self.broker.publish(
+            INTERACTIONS_RECORDED, InteractionRecorded(customer_id=customer_id, isin=isin, **fields)
+        )
+
+    def ask(self, customer_id: str = "C1", action: Any = "refresh_recs", **fields: Any) -> RecommendationRequested:
+        """Acknowledge a request."""
+        event = RecommendationRequested(customer_id=customer_id, action=action, **fields)
+        self.broker.publish(RECOMMENDATIONS_REQUESTED, event)
+        return event
+
+    def decision(self, event: RecommendationRequested) -> Decision:
+        """Return the decision of a request; fails when there is none."""
+        return self.store.tables.decisions[event.event_id]
+
+    @property
+    def reasons(self) -> list[str]:
+        """The reasons in dead_letters."""
+        return [reason for _, reason in self.store.tables.dead_letters.values()]
+
+    def metric(self, name: str, **labels: str) -> float:
+        """Return a metric's value, 0 when it was never touched."""
+        return self.registry.get_sample_value(f"recommender_worker_{name}", labels) or 0.0
