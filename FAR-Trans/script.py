@@ -31,7 +31,7 @@ REJECTS_FILE_NAME = "far_trans.rejects.csv"
 def main(arguments: Sequence[str] | None = None) -> int:
     """Load one folder and return the exit code."""
     options = parse_arguments(arguments)
-    console = Console(stderr=True, highlight=False)
+    console = Console(stderr=True, highlight=False, soft_wrap=True)
     if not options.database_url:
         console.print("Say where the database is: DATABASE_URL or --database-url postgresql://user@host:port/name")
         return UNTOUCHED

@@ -1,0 +1,229 @@
+"""Fetch the published FAR-Trans archive (CC-BY 4.0) from its DOI and unpack its files: python FAR-Trans/download.py
+
+Exit codes: 0 the files are there, with the published row counts; 1 what came is not the published data set, and
+nothing was replaced; 2 it could not be fetched, and how to do it by hand is printed.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import sys
+import tempfile
+import zipfile
+from collections.abc import Iterator, Mapping, Sequence
+from html.parser import HTMLParser
+from pathlib import Path, PurePosixPath
+from typing import IO, BinaryIO
+from urllib.parse import urljoin, urlsplit
+
+import httpx
+from rich.console import Console
+from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn, TransferSpeedColumn
+
+from shared.errors import ReferenceDataInvalid
+from shared.far_trans import TABLES
+from shared.reference_data.clean_rows import check_header
+
+DOI_PAGE = "https://doi.org/10.5525/gla.researchdata.1658"
+PUBLISHED_ROWS = {
+    "customer_information.csv": 32_468,
+    "asset_information.csv": 836,
+    "markets.csv": 38,
+    "limit_prices.csv": 807,
+    "close_prices.csv": 703_303,
+    "transactions.csv": 388_049,
+}
+OTHER_FILES = ("questionnaires.csv", "README.txt")
+PARTIAL_NAME = "far-trans.zip.part"
+MAX_ARCHIVE_BYTES = 1 << 30
+MAX_FILE_BYTES = 1 << 30
+DONE, NOT_AS_PUBLISHED, NOT_FETCHED = range(3)
+_ATTEMPTS = 3
+_CHUNK_BYTES = 1 << 18
+_TIMEOUT = httpx.Timeout(30.0, connect=10.0)
+_CITATION = (
+    "Data: J. Sanz-Cruzado, N. Droukas, R. McCreadie, FAR-Trans: An Investment Dataset for Financial Asset "
+    "Recommendation, Fin-RecSys 2024; CC-BY 4.0."
+)
+
+
+class NotFetched(Exception):
+    """The archive could not be fetched."""
+
+
+def main(arguments: Sequence[str] | None = None, *, published_rows: Mapping[str, int] = PUBLISHED_ROWS) -> int:
+    """Fetch, check and unpack; return the exit code."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--output", type=Path, default=Path(__file__).resolve().parent, help="default: this folder")
+    parser.add_argument("--page", default=DOI_PAGE, help=f"page with a link to the archive (default: {DOI_PAGE})")
+    options = parser.parse_args(arguments)
+    console = Console(stderr=True, highlight=False, markup=False, soft_wrap=True)
+    archive = options.output / PARTIAL_NAME
+    try:
+        options.output.mkdir(parents=True, exist_ok=True)
+        fetch_archive(options.page, archive, console=console)
+        unpack(archive, options.output, published_rows=published_rows)
+    except (NotFetched, OSError) as error:
+        console.print(f"failed: {error}\n{explain_by_hand(options.output)}")
+        return NOT_FETCHED
+    except ReferenceDataInvalid as error:
+        archive.unlink(missing_ok=True)
+        console.print(f"failed: {error}\nNothing was replaced in {options.output}.")
+        return NOT_AS_PUBLISHED
+    archive.unlink()
+    console.print(f"The published files lie in {options.output}. Load them: python FAR-Trans/script.py\n{_CITATION}")
+    return DONE
+
+
+def explain_by_hand(output: Path) -> str:
+    """Return what to do without this program."""
+    names = "\n".join(f"  {name}" for name in PUBLISHED_ROWS)
+    return (
+        f"By hand: open {DOI_PAGE} in a browser, download the archive, and put these files of it into {output}:\n"
+        f"{names}\nWithout them, python FAR-Trans/synthesize.py --output DIR makes an invented data set."
+    )
+
+
+def fetch_archive(page: str, archive: Path, *, console: Console) -> None:
+    """Download the archive that the page links to; an interrupted one is continued. Raises NotFetched."""
+    with httpx.Client(follow_redirects=True, timeout=_TIMEOUT) as client:
+        try:
+            answer = client.get(page)
+            answer.raise_for_status()
+            link = find_archive_link(answer.text, page=str(answer.url))
+            console.print(f"Downloading {link}")
+            with _build_progress(console) as progress:
+                _download(client, link, archive, progress=progress)
+        except (httpx.HTTPError, httpx.InvalidURL) as error:
+            raise NotFetched(f"{page}: {error or type(error).__name__}") from error
+
+
+def find_archive_link(html: str, *, page: str) -> str:
+    """Return the address of the first .zip that the page links to, one named FAR-Trans before others."""
+    parser = _LinkParser()
+    parser.feed(html)
+    links = [urljoin(page, link) for link in parser.links]
+    archives = [
+        link for link in links if urlsplit(link).scheme in {"http", "https"} and urlsplit(link).path.endswith(".zip")
+    ]
+    if not archives:
+        raise NotFetched(f"{page} links to no .zip archive")
+    return min(archives, key=lambda link: "far" not in PurePosixPath(urlsplit(link).path).name.lower())
+
+
+class _LinkParser(HTMLParser):
+    def __init__(self) -> None:
+        super().__init__()
+        self.links: list[str] = []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        if tag == "a":
+            self.links += [value for name, value in attrs if name == "href" and value]
+
+
+def _build_progress(console: Console) -> Progress:
+    columns = (BarColumn(), DownloadColumn(), TransferSpeedColumn(), TimeRemainingColumn())
+    return Progress(TextColumn("{task.description}"), *columns, console=console)
+
+
+def _download(client: httpx.Client, link: str, archive: Path, *, progress: Progress) -> None:
+    task = progress.add_task("archive", total=None)
+    for attempt in range(1, _ATTEMPTS + 1):
+        try:
+            with archive.open("ab") as stream:
+                for size, total in _continue_download(client, link, stream):
+                    progress.update(task, completed=size, total=total)
+            return
+        except httpx.TransportError:
+            if attempt == _ATTEMPTS:
+                raise
+
+
+def _continue_download(client: httpx.Client, link: str, stream: BinaryIO) -> Iterator[tuple[int, int | None]]:
+    """Append what is missing, or start again where the server cannot continue; yields size and total."""
+    size = stream.tell()
+    headers = {"Accept-Encoding": "identity"} | ({"Range": f"bytes={size}-"} if size else {})
+    with client.stream("GET", link, headers=headers) as answer:
+        if answer.status_code == httpx.codes.REQUESTED_RANGE_NOT_SATISFIABLE:
+            return  # it was complete; the checks tell
+        answer.raise_for_status()
+        if answer.status_code != httpx.codes.PARTIAL_CONTENT:
+            stream.truncate(0)
+            size = 0
+        length = answer.headers.get("Content-Length")
+        total = size + int(length) if length else None
+        for chunk in answer.iter_raw(_CHUNK_BYTES):
+            size += len(chunk)
+            if size > MAX_ARCHIVE_BYTES:
+                raise ReferenceDataInvalid(f"the archive is larger than {MAX_ARCHIVE_BYTES:,} bytes")
+            stream.write(chunk)
+            yield size, total
+
+
+def unpack(archive: Path, output: Path, *, published_rows: Mapping[str, int]) -> None:
+    """Put the files of the archive into `output`, all of them or none. Raises ReferenceDataInvalid."""
+    with tempfile.TemporaryDirectory(dir=output, prefix=".unpacked-") as folder:
+        try:
+            with zipfile.ZipFile(archive) as opened:
+                members = choose_members(opened, published_rows)
+                for name, member in members.items():
+                    with opened.open(member) as source, (Path(folder) / name).open("wb") as target:
+                        _copy(source, target, name=name)
+        except (zipfile.BadZipFile, NotImplementedError, RuntimeError, EOFError) as error:
+            raise ReferenceDataInvalid(f"what came is no sound zip archive: {error}") from error
+        check_rows(Path(folder), published_rows)
+        for name in members:
+            (Path(folder) / name).replace(output / name)
+
+
+def choose_members(opened: zipfile.ZipFile, published_rows: Mapping[str, int]) -> dict[str, zipfile.ZipInfo]:
+    """Return the known files of the archive by name, in whatever folder of it they lie; the others are left out."""
+    chosen: dict[str, zipfile.ZipInfo] = {}
+    for member in opened.infolist():
+        path = PurePosixPath(member.filename.replace("\\", "/"))
+        if path.is_absolute() or ".." in path.parts:
+            raise ReferenceDataInvalid(f"the archive has an unsafe path: {member.filename!r}")
+        if member.is_dir() or path.name not in {*published_rows, *OTHER_FILES} or "__MACOSX" in path.parts:
+            continue
+        if path.name in chosen:
+            raise ReferenceDataInvalid(f"the archive has {path.name} twice")
+        chosen[path.name] = member
+    if missing := [name for name in published_rows if name not in chosen]:
+        raise ReferenceDataInvalid(f"the archive has no {', '.join(missing)}")
+    return chosen
+
+
+def _copy(source: IO[bytes], target: BinaryIO, *, name: str) -> None:
+    size = 0
+    while chunk := source.read(_CHUNK_BYTES):
+        size += len(chunk)
+        if size > MAX_FILE_BYTES:  # counted here: what the archive says about sizes may be wrong
+            raise ReferenceDataInvalid(f"{name} is larger than {MAX_FILE_BYTES:,} bytes")
+        target.write(chunk)
+
+
+def check_rows(folder: Path, published_rows: Mapping[str, int]) -> None:
+    """Raise ReferenceDataInvalid unless each file has its published header and number of rows."""
+    faults = []
+    for schema in TABLES:
+        path = folder / schema.file_name
+        with path.open("rb") as stream:
+            check_header(stream.readline(), schema)
+        count = _count_rows(path)
+        if count != published_rows[schema.file_name]:
+            faults.append(f"{schema.file_name} has {count:,} rows, published are {published_rows[schema.file_name]:,}")
+    if faults:
+        raise ReferenceDataInvalid("; ".join(faults))
+
+
+def _count_rows(path: Path) -> int:
+    with path.open(encoding="utf-8", errors="replace", newline="") as text:
+        try:
+            return sum(1 for row in csv.reader(text) if row) - 1
+        except csv.Error as error:
+            raise ReferenceDataInvalid(f"{path.name} is no CSV file: {error}") from error
+
+
+if __name__ == "__main__":
+    sys.exit(main())
