@@ -75,7 +75,7 @@ class Manifest:
     version: str
     algorithm: str
     as_of: date
-    isins: tuple[str, ...]
+    id_map: AssetIdMap
     weights: Weights
     interaction_weights: InteractionWeights
     metadata: dict[str, Any]
@@ -137,11 +137,11 @@ def decode_model(manifest: Manifest, arrays_file: bytes) -> Model:
             version=manifest.version,
             algorithm=manifest.algorithm,
             as_of=manifest.as_of,
-            id_map=AssetIdMap(manifest.isins),
+            id_map=manifest.id_map,
             weights=manifest.weights,
             interaction_weights=manifest.interaction_weights,
             metadata=manifest.metadata,
-            **decode_arrays(arrays_file, asset_count=len(manifest.isins)),
+            **decode_arrays(arrays_file, asset_count=len(manifest.id_map)),
         )
     except MALFORMED as error:
         raise ArtifactInvalid(f"{ARRAYS_FILE} is malformed: {error!r:.200}") from error
@@ -205,21 +205,18 @@ def _manifest(content: dict[str, Any]) -> Manifest:
         isinstance(isin, str) and 0 < len(isin) <= _LARGEST_ISIN and isin.isprintable() for isin in isins
     ):
         raise ArtifactInvalid("an ISIN is not one")
-    AssetIdMap(isins)
     if content["arrays"] != _declared_arrays(len(isins)):
         raise ArtifactInvalid(f"arrays of other shapes or dtypes than {len(isins)} assets need")
     if set(content["files"]) != {ARRAYS_FILE}:
         raise ArtifactInvalid(f"the files are {sorted(content['files'])!r:.200}")
     facts = FileFacts(**content["files"][ARRAYS_FILE])
-    if type(facts.size) is not int or facts.size < 0:
-        raise ArtifactInvalid("a size is not one")
     if not isinstance(content["metadata"], dict) or not isinstance(content["algorithm"], str):
         raise ArtifactInvalid("metadata or algorithm is of another type")
     return Manifest(
         version=checked_version(content["version"]),
         algorithm=content["algorithm"],
         as_of=date.fromisoformat(content["as_of"]),
-        isins=isins,
+        id_map=AssetIdMap(isins),
         weights=Weights(**content["weights"]),
         interaction_weights=InteractionWeights(**content["interaction_weights"]),
         metadata=content["metadata"],

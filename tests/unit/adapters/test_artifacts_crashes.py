@@ -15,6 +15,8 @@ from shared.adapters.artifacts import FileArtifacts
 from shared.ports import Pointer
 from tests.builders import build_model
 
+pytestmark = pytest.mark.usefixtures("no_waiting_for_the_disk")
+
 
 class Died(BaseException):
     """The writer was killed here."""

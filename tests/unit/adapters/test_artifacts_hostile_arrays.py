@@ -15,9 +15,12 @@ import numpy as np
 import pytest
 
 from shared.adapters.artifact_format import encode_arrays
+from shared.adapters.artifacts import FileArtifacts
 from shared.domain.model import Model
 from shared.errors import ArtifactInvalid
 from tests.unit.adapters.damaged_volume import ASSETS, Volume, encode_header, encode_npy
+
+pytestmark = pytest.mark.usefixtures("no_waiting_for_the_disk")
 
 
 @pytest.fixture
@@ -74,6 +77,25 @@ def test_an_entry_that_declares_more_bytes_than_the_file_has_is_refused(volume: 
     content[central + 20 : central + 28] = (2**31).to_bytes(4, "little") * 2  # compressed and plain size
     volume.write_arrays_file(bytes(content))
     refuses(volume, "declares more bytes|malformed")
+
+
+@pytest.mark.parametrize(
+    ("offset", "value"), [(6, b"\xff\x00"), (8, b"\x01\x00")], ids=["of a later zip version", "encrypted"]
+)
+def test_an_entry_that_this_library_cannot_read_is_refused(volume: Volume, offset: int, value: bytes) -> None:
+    content = bytearray(volume.arrays_path.read_bytes())
+    central = content.index(b"PK\x01\x02")
+    content[central + offset : central + offset + 2] = value
+    volume.write_arrays_file(bytes(content))
+    refuses(volume, "malformed")
+
+
+def test_an_artifact_beyond_the_readers_bound_is_refused_unread(volume: Volume) -> None:
+    careful = FileArtifacts(volume.store.models_dir, largest_artifact_bytes=1000)
+    pointer = careful.read_pointer()
+    assert pointer is not None
+    with pytest.raises(ArtifactInvalid, match="more than 1000"):
+        careful.load_model(pointer)
 
 
 @pytest.mark.parametrize(
@@ -222,3 +244,18 @@ def test_damage_that_was_signed_again_is_refused_or_harmless_but_never_a_crash(v
         except ArtifactInvalid:
             refused += 1
     assert refused > 10
+
+
+def test_damage_inside_an_array_whose_check_sums_all_fit_is_refused_or_harmless_but_never_a_crash(
+    volume: Volume,
+) -> None:
+    chance, refused = random.Random(13), 0
+    for _ in range(150):
+        name = chance.choice(list(volume.arrays()))
+        whole = encode_npy(volume.arrays()[name])
+        volume.write_entries({f"{name}.npy": damaged(whole[:130], chance) + whole[130:]})
+        try:
+            assert isinstance(volume.load(), Model)
+        except ArtifactInvalid:
+            refused += 1
+    assert refused > 50

@@ -81,6 +81,19 @@ def test_no_histories_give_no_rows() -> None:
     assert build_history_matrix(ID_MAP, [], interaction_weights=WEIGHTS, now=NOW).shape == (0, 4)
 
 
+def test_even_the_last_bit_does_not_depend_on_the_order_of_interactions() -> None:
+    # 0.5 + 2^-25 lies halfway between two float32 values; two views together just tip it, one after the other do not.
+    weights = InteractionWeights(click=0.5 + 2**-25, view=0.75 * 2**-54)
+    click, view = build_interaction("A", "click"), build_interaction("A", "view")
+    values = {
+        build_history_matrix(
+            ID_MAP, [build_history(interactions=done)], interaction_weights=weights, now=NOW
+        ).data.tobytes()
+        for done in ([click, view, view], [view, view, click])
+    }
+    assert len(values) == 1
+
+
 kinds = st.sampled_from([kind.value for kind in InteractionType if kind is not InteractionType.DISMISS])
 interactions = st.builds(
     lambda isin, kind, days: build_interaction(isin, kind, days_ago=days),

@@ -1,0 +1,13 @@
+"""Fixtures for adapters that are tested without their servers."""
+
+from __future__ import annotations
+
+import os
+
+import pytest
+
+
+@pytest.fixture
+def no_waiting_for_the_disk(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let fsync return at once: a test kills no machine, and hundreds of real ones take half a minute."""
+    monkeypatch.setattr(os, "fsync", lambda descriptor: None)
