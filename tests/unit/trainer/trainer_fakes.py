@@ -1,0 +1,239 @@
+"""In-memory stand-ins for the trainer's database, lease, models volume and announcements.
+
+tests/integration/test_trainer_store.py holds the store to the real one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
+from typing import Any
+from uuid import UUID
+
+from shared.errors import ArtifactInvalid, DatabaseUnavailable, PublishFailed, StaleOffsets
+from shared.events import INTERACTIONS_RECORDED, MODELS_COMMANDS, Event, encode
+from shared.ports import Message, Partition, Pointer
+from shared.training_records import FinishedTraining, TrainingRows, VersionRow
+from tests.fakes import FakeArtifacts, FakeBroker
+from trainer.job import Outcome, TrainingOrder
+
+
+@dataclass(frozen=True)
+class FakeRow:
+    """One row of model_versions."""
+
+    version: str
+    triggered_by: str
+    status: str = "training"
+    progress: str | None = "queued"
+    active: bool = False
+    sequence: int | None = None
+    reason: str | None = None
+    result: FinishedTraining | None = None
+    finished_at: datetime | None = None
+
+    def seen(self) -> VersionRow:
+        configuration = self.result.configuration if self.result else None
+        return VersionRow(
+            self.version, self.status, self.active, self.triggered_by, self.progress, self.sequence, configuration
+        )
+
+
+@dataclass
+class FakeTrainerStore:
+    """What the trainer's tables hold; `fail` makes the next operations meet a database that is away."""
+
+    rows: dict[str, FakeRow] = field(default_factory=dict)
+    offsets: dict[Partition, int] = field(default_factory=dict)
+    letters: dict[tuple[str, int, int], str] = field(default_factory=dict)
+    training_rows: TrainingRows | None = None
+    fail: int = 0
+    after_finish: Callable[[], None] = lambda: None
+
+    def has_assets(self) -> bool:
+        self._check()
+        return bool(self.training_rows and self.training_rows.assets)
+
+    def fetch_training_rows(self) -> TrainingRows:
+        self._check()
+        assert self.training_rows is not None
+        return self.training_rows
+
+    def fetch_active_version(self) -> VersionRow | None:
+        self._check()
+        return next((row.seen() for row in self.rows.values() if row.active), None)
+
+    def fetch_unpointed(self) -> Sequence[str]:
+        self._check()
+        return sorted(v for v, row in self.rows.items() if row.status == "promoted" and row.sequence is None)
+
+    def fetch_queued(self) -> VersionRow | None:
+        self._check()
+        waiting = [row for row in self.rows.values() if (row.status, row.progress) == ("training", "queued")]
+        return min(waiting, key=lambda row: row.version).seen() if waiting else None
+
+    def fetch_last_finished_at(self) -> datetime | None:
+        self._check()
+        ended = [row.finished_at for row in self.rows.values() if row.status in {"promoted", "stored"}]
+        return max((moment for moment in ended if moment), default=None)
+
+    def fetch_offsets(self, partitions: Sequence[Partition]) -> Mapping[Partition, int]:
+        self._check()
+        return {partition: self.offsets[partition] for partition in partitions if partition in self.offsets}
+
+    def queue_training(
+        self, version: str, *, request_id: UUID, reason: str, next_offsets: Mapping[Partition, int]
+    ) -> bool:
+        self._store(next_offsets)
+        if any(row.triggered_by.startswith(f"request {request_id}") for row in self.rows.values()):
+            return False
+        self.rows[version] = FakeRow(version, f"request {request_id}: {reason}")
+        return True
+
+    def start_training(self, version: str, *, triggered_by: str) -> None:
+        self._check()
+        row = self.rows.get(version, FakeRow(version, triggered_by))
+        self.rows[version] = replace(row, progress="started")
+
+    def store_progress(self, version: str, progress: str) -> None:
+        self._check()
+        self._change(version, progress=progress)
+
+    def finish_training(self, finished: FinishedTraining) -> None:
+        self._store(finished.next_offsets)
+        row = self.rows[finished.version]
+        if row.status != "training" and row.result != finished:
+            raise StaleOffsets
+        self._change(
+            finished.version,
+            status=finished.status,
+            reason=finished.reason,
+            progress="done",
+            result=finished,
+            finished_at=datetime.now(UTC),
+            only_training=False,
+        )
+        self.after_finish()
+
+    def fail_training(self, version: str, *, reason: str) -> None:
+        self._check()
+        self._change(version, status="failed", reason=reason, finished_at=datetime.now(UTC))
+
+    def abandon_trainings(self, *, reason: str, retry_version: str, counts: bool) -> Sequence[str]:
+        self._check()
+        begun = [row for row in self.rows.values() if row.status == "training" and row.progress != "queued"]
+        for row in begun:
+            self.fail_training(row.version, reason=reason)
+            head, _, rest = row.triggered_by.partition(": ")
+            if head.startswith("request ") and not (counts and head.endswith(" again")):
+                again = " again" if counts else ""
+                self.rows[retry_version] = FakeRow(retry_version, f"{head}{again}: {rest}")
+        return [row.version for row in begun]
+
+    def record_pointer(self, pointer: Pointer, *, next_offsets: Mapping[Partition, int]) -> None:
+        self._store(next_offsets)
+        for version, row in self.rows.items():
+            self.rows[version] = replace(row, active=False)
+        if pointer.version in self.rows:
+            self._change(
+                pointer.version, active=True, sequence=pointer.sequence, status="promoted", only_training=False
+            )
+
+    def record_refusal(self, version: str, *, reason: str, next_offsets: Mapping[Partition, int]) -> None:
+        self._store(next_offsets)
+        if version in self.rows:
+            row = self.rows[version]
+            demoted = row.status == "promoted" and row.sequence is None
+            self.rows[version] = replace(row, reason=reason, status="stored" if demoted else row.status)
+
+    def insert_dead_letter(self, message: Message, *, reason: str, next_offsets: Mapping[Partition, int]) -> None:
+        self._store(next_offsets)
+        self.letters.setdefault((message.topic, message.partition, message.offset), reason)
+
+    def _change(self, version: str, *, only_training: bool = True, **values: Any) -> None:
+        row = self.rows[version]
+        if row.status == "training" or not only_training:
+            self.rows[version] = replace(row, **values)
+
+    def _store(self, next_offsets: Mapping[Partition, int]) -> None:
+        self._check()
+        if any(self.offsets.get(partition, 0) > offset for partition, offset in next_offsets.items()):
+            raise StaleOffsets
+        self.offsets.update(next_offsets)
+
+    def _check(self) -> None:
+        if self.fail:
+            self.fail -= 1
+            raise DatabaseUnavailable
+
+
+class FakeTrainerArtifacts(FakeArtifacts):
+    """A models volume that also loses old versions; `before_activate` runs before the pointer moves."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.before_activate: Callable[[], None] = lambda: None
+
+    def activate(self, version: str, *, keep: int = 3) -> Pointer:
+        self.before_activate()
+        if version in self.damaged:
+            raise ArtifactInvalid("damaged")
+        pointer = super().activate(version, keep=keep)
+        self.prune(keep=keep)
+        return pointer
+
+    def prune(self, *, keep: int = 3) -> None:
+        current = self.pointer.version if self.pointer else None
+        for version in [v for v in self.models if v != current][: max(0, len(self.models) - keep)]:
+            del self.models[version]
+
+
+@dataclass
+class FakeAnnouncements:
+    """What was published; `broken` refuses."""
+
+    events: list[Event] = field(default_factory=list)
+    broken: bool = False
+
+    def publish(self, topic: str, *, key: str, event: Event) -> None:
+        if self.broken:
+            raise PublishFailed
+        self.events.append(event)
+
+
+class FakeBackground:
+    """A training thread that does what the test says."""
+
+    def __init__(self) -> None:
+        self.orders: list[TrainingOrder] = []
+        self.outcome: Outcome | None = None
+        self._busy = False
+
+    def start(self, order: TrainingOrder) -> None:
+        self.orders.append(order)
+        self._busy = True
+
+    def is_busy(self) -> bool:
+        return self._busy
+
+    def take_outcome(self) -> Outcome | None:
+        outcome, self.outcome = self.outcome, None
+        if outcome is not None:
+            self._busy = False
+        return outcome
+
+
+def build_broker(partitions: int = 2) -> FakeBroker:
+    """Build a broker with the two topics that the trainer reads."""
+    broker = FakeBroker(partitions=partitions)
+    wanted = [(INTERACTIONS_RECORDED, number) for number in range(partitions)] + [(MODELS_COMMANDS, 0)]
+    broker.logs = {partition: [] for partition in wanted}
+    broker.lows = dict.fromkeys(wanted, 0)
+    broker.ends = dict.fromkeys(wanted, 0)
+    return broker
+
+
+def command(broker: FakeBroker, event: Event) -> Message:
+    """Acknowledge a command."""
+    return broker.append(MODELS_COMMANDS, 0, key=b"hybrid", value=encode(event))
