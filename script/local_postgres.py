@@ -62,7 +62,7 @@ class LocalPostgres:
         return self._process.pid
 
     @property
-    def folder(self) -> Path:
+    def data_dir(self) -> Path:
         """Where the data really lie; as root this can differ from what was asked for."""
         return self._folder
 
@@ -195,7 +195,7 @@ def run(data_dir: Path, port: int | None) -> int:
         signal.signal(number, lambda *_: ended.set())
     with LocalPostgres(data_dir, port) as postgres:
         print(f"DATABASE_URL={postgres.url()}", flush=True)
-        say(f"PostgreSQL runs as process {postgres.pid} with its data in {postgres.folder}; Ctrl-C ends it")
+        say(f"PostgreSQL runs as process {postgres.pid} with its data in {postgres.data_dir}; Ctrl-C ends it")
         while not ended.wait(0.5):
             if not postgres.is_running:
                 say("PostgreSQL ended by itself; see postgres.log in its data folder")
