@@ -1,0 +1,83 @@
+"""The health server of worker and trainer."""
+
+from __future__ import annotations
+
+import json
+import socket
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+
+import pytest
+from prometheus_client import CollectorRegistry, Counter
+
+from shared.health import HealthServer, Heartbeat
+
+
+class Service:
+    """A server on a free port, with what it reports about."""
+
+    def __init__(self) -> None:
+        self.seconds = 0.0
+        self.reason: str | None = None
+        self.registry = CollectorRegistry()
+        self.heartbeat = Heartbeat(within_seconds=10.0, clock=lambda: self.seconds)
+        self.server = HealthServer(
+            ("127.0.0.1", 0),
+            heartbeat=self.heartbeat,
+            unready_reason=lambda: self.reason,
+            registry=self.registry,
+        )
+
+    def get(self, path: str) -> tuple[int, str]:
+        try:
+            with urllib.request.urlopen(f"http://127.0.0.1:{self.server.port}{path}", timeout=5) as answer:
+                return answer.status, answer.read().decode()
+        except urllib.error.HTTPError as error:
+            return error.code, error.read().decode()
+
+
+@pytest.fixture
+def service() -> Iterator[Service]:
+    service = Service()
+    with service.server:
+        yield service
+
+
+def test_live_as_long_as_the_main_loop_makes_steps(service: Service) -> None:
+    assert service.get("/health/live") == (200, '{"status": "ok"}')
+    service.seconds = 10.1
+    assert service.get("/health/live")[0] == 503
+    service.heartbeat.beat()
+    assert service.get("/health/live")[0] == 200
+
+
+def test_ready_unless_there_is_a_reason(service: Service) -> None:
+    assert service.get("/health/ready?x=1") == (200, '{"status": "ok"}')
+    service.reason = "no model yet"
+    status, body = service.get("/health/ready")
+    assert (status, json.loads(body)) == (503, {"status": "unavailable", "reason": "no model yet"})
+
+
+def test_metrics_are_those_of_the_registry(service: Service) -> None:
+    Counter("batches", "Batches", registry=service.registry).inc(3)
+    status, body = service.get("/metrics")
+    assert status == 200
+    assert "batches_total 3.0" in body
+
+
+def test_any_other_path_is_404(service: Service) -> None:
+    assert service.get("/")[0] == 404
+
+
+def test_a_client_that_sends_nothing_does_not_hold_the_others_up(service: Service) -> None:
+    with socket.create_connection(("127.0.0.1", service.server.port)):
+        assert service.get("/health/live")[0] == 200
+
+
+def test_the_port_is_free_after_the_stop() -> None:
+    service = Service()
+    with service.server:
+        port = service.server.port
+    with socket.create_server(("127.0.0.1", port)):
+        pass

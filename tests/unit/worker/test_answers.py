@@ -1,0 +1,127 @@
+"""Which request is answered from which list, with which weights."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import pytest
+
+from shared.domain.model import Model
+from shared.domain.ranking import recommend
+from shared.domain.types import CustomerHistory, Ranking, RiskLevel, Weights
+from shared.events import RequestedWeights
+from tests.builders import build_customer, build_model
+from tests.unit.worker.world import CUSTOMERS, World
+
+CONTENT_ONLY = RequestedWeights(content=5.0)
+
+
+@pytest.fixture
+def world() -> World:
+    world = World()
+    world.publish_model()
+    world.step()
+    return world
+
+
+def test_weights_of_the_request_come_before_the_settings_and_those_before_the_model(world: World) -> None:
+    plain = world.ask("C1")
+    world.settle()
+    world.weights = Weights(0, 1, 1)
+    set_here, asked = world.ask("C1"), world.ask("C1", weights=CONTENT_ONLY)
+    world.settle()
+    assert world.decision(plain).weights == world.model.weights.normalised()
+    assert world.decision(set_here).weights == Weights(0, 0.5, 0.5)
+    assert world.decision(asked).weights == Weights(0, 1, 0)
+    components = [item["components"] for item in world.decision(asked).items]
+    assert all(parts["collaborative"] == parts["profitability"] == 0 for parts in components)
+
+
+def test_a_list_with_other_weights_does_not_answer(world: World) -> None:
+    world.ask("C1", weights=CONTENT_ONLY)
+    world.settle()
+    other, same = world.ask("C1", "request_recs"), None
+    world.settle()
+    same = world.ask("C1", "request_recs")
+    world.settle()
+    assert world.decision(other).answered_from == "scored"
+    assert world.decision(same).answered_from == "stored"
+
+
+def test_weights_in_the_same_proportion_are_the_same_weights(world: World) -> None:
+    world.ask("C1", weights=RequestedWeights(content=1.0))
+    world.settle()
+    again = world.ask("C1", "request_recs", weights=CONTENT_ONLY)
+    world.settle()
+    assert world.decision(again).answered_from == "stored"
+
+
+def test_a_list_of_another_model_does_not_answer(world: World) -> None:
+    world.ask("C1")
+    world.settle()
+    world.publish_model(build_model(seed=8, assets=30))
+    world.step()
+    again = world.ask("C1", "request_recs")
+    world.settle()
+    assert world.decision(again).answered_from == "scored"
+
+
+def test_a_list_older_than_the_loaded_transactions_does_not_answer(world: World) -> None:
+    world.ask("C1")
+    world.settle()
+    world.store.tables.snapshots["transactions"] = world.store.tick()
+    again = world.ask("C1", "request_recs")
+    world.settle()
+    assert world.decision(again).answered_from == "scored"
+
+
+def test_refresh_recs_never_answers_from_a_list(world: World) -> None:
+    world.ask("C1")
+    world.settle()
+    again = world.ask("C1", "refresh_recs")
+    world.settle()
+    assert world.decision(again).answered_from == "scored"
+
+
+def test_a_list_that_an_earlier_request_of_the_batch_replaces_does_not_answer(world: World) -> None:
+    world.ask("C1")
+    world.settle()
+    world.ask("C1", "refresh_recs", weights=CONTENT_ONLY)
+    last = world.ask("C1", "request_recs")
+    world.settle()
+    assert world.decision(last).answered_from == "scored"
+    assert world.store.tables.lists["C1"].request_id == last.event_id
+
+
+def test_the_last_request_of_a_customer_in_a_batch_becomes_the_list(world: World) -> None:
+    requests = [world.ask("C1", weights=RequestedWeights(content=1.0, profitability=share)) for share in (1, 2, 3)]
+    world.settle()
+    assert world.store.tables.lists["C1"].request_id == requests[-1].event_id
+    assert len(world.store.tables.decisions) == 3
+
+
+def test_a_batch_is_scored_at_once_and_a_customer_once(world: World) -> None:
+    calls: list[int] = []
+
+    def scorer(model: Model, histories: Sequence[CustomerHistory], **options: Any) -> list[Ranking]:
+        calls.append(len(histories))
+        return recommend(model, histories, **options)
+
+    world.scorer = scorer
+    for customer_id in [*CUSTOMERS[:4], *CUSTOMERS[:4]]:
+        world.ask(customer_id)
+    world.settle()
+    assert calls == [4]
+
+
+def test_a_decision_says_what_it_was_made_of(world: World) -> None:
+    world.store.tables.customers["C1"] = build_customer("C1", RiskLevel.BALANCED)
+    request = world.ask("C1", fingerprint="f")
+    stranger = world.ask("never-seen")
+    world.settle()
+    decision = world.decision(request)
+    assert (decision.risk_level, decision.fingerprint, decision.event_offset) == (3, "f", 0)
+    assert decision.requested_at == request.occurred_at
+    assert decision.basis == "segment_prior"
+    assert world.decision(stranger).risk_level is None
