@@ -186,7 +186,11 @@ class WorkerTransaction(Protocol):
         """
 
     def insert_decisions(self, decisions: Sequence[Decision]) -> None:
-        """Keep one row per request; the last scored one of each customer becomes their list."""
+        """Keep one row per request; the last scored one of each customer becomes their list.
+
+        A stored list that answered a request once more names that request from now on, so that whoever asked can see
+        that they were answered.
+        """
 
 
 class WorkerStore(OffsetSource, Protocol):

@@ -320,6 +320,9 @@ class FakeTransaction:
                     items=decision.items,
                     created_at=self._now,
                 )
+            else:
+                answered = self._tables.lists[decision.customer_id]
+                self._tables.lists[decision.customer_id] = replace(answered, request_id=decision.request_id)
 
     def _history(self, customer_id: str) -> CustomerHistory:
         interactions = sorted(self._of(customer_id), key=lambda row: (row[1].occurred_at, row[0].offset))

@@ -10,7 +10,7 @@ from json import dumps
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Connection, Engine, create_engine, func, select, text, tuple_
+from sqlalchemy import Connection, Engine, bindparam, create_engine, func, select, text, tuple_, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.exc import DataError, DBAPIError, IntegrityError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
@@ -171,16 +171,24 @@ class PostgresWorkerTransaction:
         return {row.customer_id: StoredList(**{**row._mapping, "weights": Weights(**row.weights)}) for row in rows}
 
     def insert_decisions(self, new: Sequence[Decision]) -> None:
-        """Keep one row per request; the last scored one of each customer becomes their list."""
+        """Keep one row per request; the last scored one of each customer becomes their list.
+
+        A stored list that answered a request once more names that request from now on.
+        """
         if not new:
             return
         statement = insert(decisions).on_conflict_do_nothing().returning(decisions.c.request_id)
         kept = frozenset(self._connection.execute(statement, [_decision_row(decision) for decision in new]).scalars())
-        scored = [decision for decision in new if decision.answered_from == "scored" and decision.request_id in kept]
         # One customer is one partition, consumed in order and fenced: the last one is the newest.
-        lists = {decision.customer_id: _list_row(decision) for decision in scored}
-        if lists:
-            self._upsert_lists([lists[customer_id] for customer_id in sorted(lists)])
+        newest = {decision.customer_id: decision for decision in new if decision.request_id in kept}
+        in_order = [newest[customer_id] for customer_id in sorted(newest)]
+        scored = [_list_row(decision) for decision in in_order if decision.answered_from == "scored"]
+        if scored:
+            self._upsert_lists(scored)
+        stored = [{"c": one.customer_id, "r": one.request_id} for one in in_order if one.answered_from == "stored"]
+        if stored:
+            renamed = update(recommendations).where(recommendations.c.customer_id == bindparam("c"))
+            self._connection.execute(renamed.values(request_id=bindparam("r")), stored)
 
     def _upsert_lists(self, rows: list[dict[str, Any]]) -> None:
         statement = insert(recommendations).values(created_at=func.now())
