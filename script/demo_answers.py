@@ -33,8 +33,9 @@ def show_answers(api: ApiClient, *, screen: Console, first_answer: Callable[[str
     _say(screen, f"X-Request-ID: {served.request_id}", f"X-Model-Version: {served.model_version}")
     basis = f"X-Recommendation-Basis: {served.basis}\n"
     _say(screen, basis)
-    title = "The list; a score is the sum of its three contributions"
+    title = "The same list as a table: profitability is the published one, the score is the sum of three contributions:"
     print_list(served, title=title, screen=screen)
+    _say(screen, "")
     if not served.items:
         return
     isin = served.items[0]["isin"]
@@ -65,6 +66,8 @@ def _show_clicks(api: ApiClient, *, screen: Console) -> None:
         _say(screen, str(error))
         return
     print_outcome(outcome, plan, screen=screen)
+    if outcome.before.share_of(SECTOR) > 0:
+        _say(screen, "Clicks of earlier demos count too; `python script/demo.py --fresh` starts without them.")
 
 
 def _say(screen: Console, *lines: str) -> None:

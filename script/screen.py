@@ -12,7 +12,7 @@ from rich.table import Table
 
 from script.api_client import ServedList
 
-_PLAIN_WIDTH = 150
+_PLAIN_WIDTH = 180
 
 
 def build_screen() -> Console:
@@ -24,10 +24,11 @@ def build_screen() -> Console:
 
 def print_list(served: ServedList, *, title: str, screen: Console) -> None:
     """Print a list with the three contributions to each score."""
-    table = _table(title, screen)
+    screen.print(title, markup=False)
+    table = _table(screen)
     for heading in ("isin", "name", "category", "sector"):
         table.add_column(heading, overflow="fold")
-    for heading in ("price", "profitability", "score", "collaborative", "content", "predicted profit"):
+    for heading in ("price", "profitability", "score", "= collaborative", "+ content", "+ profitability"):
         table.add_column(heading, justify="right")
     for item in served.items:
         table.add_row(*_cells(item))
@@ -36,7 +37,8 @@ def print_list(served: ServedList, *, title: str, screen: Console) -> None:
 
 def print_comparison(before: ServedList, after: ServedList, sector: str, *, screen: Console) -> None:
     """Print two lists side by side, names of `sector` marked with *, and the sector's share in each."""
-    table = _table(f"* = {sector}", screen)
+    screen.print(f"Assets of sector {sector} are marked with *:", markup=False)
+    table = _table(screen)
     for heading in ("before", "after"):
         table.add_column(heading, overflow="fold")
     longest = max(len(before.items), len(after.items))
@@ -52,8 +54,8 @@ def print_comparison(before: ServedList, after: ServedList, sector: str, *, scre
     )
 
 
-def _table(title: str, screen: Console) -> Table:
-    table = Table(title=title, title_justify="left", box=box.SIMPLE if screen.is_terminal else box.ASCII2)
+def _table(screen: Console) -> Table:
+    table = Table(box=box.SIMPLE if screen.is_terminal else box.ASCII2)
     table.add_column("rank", justify="right")
     return table
 

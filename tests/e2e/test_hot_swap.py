@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections import Counter
 from collections.abc import Iterator
 
@@ -100,11 +101,8 @@ def test_fewer_clicks_than_that_make_no_model(system: System, api: ApiClient) ->
     before = {model["version"] for model in api.fetch("/models")["models"]}
 
     click(api, times=RETRAIN_AFTER // 2)
-    # The trainer has seen these clicks when it has seen a command that was sent after them.
-    answer = httpx.post(f"{system.url}/models/NONE/activate", trust_env=False)
-    assert answer.status_code in {404, 422}
 
-    api.ask(CUSTOMER_ID, "refresh_recs")
+    time.sleep(4)  # a training of this size starts within one second and shows at once
     assert {model["version"] for model in api.fetch("/models")["models"]} == before
 
 

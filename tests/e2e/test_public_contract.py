@@ -110,6 +110,14 @@ def test_a_click_is_acknowledged_and_kept(system: System, http: httpx.Client, ap
     assert kept == [(isin, "click")]
 
 
+def test_a_request_that_a_stored_list_answers_is_named_by_that_list(http: httpx.Client, api: ApiClient) -> None:
+    first = api.ask(CUSTOMER_ID, "refresh_recs")
+    again = api.ask(CUSTOMER_ID, "request_recs", wait_seconds=10)
+
+    assert again.request_id != first.request_id
+    assert again.items == first.items
+
+
 def test_weights_of_one_request_change_that_list_alone(http: httpx.Client, api: ApiClient) -> None:
     body = {"customer_id": CUSTOMER_ID, "action": "refresh_recs", "weights": {"profitability": 1.0}}
     posted = http.post("/recommendations", json=body)
