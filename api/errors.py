@@ -73,8 +73,10 @@ def internal_error() -> Response:
 
 async def _invalid_request(_: Request, error: Exception) -> Response:
     assert isinstance(error, RequestValidationError)
-    found = [FieldProblem(field=_field_name(each["loc"]), message=each["msg"]) for each in error.errors()]
-    return _problem(422, "See errors.", errors=found[:SHOWN_ERRORS])
+    found = [
+        FieldProblem(field=_field_name(each["loc"]), message=_message(each)) for each in error.errors()[:SHOWN_ERRORS]
+    ]
+    return _problem(422, "See errors.", errors=found)
 
 
 async def _invalid_field(_: Request, error: Exception) -> Response:
@@ -138,6 +140,12 @@ def _field_name(location: Sequence[Any]) -> str:
     if source == "body" and (not path or isinstance(path[0], int)):
         return "body"
     return ".".join(str(part) for part in path)[:SHOWN_CHARACTERS]
+
+
+def _message(error: Mapping[str, Any]) -> str:
+    if error["type"] == "json_invalid":
+        return f"not JSON: {error['ctx']['error']}"
+    return str(error["msg"])
 
 
 def _request_id(scope: Scope) -> dict[str, str]:

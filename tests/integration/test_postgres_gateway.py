@@ -252,7 +252,7 @@ def test_a_database_that_falls_silent_is_unavailable_in_time_and_works_again_aft
         await reader.fetch_lists("C1")
         return took_seconds
 
-    assert read(through(relay, database_url), fall_silent, timeout_seconds=0.5) < 2
+    assert read(through(relay, database_url), fall_silent, timeout_seconds=1.0) < 1.5
 
 
 def test_connections_that_a_restart_broke_are_replaced_without_a_failed_read(database_url: str, relay: Relay) -> None:

@@ -175,7 +175,10 @@ def test_a_report_that_never_comes_is_an_unknown_outcome(monkeypatch: pytest.Mon
 
 
 def test_a_cancelled_request_does_not_stop_the_reports_of_others() -> None:
+    failures: list[dict[str, Any]] = []
+
     async def scenario(bench: Bench) -> None:
+        asyncio.get_running_loop().set_exception_handler(lambda _, context: failures.append(context))
         [producer] = bench.producers
         producer.answers_by_itself = False
         cancelled, other = (asyncio.create_task(bench.publish()) for _ in range(2))
@@ -188,6 +191,7 @@ def test_a_cancelled_request_does_not_stop_the_reports_of_others() -> None:
         await bench.publish()
 
     run(scenario)
+    assert failures == []
 
 
 def test_reports_after_the_loop_is_closed_do_no_harm() -> None:

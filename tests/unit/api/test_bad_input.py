@@ -106,6 +106,17 @@ def test_a_body_that_is_no_json_object_is_422_for_the_body(
     assert publisher.published == []
 
 
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [(b"{", "EOF while parsing"), (b"[" * 60_000, "recursion limit"), (b'{"a": "\xff"}', "invalid unicode")],
+)
+def test_the_answer_says_where_the_json_is_broken(client: AsgiClient, content: bytes, message: str) -> None:
+    answer = client.post("/recommendations", content=content, headers=JSON)
+    [error] = answer.json()["errors"]
+    assert error["message"].startswith(f"not JSON: {message}")
+    assert "line 1 column" in error["message"]
+
+
 def test_of_a_key_given_twice_the_last_value_counts(client: AsgiClient, publisher: FakePublisher) -> None:
     content = b'{"customer_id": "C1", "customer_id": "C2", "action": "request_recs"}'
     assert client.post("/recommendations", content=content, headers=JSON).status_code == 200
