@@ -204,7 +204,7 @@ def command_line(pid: int) -> list[str]:
             raw = Path(f"/proc/{pid}/cmdline").read_bytes()
         except OSError:
             return []
-        return raw.decode(errors="replace").split("\0")
+        return raw.decode(errors="replace").split("\0")[:-1]
     answer = subprocess.run(["ps", "-ww", "-o", "args=", "-p", str(pid)], capture_output=True, text=True, check=False)
     return answer.stdout.split()
 

