@@ -225,7 +225,7 @@ def _wait_for_shared_partitions(workers: Sequence[str]) -> None:
     deadline = time.monotonic() + 30
     while True:
         shares = [_assigned_partitions(worker) for worker in workers]
-        if all(shares) and sorted(sum(shares, [])) == list(range(12)):
+        if all(shares) and sorted(partition for share in shares for partition in share) == list(range(12)):
             return
         assert time.monotonic() < deadline, f"the workers have partitions {shares}"
         time.sleep(0.5)
