@@ -153,7 +153,7 @@ def _continue_download(client: httpx.Client, link: str, stream: BinaryIO) -> Ite
             size = 0
         length = answer.headers.get("Content-Length")
         total = size + int(length) if length else None
-        for chunk in answer.iter_raw(_CHUNK_BYTES):
+        for chunk in answer.iter_raw():
             size += len(chunk)
             if size > MAX_ARCHIVE_BYTES:
                 raise ReferenceDataInvalid(f"the archive is larger than {MAX_ARCHIVE_BYTES:,} bytes")

@@ -10,7 +10,7 @@ import psycopg2
 import psycopg2.extensions
 from sqlalchemy import Connection, create_engine, func, text
 from sqlalchemy.dialects.postgresql import insert
-from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import ArgumentError, DBAPIError
 
 from shared.adapters.tables import reference_snapshots
 from shared.adapters.urls import sqlalchemy_url
@@ -34,7 +34,10 @@ class PostgresReferenceStore:
     def connect(cls, database_url: str) -> Iterator[Self]:
         """Connect, check that the tables exist, and keep other loaders out. Raises DatabaseUnavailable."""
         arguments = {"connect_timeout": 10, "application_name": "far-trans-loader"}
-        engine = create_engine(sqlalchemy_url(database_url), connect_args=arguments)
+        try:
+            engine = create_engine(sqlalchemy_url(database_url), connect_args=arguments)
+        except (ValueError, ArgumentError) as error:
+            raise DatabaseUnavailable("the database URL must be like postgresql://user@host:port/name") from error
         try:
             with _translated(), engine.connect() as connection:
                 store = cls(connection)

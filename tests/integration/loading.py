@@ -1,0 +1,36 @@
+"""What both files of loader tests use."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import psycopg2
+
+from shared.far_trans import TABLES
+from tests.far_trans_files import SOUND_ROWS, load_command
+
+LOADER = load_command("script")
+TABLE_NAMES = [schema.table for schema in TABLES]
+
+
+def load(folder: Path, database_url: str, *more: str) -> int:
+    return int(LOADER.main(["--data", str(folder), "--database-url", database_url, *more]))
+
+
+def query(database_url: str, statement: str) -> list[tuple[Any, ...]]:
+    connection = psycopg2.connect(database_url)
+    try:
+        with connection, connection.cursor() as cursor:
+            cursor.execute(statement)
+            return cursor.fetchall()
+    finally:
+        connection.close()
+
+
+def count_rows(database_url: str) -> dict[str, int]:
+    return {name: query(database_url, f"SELECT count(*) FROM {name}")[0][0] for name in TABLE_NAMES}
+
+
+def with_rows(table: str, *rows: str) -> dict[str, str]:
+    return {**SOUND_ROWS, table: "\n".join(rows)}
