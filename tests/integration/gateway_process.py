@@ -1,4 +1,4 @@
-"""The gateway as a process of its own, and a TCP relay that can fall silent, for tests of what goes wrong."""
+"""The gateway as a process of its own, what it left on a topic, and a TCP relay that can fall silent."""
 
 from __future__ import annotations
 
@@ -12,8 +12,10 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Any
 
 import httpx
+from confluent_kafka import Consumer, Message, TopicPartition
 
 
 @dataclass
@@ -108,3 +110,23 @@ class Relay:
                 target.sendall(received)
         with contextlib.suppress(OSError):
             target.shutdown(socket.SHUT_WR)
+
+
+def post(gateway: GatewayProcess, path: str, body: dict[str, Any], **headers: str) -> httpx.Response:
+    return gateway.http.post(path, json=body, headers=headers)
+
+
+def read_topic(bootstrap_servers: str, topic: str) -> list[Message]:
+    """Everything that is acknowledged on a topic now."""
+    consumer = Consumer({"bootstrap.servers": bootstrap_servers, "group.id": "reader", "enable.auto.commit": False})
+    try:
+        partitions = consumer.list_topics(topic, timeout=5).topics[topic].partitions
+        ends = {number: consumer.get_watermark_offsets(TopicPartition(topic, number))[1] for number in partitions}
+        consumer.assign([TopicPartition(topic, number, 0) for number in partitions])
+        messages: list[Message] = []
+        deadline = time.monotonic() + 10
+        while len(messages) < sum(ends.values()) and time.monotonic() < deadline:
+            messages += [message for message in consumer.consume(100, timeout=0.2) if message.error() is None]
+        return messages
+    finally:
+        consumer.close()
