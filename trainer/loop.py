@@ -157,6 +157,7 @@ class TrainerLoop:
             version, request_id=event.event_id, reason=event.reason, next_offsets=after
         )
         log.info("retrain.requested", event_id=str(event.event_id), version=version if queued else None)
+        self._not_before = self._clock()  # somebody who asks knows why it may work now
         self._refresh_queued()
 
     # --- training ---

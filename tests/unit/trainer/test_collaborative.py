@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from scipy import sparse
 
+from shared.domain.history import HistoryMatrix
 from shared.domain.types import Weights
 from trainer.collaborative import FITS, fit_asset_similarity
 from trainer.configuration import ModelConfiguration
@@ -16,7 +17,7 @@ EASE = ModelConfiguration("ease", Weights(1, 0, 0), ease_l2=2.0)
 LIGHTFM = ModelConfiguration("lightfm", Weights(1, 0, 0), lightfm_factors=8, lightfm_epochs=3)
 
 
-def build_history(seed: int = 3, customers: int = 60, assets: int = 7) -> sparse.csr_array:
+def build_history(seed: int = 3, customers: int = 60, assets: int = 7) -> HistoryMatrix:
     random = np.random.default_rng(seed)
     return sparse.csr_array((random.random((customers, assets)) < 0.3).astype(np.float32))
 
@@ -64,7 +65,7 @@ def test_every_algorithm_gives_a_finite_float32_matrix_in_which_an_asset_is_near
 
 @pytest.mark.parametrize("name", sorted(FITS))
 def test_without_any_history_nothing_says_anything(name: str) -> None:
-    empty = sparse.csr_array((5, 4), dtype=np.float32)
+    empty = sparse.csr_array(np.zeros((5, 4), dtype=np.float32))
 
     assert not fit_asset_similarity(empty, replace(EASE, algorithm=name)).any()
 

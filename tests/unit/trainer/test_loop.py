@@ -367,3 +367,14 @@ def test_an_announcement_that_the_broker_refuses_is_repeated_later() -> None:
     world.steps()
 
     assert len(world.announcements.events) == 1
+
+
+def test_a_request_is_tried_at_once_even_after_a_failure() -> None:
+    world = World()
+    world.click(3)
+    world.steps()
+    world.finish("failed")
+    command(world.broker, RetrainRequested(reason="mended"))
+    world.steps()
+
+    assert world.background.orders[-1].triggered_by.endswith("mended")

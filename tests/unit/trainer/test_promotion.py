@@ -7,8 +7,9 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from shared.domain.ranking import recommend
 from shared.domain.types import Customer, CustomerHistory, InvestmentCapacity, RiskLevel
-from tests.builders import NOW, build_asset, build_history, build_histories, build_isins, build_model
+from tests.builders import NOW, build_asset, build_histories, build_history, build_isins, build_model
 from trainer.promotion import decide_promotion, find_problems
 
 ISINS = build_isins(20)
@@ -63,11 +64,9 @@ def test_an_asset_outside_the_catalogue_is_found() -> None:
 
 
 def test_an_owned_asset_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
-    import trainer.promotion as promotion
-
     owner = build_history("C3", owned=ISINS[:3])
-    blind = promotion.recommend(SAFE, [build_history("C3")], k=20, now=NOW)
-    monkeypatch.setattr(promotion, "recommend", lambda *_, **__: blind)
+    blind = recommend(SAFE, [build_history("C3")], k=20, now=NOW)
+    monkeypatch.setattr("trainer.promotion.recommend", lambda *_, **__: blind)
 
     assert find_problems(SAFE, [owner], assets=ASSETS, now=NOW) == ["recommends an owned asset (1 of 1 customers)"]
 

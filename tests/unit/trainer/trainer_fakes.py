@@ -101,10 +101,11 @@ class FakeTrainerStore:
         self._change(version, progress=progress)
 
     def finish_training(self, finished: FinishedTraining) -> None:
-        self._store(finished.next_offsets)
+        self._check()
         row = self.rows[finished.version]
         if row.status != "training" and row.result != finished:
             raise StaleOffsets
+        self._store(finished.next_offsets)
         self._change(
             finished.version,
             status=finished.status,

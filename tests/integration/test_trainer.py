@@ -1,0 +1,314 @@
+"""The trainer as a process, on the real broker and database."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any, TypeVar
+
+import psycopg2
+import psycopg2.extras
+import pytest
+from confluent_kafka import Consumer, TopicPartition
+
+from script.service_processes import ServiceProcess, Surroundings
+from shared.adapters.artifacts import FileArtifacts
+from shared.adapters.kafka_producer import SyncKafkaEventPublisher, producer_config
+from shared.adapters.kafka_topics import create_topics
+from shared.events import (
+    INTERACTIONS_RECORDED,
+    MODEL_NAME,
+    MODELS_COMMANDS,
+    MODELS_PUBLISHED,
+    Event,
+    InteractionRecorded,
+    ModelActivated,
+    ModelPublished,
+    RetrainRequested,
+    decode,
+)
+
+pytestmark = [pytest.mark.kafka, pytest.mark.postgres]
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+PATIENCE_SECONDS = 60.0
+Answer = TypeVar("Answer")
+
+
+class System:
+    """Broker, database and volume of one test, and trainers on them."""
+
+    def __init__(self, bootstrap_servers: str, database_url: str, folder: Path, prefix: str) -> None:
+        self.folder = folder
+        self.prefix = prefix
+        self.bootstrap_servers = bootstrap_servers
+        self.database_url = database_url
+        self.models = folder / "models"
+        self.trainers: list[ServiceProcess] = []
+        create_topics(bootstrap_servers, prefix=prefix, partitions=3)
+        config = producer_config(bootstrap_servers, client_id="test")
+        self.publisher = SyncKafkaEventPublisher(config, topic_prefix=prefix)
+
+    def trainer(self, **settings: str) -> ServiceProcess:
+        """Start a trainer in a folder of its own."""
+        more = {"RETRAIN_AFTER_INTERACTIONS": "50", **settings}
+        surroundings = Surroundings(self.bootstrap_servers, self.database_url, self.models, self.prefix, more)
+        trainer = ServiceProcess("trainer", surroundings, folder=self.folder / f"trainer{len(self.trainers)}")
+        self.trainers.append(trainer)
+        trainer.start()
+        return trainer
+
+    def rows(self, where: str = "true") -> list[dict[str, Any]]:
+        """Return rows of model_versions, the oldest first."""
+        return self.query(f"SELECT * FROM model_versions WHERE {where} ORDER BY version")
+
+    def query(self, statement: str) -> list[dict[str, Any]]:
+        with psycopg2.connect(self.database_url) as connection:
+            cursor = connection.cursor(cursor_factory=psycopg2.extras.RealDictCursor)
+            cursor.execute(statement)
+            rows = [dict(row) for row in cursor.fetchall()] if cursor.description else []
+        connection.close()
+        return rows
+
+    def execute(self, statement: str) -> None:
+        self.query(statement)
+
+    def click(self, count: int, *, first: int = 0) -> None:
+        for number in range(first, first + count):
+            event = InteractionRecorded(customer_id=f"C{number}", isin="GRS000000000", type="click")
+            self.publisher.publish(INTERACTIONS_RECORDED, key=event.customer_id, event=event)
+
+    def command(self, event: Event) -> None:
+        self.publisher.publish(MODELS_COMMANDS, key=MODEL_NAME, event=event)
+
+    def pointer(self) -> Mapping[str, Any]:
+        """Return what CURRENT says, as a worker reads it."""
+        pointer = FileArtifacts(self.models).read_pointer()
+        return vars(pointer) if pointer else {}
+
+    def announced(self) -> list[tuple[str, int]]:
+        """Return version and sequence of every announcement."""
+        consumer = Consumer({"bootstrap.servers": self.bootstrap_servers, "group.id": f"{self.prefix}reader"})
+        consumer.assign([TopicPartition(self.prefix + MODELS_PUBLISHED, 0, 0)])
+        messages = consumer.consume(100, timeout=2.0)
+        consumer.close()
+        events = [decode(MODELS_PUBLISHED, message.value()) for message in messages if message.error() is None]
+        return [(event.version, event.sequence) for event in events if isinstance(event, ModelPublished)]
+
+
+def eventually(probe: Callable[[], Answer], *, seconds: float = PATIENCE_SECONDS) -> Answer:
+    """Return the probe's first true answer."""
+    deadline = time.monotonic() + seconds
+    while True:
+        answer = probe()
+        if answer:
+            return answer
+        assert time.monotonic() < deadline, f"never happened: {probe}"
+        time.sleep(0.05)
+
+
+@pytest.fixture(scope="session")
+def reference_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A small invented data set as CSV files."""
+    folder = tmp_path_factory.mktemp("reference")
+    command = [
+        sys.executable,
+        str(REPOSITORY / "FAR-Trans" / "synthesize.py"),
+        "--scale",
+        "0.01",
+        "--output",
+        str(folder),
+    ]
+    subprocess.run(command, check=True, capture_output=True, cwd=REPOSITORY)
+    return folder
+
+
+@pytest.fixture
+def empty_system(
+    kafka_bootstrap_servers: str, database_url: str, topic_prefix: str, tmp_path: Path
+) -> Iterator[System]:
+    system = System(kafka_bootstrap_servers, database_url, tmp_path, topic_prefix)
+    yield system
+    for trainer in system.trainers:
+        trainer.stop()
+    system.publisher.close()
+
+
+@pytest.fixture
+def system(empty_system: System, reference_folder: Path) -> System:
+    load(empty_system, reference_folder)
+    return empty_system
+
+
+def load(system: System, folder: Path) -> None:
+    """Load reference tables as an operator does."""
+    command = [sys.executable, str(REPOSITORY / "FAR-Trans" / "script.py"), "--data", str(folder)]
+    environment = Surroundings(system.bootstrap_servers, system.database_url, system.models).environment()
+    subprocess.run(command, check=True, capture_output=True, env=environment, cwd=REPOSITORY)
+
+
+def test_from_the_first_model_over_clicks_and_requests_to_a_rollback(system: System) -> None:
+    trainer = system.trainer()
+
+    (first,) = eventually(lambda: system.rows("active"))
+    assert first["status"] == "promoted"
+    assert first["triggered_by"] == "no model yet"
+    assert first["metrics"]["candidates"].keys() == {"ease", "lightfm"}
+    assert 0 < first["metrics"]["ndcg_at_10"] <= 1
+    assert system.pointer() == {
+        "sequence": 1,
+        "version": first["version"],
+        "manifest_sha256": first["manifest_sha256"],
+    }
+    assert trainer.answers("/health/ready")
+    assert trainer.answers("/health/live")
+
+    system.click(49)
+    time.sleep(1.0)
+    assert len(system.rows()) == 1
+    system.click(1, first=49)
+    second = eventually(lambda: system.rows("active AND sequence = 2"))[0]
+    assert second["triggered_by"] == "interactions: 50 new"
+    assert sum(second["watermark"]["interaction_offsets"].values()) == 50
+    assert second["champion_metrics"]["ndcg_at_10"] == pytest.approx(first["metrics"]["ndcg_at_10"])
+    stored = system.query(f"SELECT * FROM consumer_offsets WHERE topic = '{INTERACTIONS_RECORDED}'")
+    assert sum(row["next_offset"] for row in stored) == 50
+
+    request = RetrainRequested(reason="an operator's wish")
+    system.command(request)
+    third = eventually(lambda: system.rows("active AND sequence = 3"))[0]
+    assert third["triggered_by"] == f"request {request.event_id}: an operator's wish"
+
+    system.command(ModelActivated(version="never-made"))
+    system.command(ModelActivated(version=first["version"]))
+    eventually(lambda: system.pointer()["version"] == first["version"])
+    (active,) = eventually(lambda: system.rows("active AND sequence = 4"))
+    assert active["version"] == first["version"]
+    expected = [(first["version"], 1), (second["version"], 2), (third["version"], 3), (first["version"], 4)]
+    eventually(lambda: system.announced() == expected)
+    assert stop_code(trainer) == 0
+
+
+def test_a_killed_trainer_counts_from_where_the_last_training_ended_and_mends_its_rows(system: System) -> None:
+    trainer = system.trainer()
+    eventually(lambda: system.rows("active"))
+    system.click(30)
+    time.sleep(1.0)
+    trainer.kill()
+    # As if it had died in the middle of a training.
+    system.execute(
+        "INSERT INTO model_versions (version, status, triggered_by, progress) "
+        "VALUES ('20000101T000000Z-dead', 'training', 'no model yet', 'reading')"
+    )
+
+    system.trainer()
+    system.click(20, first=30)
+
+    eventually(lambda: system.rows("triggered_by = 'interactions: 50 new' AND status = 'promoted'"))
+    (dead,) = system.rows("version = '20000101T000000Z-dead'")
+    assert (dead["status"], dead["reason"]) == ("failed", "the trainer ended before it was done")
+
+
+def test_sigterm_in_the_middle_of_a_training_ends_it_cleanly(system: System) -> None:
+    trainer = system.trainer()
+    eventually(lambda: system.rows("active"))
+    system.command(RetrainRequested(reason="long"))
+    eventually(lambda: system.rows("status = 'training' AND progress <> 'queued'"))
+
+    began = time.monotonic()
+    assert stop_code(trainer) == 0
+    assert time.monotonic() - began < 15
+
+    assert system.rows("status = 'training' AND progress <> 'queued'") == []
+    sequence = system.pointer()["sequence"]
+    system.trainer()
+    eventually(lambda: system.rows("triggered_by LIKE 'request%: long' AND status = 'promoted'"))
+    eventually(lambda: system.rows(f"active AND sequence = {max(2, sequence)}"))
+
+
+def test_a_second_trainer_stands_by_and_takes_over(system: System) -> None:
+    first = system.trainer()
+    eventually(lambda: system.rows("active"))
+    second = system.trainer()
+    eventually(lambda: second.answers("/health/ready"))
+    eventually(lambda: "trainer.standing_by" in second.log_file.read_text())
+    system.click(50)
+    eventually(lambda: system.rows("active AND sequence = 2"))
+    assert "training.started" not in second.log_file.read_text()
+
+    first.kill()
+    system.click(50, first=50)
+
+    eventually(lambda: system.rows("active AND sequence = 3"))
+    assert "training.started" in second.log_file.read_text()
+
+
+def test_poison_is_dead_lettered_once_and_does_not_stop_the_trainer(system: System) -> None:
+    system.trainer()
+    eventually(lambda: system.rows("active"))
+    raw = system.publisher._producer
+    raw.produce(system.prefix + INTERACTIONS_RECORDED, b"\xff\x00", b"C1")
+    raw.produce(system.prefix + MODELS_COMMANDS, b'{"event_type": "RetrainRequested", "reason": 7}', b"hybrid")
+    raw.flush(10)
+    system.click(50)
+
+    eventually(lambda: system.rows("active AND sequence = 2"))
+    letters = system.query("SELECT topic, consumer_group FROM dead_letters ORDER BY topic")
+    assert [tuple(row.values()) for row in letters] == [
+        (INTERACTIONS_RECORDED, "trainer"),
+        (MODELS_COMMANDS, "trainer"),
+    ]
+
+
+def test_data_that_arrives_late_is_waited_for(empty_system: System, reference_folder: Path) -> None:
+    trainer = empty_system.trainer()
+    eventually(lambda: "training.not_enough_data" in trainer.log_file.read_text())
+    assert empty_system.rows() == []
+
+    load(empty_system, reference_folder)
+    empty_system.command(RetrainRequested(reason="now there is data"))
+
+    eventually(lambda: empty_system.rows("active"))
+    assert trainer.log_file.read_text().count("training.not_enough_data") == 1
+
+
+def test_once_trains_a_first_model_and_exits(system: System) -> None:
+    def once(*options: str) -> int:
+        surroundings = Surroundings(system.bootstrap_servers, system.database_url, system.models, system.prefix)
+        command = [sys.executable, "-m", "trainer", "--once", *options]
+        return subprocess.run(command, env=surroundings.environment(), cwd=REPOSITORY, capture_output=True).returncode
+
+    assert once() == 0
+    (row,) = system.rows()
+    assert (row["active"], row["sequence"]) == (True, 1)
+    assert once("--force") == 0
+    assert system.pointer()["sequence"] == 2
+
+
+def test_interactions_kept_by_the_worker_are_in_the_model(system: System) -> None:
+    moment = (datetime.now(UTC) - timedelta(minutes=1)).isoformat()
+    system.execute(
+        "INSERT INTO user_interactions "
+        "(event_id, customer_id, isin, interaction_type, occurred_at, partition, event_offset) "
+        f"SELECT gen_random_uuid(), 'a new customer', isin, 'click', '{moment}', 0, 0 "
+        "FROM (SELECT DISTINCT isin FROM asset_information ORDER BY isin LIMIT 3) AS three"
+    )
+    system.trainer()
+
+    (row,) = eventually(lambda: system.rows("active"))
+
+    assert row["watermark"]["interactions"] == 3
+    manifest = json.loads((system.models / "versions" / row["version"] / "manifest.json").read_text())
+    assert manifest["metadata"]["watermark"]["interactions"] == 3
+
+
+def stop_code(trainer: ServiceProcess) -> int | None:
+    """Send SIGTERM and return the exit code."""
+    trainer.terminate()
+    eventually(lambda: not trainer.is_running, seconds=20)
+    return trainer.exit_code

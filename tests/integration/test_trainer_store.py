@@ -1,0 +1,333 @@
+"""One suite for the trainer's store, real and fake, and what only the real database can show."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from dataclasses import replace
+from datetime import UTC, date, datetime
+from typing import Any
+from uuid import uuid4
+
+import psycopg2
+import pytest
+from sqlalchemy import Engine, insert, text
+
+from shared.adapters import tables
+from shared.adapters.postgres_trainer import PostgresLease, PostgresTrainerStore, build_engine
+from shared.domain.types import Asset, Customer, InvestmentCapacity, RiskLevel
+from shared.errors import DatabaseUnavailable, StaleOffsets
+from shared.events import INTERACTIONS_RECORDED, MODELS_COMMANDS
+from shared.ports import Message, Pointer
+from shared.training_records import FinishedTraining
+from tests.unit.trainer.trainer_fakes import FakeTrainerStore
+from trainer.ports import TrainerStore
+
+CLICKS = (INTERACTIONS_RECORDED, 3)
+COMMANDS = (MODELS_COMMANDS, 0)
+DIGEST = "a" * 64
+
+
+@pytest.fixture
+def engine(database_url: str) -> Iterator[Engine]:
+    engine = build_engine(database_url)
+    yield engine
+    engine.dispose()
+
+
+@pytest.fixture(params=["fake", pytest.param("postgres", marks=pytest.mark.postgres)])
+def store(request: pytest.FixtureRequest) -> TrainerStore:
+    if request.param == "fake":
+        return FakeTrainerStore()
+    return PostgresTrainerStore(request.getfixturevalue("engine"), cluster_id="cluster", consumer_group="trainer")
+
+
+def finished(version: str, status: str = "promoted", **changes: Any) -> FinishedTraining:
+    result = FinishedTraining(
+        version=version,
+        status=status,
+        reason="a reason",
+        algorithm="ease",
+        manifest_sha256=DIGEST,
+        metrics={"ndcg_at_10": 0.4, "ndcg_at_10_cold": None},
+        champion_metrics=None,
+        configuration={"algorithm": "ease"},
+        watermark={"as_of": "2022-11-29"},
+        next_offsets={CLICKS: 50},
+    )
+    return replace(result, **changes)
+
+
+def test_a_training_ends_with_its_offsets_and_is_found_again_by_its_pointer(store: TrainerStore) -> None:
+    assert store.fetch_last_finished_at() is None
+    store.start_training("v1", triggered_by="no model yet")
+    store.store_progress("v1", "reading")
+    store.finish_training(finished("v1"))
+    assert store.fetch_unpointed() == ["v1"]
+
+    store.record_pointer(Pointer(1, "v1", DIGEST), next_offsets={})
+
+    active = store.fetch_active_version()
+    assert active is not None
+    assert (active.version, active.status, active.sequence, active.progress) == ("v1", "promoted", 1, "done")
+    assert active.configuration == {"algorithm": "ease"}
+    assert store.fetch_unpointed() == []
+    assert store.fetch_offsets([CLICKS, COMMANDS]) == {CLICKS: 50}
+    last = store.fetch_last_finished_at()
+    assert last is not None
+    assert abs((datetime.now(UTC) - last).total_seconds()) < 60
+
+
+def test_finishing_twice_is_finishing_once(store: TrainerStore) -> None:
+    store.start_training("v1", triggered_by="x")
+    store.finish_training(finished("v1"))
+    store.finish_training(finished("v1"))
+
+    assert store.fetch_offsets([CLICKS]) == {CLICKS: 50}
+
+
+def test_a_failed_training_leaves_the_offsets_and_cannot_be_finished_later(store: TrainerStore) -> None:
+    store.start_training("v1", triggered_by="x")
+    store.fail_training("v1", reason="a bug")
+
+    with pytest.raises(StaleOffsets):
+        store.finish_training(finished("v1"))
+    assert store.fetch_offsets([CLICKS]) == {}
+    assert store.fetch_last_finished_at() is None
+
+
+def test_a_zombie_with_older_offsets_is_refused_and_changes_nothing(store: TrainerStore) -> None:
+    store.start_training("v1", triggered_by="x")
+    store.start_training("v2", triggered_by="x")
+    store.finish_training(finished("v1", next_offsets={CLICKS: 60}))
+
+    with pytest.raises(StaleOffsets):
+        store.finish_training(finished("v2", next_offsets={CLICKS: 59}))
+
+    assert store.fetch_offsets([CLICKS]) == {CLICKS: 60}
+    assert store.fetch_unpointed() == ["v1"]
+
+
+def test_a_request_is_queued_once_with_its_offset_and_started_in_order(store: TrainerStore) -> None:
+    first, second = uuid4(), uuid4()
+    assert store.queue_training("v1", request_id=first, reason="please", next_offsets={COMMANDS: 1})
+    assert store.queue_training("v2", request_id=second, reason="", next_offsets={COMMANDS: 2})
+    assert not store.queue_training("v3", request_id=first, reason="please", next_offsets={COMMANDS: 3})
+    queued = store.fetch_queued()
+    assert queued is not None
+    assert (queued.version, queued.triggered_by) == ("v1", f"request {first}: please")
+
+    store.start_training("v1", triggered_by=queued.triggered_by)
+
+    queued = store.fetch_queued()
+    assert queued is not None
+    assert queued.version == "v2"
+    assert store.fetch_offsets([COMMANDS]) == {COMMANDS: 3}
+
+
+def test_an_abandoned_request_is_repeated_once_and_others_are_not(store: TrainerStore) -> None:
+    request = uuid4()
+    store.queue_training("v1", request_id=request, reason="please: now", next_offsets={COMMANDS: 1})
+    store.start_training("v1", triggered_by=f"request {request}: please: now")
+    assert list(store.abandon_trainings(reason="died", retry_version="v2", counts=True)) == ["v1"]
+    again = store.fetch_queued()
+    assert again is not None
+    assert (again.version, again.triggered_by) == ("v2", f"request {request} again: please: now")
+
+    store.start_training("v2", triggered_by=again.triggered_by)
+    assert list(store.abandon_trainings(reason="died", retry_version="v3", counts=True)) == ["v2"]
+    assert store.fetch_queued() is None
+    store.start_training("v4", triggered_by="interactions: 50 new")
+    assert list(store.abandon_trainings(reason="died", retry_version="v5", counts=True)) == ["v4"]
+    assert store.fetch_queued() is None
+
+
+def test_a_request_that_was_stopped_politely_does_not_use_up_its_repetition(store: TrainerStore) -> None:
+    request = uuid4()
+    store.start_training("v1", triggered_by=f"request {request}: please")
+    store.abandon_trainings(reason="stopped", retry_version="v2", counts=False)
+
+    queued = store.fetch_queued()
+    assert queued is not None
+    assert queued.triggered_by == f"request {request}: please"
+
+
+def test_queued_requests_are_not_abandoned(store: TrainerStore) -> None:
+    store.queue_training("v1", request_id=uuid4(), reason="x", next_offsets={})
+
+    assert list(store.abandon_trainings(reason="died", retry_version="v2", counts=True)) == []
+    assert store.fetch_queued() is not None
+
+
+def test_the_pointer_moves_the_mark_and_a_stored_version_becomes_promoted(store: TrainerStore) -> None:
+    for version, status in (("v1", "promoted"), ("v2", "stored")):
+        store.start_training(version, triggered_by="x")
+        store.finish_training(finished(version, status))
+    store.record_pointer(Pointer(1, "v1", DIGEST), next_offsets={})
+
+    store.record_pointer(Pointer(2, "v2", DIGEST), next_offsets={COMMANDS: 5})
+
+    active = store.fetch_active_version()
+    assert active is not None
+    assert (active.version, active.sequence, active.status) == ("v2", 2, "promoted")
+    assert store.fetch_offsets([COMMANDS]) == {COMMANDS: 5}
+
+
+def test_a_refusal_demotes_what_was_never_served(store: TrainerStore) -> None:
+    store.start_training("v1", triggered_by="x")
+    store.finish_training(finished("v1"))
+
+    store.record_refusal("v1", reason="damaged", next_offsets={})
+    store.record_refusal("unknown", reason="missing", next_offsets={COMMANDS: 1})
+
+    assert store.fetch_unpointed() == []
+    assert store.fetch_offsets([COMMANDS]) == {COMMANDS: 1}
+
+
+def test_a_dead_letter_is_kept_once(store: TrainerStore) -> None:
+    message = Message(MODELS_COMMANDS, 0, 7, b"key", None)
+    for _ in range(2):
+        store.insert_dead_letter(message, reason="nonsense", next_offsets={COMMANDS: 8})
+
+    assert store.fetch_offsets([COMMANDS]) == {COMMANDS: 8}
+
+
+# --- what only the real database can show ---
+
+
+def postgres_store(engine: Engine, group: str = "trainer") -> PostgresTrainerStore:
+    return PostgresTrainerStore(engine, cluster_id="cluster", consumer_group=group)
+
+
+@pytest.mark.postgres
+def test_rows_of_the_published_traps_are_read_as_they_are_meant(engine: Engine) -> None:
+    rows: dict[Any, list[dict[str, Any]]] = {
+        tables.asset_information: [
+            {"isin": "X1", "asset_category": "Bond", "sector": "new", "recorded_on": date(2020, 1, 2)},
+            {"isin": "X1", "asset_category": "Stock", "sector": "last line", "recorded_on": date(2020, 1, 2)},
+            {"isin": "X1", "asset_category": "MTF", "sector": "old", "recorded_on": date(2018, 1, 2)},
+        ],
+        tables.customer_information: [
+            {
+                "customer_id": "NA",  # looks like a missing value, and is none
+                "risk_level": "Predicted_Income",
+                "investment_capacity": "CAP_LT30K",
+                "recorded_on": date(2021, 1, 1),
+            },
+            {"customer_id": "NA", "risk_level": "Aggressive", "recorded_on": date(2020, 1, 1)},
+        ],
+        tables.limit_prices: [{"isin": "X1", "min_date": date(2018, 1, 2), "max_date": date(2022, 11, 29)}],
+        tables.close_prices: [{"isin": "X1", "priced_on": date(1970, 1, 3), "close_price": 1.5}],
+        tables.transactions: [
+            {
+                "customer_id": "NA",
+                "isin": "X1",
+                "transaction_id": "t",
+                "transaction_type": kind,
+                "traded_on": date(1970, 1, 11),
+            }
+            for kind in ("Buy", "Buy", "Sell")
+        ],
+        tables.user_interactions: [
+            {
+                "event_id": uuid4(),
+                "customer_id": 'a "quoted", name',
+                "isin": "X1",
+                "interaction_type": "click",
+                "occurred_at": datetime(1970, 1, 1, 0, 0, 5, 250_000, tzinfo=UTC),
+                "partition": 0,
+                "event_offset": 0,
+            }
+        ],
+    }
+    with engine.begin() as connection:
+        for table, values in rows.items():
+            for value in values:
+                connection.execute(insert(table).values(**value))
+
+    read = postgres_store(engine).fetch_training_rows()
+
+    limits = (date(2018, 1, 2), date(2022, 11, 29))
+    assert read.assets == (Asset("X1", "Stock", None, None, "last line", None, *limits),)
+    assert read.customers == (Customer("NA", RiskLevel.INCOME, InvestmentCapacity.LESS_THAN_30K),)
+    assert read.purchases.to_dict("list") == {"customer_id": ["NA"] * 2, "isin": ["X1"] * 2, "day": [10, 10]}
+    assert read.close_prices.to_dict("list") == {"isin": ["X1"], "day": [2], "close_price": [1.5]}
+    assert read.interactions["customer_id"].tolist() == ['a "quoted", name']
+    assert read.interactions["occurred_at"].tolist() == [5.25]
+
+
+@pytest.mark.postgres
+def test_empty_tables_are_read_as_empty_columns(engine: Engine) -> None:
+    read = postgres_store(engine).fetch_training_rows()
+
+    assert read.assets == ()
+    assert read.purchases["day"].dtype == "int32"
+    assert len(read.close_prices) == len(read.interactions) == 0
+
+
+@pytest.mark.postgres
+def test_a_loader_that_replaces_a_table_is_waited_for(engine: Engine, database_url: str) -> None:
+    """TRUNCATE empties a table even for older snapshots, so the reading must not begin before it is over."""
+    with engine.begin() as connection:
+        connection.execute(insert(tables.asset_information).values(_asset("OLD")))
+    loader = psycopg2.connect(database_url)
+    cursor = loader.cursor()
+    cursor.execute("TRUNCATE asset_information")
+    answers: list[tuple[Asset, ...]] = []
+    reader = threading.Thread(target=lambda: answers.append(postgres_store(engine).fetch_training_rows().assets))
+    reader.start()
+    reader.join(0.5)
+    waited = reader.is_alive()
+    cursor.execute(
+        "INSERT INTO asset_information (isin, asset_category, recorded_on) VALUES ('NEW', 'Stock', '2020-01-02')"
+    )
+    loader.commit()
+    reader.join(10)
+    loader.close()
+
+    assert waited
+    assert [asset.isin for asset in answers[0]] == ["NEW"]
+
+
+def _asset(isin: str) -> dict[str, Any]:
+    return {"isin": isin, "asset_category": "Stock", "recorded_on": date(2020, 1, 2)}
+
+
+@pytest.mark.postgres
+def test_one_process_has_the_lease_until_it_lets_go_or_its_session_ends(engine: Engine, database_url: str) -> None:
+    other = build_engine(database_url)
+    mine, theirs = PostgresLease(engine), PostgresLease(other)
+    assert mine.acquire()
+    assert mine.acquire()
+    assert not theirs.acquire()
+
+    mine.release()
+    assert theirs.acquire()
+    assert not mine.acquire()
+
+    with engine.begin() as connection:
+        ended = text("SELECT pg_terminate_backend(pid) FROM pg_locks WHERE locktype = 'advisory' AND granted")
+        connection.execute(ended)
+    assert mine.acquire()
+    with pytest.raises(DatabaseUnavailable):
+        theirs.acquire()
+    assert not theirs.acquire()
+    mine.release()
+    other.dispose()
+
+
+@pytest.mark.postgres
+def test_a_database_that_nobody_answers_for_is_unavailable() -> None:
+    engine = build_engine("postgresql://nobody@127.0.0.1:1/nothing")
+
+    with pytest.raises(DatabaseUnavailable):
+        postgres_store(engine).has_assets()
+    with pytest.raises(DatabaseUnavailable):
+        PostgresLease(engine).acquire()
+
+
+@pytest.mark.postgres
+def test_offsets_belong_to_their_group(engine: Engine) -> None:
+    postgres_store(engine).queue_training("v1", request_id=uuid4(), reason="x", next_offsets={COMMANDS: 4})
+
+    assert postgres_store(engine, "another").fetch_offsets([COMMANDS]) == {}

@@ -1,0 +1,322 @@
+"""One training from trigger to pointer: the gate, and a crash or a stop at any step."""
+
+from __future__ import annotations
+
+import threading
+from dataclasses import replace
+from functools import cache
+from typing import Any
+
+import numpy as np
+import pytest
+
+from shared.domain.types import Weights
+from shared.errors import DatabaseUnavailable
+from shared.events import INTERACTIONS_RECORDED
+from shared.training_records import TrainingRows
+from tests.builders import build_model
+from tests.unit.trainer.planted import build_purchases, build_rows
+from tests.unit.trainer.trainer_fakes import FakeAnnouncements, FakeRow, FakeTrainerArtifacts, FakeTrainerStore
+from trainer.configuration import ModelConfiguration
+from trainer.job import Outcome, TrainingJob, TrainingOrder, TrainingPlan
+from trainer.releases import Releases
+
+COVERED = {(INTERACTIONS_RECORDED, 0): 7}
+GOOD = ModelConfiguration("ease", Weights(1, 0, 0), ease_l2=20.0)
+BAD = ModelConfiguration("ease", Weights(0, 0, 1), ease_l2=20.0)  # by predicted return alone
+
+
+@cache
+def rows() -> TrainingRows:
+    return build_rows(customers=200, assets=30)
+
+
+class World:
+    """One job with everything around it."""
+
+    def __init__(self, *candidates: ModelConfiguration) -> None:
+        self.store = FakeTrainerStore(training_rows=rows())
+        self.artifacts = FakeTrainerArtifacts()
+        self.announcements = FakeAnnouncements()
+        self.stop = threading.Event()
+        self.restart()
+        self.plan = TrainingPlan(candidates or (GOOD,), window_days=90, margin=0.01, seed=7)
+
+    def restart(self) -> None:
+        self.releases = Releases(artifacts=self.artifacts, store=self.store, publisher=self.announcements, keep=3)
+
+    def run(self, version: str, triggered_by: str = "test") -> Outcome:
+        job = TrainingJob(self.plan, store=self.store, artifacts=self.artifacts, releases=self.releases, stop=self.stop)
+        return job.run(TrainingOrder(version, triggered_by, COVERED))
+
+    def served(self) -> str | None:
+        return self.artifacts.pointer.version if self.artifacts.pointer else None
+
+
+@cache
+def trained() -> FakeRow:
+    """A finished row of the good configuration, and its figures."""
+    world = World()
+    world.run("v1")
+    return world.store.rows["v1"]
+
+
+def test_a_first_model_is_promoted_with_everything_that_is_known_about_it() -> None:
+    world = World()
+
+    outcome = world.run("v1")
+
+    row = world.store.rows["v1"]
+    assert outcome.kind == "promoted"
+    assert world.served() == "v1"
+    assert (row.status, row.active, row.sequence, row.progress) == ("promoted", True, 1, "done")
+    assert row.result is not None
+    assert row.result.metrics["candidates"]["ease"]["ndcg_at_10"] == row.result.metrics["ndcg_at_10"] > 0.1
+    assert row.result.watermark["interaction_offsets"] == {"0": 7}
+    assert row.result.configuration == GOOD.to_json()
+    assert world.artifacts.models["v1"].metadata["metrics"] == row.result.metrics
+    assert world.store.offsets == COVERED
+
+
+def test_a_worse_challenger_is_kept_but_not_promoted_with_the_reason() -> None:
+    world = World()
+    world.run("v1")
+    world.plan = replace(world.plan, candidates=(BAD,))
+
+    outcome = world.run("v2")
+
+    row = world.store.rows["v2"]
+    assert outcome.kind == "stored"
+    assert row.status == "stored"
+    assert "worse than the champion" in (row.reason or "")
+    assert world.served() == "v1"
+    assert "v2" in world.artifacts.models
+    assert world.store.offsets == COVERED
+    assert row.result is not None
+    assert row.result.champion_metrics is not None
+    assert row.result.champion_metrics["ndcg_at_10"] == trained().result.metrics["ndcg_at_10"]  # type: ignore[union-attr]
+
+
+def test_the_best_candidate_by_ndcg_is_the_challenger() -> None:
+    world = World(replace(BAD, algorithm="lightfm", lightfm_epochs=1), GOOD)
+
+    world.run("v1")
+
+    result = world.store.rows["v1"].result
+    assert result is not None
+    assert result.algorithm == "ease"
+    assert result.metrics["candidates"].keys() == {"ease", "lightfm"}
+
+
+def test_an_unsuitable_list_is_never_promoted(monkeypatch: pytest.MonkeyPatch) -> None:
+    world = World()
+    save = world.artifacts.save_model
+
+    def save_tampered(model: Any) -> str:
+        return save(replace(model, asset_risk_level=np.ones(len(model.id_map), dtype=np.int8)))
+
+    monkeypatch.setattr(world.artifacts, "save_model", save_tampered)
+    outcome = world.run("v1")
+
+    assert outcome.kind == "stored"
+    assert "recommends an unsuitable asset" in outcome.reason
+    assert world.served() is None
+    assert world.store.rows["v1"].status == "stored"
+
+
+def test_an_artifact_that_does_not_load_is_not_promoted() -> None:
+    world = World()
+    world.artifacts.damaged.add("v1")
+
+    outcome = world.run("v1")
+
+    assert outcome.kind == "stored"
+    assert "does not load" in outcome.reason
+    assert world.served() is None
+
+
+def test_without_purchases_a_model_of_content_and_profitability_is_promoted_unevaluated() -> None:
+    world = World()
+    world.store.training_rows = replace(rows(), purchases=build_purchases([]))
+
+    outcome = world.run("v1")
+
+    assert outcome.kind == "promoted"
+    assert outcome.reason.startswith("not evaluated")
+    model = world.artifacts.models["v1"]
+    assert not model.asset_similarity.any()
+    assert not model.segment_priors.any()
+    assert model.content_similarity.any()
+    assert world.store.rows["v1"].result.metrics["evaluated"] is False  # type: ignore[union-attr]
+
+
+def test_a_version_activated_by_hand_meanwhile_stays() -> None:
+    world = World()
+    world.run("v1")
+    world.artifacts.save_model(build_model(version="by-hand"))
+    store_progress = world.store.store_progress
+
+    def interfere(version: str, progress: str) -> None:
+        store_progress(version, progress)
+        if progress == "checking":
+            world.releases.activate("by-hand", next_offsets={})
+
+    world.store.store_progress = interfere  # type: ignore[method-assign]
+    outcome = world.run("v2")
+
+    assert outcome.kind == "stored"
+    assert "activated by hand" in outcome.reason
+    assert world.served() == "by-hand"
+
+
+def test_a_served_model_that_nobody_knows_how_to_fit_is_no_champion() -> None:
+    world = World()
+    world.artifacts.publish(build_model(version="stranger"))
+
+    outcome = world.run("v1")
+
+    assert outcome.kind == "promoted"
+    assert "no champion" in outcome.reason
+    assert world.artifacts.pointer is not None
+    assert world.artifacts.pointer.sequence == 2
+
+
+@pytest.mark.parametrize("failures", [1, 3])
+def test_a_database_that_is_away_for_a_while_costs_only_time(failures: int) -> None:
+    world = World()
+    world.store.fail = failures
+
+    assert world.run("v1").kind == "promoted"
+
+
+def test_a_commit_whose_answer_was_lost_is_repeated_without_harm() -> None:
+    world = World()
+    answers = iter([DatabaseUnavailable(), None])
+
+    def lose_the_answer() -> None:
+        error = next(answers)
+        if error:
+            raise error
+
+    world.store.after_finish = lose_the_answer
+    assert world.run("v1").kind == "promoted"
+    assert world.artifacts.pointer is not None
+    assert world.artifacts.pointer.sequence == 1
+
+
+def test_a_training_that_another_trainer_has_taken_over_publishes_nothing() -> None:
+    world = World()
+    store_progress = world.store.store_progress
+
+    def overtaken(version: str, progress: str) -> None:
+        store_progress(version, progress)
+        if progress == "checking":
+            world.store.abandon_trainings(reason="somebody else", retry_version="x", counts=True)
+
+    world.store.store_progress = overtaken  # type: ignore[method-assign]
+    outcome = world.run("v1")
+
+    assert outcome.kind == "abandoned"
+    assert world.served() is None
+    assert world.store.rows["v1"].status == "failed"
+
+
+@pytest.mark.parametrize(
+    "last_step", ["reading", "splitting by time", "evaluating ease", "fitting ease", "saving", "checking"]
+)
+def test_a_stop_at_any_step_publishes_nothing_and_leaves_a_row_that_is_put_in_order(last_step: str) -> None:
+    world = World()
+    store_progress = world.store.store_progress
+
+    def stop_there(version: str, progress: str) -> None:
+        store_progress(version, progress)
+        if progress == last_step:
+            world.stop.set()
+
+    world.store.store_progress = stop_there  # type: ignore[method-assign]
+    outcome = world.run("v1", "request 7f0ad2b4-0000-4000-8000-000000000001: please")
+
+    assert outcome.kind == "abandoned"
+    assert world.served() is None
+    assert world.store.offsets == {}
+    world.store.abandon_trainings(reason="stopped", retry_version="v2", counts=False)
+    assert world.store.rows["v1"].status == "failed"
+    assert world.store.rows["v2"].seen().triggered_by.endswith("1: please")
+
+
+def test_a_bug_fails_the_training_and_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(*_: object, **__: object) -> None:
+        raise ZeroDivisionError("of no use")
+
+    world = World()
+    monkeypatch.setattr("trainer.job.judge_candidates", broken)
+
+    outcome = world.run("v1")
+
+    assert (outcome.kind, outcome.reason) == ("failed", "ZeroDivisionError: of no use")
+    assert world.store.rows["v1"].status == "failed"
+    assert world.store.offsets == {}
+
+
+class Crash(BaseException):
+    """The process ends here."""
+
+
+def crash() -> None:
+    raise Crash
+
+
+def test_a_crash_between_the_rows_and_the_pointer_is_completed() -> None:
+    world = World()
+    world.artifacts.before_activate = crash
+    with pytest.raises(Crash):
+        world.run("v1")
+    assert world.served() is None
+    assert world.store.rows["v1"].status == "promoted"
+
+    world.artifacts.before_activate = lambda: None
+    world.restart()
+    world.releases.reconcile()
+
+    row = world.store.rows["v1"]
+    assert world.served() == "v1"
+    assert (row.active, row.sequence, row.status) == (True, 1, "promoted")
+
+
+def test_a_crash_between_the_pointer_and_its_row_is_mended_from_the_pointer(monkeypatch: pytest.MonkeyPatch) -> None:
+    world = World()
+    with monkeypatch.context() as patch:
+        patch.setattr(world.store, "record_pointer", lambda *_, **__: crash())
+        with pytest.raises(Crash):
+            world.run("v1")
+    assert not world.store.rows["v1"].active
+
+    world.restart()
+    world.releases.reconcile()
+    world.releases.publish_pending()
+
+    assert (world.store.rows["v1"].active, world.store.rows["v1"].sequence) == (True, 1)
+    assert [event.version for event in world.announcements.events] == ["v1"]  # type: ignore[attr-defined]
+
+
+def test_a_promotion_whose_artifact_is_gone_is_given_up() -> None:
+    world = World()
+    world.run("v1")
+    world.store.rows["v2"] = FakeRow("v2", "test", status="promoted", progress="done")
+
+    world.restart()
+    world.releases.reconcile()
+
+    assert world.store.rows["v2"].status == "stored"
+    assert "could not be promoted" in (world.store.rows["v2"].reason or "")
+    assert world.served() == "v1"
+
+
+def test_the_pointer_decides_which_row_is_active() -> None:
+    world = World()
+    world.run("v1")
+    world.store.rows["liar"] = FakeRow("liar", "test", status="promoted", sequence=9, active=True)
+
+    world.releases.reconcile()
+
+    assert [version for version, row in world.store.rows.items() if row.active] == ["v1"]
