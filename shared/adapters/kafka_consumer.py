@@ -71,7 +71,7 @@ class KafkaEventConsumer:
         self._retry_offsets_at = 0.0
         self._errors: dict[str, float] = {}
         # Its own connection: on the consumer's one every question waits behind the fetch that is under way.
-        self._admin = AdminClient({"bootstrap.servers": settings.bootstrap_servers, "log_level": 0})
+        self._admin = self._connect_admin()
         self._consumer = Consumer({**_librdkafka_settings(settings), "error_cb": self._log_error})
         self._consumer.subscribe(
             [settings.topic_prefix + topic for topic in topics],
@@ -247,7 +247,12 @@ class KafkaEventConsumer:
         try:
             return {self._from_kafka(partition): int(future.result().offset) for partition, future in futures.items()}
         except KafkaException as error:
+            # It keeps the leader epochs that it knows: after a restart of the broker each of its questions is refused.
+            self._admin = self._connect_admin()
             raise BrokerUnavailable(_text(error)) from error
+
+    def _connect_admin(self) -> AdminClient:
+        return AdminClient({"bootstrap.servers": self._settings.bootstrap_servers, "log_level": 0})
 
     def _known(self, partitions: Collection[Partition]) -> list[TopicPartition]:
         return [self._to_kafka(partition) for partition in partitions if partition in self._positions]
