@@ -275,7 +275,8 @@ def _librdkafka_settings(settings: ConsumerSettings) -> dict[str, Any]:
         "bootstrap.servers": settings.bootstrap_servers,
         "group.id": settings.group,
         "session.timeout.ms": int(settings.session_timeout_seconds * 1000),
-        "heartbeat.interval.ms": max(100, min(3000, int(settings.session_timeout_seconds * 1000 / 4))),
+        # Members learn of a rebalance with a heartbeat.
+        "heartbeat.interval.ms": min(500, int(settings.session_timeout_seconds * 1000 / 4)),
         "max.poll.interval.ms": 300_000,
         "partition.assignment.strategy": "range",
         "enable.auto.commit": False,

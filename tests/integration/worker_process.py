@@ -1,0 +1,230 @@
+"""Workers as processes on a real broker and database, and what a test does to them."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import psycopg2
+import psycopg2.extras
+from confluent_kafka import Producer
+from prometheus_client.parser import text_string_to_metric_families
+from sqlalchemy.engine import make_url
+
+from shared.adapters.artifacts import FileArtifacts
+from shared.adapters.kafka_producer import producer_config
+from shared.adapters.kafka_topics import create_topics
+from shared.domain.model import Model
+from shared.events import (
+    INTERACTIONS_RECORDED,
+    RECOMMENDATIONS_REQUESTED,
+    InteractionRecorded,
+    RecommendationRequested,
+    encode,
+)
+from tests.builders import build_model
+from tests.integration.gateway_process import unused_port
+
+PATIENCE_SECONDS = 60.0
+
+
+@dataclass
+class WorkerProcess:
+    """A running `python -m worker`."""
+
+    process: subprocess.Popen[bytes]
+    port: int
+    log_file: Path
+
+    def get(self, path: str) -> tuple[int, str]:
+        """Return status and body; status 0 when nothing answers."""
+        try:
+            with urllib.request.urlopen(f"http://127.0.0.1:{self.port}{path}", timeout=5) as answer:
+                return answer.status, answer.read().decode()
+        except urllib.error.HTTPError as error:
+            return error.code, error.read().decode()
+        except OSError as error:
+            return 0, str(error)
+
+    def is_ready(self) -> bool:
+        return self.get("/health/ready")[0] == 200
+
+    def unready_reason(self) -> str:
+        """Return why the worker is not ready, an empty string when it is."""
+        status, body = self.get("/health/ready")
+        return "" if status == 200 else str(json.loads(body)["reason"]) if status else "nothing answers"
+
+    def metric(self, name: str, **labels: str) -> float:
+        """Return one of the worker's metrics, 0 when there is no such sample or no answer."""
+        status, body = self.get("/metrics")
+        families = text_string_to_metric_families(body if status == 200 else "")
+        samples = (sample for family in families for sample in family.samples)
+        wanted = (sample for sample in samples if sample.name == f"recommender_worker_{name}")
+        return sum(sample.value for sample in wanted if labels.items() <= sample.labels.items())
+
+    def log_lines(self) -> list[dict[str, Any]]:
+        return [json.loads(line) for line in self.log_file.read_text().splitlines() if line.startswith("{")]
+
+    def terminate(self) -> tuple[int, float]:
+        """Send SIGTERM; return exit code and seconds until the exit."""
+        started = time.monotonic()
+        self.process.send_signal(signal.SIGTERM)
+        return self.process.wait(timeout=30), time.monotonic() - started
+
+    def kill(self) -> None:
+        """End it as a crash does."""
+        self.process.kill()
+        self.process.wait()
+
+
+@dataclass
+class WorkerWorld:
+    """One database, topics of its own, a models volume, and the workers on them."""
+
+    bootstrap_servers: str
+    database_url: str
+    topic_prefix: str
+    folder: Path
+    partitions: int = 4
+    model: Model = field(default_factory=lambda: build_model(assets=60))
+    workers: list[WorkerProcess] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        create_topics(self.bootstrap_servers, prefix=self.topic_prefix, partitions=self.partitions)
+        self.artifacts = FileArtifacts(self.folder / "models")
+        config = producer_config(self.bootstrap_servers, client_id="test")
+        self.producer = Producer({**config, "linger.ms": 0})
+        self.connection = psycopg2.connect(self.database_url)
+        self.connection.autocommit = True
+        rows = [(isin, f"Name of {isin}") for isin in self.model.id_map.isins]
+        with self.connection.cursor() as cursor:
+            psycopg2.extras.execute_values(
+                cursor,
+                "INSERT INTO asset_information (isin, asset_name, asset_category, recorded_on) VALUES %s",
+                rows,
+                template="(%s, %s, 'Stock', '2022-01-01')",
+            )
+
+    def publish_model(self, model: Model | None = None) -> None:
+        """Save a model and let CURRENT name it."""
+        model = model or self.model
+        self.artifacts.save_model(model)
+        self.artifacts.activate(model.version)
+
+    def start(self, *, ready: bool = True, **settings: object) -> WorkerProcess:
+        """Start one more worker; `settings` are environment variables in lower case."""
+        port, log_file = unused_port(), self.folder / f"worker-{len(self.workers)}.log"
+        environment = {
+            **os.environ,
+            "KAFKA_BOOTSTRAP_SERVERS": self.bootstrap_servers,
+            "DATABASE_URL": self.database_url,
+            "TOPIC_PREFIX": self.topic_prefix,
+            "MODELS_DIR": str(self.artifacts.models_dir),
+            "WORKER_HEALTH_PORT": str(port),
+            "MODEL_POLL_SECONDS": "0.1",
+            "SESSION_TIMEOUT_SECONDS": "6",
+            "LOG_FORMAT": "json",
+            **{name.upper(): str(value) for name, value in settings.items()},
+        }
+        with log_file.open("wb") as log:
+            process = subprocess.Popen([sys.executable, "-m", "worker"], env=environment, stderr=log)
+        worker = WorkerProcess(process, port, log_file)
+        self.workers.append(worker)
+        if ready:
+            self.wait(worker.is_ready, "the worker is ready")
+        return worker
+
+    def click(self, customer_id: str, isin: str, kind: Any = "click", **fields: Any) -> InteractionRecorded:
+        """Publish an interaction and return once it is acknowledged."""
+        event = InteractionRecorded(customer_id=customer_id, isin=isin, type=kind, **fields)
+        self.send(INTERACTIONS_RECORDED, key=customer_id, value=encode(event))
+        return event
+
+    def ask(self, customer_id: str, action: Any = "refresh_recs", **fields: Any) -> RecommendationRequested:
+        """Publish a request and return once it is acknowledged."""
+        event = RecommendationRequested(customer_id=customer_id, action=action, **fields)
+        self.send(RECOMMENDATIONS_REQUESTED, key=customer_id, value=encode(event))
+        return event
+
+    def send(self, topic: str, *, key: str, value: bytes | None, partition: int | None = None) -> None:
+        """Publish any bytes and return once they are acknowledged."""
+        failures: list[Any] = []
+        place: dict[str, Any] = {} if partition is None else {"partition": partition}
+        self.producer.produce(
+            self.topic_prefix + topic, value, key, on_delivery=lambda error, _: failures.append(error), **place
+        )
+        while not failures:
+            self.producer.poll(0.1)
+        assert failures == [None]
+
+    def rows(self, query: str, *parameters: Any) -> list[tuple[Any, ...]]:
+        with self.connection.cursor() as cursor:
+            cursor.execute(query, parameters)
+            return cursor.fetchall() if cursor.description else []
+
+    def count(self, table: str) -> int:
+        return int(self.rows(f"SELECT count(*) FROM {table}")[0][0])
+
+    def answers(self, requests: Sequence[RecommendationRequested]) -> dict[str, list[str]]:
+        """Wait until every request is decided; return the ISINs of each, by request id."""
+        ids = [str(request.event_id) for request in requests]
+
+        def decided() -> bool:
+            query = "SELECT count(*) FROM decisions WHERE request_id = ANY(%s::uuid[])"
+            return bool(self.rows(query, ids)[0][0] == len(ids))
+
+        self.wait(decided, f"{len(ids)} requests are decided")
+        rows = self.rows("SELECT request_id, items FROM decisions WHERE request_id = ANY(%s::uuid[])", ids)
+        return {str(request_id): [item["isin"] for item in items] for request_id, items in rows}
+
+    @contextmanager
+    def database_outage(self) -> Iterator[None]:
+        """End every worker's connection, and let the server refuse new ones, as while it restarts."""
+        url = make_url(self.database_url)
+        admin = psycopg2.connect(url.set(database="postgres").render_as_string(hide_password=False))
+        admin.autocommit = True
+        with contextlib.closing(admin), admin.cursor() as cursor:
+            cursor.execute(f'ALTER DATABASE "{url.database}" ALLOW_CONNECTIONS false')
+            cursor.execute(
+                "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
+                " WHERE datname = %s AND application_name LIKE 'recommender-%%'",
+                (url.database,),
+            )
+            yield
+            cursor.execute(f'ALTER DATABASE "{url.database}" ALLOW_CONNECTIONS true')
+
+    def wait(self, condition: Callable[[], object], what: str, *, seconds: float = PATIENCE_SECONDS) -> None:
+        """Return as soon as the condition holds."""
+        deadline = time.monotonic() + seconds
+        while not condition():
+            states = [worker.unready_reason() for worker in self.workers if worker.process.poll() is None]
+            assert time.monotonic() < deadline, f"not within {seconds} s: {what}; workers: {states}"
+            time.sleep(0.05)
+
+
+@contextmanager
+def worker_world(
+    *, bootstrap_servers: str, database_url: str, topic_prefix: str, folder: Path
+) -> Iterator[WorkerWorld]:
+    """Everything for workers; those that still run at the end are killed."""
+    world = WorkerWorld(bootstrap_servers, database_url, topic_prefix, folder)
+    try:
+        yield world
+    finally:
+        for worker in world.workers:
+            with contextlib.suppress(OSError):
+                worker.process.send_signal(signal.SIGCONT)
+            worker.kill()
+        world.connection.close()
