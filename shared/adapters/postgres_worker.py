@@ -131,7 +131,7 @@ class PostgresWorkerTransaction:
         """Return the fingerprint of each of these interactions that is kept already."""
         columns = user_interactions.c
         statement = select(columns.event_id, columns.fingerprint).where(columns.event_id.in_(event_ids))
-        return dict(self._connection.execute(statement).tuples().all())
+        return {row[0]: row[1] for row in self._connection.execute(statement)}
 
     def insert_dead_letters(self, letters: Sequence[tuple[Message, str]]) -> None:
         """Keep messages that no retry can mend, each once."""
@@ -143,7 +143,7 @@ class PostgresWorkerTransaction:
         """Return the fingerprint of each of these requests that has a decision already."""
         columns = decisions.c
         statement = select(columns.request_id, columns.fingerprint).where(columns.request_id.in_(request_ids))
-        return dict(self._connection.execute(statement).tuples().all())
+        return {row[0]: row[1] for row in self._connection.execute(statement)}
 
     def fetch_histories(self, customer_ids: Sequence[str]) -> Mapping[str, CustomerHistory]:
         """Return customer and history for every id, in three statements for all of them."""
@@ -180,15 +180,16 @@ class PostgresWorkerTransaction:
         statement = insert(decisions).on_conflict_do_nothing().returning(decisions.c.request_id)
         kept = frozenset(self._connection.execute(statement, [_decision_row(decision) for decision in new]).scalars())
         # One customer is one partition, consumed in order and fenced: the last one is the newest.
-        newest = {decision.customer_id: decision for decision in new if decision.request_id in kept}
-        in_order = [newest[customer_id] for customer_id in sorted(newest)]
-        scored = [_list_row(decision) for decision in in_order if decision.answered_from == "scored"]
-        if scored:
-            self._upsert_lists(scored)
-        stored = [{"c": one.customer_id, "r": one.request_id} for one in in_order if one.answered_from == "stored"]
-        if stored:
-            renamed = update(recommendations).where(recommendations.c.customer_id == bindparam("c"))
-            self._connection.execute(renamed.values(request_id=bindparam("r")), stored)
+        in_order = [decision for decision in new if decision.request_id in kept]
+        lists = {one.customer_id: _list_row(one) for one in in_order if one.answered_from == "scored"}
+        if lists:
+            self._upsert_lists([lists[customer_id] for customer_id in sorted(lists)])
+        newest = {decision.customer_id: decision for decision in in_order}
+        answered = sorted((one.customer_id, one.request_id) for one in newest.values() if one.answered_from == "stored")
+        if answered:
+            renamed = update(recommendations).where(recommendations.c.customer_id == bindparam("answered_customer_id"))
+            rows = [{"answered_customer_id": name, "answered_request_id": request} for name, request in answered]
+            self._connection.execute(renamed.values(request_id=bindparam("answered_request_id")), rows)
 
     def _upsert_lists(self, rows: list[dict[str, Any]]) -> None:
         statement = insert(recommendations).values(created_at=func.now())
