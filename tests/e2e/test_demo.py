@@ -7,8 +7,8 @@ import os
 import re
 import signal
 import subprocess
-import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import httpx
@@ -28,15 +28,35 @@ REAL_DATA = Path(os.environ.get("FAR_TRANS_DATA") or REPOSITORY.parent / "shared
 @pytest.fixture(scope="module")
 def state() -> Iterator[Path]:
     """One state folder for all demos of this file."""
-    with temporary_folder("demo") as folder:
+    with state_folder("demo") as folder:
         yield folder
 
 
-def start_demo(state: Path, *arguments: str) -> subprocess.Popen[str]:
+@contextmanager
+def state_folder(name: str) -> Iterator[Path]:
+    with temporary_folder(name) as folder:
+        folder.chmod(0o711)  # as root: for the user of the database server, whose folder lies inside
+        yield folder
+
+
+@contextmanager
+def running_demo(state: Path, *arguments: str) -> Iterator[subprocess.Popen[str]]:
+    """A demo that is killed at the end, however the test went."""
     environment = {**os.environ, "DEMO_STATE_DIR": str(state)}
     for name in ("KAFKA_BOOTSTRAP_SERVERS", "DATABASE_URL", "TOPIC_PREFIX"):
         environment.pop(name, None)
-    return start_python("script/demo.py", *arguments, environment=environment)
+    demo = start_python("script/demo.py", *arguments, environment=environment)
+    try:
+        yield demo
+    finally:
+        demo.kill()
+        demo.communicate()
+
+
+def finish(demo: subprocess.Popen[str], *, seconds: float = START_SECONDS) -> str:
+    """Return the whole output of a demo that ends by itself."""
+    output, _ = demo.communicate(timeout=seconds)
+    return output
 
 
 def read_until(demo: subprocess.Popen[str], text: str) -> str:
@@ -51,7 +71,8 @@ def read_until(demo: subprocess.Popen[str], text: str) -> str:
 
 
 def server_pids(state: Path) -> list[int]:
-    return [int(path.read_text()) for path in state.rglob("*.pid")]
+    """The five processes that a demo keeps; PostgreSQL's own pid file is not one of its."""
+    return [int(path.read_text()) for path in state.rglob("*.pid") if path.name != "postmaster.pid"]
 
 
 def are_gone(pids: list[int]) -> bool:
@@ -66,30 +87,27 @@ def rows_of_the_list(output: str) -> list[str]:
 
 
 def test_the_demo_answers_stays_up_and_survives_a_kill(state: Path) -> None:
-    demo = start_demo(state)
-    try:
+    with running_demo(state) as demo:
         output = read_until(demo, "Ctrl-C stops everything")
         url = re.search(r"^ +API +(http://127\.0\.0\.1:\d+)", output, flags=re.MULTILINE)
         assert url is not None
         assert len(httpx.get(f"{url[1]}/recommendations/{CUSTOMER_ID}").json()["recommendations"]) == 10
         rows_of_the_list(output)
 
-        second = start_demo(state, "--once")
-        complaint, _ = second.communicate(timeout=30)
+        with running_demo(state, "--once") as second:
+            complaint = finish(second, seconds=30)
         assert second.returncode == 2
         assert url[1] in complaint
 
         pids = server_pids(state)
         assert len(pids) == 5
-    finally:
-        demo.kill()
-        demo.communicate()
+        demo.send_signal(signal.SIGKILL)
     wait_until(lambda: are_gone(pids), seconds=30, what="what a killed demo started has ended")
 
 
 def test_the_next_demo_answers_at_once_and_leaves_nothing_running(state: Path) -> None:
-    demo = start_demo(state, "--once")
-    output, _ = demo.communicate(timeout=START_SECONDS)
+    with running_demo(state, "--once") as demo:
+        output = finish(demo)
 
     assert demo.returncode == 0, output
     assert "was loaded earlier" in output
@@ -99,24 +117,48 @@ def test_the_next_demo_answers_at_once_and_leaves_nothing_running(state: Path) -
     assert server_pids(state) == []
 
 
-def test_a_demo_ends_cleanly_on_sigterm_whenever_it_comes(state: Path) -> None:
-    demo = start_demo(state)
-    read_until(demo, "Postgres is up")
-    pids = server_pids(state)
-    started = time.monotonic()
-    demo.send_signal(signal.SIGTERM)
-    output, _ = demo.communicate(timeout=60)
+def test_a_demo_ends_cleanly_on_sigterm_while_it_starts(state: Path) -> None:
+    with running_demo(state) as demo:
+        read_until(demo, "Postgres is up")
+        pids = server_pids(state)
+        demo.send_signal(signal.SIGTERM)
+        output = finish(demo, seconds=30)
 
     assert demo.returncode == 130, output
-    assert time.monotonic() - started < 30
     assert pids
     assert are_gone(pids)
     assert server_pids(state) == []
 
 
+def test_a_demo_ends_cleanly_on_ctrl_c_while_it_is_up(state: Path) -> None:
+    with running_demo(state) as demo:
+        read_until(demo, "Ctrl-C stops everything")
+        pids = server_pids(state)
+        demo.send_signal(signal.SIGINT)
+        output = finish(demo, seconds=30)
+
+    assert demo.returncode == 0, output
+    assert len(pids) == 5
+    assert are_gone(pids)
+    assert server_pids(state) == []
+
+
+def test_a_service_that_ends_by_itself_ends_the_demo_with_the_end_of_its_log(state: Path) -> None:
+    with running_demo(state) as demo:
+        read_until(demo, "Ctrl-C stops everything")
+        [pid_file] = state.rglob("worker.pid")
+        os.kill(int(pid_file.read_text()), signal.SIGKILL)
+        output = finish(demo, seconds=30)
+
+    assert demo.returncode == 1
+    assert "worker ended by itself" in output
+    assert "consumer.assigned" in output
+    assert server_pids(state) == []
+
+
 def test_a_folder_without_data_is_refused(state: Path, tmp_path: Path) -> None:
-    demo = start_demo(state, "--data", str(tmp_path))
-    output, _ = demo.communicate(timeout=30)
+    with running_demo(state, "--data", str(tmp_path)) as demo:
+        output = finish(demo, seconds=30)
 
     assert demo.returncode == 2
     assert "customer_information.csv" in output
@@ -125,9 +167,8 @@ def test_a_folder_without_data_is_refused(state: Path, tmp_path: Path) -> None:
 def test_real_data_give_ten_named_assets_that_the_customer_does_not_own() -> None:
     if not (REAL_DATA / "transactions.csv").is_file():
         pytest.skip(f"no real data in {REAL_DATA} (set FAR_TRANS_DATA)")
-    with temporary_folder("demo-real") as state:
-        demo = start_demo(state, "--once", "--data", str(REAL_DATA))
-        output, _ = demo.communicate(timeout=START_SECONDS)
+    with state_folder("demo-real") as state, running_demo(state, "--once", "--data", str(REAL_DATA)) as demo:
+        output = finish(demo)
     assert demo.returncode == 0, output
     isins = rows_of_the_list(output)
     with (REAL_DATA / "transactions.csv").open(newline="") as file:

@@ -33,6 +33,7 @@ class OwnSystem(System):
 @pytest.fixture(scope="module")
 def system(synthetic_data: Path) -> Iterator[OwnSystem]:
     with temporary_folder("outages") as folder:
+        folder.chmod(0o711)  # as root: for the user of the database server, whose folder lies inside
         kafka, postgres = LocalKafka(folder / "kafka"), LocalPostgres(folder / "postgres")
         try:
             start_both(kafka, postgres)
