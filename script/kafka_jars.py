@@ -7,7 +7,6 @@ import logging
 import os
 import tempfile
 import tomllib
-import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -106,10 +105,8 @@ def _wanted_cache_folder() -> Path:
 
 def resolve_with_jgo(coordinates: Sequence[str], scratch: Path) -> list[Path]:
     """Download the jars and all that they need into `scratch`; nothing is left anywhere else."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # platformdirs complains where no session manager runs
-        from jgo.env import EnvironmentBuilder, LinkStrategy
-        from jgo.maven import MavenContext
+    from jgo.env import EnvironmentBuilder, LinkStrategy
+    from jgo.maven import MavenContext
 
     logging.getLogger("jgo").setLevel(logging.ERROR)
     context = MavenContext(repo_cache=scratch / "repository", timeout=30)

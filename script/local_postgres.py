@@ -71,6 +71,10 @@ class LocalPostgres:
         return self._folder
 
     @property
+    def log_file(self) -> Path:
+        return self._process.log_file
+
+    @property
     def is_running(self) -> bool:
         return self._process.is_running
 

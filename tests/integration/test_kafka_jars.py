@@ -10,8 +10,10 @@ import sys
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
+from jgo.env import EnvironmentBuilder
 
 from script import kafka_jars, local_kafka
 from script.kafka_jars import (
@@ -133,6 +135,20 @@ def test_real_resolver_without_a_network_is_a_clear_message_and_writes_nowhere(t
     assert "Traceback" not in answer.stderr
     assert "Warning" not in answer.stderr
     assert [*home.iterdir(), *work.iterdir(), *(tmp_path / "cache").iterdir()] == []
+
+
+def test_real_resolver_downloads_into_the_scratch_folder_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    used: list[Path] = []
+
+    def from_endpoint(builder: EnvironmentBuilder, endpoint: str) -> SimpleNamespace:
+        assert endpoint == "g:a:1+g:b:2"
+        used.extend([builder.context.repo_cache, builder.cache_dir])
+        return SimpleNamespace(path=tmp_path)
+
+    monkeypatch.setattr(EnvironmentBuilder, "from_endpoint", from_endpoint)
+    kafka_jars.resolve_with_jgo(["g:a:1", "g:b:2"], tmp_path)
+    assert len(used) == 2
+    assert all(path.is_relative_to(tmp_path) for path in used)
 
 
 def test_cache_folder_that_cannot_be_written_is_replaced_by_a_private_one(

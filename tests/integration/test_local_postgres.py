@@ -8,6 +8,7 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -64,6 +65,20 @@ def test_killed_server_comes_back_with_its_data_though_sessions_were_open(server
     assert query(server.url(), "SELECT answer FROM over_a_crash") == 42
 
 
+def test_start_waits_for_a_session_that_outlives_its_killed_server(server: LocalPostgres) -> None:
+    session = psycopg2.connect(server.url())
+    session_pid = session.info.backend_pid
+    os.kill(session_pid, signal.SIGSTOP)
+    server.kill()
+    timer = threading.Timer(1.5, os.kill, (session_pid, signal.SIGCONT))
+    timer.start()
+    server.start()
+    timer.join()
+    session.close()
+    assert "still in use" in server.log_file.read_text()
+    assert query(server.url(), "SELECT 1") == 1
+
+
 def test_old_lock_file_with_a_number_that_is_somebody_elses_by_now_is_no_obstacle(server: LocalPostgres) -> None:
     user = server_user()
     identity = {} if user is None else {"user": user.user_id, "group": user.group_id}
@@ -92,15 +107,15 @@ def test_only_a_durable_server_waits_for_the_disk(durable: bool, fsync: str) -> 
         assert query(postgres.url(), "SHOW full_page_writes") == fsync
 
 
-def test_the_callers_environment_does_not_change_the_server(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("PGPORT", "1")
-    monkeypatch.setenv("PGOPTIONS", "-c search_path=nowhere")
-    monkeypatch.setenv("PGDATABASE", "nowhere")
-    monkeypatch.setenv("PGUSER", "nobody")
+def test_server_knows_nothing_of_the_callers_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever reaches the server may run programs as it: no secret of the caller must be there to be read."""
+    monkeypatch.setenv("A_SECRET", "of the caller")
     monkeypatch.setenv("TZ", "Asia/Tokyo")
     with temporary_folder("postgres") as folder, LocalPostgres(folder, durable=False) as postgres:
-        assert query(postgres.url(), "SELECT current_user") == "postgres"
         assert query(postgres.url(), "SELECT reset_val FROM pg_settings WHERE name = 'TimeZone'") == "UTC"
+        execute(postgres.url(), "CREATE TABLE known (line text); COPY known FROM PROGRAM 'env'")
+        assert query(postgres.url(), "SELECT count(*) FROM known WHERE line LIKE 'PATH=%'") == 1
+        assert query(postgres.url(), "SELECT count(*) FROM known WHERE line LIKE 'A_SECRET%'") == 0
 
 
 def test_second_server_on_the_same_folder_is_refused(server: LocalPostgres) -> None:
