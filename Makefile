@@ -18,7 +18,8 @@ setup: $(STAMP)  ## create .venv from requirements.lock (every other command doe
 $(STAMP): requirements.lock pyproject.toml
 	@command -v $(PYTHON) >/dev/null || { echo "Python 3.11 or newer is needed as $(PYTHON)"; exit 1; }
 	$(PYTHON) -m venv $(VENV)
-	$(RUN) -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
+	$(RUN) script/choose_requirements.py requirements.lock > $(VENV)/requirements.txt
+	LIGHTFM_NO_CFLAGS=1 $(RUN) -m pip install --quiet --disable-pip-version-check --require-hashes -r $(VENV)/requirements.txt
 	$(RUN) -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
 	@rm -f $(VENV)/.installed-*
 	@touch $(STAMP)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import uuid
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
+from importlib.util import find_spec
 
 import psycopg2
 import pytest
@@ -14,7 +15,9 @@ from tests.servers import ServerUnavailable, docker_problem, kafka_server, postg
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:
-    """Tests marked `docker` run where an engine answers and has the images."""
+    """Tests marked `docker` run where an engine answers and has the images, `lightfm` where that could be built."""
+    if item.get_closest_marker("lightfm") and find_spec("lightfm") is None:
+        pytest.skip("LightFM is not installed: nothing could compile it when the environment was set up")
     if item.get_closest_marker("docker") and (problem := docker_problem()):
         pytest.skip(problem)
 

@@ -39,6 +39,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         problems = [f"{'.'.join(map(str, one['loc'])).upper()}: {one['msg']}" for one in error.errors()]
         sys.exit("; ".join(problems))
     configure_logging(level=settings.log_level, log_format=settings.log_format, service="trainer")
+    if missing := settings.unavailable_algorithms():
+        log.warning("candidates.unavailable", algorithms=missing, reason="not installed")
     stop = threading.Event()
     for signal_number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(signal_number, lambda *_: stop.set())

@@ -9,9 +9,9 @@ customer owns is no candidate (docs/decisions/0008).
 from __future__ import annotations
 
 from collections.abc import Callable
+from importlib.util import find_spec
 
 import numpy as np
-from lightfm import LightFM
 from numpy.typing import NDArray
 from scipy import sparse
 
@@ -48,6 +48,8 @@ def _fit_lightfm(history: HistoryMatrix, configuration: ModelConfiguration) -> S
     A customer is folded in as the sum of the representations of what they own, which makes the score linear in
     the history: S_ij = q_i . q_j + b_j.
     """
+    from lightfm import LightFM  # not at the top: it is built from source, and a machine may lack the compiler
+
     model = LightFM(no_components=configuration.lightfm_factors, loss="warp", random_state=configuration.seed)
     interactions = history.tocoo().astype(np.float32)
     weights = interactions.copy()
@@ -65,3 +67,8 @@ def _fit_lightfm(history: HistoryMatrix, configuration: ModelConfiguration) -> S
 
 
 FITS: dict[str, Fit] = {"ease": _fit_ease, "lightfm": _fit_lightfm}
+
+
+def is_available(algorithm: str) -> bool:
+    """Whether this installation can fit the algorithm: LightFM is left out where it could not be built."""
+    return algorithm != "lightfm" or find_spec("lightfm") is not None

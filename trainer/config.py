@@ -6,7 +6,7 @@ from pydantic import Field, field_validator, model_validator
 
 from shared.config import ServiceSettings
 from shared.domain.types import Weights
-from trainer.collaborative import FITS
+from trainer.collaborative import FITS, is_available
 from trainer.configuration import ModelConfiguration
 from trainer.job import TrainingPlan
 from trainer.trigger import TriggerRules
@@ -41,12 +41,18 @@ class TrainerSettings(ServiceSettings):
         weights = self.default_weights()
         return TrainingPlan(
             candidates=tuple(
-                ModelConfiguration(name, weights, seed=self.training_seed) for name in _names(self.candidate_algorithms)
+                ModelConfiguration(name, weights, seed=self.training_seed)
+                for name in _names(self.candidate_algorithms)
+                if is_available(name)
             ),
             window_days=self.evaluation_window_days,
             margin=self.promotion_margin,
             seed=self.training_seed,
         )
+
+    def unavailable_algorithms(self) -> list[str]:
+        """Return the named candidates that this installation cannot fit; they are left out."""
+        return [name for name in _names(self.candidate_algorithms) if not is_available(name)]
 
     def trigger_rules(self) -> TriggerRules:
         """Return when a training is due."""
@@ -58,6 +64,8 @@ class TrainerSettings(ServiceSettings):
         unknown = sorted(set(_names(value)) - FITS.keys())
         if unknown or not _names(value):
             raise ValueError(f"must name at least one of {', '.join(sorted(FITS))}")
+        if not any(is_available(name) for name in _names(value)):
+            raise ValueError("names only what is not installed here (LightFM needs a C compiler at set-up)")
         return value
 
     @model_validator(mode="after")

@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from importlib.metadata import PackageNotFoundError
 from importlib.metadata import version as library_version
 from typing import Any, Literal, TypeVar
 
@@ -232,8 +233,19 @@ def _metadata(data: TrainingData, judgement: Judgement, covered: Mapping[Partiti
             "interactions": len(data.interactions.occurred_at),
             "interaction_offsets": {str(partition): offset for (_, partition), offset in sorted(covered.items())},
         },
-        "libraries": {"python": platform.python_version(), **{name: library_version(name) for name in LIBRARIES}},
+        "libraries": _library_versions(),
     }
+
+
+def _library_versions() -> dict[str, str | None]:
+    """Return what the fit ran on; None for a library that is not installed."""
+    versions: dict[str, str | None] = {"python": platform.python_version()}
+    for name in LIBRARIES:
+        try:
+            versions[name] = library_version(name)
+        except PackageNotFoundError:
+            versions[name] = None
+    return versions
 
 
 def _finished(

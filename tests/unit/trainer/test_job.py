@@ -97,6 +97,7 @@ def test_a_worse_challenger_is_kept_but_not_promoted_with_the_reason() -> None:
     assert row.result.champion_metrics["ndcg_at_10"] == trained().result.metrics["ndcg_at_10"]  # type: ignore[union-attr]
 
 
+@pytest.mark.lightfm
 def test_the_best_candidate_by_ndcg_is_the_challenger() -> None:
     world = World(replace(BAD, algorithm="lightfm", lightfm_epochs=1), GOOD)
 

@@ -93,6 +93,7 @@ def test_no_row_after_the_cutoff_reaches_a_model(purchases: str, prices: str, in
     assert_same(fit_at_cutoff(changed, EASE), EASE)
 
 
+@pytest.mark.lightfm
 def test_lightfm_does_not_look_ahead_either() -> None:
     rows, day = published(), day_number(CUTOFF)
     changed = replace(rows, purchases=corrupt(rows.purchases, "day", after=day, how="delete", seed=1))

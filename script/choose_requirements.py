@@ -1,0 +1,52 @@
+"""Print the lock file for this machine: whole, or without LightFM where nothing can compile it.
+
+LightFM is published as source only. Everything else comes as wheels, so a machine with Python and make alone can run
+the system; the trainer then leaves that candidate out and says so. Standard library only: it runs before the set-up.
+"""
+
+from __future__ import annotations
+
+import re
+import shutil
+import subprocess
+import sys
+import sysconfig
+from pathlib import Path
+
+SOURCE_ONLY = "rectools-lightfm"
+_ENTRY = re.compile(r"^[A-Za-z0-9]")
+
+
+def main(lock: Path) -> int:
+    """Print the requirements of `lock` that can be installed here."""
+    text = lock.read_text(encoding="utf-8")
+    if not can_compile():
+        print(f"no C compiler with Python's headers: {SOURCE_ONLY} is left out, EASE alone is trained", file=sys.stderr)
+        text = without(text, SOURCE_ONLY)
+    sys.stdout.write(text)
+    return 0
+
+
+def can_compile() -> bool:
+    """Whether a C compiler is here that finds Python's headers and OpenMP."""
+    compiler = shutil.which("cc") or shutil.which("gcc")
+    if compiler is None:
+        return False
+    command = [compiler, "-fopenmp", "-fsyntax-only", "-x", "c", f"-I{sysconfig.get_path('include')}", "-"]
+    program = "#include <Python.h>\n#include <omp.h>\n"
+    return subprocess.run(command, input=program, text=True, capture_output=True, check=False).returncode == 0
+
+
+def without(text: str, name: str) -> str:
+    """Return the lock file's text without the entry of one package, its hashes and comments included."""
+    kept, skipping = [], False
+    for line in text.splitlines(keepends=True):
+        if _ENTRY.match(line):
+            skipping = line.startswith(f"{name}==")
+        if not skipping:
+            kept.append(line)
+    return "".join(kept)
+
+
+if __name__ == "__main__":
+    sys.exit(main(Path(sys.argv[1])))
