@@ -53,7 +53,7 @@ def draw_buys(
     segment = len(SECTORS) + risk[customer] * 5 + capacity[customer]
     motive = np.where(follows_taste, taste, segment)
     asset = _draw_assets(demand, _build_affinities(traded), MONTH_OF_DAY[day], motive, rng=rng)
-    return _let_every_asset_be_bought(Buys(customer, asset, day), traded, rng=rng)
+    return let_every_asset_be_bought(Buys(customer, asset, day), traded, rng=rng)
 
 
 def _draw_days(customers: Customers, customer: Integers, *, rng: np.random.Generator) -> Integers:
@@ -124,7 +124,7 @@ def _draw_assets(
     return assets
 
 
-def _let_every_asset_be_bought(buys: Buys, traded: list[SyntheticAsset], *, rng: np.random.Generator) -> Buys:
+def let_every_asset_be_bought(buys: Buys, traded: list[SyntheticAsset], *, rng: np.random.Generator) -> Buys:
     """Give each asset that nobody chose one buy of an asset that many chose."""
     asset = buys.asset.copy()
     counts = np.bincount(asset, minlength=len(traded))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import time
 import tracemalloc
 
 import pytest
@@ -99,13 +100,30 @@ def test_faulty_line_costs_that_line_and_no_other(line: bytes, reason: str) -> N
 
 
 @pytest.mark.parametrize("block_bytes", [1 << 14, 1 << 16, 1 << 22])
-@pytest.mark.parametrize("start", [b"", b'"', b"GRS1,2018-01-02,"])
-def test_endless_line_is_rejected_once_and_cut(start: bytes, block_bytes: int) -> None:
+@pytest.mark.parametrize(
+    ("start", "reason"),
+    [
+        (b"", f"the line is longer than {MAX_RECORD_BYTES} bytes"),
+        (b"GRS1,2018-01-02,", f"the line is longer than {MAX_RECORD_BYTES} bytes"),
+        (b'"', "a quote is not closed"),
+    ],
+)
+def test_endless_line_is_rejected_once_and_cut(start: bytes, reason: str, block_bytes: int) -> None:
     line = start + b"x" * (2 * MAX_RECORD_BYTES) + b"\n"
     copied, rejects, _ = clean(PRICE + line + PRICE + b"bad\n", CLOSE_PRICES, block_bytes=block_bytes)
     assert copied == PRICE * 2
     assert [reject.line_number for reject in rejects] == [3, 5]
+    assert rejects[0].reason == reason
     assert len(rejects[0].raw) == 10_000
+
+
+@pytest.mark.parametrize("block_bytes", [1 << 16, 1 << 22])
+def test_text_beyond_the_limit_is_rejected_however_plain_it_is(block_bytes: int) -> None:
+    sound = b"C1,GRS1,7,Buy,2020-07-02,1,2,%b,XATH\n"
+    body = sound % b"Branch" + sound % (b"x" * MAX_RECORD_BYTES) + sound % b"Branch"
+    copied, rejects, _ = clean(body, block_bytes=block_bytes)
+    assert copied == sound % b"Branch" * 2
+    assert [reject.line_number for reject in rejects] == [3]
 
 
 def test_long_text_within_the_limit_is_kept() -> None:
@@ -203,6 +221,8 @@ def test_memory_does_not_grow_with_the_file() -> None:
 def test_many_undecodable_rows_do_not_slow_the_loader_down() -> None:
     good = SOUND_ROWS["transactions"].encode() + b"\n"
     bad = good.replace(b"Internet", b"\xff")
+    started = time.process_time()
     copied, rejects, _ = clean((good + bad) * 10_000, TRANSACTIONS)
+    assert time.process_time() - started < 4.0  # 0.3 s; 10 s where each of them costs a search of the whole block
     assert len(rejects) == 10_000
     assert copied == good * 10_000

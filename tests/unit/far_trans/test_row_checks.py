@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import csv
+
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
@@ -110,7 +112,7 @@ _FIELD = st.one_of(
 )
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=150, deadline=None)
 @given(st.lists(_FIELD, min_size=9, max_size=9), st.data())
 @example(["\u00a0", "x", "1", "Buy", "2020-01-01", "1", "1", "", ""], None)
 def test_pattern_accepts_nothing_that_the_check_refuses(fields: list[str], data: st.DataObject | None) -> None:
@@ -121,6 +123,36 @@ def test_pattern_accepts_nothing_that_the_check_refuses(fields: list[str], data:
     assert match is not None
     if match.end():
         assert find_fault(row, TRANSACTIONS) is None
+
+
+NASTY: tuple[str, ...] = (
+    "",
+    " ",
+    "-1",
+    "-0.5",
+    "+1",
+    "1e5",
+    "1e999",
+    "nan",
+    "1.",
+    ".5",
+    "9" * 30,
+    "x" * 300,
+    "Ω" * 150,
+    "2021-02-29",
+)
+NASTY += ("2020-02-29", "2019-00-10", "2019-01-00", "1899-01-01", "2100-01-01", "Buy ", "BuySell", "\t", "\x7f", "\0")
+
+
+@pytest.mark.parametrize("value", NASTY)
+@pytest.mark.parametrize("schema", TABLES, ids=lambda schema: schema.table)
+def test_pattern_refuses_in_every_column_what_the_check_refuses(schema: TableSchema, value: str) -> None:
+    pattern = build_plain_rows_pattern(schema)
+    sound = next(csv.reader([SOUND_ROWS[schema.table]]))
+    for place in range(len(sound)):
+        row = [*sound[:place], value, *sound[place + 1 :]]
+        if pattern.fullmatch((",".join(field.replace(",", ";") for field in row) + "\n").encode()):
+            assert find_fault(row, schema) is None
 
 
 @pytest.mark.parametrize("month", range(1, 13))

@@ -12,6 +12,8 @@ import pytest
 
 from shared.far_trans import TABLES, parse_investment_capacity, parse_risk_level
 from shared.synthetic import synthesize
+from shared.synthetic.assets import SyntheticAsset
+from shared.synthetic.buys import Buys, let_every_asset_be_bought
 from shared.synthetic.names import compute_check_digit
 from shared.synthetic.quotas import allocate, settle
 from shared.synthetic.sizes import build_sizes
@@ -50,10 +52,12 @@ def test_every_row_is_valid_to_the_loader(folder: Path) -> None:
         assert counted.row_count > 0
 
 
-def test_small_scales_keep_enough_customers_and_assets(rows: Rows) -> None:
+def test_small_scales_keep_enough_customers_and_assets_and_trade_their_share(rows: Rows) -> None:
     assert len({row["customerID"] for row in rows["customer_information"]}) >= 300
     assert len({row["ISIN"] for row in rows["asset_information"]}) >= 150
     assert len(rows["markets"]) == 38
+    assets = len({row["ISIN"] for row in rows["asset_information"]})
+    assert len({row["ISIN"] for row in rows["transactions"]}) == round(assets * 321 / 806)
 
 
 def test_few_assets_carry_most_transactions_and_most_customers_trade_little(rows: Rows) -> None:
@@ -73,10 +77,17 @@ def test_transactions_have_the_close_price_of_their_day(rows: Rows) -> None:
 
 def test_nobody_sells_what_they_do_not_hold(rows: Rows) -> None:
     held: dict[tuple[str, str], float] = defaultdict(float)
+    bought_today: set[tuple[str, str, str]] = set()
+    sold_at_once = 0
     for row in rows["transactions"]:
         sign = 1 if row["transactionType"] == "Buy" else -1
         held[row["customerID"], row["ISIN"]] += sign * float(row["units"])
         assert held[row["customerID"], row["ISIN"]] > -1e-6
+        of_today = (row["customerID"], row["ISIN"], row["timestamp"])
+        sold_at_once += sign < 0 and of_today in bought_today
+        if sign > 0:
+            bought_today.add(of_today)
+    assert sold_at_once < len(rows["transactions"]) / 20
 
 
 def test_transactions_are_dated_in_order_on_weekdays(rows: Rows) -> None:
@@ -212,6 +223,18 @@ def test_scale_one_stands_for_the_published_counts() -> None:
     assert (sizes.customers, sizes.customer_versions, sizes.assets, sizes.asset_versions) == (29_090, 32_468, 806, 836)
     assert (sizes.traded_assets, sizes.close_prices) == (321, 703_303)
     assert (sizes.buys, sizes.buys + sizes.sells) == (228_913, 388_049)
+
+
+def test_asset_that_nobody_chose_gets_a_buy_within_its_own_days() -> None:
+    kind = ("name", "NAME", "Stock", "", "XATH", "Energy", "")
+    traded = [SyntheticAsset(f"I{place}", *kind, first_day=10 * place, last_day=900) for place in range(3)]
+    days = np.arange(1_000)
+    buys = let_every_asset_be_bought(Buys(days % 7, days * 0, days), traded, rng=np.random.default_rng(1))
+    assert sorted(np.bincount(buys.asset).tolist()) == [1, 1, 998]
+    for place in (1, 2):
+        (moved,) = np.flatnonzero(buys.asset == place)
+        assert 10 * place <= buys.day[moved] <= 900
+        assert buys.customer[moved] != 0
 
 
 def test_allocate_sums_to_the_total_and_keeps_the_floors() -> None:
