@@ -42,8 +42,10 @@ def predict_returns(grid: PriceGrid, *, seed: int) -> NDArray[np.float32]:
     )
     # One thread: OpenMP's threads wait for each other by spinning, ten times slower beside the other services.
     with threadpool_limits(limits=1, user_api="openmp"):
-        model.fit(features, returns)
-        known = model.predict(price_features(grid, len(grid.prices) - 1)[current])
+        # A short history leaves long indicators without a single value, which the binning cannot take.
+        told = np.isfinite(features).any(axis=0)
+        model.fit(features[:, told], returns)
+        known = model.predict(price_features(grid, len(grid.prices) - 1)[current][:, told])
     predicted[:] = np.median(known)
     predicted[current] = known
     return predicted

@@ -27,7 +27,7 @@ from trainer.configuration import ModelConfiguration
 from trainer.content import fit_content_similarity
 from trainer.dataset import Purchases, build_training_data, day_number
 from trainer.evaluation import build_split, evaluate, evaluate_lists
-from trainer.price_grid import FEATURE_NAMES, build_price_grid, price_features
+from trainer.price_grid import FEATURE_NAMES, HORIZON_WEEKDAYS, build_price_grid, price_features
 from trainer.priors import HALF_LIFE_DAYS, SHRINKAGE, fit_segment_priors
 from trainer.profitability import predict_returns
 from trainer.training import fit_model, fit_shared_components, tradable_assets
@@ -92,6 +92,22 @@ def test_returns_are_predicted_from_prices_and_assets_without_enough_of_them_get
     assert predicted[1:20:2].min() > 0.1 > -0.1 > predicted[0:20:2].max()
     assert predicted[20] == predicted[21] == pytest.approx(np.median(predicted[:20]))
     np.testing.assert_array_equal(predicted, predict_returns(grid, seed=7))
+
+
+def test_a_short_history_has_no_six_month_indicator_and_is_learnt_from_all_the_same() -> None:
+    days = weekdays(HORIZON_WEEKDAYS + 60)  # every row with a known outcome lacks momentum_126
+    prices = [
+        (isin_of(asset), day, 100 * (1 + 0.001 * (-1) ** (asset + 1)) ** age)
+        for asset in range(40)
+        for age, day in enumerate(days)
+    ]
+    data = build_data(assets=40, close_prices=build_prices(prices), purchases=build_purchases([]))
+    grid = build_price_grid(data.close_prices, asset_count=40, last_day=day_number(days[-1]))
+
+    predicted = predict_returns(grid, seed=7)
+
+    assert np.isfinite(predicted).all()
+    assert predicted.any()
 
 
 def test_without_prices_no_return_is_predicted() -> None:
