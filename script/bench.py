@@ -122,7 +122,8 @@ def report(timings: Sequence[Timing], *, command_seconds: float) -> int:
     table.add_section()
     table.add_row("all six", *_describe(row_count, bare, loader))
     table.add_row("the whole command", *_describe(row_count, bare, command_seconds))
-    Console().print(table)
+    console = Console()
+    console.print(table, width=max(console.width, 90))
     return 0 if bare / command_seconds >= LEAST_RATIO else 1
 
 
