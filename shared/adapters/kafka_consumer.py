@@ -220,9 +220,9 @@ class KafkaEventConsumer:
             self._stand_still(partition, before, str(error.str()))
         elif error is not None and error.code() != KafkaError._PARTITION_EOF:
             self._log_error(error)
-        elif partition in self._positions and offset is not None:
+        elif partition in self._positions and offset is not None and offset >= self._positions[partition]:
             # An end of partition moves the position too: after a gap at the log's end there is no message.
-            self._positions[partition] = max(self._positions[partition], offset + (error is None))
+            self._positions[partition] = offset + (error is None)
             if error is None:
                 return [Message(partition[0], partition[1], offset, polled.key(), polled.value())]
         return []

@@ -326,8 +326,12 @@ def test_a_database_without_tables_is_unavailable_and_no_message_is_blamed(empty
 
 
 @pytest.mark.postgres
-def test_two_consumers_that_start_the_same_partition_meet_at_its_row(database_url: str) -> None:
+@pytest.mark.parametrize("stored_before", [False, True])
+def test_two_consumers_of_the_same_partition_meet_at_its_row(database_url: str, stored_before: bool) -> None:
     stores = [PostgresWorkerStore(database_url, cluster_id="cluster", consumer_group="worker") for _ in range(2)]
+    if stored_before:
+        with stores[0].begin() as transaction:
+            transaction.lock_offsets({REQUESTS: 0})
     outcomes: list[str] = []
 
     def second() -> None:

@@ -108,6 +108,16 @@ def test_a_list_knows_every_click_that_was_acknowledged_before_it_was_asked_for(
     assert world.count("dead_letters") == 0
 
 
+def test_a_list_knows_its_clicks_also_when_they_are_far_behind(world: WorkerWorld) -> None:
+    dismissals = Dismissals(world, customers=8, rounds=8)
+    for index in range(4000):
+        world.click(f"B{index % 40}", world.model.id_map.isins[index % 60], acknowledged=False)
+    dismissals.play()
+    world.start(**EVERY_ASSET, worker_batch_size=20)
+    dismissals.check()
+    assert world.count("user_interactions") == 4000 + 8 * 8
+
+
 def test_clicks_are_read_also_while_workers_come_crash_and_go(world: WorkerWorld) -> None:
     first, second = world.start(**EVERY_ASSET), world.start(**EVERY_ASSET)
     world.wait(lambda: {w.metric("assigned_partitions") for w in (first, second)} == {4.0}, "two workers share")

@@ -146,10 +146,15 @@ class WorkerWorld:
             self.wait(worker.is_ready, "the worker is ready")
         return worker
 
-    def click(self, customer_id: str, isin: str, kind: Any = "click", **fields: Any) -> InteractionRecorded:
-        """Publish an interaction and return once it is acknowledged."""
+    def click(
+        self, customer_id: str, isin: str, kind: Any = "click", *, acknowledged: bool = True, **fields: Any
+    ) -> InteractionRecorded:
+        """Publish an interaction and return once it is acknowledged, unless that is not asked for."""
         event = InteractionRecorded(customer_id=customer_id, isin=isin, type=kind, **fields)
-        self.send(INTERACTIONS_RECORDED, key=customer_id, value=encode(event))
+        if acknowledged:
+            self.send(INTERACTIONS_RECORDED, key=customer_id, value=encode(event))
+        else:
+            self.producer.produce(self.topic_prefix + INTERACTIONS_RECORDED, encode(event), customer_id)
         return event
 
     def ask(self, customer_id: str, action: Any = "refresh_recs", **fields: Any) -> RecommendationRequested:

@@ -84,6 +84,15 @@ def test_refresh_recs_never_answers_from_a_list(world: World) -> None:
     assert world.decision(again).answered_from == "scored"
 
 
+def test_refresh_recs_is_computed_also_next_to_a_request_that_the_list_answers(world: World) -> None:
+    world.ask("C1")
+    world.settle()
+    answered, refreshed = world.ask("C1", "request_recs"), world.ask("C1", "refresh_recs")
+    world.settle()
+    assert world.decision(answered).answered_from == "stored"
+    assert world.decision(refreshed).answered_from == "scored"
+
+
 def test_a_list_that_an_earlier_request_of_the_batch_replaces_does_not_answer(world: World) -> None:
     world.ask("C1")
     world.settle()

@@ -90,7 +90,9 @@ def test_the_same_messages_again_double_nothing(world: World) -> None:
     before = dict(tables.decisions), dict(tables.interactions), dict(tables.lists)
     tables.offsets.clear()
     world.start()
+    scored = seen_history(world)
     world.settle()
+    assert scored == []
     assert (tables.decisions, tables.interactions, tables.lists) == before
     assert tables.dead_letters == {}
     assert sum(tables.offsets.values()) == 16
@@ -275,6 +277,20 @@ def test_a_scoring_bug_that_passes_within_three_retries_costs_nothing(world: Wor
     assert world.reasons == []
 
 
+def test_failures_of_the_database_do_not_count_against_a_message(world: World) -> None:
+    request = world.ask("C3")
+    world.store.available = False
+    world.step(20, seconds=30.0)
+    world.store.available = True
+    world.scorer = bug_for("C3")
+    for _ in range(3):
+        world.step(seconds=30.0)
+    world.scorer = recommend
+    world.settle()
+    assert world.decision(request)
+    assert world.reasons == []
+
+
 def test_a_bug_while_the_database_goes_down_loses_nothing(world: World) -> None:
     requests = {customer_id: world.ask(customer_id) for customer_id in CUSTOMERS}
     world.scorer = bug_for("C3")
@@ -342,15 +358,21 @@ def test_a_zombie_changes_nothing_and_continues_where_the_other_is(world: World)
     assert all(world.decision(request) for request in new)
 
 
-def test_messages_of_a_revoked_partition_are_dropped() -> None:
-    world = World()
-    requests = {world.broker.partition_of(customer_id): world.ask(customer_id) for customer_id in CUSTOMERS}
-    world.step(3)  # polled, waiting for a model
-    world.consumer.assign([(topic, 0) for topic in (RECOMMENDATIONS_REQUESTED, INTERACTIONS_RECORDED)])
-    world.publish_model()
+def test_messages_of_a_revoked_partition_are_dropped(world: World) -> None:
+    customers = {world.broker.partition_of(name): name for name in CUSTOMERS}
+    world.broker.delayed |= {(INTERACTIONS_RECORDED, 0), (INTERACTIONS_RECORDED, 1)}
+    for name in customers.values():
+        world.click(name)
+    requests = {number: world.ask(name) for number, name in customers.items()}
+    world.step(3)
+    assert world.loop._intake.waiting(RECOMMENDATIONS_REQUESTED) == 2
+    world.consumer.assign([(RECOMMENDATIONS_REQUESTED, 0), (INTERACTIONS_RECORDED, 0)])
+    world.broker.delayed.clear()
     world.settle()
     assert world.decision(requests[0])
     assert requests[1].event_id not in world.store.tables.decisions
+    assert world.metric("messages_total", topic=RECOMMENDATIONS_REQUESTED, outcome="stored") == 1
+    assert world.reasons == []
 
 
 def test_a_partition_whose_offset_is_outside_the_log_stands_still_and_the_others_go_on(world: World) -> None:
@@ -417,12 +439,46 @@ def test_a_model_whose_loading_has_a_bug_keeps_the_old_one_serving(world: World)
 def test_one_busy_partition_does_not_keep_the_others_waiting() -> None:
     world = World(batch_size=5, broker=FakeBroker(partitions=4))
     world.publish_model()
+    by_partition = sorted((world.broker.partition_of(name), name) for name in CUSTOMERS)
+    busy, other = by_partition[-1][1], by_partition[0][1]
     for _ in range(400):
-        world.ask("C1")
-    other = next(name for name in CUSTOMERS if world.broker.partition_of(name) != world.broker.partition_of("C1"))
+        world.ask(busy)
+    world.step(3)
     request = world.ask(other)
     world.step(10)
     assert world.decision(request)
+
+
+def test_clicks_of_other_partitions_do_not_push_aside_those_that_a_request_waits_for() -> None:
+    world = World(batch_size=4)
+    scored = seen_history(world)
+    customers = {world.broker.partition_of(name): name for name in CUSTOMERS}
+    world.broker.delayed.add((INTERACTIONS_RECORDED, 1))
+    for index in range(2):
+        world.click(customers[1], world.model.id_map.isins[index])
+    world.ask(customers[1])
+    world.publish_model()
+    world.step(2)  # the barrier stands
+    for _ in range(50):
+        world.click(customers[0])
+    world.broker.delayed.clear()
+    world.settle()
+    assert [len(history.interactions) for history in scored] == [2]
+
+
+def test_memory_stays_bounded_while_clicks_are_waited_for() -> None:
+    world = World(batch_size=5)
+    world.publish_model()
+    number = world.broker.partition_of("C1")
+    world.broker.delayed.add((INTERACTIONS_RECORDED, number))
+    world.click("C1")
+    requests = [world.ask("C1") for _ in range(300)]
+    world.step(40)
+    assert world.loop._intake.waiting(RECOMMENDATIONS_REQUESTED) <= 20
+    world.broker.delayed.clear()
+    world.settle()
+    world.settle()
+    assert all(world.decision(request) for request in requests)
 
 
 def test_the_stored_list_answers_only_while_nothing_newer_contradicts_it(world: World) -> None:
