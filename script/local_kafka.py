@@ -6,7 +6,6 @@ import argparse
 import json
 import os
 import signal
-import subprocess
 import sys
 import threading
 import time
@@ -20,6 +19,7 @@ from confluent_kafka import Consumer, KafkaException, TopicPartition
 from confluent_kafka.admin import AdminClient
 
 from script.kafka_jars import Resolver, ensure_jars, write_lock
+from script.one_shot import run_to_end
 from script.owned_process import LocalServerError, OwnedProcess, free_port, port_answers, port_is_free, say
 
 DEFAULT_DATA_FOLDER = Path(__file__).parent.parent / ".local" / "kafka"
@@ -152,14 +152,10 @@ class LocalKafka:
         if (self._folder / "log" / "meta.properties").exists():
             return
         arguments = ["kafka.tools.StorageTool", "format", "-t", new_cluster_id(), "-c", str(self._configuration_path)]
-        answer = subprocess.run(
+        answer = run_to_end(
             [str(java), *self._java_options(), "-cp", class_path, *arguments],
-            env=_environment(),
-            cwd=self._folder,
-            capture_output=True,
-            text=True,
-            check=False,
-            timeout=_START_TIMEOUT_SECONDS,
+            environment=_environment(),
+            timeout_seconds=_START_TIMEOUT_SECONDS,
         )
         if answer.returncode != 0:
             raise LocalServerError(f"formatting {self._folder} for Kafka failed:\n{answer.stdout}{answer.stderr}")

@@ -14,6 +14,7 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
+from script.one_shot import run_to_end
 from script.owned_process import LocalServerError, SystemUser, say
 
 # Nothing of the caller's environment: PGPORT, PGOPTIONS, PGDATA and locales would change the server.
@@ -72,19 +73,7 @@ def reachable_binaries(user: SystemUser | None) -> Path:
 
 
 def run_as(user: SystemUser | None, command: Sequence[str]) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        command,
-        env=ENVIRONMENT,
-        cwd="/",
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=120.0,
-        user=None if user is None else user.user_id,
-        group=None if user is None else user.group_id,
-        extra_groups=None if user is None else [],
-    )
+    return run_to_end(command, environment=ENVIRONMENT, user=user)
 
 
 def _create_user() -> pwd.struct_passwd:

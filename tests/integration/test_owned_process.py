@@ -70,6 +70,19 @@ def test_server_ends_when_its_owner_is_killed(tmp_path: Path) -> None:
     assert _comes_true(lambda: str(tmp_path) not in command_line(server_pid))
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells a process that its parent died")
+def test_command_that_prepares_a_folder_ends_when_its_owner_is_killed(tmp_path: Path) -> None:
+    """Else an orphan would go on writing into the folder that the next owner prepares."""
+    program = "import sys; from script.one_shot import run_to_end; run_to_end(sys.argv[1:], environment={})"
+    announce = f"import os, pathlib; pathlib.Path({str(tmp_path / 'pid')!r}).write_text(str(os.getpid()) + ' ');"
+    with subprocess.Popen([sys.executable, "-c", program, *_command(tmp_path, announce + _SLEEP)]) as owner:
+        assert _comes_true(lambda: read_pid(tmp_path / "pid") is not None)
+        command_pid = read_pid(tmp_path / "pid") or 0
+        assert str(tmp_path) in command_line(command_pid)
+        owner.kill()
+    assert _comes_true(lambda: command_line(command_pid) == [])
+
+
 def test_server_outlives_the_thread_that_started_it(owned: OwnedProcess, tmp_path: Path) -> None:
     owned.claim()
     starter = threading.Thread(target=lambda: owned.launch(_command(tmp_path), environment={}))
