@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 
+from script.one_shot import run_to_end
 from script.owned_process import (
     DataFolderInUse,
     LocalServerError,
@@ -81,6 +82,11 @@ def test_command_that_prepares_a_folder_ends_when_its_owner_is_killed(tmp_path: 
         assert str(tmp_path) in command_line(command_pid)
         owner.kill()
     assert _comes_true(lambda: command_line(command_pid) == [])
+
+
+def test_command_that_does_not_end_in_time_is_named() -> None:
+    with pytest.raises(LocalServerError, match=r"python.* did not end within 0 s"):
+        run_to_end([sys.executable, "-c", _SLEEP], environment={}, timeout_seconds=0.1)
 
 
 def test_server_outlives_the_thread_that_started_it(owned: OwnedProcess, tmp_path: Path) -> None:
