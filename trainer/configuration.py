@@ -16,7 +16,7 @@ class ModelConfiguration:
     algorithm: str
     weights: Weights
     interaction_weights: InteractionWeights = field(default_factory=InteractionWeights)
-    ease_l2: float = 300.0
+    ease_l2: float = 500.0
     lightfm_factors: int = 32
     lightfm_epochs: int = 10
     seed: int = 7

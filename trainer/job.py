@@ -19,6 +19,7 @@ from shared.errors import ArtifactInvalid, InvalidWeights, StaleOffsets
 from shared.logging import get_logger
 from shared.ports import Partition, Pointer
 from shared.training_records import FinishedTraining
+from trainer.collaborative import FITS, is_available
 from trainer.configuration import ModelConfiguration
 from trainer.dataset import TrainingData, build_training_data
 from trainer.histories import build_histories
@@ -177,7 +178,10 @@ class TrainingJob:
             log.warning("champion.unknown", version=pointer.version)
             return _Champion(pointer.version, None)
         try:
-            return _Champion(pointer.version, ModelConfiguration.from_json(row.configuration))
+            configuration = ModelConfiguration.from_json(row.configuration)
+            if configuration.algorithm not in FITS or not is_available(configuration.algorithm):
+                raise ValueError(f"{configuration.algorithm} cannot be fitted here")
+            return _Champion(pointer.version, configuration)
         except (TypeError, KeyError, ValueError, InvalidWeights) as error:
             log.warning("champion.unreadable", version=pointer.version, error=str(error))
             return _Champion(pointer.version, None)

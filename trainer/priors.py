@@ -11,7 +11,7 @@ from shared.domain.model import SEGMENT_COUNT, segment_index
 from shared.domain.types import Customer
 from trainer.dataset import Purchases
 
-HALF_LIFE_DAYS = 60.0
+HALF_LIFE_DAYS = 180.0
 SHRINKAGE = 100.0  # purchases of the whole population that every segment starts with
 
 

@@ -110,6 +110,16 @@ def test_a_short_history_has_no_six_month_indicator_and_is_learnt_from_all_the_s
     assert predicted.any()
 
 
+def test_nothing_is_learnt_from_series_that_are_too_sparse() -> None:
+    days = weekdays(500)
+    rows = [(isin_of(asset), day, 1.0 + step) for asset in range(30) for step, day in enumerate(days[::9])]
+    rows += [(isin_of(30), day, 1.0) for day in days[-60:]]  # well known, but its outcomes are still to come
+    data = build_data(assets=31, close_prices=build_prices(rows), purchases=build_purchases([]))
+    grid = build_price_grid(data.close_prices, asset_count=31, last_day=day_number(days[-1]))
+
+    assert not predict_returns(grid, seed=7).any()
+
+
 def test_without_prices_no_return_is_predicted() -> None:
     data = build_data(close_prices=build_prices([]))
 

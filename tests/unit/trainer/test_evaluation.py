@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 
 import numpy as np
@@ -128,3 +129,15 @@ def test_interactions_after_the_cutoff_are_not_in_the_histories() -> None:
 
     assert split is not None
     assert all(not history.interactions for history in split.histories)
+
+
+def test_an_asset_that_could_not_be_bought_at_the_cutoff_is_asked_of_nobody() -> None:
+    data = build_data(assets=6)
+    issued_later = replace(data.assets[1], tradable_from=AS_OF - timedelta(days=30))
+    data = replace(data, assets=(data.assets[0], issued_later, *data.assets[2:]))
+
+    split = build_split(data, window_days=90)
+
+    assert split is not None
+    assert not any(1 in relevant for relevant in split.relevant)
+    assert any(2 in relevant for relevant in split.relevant)

@@ -182,6 +182,21 @@ def test_a_served_model_that_nobody_knows_how_to_fit_is_no_champion() -> None:
     assert world.artifacts.pointer.sequence == 2
 
 
+@pytest.mark.parametrize("changes", [{"algorithm": "of the future"}, {"weights": {}}, {"more": 1}])
+def test_a_champion_that_cannot_be_fitted_here_does_not_stop_training(changes: dict[str, Any]) -> None:
+    world = World()
+    world.run("v1")
+    row = world.store.rows["v1"]
+    assert row.result is not None
+    unusable = replace(row.result, configuration={**row.result.configuration, **changes})
+    world.store.rows["v1"] = replace(row, result=unusable)
+
+    outcome = world.run("v2")
+
+    assert outcome.kind == "promoted"
+    assert "no champion" in outcome.reason
+
+
 @pytest.mark.parametrize("failures", [1, 3])
 def test_a_database_that_is_away_for_a_while_costs_only_time(failures: int) -> None:
     world = World()

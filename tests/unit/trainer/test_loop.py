@@ -13,6 +13,7 @@ from shared.events import (
     ModelActivated,
     ModelPublished,
     RetrainRequested,
+    encode,
 )
 from tests.builders import build_model
 from tests.fakes import FakeClock, FakeConsumer
@@ -378,3 +379,20 @@ def test_a_request_is_tried_at_once_even_after_a_failure() -> None:
     world.steps()
 
     assert world.background.orders[-1].triggered_by.endswith("mended")
+
+
+def test_messages_that_wait_out_bad_weather_are_not_counted_twice_after_a_rebalance() -> None:
+    world = World()
+    world.steps(1)
+    world.broker.append(INTERACTIONS_RECORDED, 0, key=b"x", value=b"nonsense")
+    for _ in range(2):
+        event = InteractionRecorded(customer_id="C1", isin="X1", type="click")
+        world.broker.append(INTERACTIONS_RECORDED, 0, key=b"C1", value=encode(event))
+    world.store.fail = 1
+    world.steps(1)
+    world.clock.advance(1)
+    world.consumer.assign(world.consumer.assignment())
+    world.steps()
+
+    assert len(world.store.letters) == 1
+    assert world.background.orders == []  # two of three
