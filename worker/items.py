@@ -23,7 +23,7 @@ def build_items(
     date = decided_at.astimezone(UTC).replace(tzinfo=None).isoformat(timespec="seconds")
     shown = [asset for asset in ranking.assets if asset.isin in displays]
     return [
-        {**_description(displays[asset.isin]), "recommendation_date": date, **_score(asset), **_place(asset, rank)}
+        {**_description(displays[asset.isin]), "recommendation_date": date, **_place(asset, rank)}
         for rank, asset in enumerate(shown, start=1)
     ]
 
@@ -40,22 +40,15 @@ def _description(display: AssetDisplay) -> dict[str, Any]:
     }
 
 
-def _score(asset: RankedAsset) -> dict[str, Any]:
-    """The score is the sum of the rounded contributions, so that what is shown adds up."""
-    return {"score": _rounded(sum(_components(asset).values()))}
-
-
 def _place(asset: RankedAsset, rank: int) -> dict[str, Any]:
-    return {"rank": rank, "components": _components(asset)}
-
-
-def _components(asset: RankedAsset) -> dict[str, float]:
+    """The score is the sum of the rounded contributions, so that what is shown adds up."""
     parts = asset.contributions
-    return {
+    components = {
         "collaborative": _rounded(parts.collaborative),
         "content": _rounded(parts.content),
         "profitability": _rounded(parts.profitability),
     }
+    return {"score": _rounded(sum(components.values())), "rank": rank, "components": components}
 
 
 def _rounded(value: float) -> float:

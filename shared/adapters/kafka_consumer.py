@@ -6,13 +6,13 @@ import time
 from collections import deque
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from confluent_kafka import OFFSET_INVALID, Consumer, IsolationLevel, KafkaError, KafkaException, TopicPartition
 from confluent_kafka import Message as KafkaMessage
 from confluent_kafka.admin import AdminClient
 from confluent_kafka.admin._listoffsets import OffsetSpec
 
+from shared.adapters.kafka_consumer_settings import librdkafka_settings
 from shared.errors import BrokerUnavailable, OffsetOutOfRange, RecommenderError
 from shared.logging import get_logger
 from shared.ports import Message, OffsetSource, Partition
@@ -72,7 +72,14 @@ class KafkaEventConsumer:
         self._errors: dict[str, float] = {}
         # Its own connection: on the consumer's one every question waits behind the fetch that is under way.
         self._admin = self._connect_admin()
-        self._consumer = Consumer({**_librdkafka_settings(settings), "error_cb": self._log_error})
+        self._consumer = Consumer(
+            {
+                **librdkafka_settings(session_timeout_seconds=settings.session_timeout_seconds),
+                "bootstrap.servers": settings.bootstrap_servers,
+                "group.id": settings.group,
+                "error_cb": self._log_error,
+            }
+        )
         self._consumer.subscribe(
             [settings.topic_prefix + topic for topic in topics],
             on_assign=self._on_assign,
@@ -268,36 +275,6 @@ class KafkaEventConsumer:
         if now - self._errors.get(error.name(), -_SAME_ERROR_AGAIN_SECONDS) >= _SAME_ERROR_AGAIN_SECONDS:
             self._errors[error.name()] = now
             log.warning("kafka.error", error=error.name(), reason=error.str())
-
-
-def _librdkafka_settings(settings: ConsumerSettings) -> dict[str, Any]:
-    return {
-        "bootstrap.servers": settings.bootstrap_servers,
-        "group.id": settings.group,
-        "session.timeout.ms": int(settings.session_timeout_seconds * 1000),
-        # Members learn of a rebalance with a heartbeat.
-        "heartbeat.interval.ms": min(500, int(settings.session_timeout_seconds * 1000 / 4)),
-        "max.poll.interval.ms": 300_000,
-        "partition.assignment.strategy": "range",
-        "enable.auto.commit": False,
-        "enable.auto.offset.store": False,
-        "auto.offset.reset": "error",
-        "enable.partition.eof": True,
-        "isolation.level": "read_committed",
-        # A partition that was resumed or sought joins the next fetch, which starts when this one is answered
-        # (measured: up to 500 ms with the default, 20 ms with this).
-        "fetch.wait.max.ms": 20,
-        "fetch.queue.backoff.ms": 20,
-        "fetch.error.backoff.ms": 100,
-        # Bounded memory, however far behind.
-        "queued.min.messages": 10_000,
-        "queued.max.messages.kbytes": 16_384,
-        "fetch.max.bytes": 8_388_608,
-        "reconnect.backoff.ms": 50,
-        "reconnect.backoff.max.ms": 1_000,
-        "topic.metadata.refresh.interval.ms": 30_000,
-        "log_level": 0,  # connection errors come through error_cb, each once in a while
-    }
 
 
 def _by_topic(partitions: Collection[Partition]) -> dict[str, list[int]]:

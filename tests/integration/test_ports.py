@@ -32,7 +32,8 @@ from shared.errors import (
 from shared.events import INTERACTIONS_RECORDED, RECOMMENDATIONS_REQUESTED, InteractionRecorded
 from shared.ports import ArtifactStore, Decision, EventConsumer, Message, Partition, Pointer, WorkerStore
 from tests.builders import build_model
-from tests.fakes import FakeArtifacts, FakeBroker, FakeConsumer, FakeStore, display_of
+from tests.fakes import FakeArtifacts, FakeBroker, FakeConsumer
+from tests.fakes_store import FakeStore, display_of
 
 REAL_DATABASE = pytest.param("real", marks=pytest.mark.postgres)
 REAL_BROKER = pytest.param("real", marks=[pytest.mark.kafka, pytest.mark.postgres])

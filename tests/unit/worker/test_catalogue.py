@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from tests.fakes import FakeClock, FakeStore, display_of
+from tests.fakes import FakeClock
+from tests.fakes_store import FakeStore, display_of
 from worker.catalogue import Catalogue
 
 

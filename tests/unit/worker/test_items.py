@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from shared.domain.types import Basis, Contributions, RankedAsset, Ranking
-from tests.fakes import display_of
+from tests.fakes_store import display_of
 from worker.items import build_items
 
 DECIDED_AT = datetime(2025, 11, 30, 22, 0, 0, 999_999, tzinfo=UTC)

@@ -19,7 +19,8 @@ from shared.events import (
 )
 from shared.ports import Decision, Message
 from tests.builders import build_customer, build_model
-from tests.fakes import FakeArtifacts, FakeBroker, FakeClock, FakeConsumer, FakeStore, display_of
+from tests.fakes import FakeArtifacts, FakeBroker, FakeClock, FakeConsumer
+from tests.fakes_store import FakeStore, display_of
 from worker.answers import Recommend, Scoring
 from worker.catalogue import Catalogue
 from worker.loop import Parts, WorkerLoop

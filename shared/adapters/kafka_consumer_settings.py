@@ -1,0 +1,35 @@
+"""The librdkafka settings of every consumer in this system."""
+
+from __future__ import annotations
+
+from typing import Any
+
+
+def librdkafka_settings(*, session_timeout_seconds: float) -> dict[str, Any]:
+    """Return everything but where and as whom; Kafka never decides where to read."""
+    session_timeout_ms = int(session_timeout_seconds * 1000)
+    return {
+        "session.timeout.ms": session_timeout_ms,
+        # Members learn of a rebalance with a heartbeat.
+        "heartbeat.interval.ms": min(500, session_timeout_ms // 4),
+        "max.poll.interval.ms": 300_000,
+        "partition.assignment.strategy": "range",
+        "enable.auto.commit": False,
+        "enable.auto.offset.store": False,
+        "auto.offset.reset": "error",
+        "enable.partition.eof": True,
+        "isolation.level": "read_committed",
+        # A partition that was resumed or sought joins the next fetch, which starts when this one is answered
+        # (measured: up to 500 ms with the default, 20 ms with this).
+        "fetch.wait.max.ms": 20,
+        "fetch.queue.backoff.ms": 20,
+        "fetch.error.backoff.ms": 100,
+        # Bounded memory, however far behind.
+        "queued.min.messages": 10_000,
+        "queued.max.messages.kbytes": 16_384,
+        "fetch.max.bytes": 8_388_608,
+        "reconnect.backoff.ms": 50,
+        "reconnect.backoff.max.ms": 1_000,
+        "topic.metadata.refresh.interval.ms": 30_000,
+        "log_level": 0,  # connection errors come through error_cb, each once in a while
+    }
