@@ -137,6 +137,7 @@ def empty_system(
     yield system
     for trainer in system.trainers:
         trainer.stop()
+        print(trainer.log_file.read_text())  # pytest shows it when the test failed
     system.publisher.close()
 
 
