@@ -222,14 +222,13 @@ class SyncKafkaEventPublisher:
 
     def publish(self, topic: str, *, key: str, event: Event) -> None:
         """Return after the broker has acknowledged the event; raises PublishFailed within the delivery timeout."""
+        self.publish_bytes(topic, key=key.encode(), value=encode(event))
+
+    def publish_bytes(self, topic: str, *, key: bytes | None, value: bytes | None) -> None:
+        """Publish a message as it is, whatever it holds; else as `publish`."""
         answers: list[KafkaError | None] = []
         try:
-            self._producer.produce(
-                self._prefix + topic,
-                encode(event),
-                key.encode(),
-                on_delivery=lambda error, _: answers.append(error),
-            )
+            self._producer.produce(self._prefix + topic, value, key, on_delivery=lambda error, _: answers.append(error))
         except BufferError as error:
             raise PublishFailed("too many events wait for the broker") from error
         except KafkaException as error:
