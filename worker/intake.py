@@ -16,12 +16,13 @@ CONSUMED_TOPICS = (RECOMMENDATIONS_REQUESTED, INTERACTIONS_RECORDED)
 class Intake:
     """Polls the consumer and keeps messages, in order, until their batch is stored.
 
-    Memory is bounded: a topic of which `limit` messages wait is paused until half of them are stored.
+    Memory is bounded. Pausing throws away what librdkafka has fetched ahead, so the first means is to poll no more than
+    a batch needs; only a topic of which two batches wait, because the other one is waited for, is paused.
     """
 
-    def __init__(self, consumer: EventConsumer, *, limit: int) -> None:
+    def __init__(self, consumer: EventConsumer, *, batch_size: int) -> None:
         self._consumer = consumer
-        self._limit = limit
+        self._batch_size = batch_size
         self._generation = consumer.generation
         self._queues: dict[Partition, deque[Message]] = {}
         self._stored: dict[Partition, int] = {}  # what the database holds, as far as this worker knows
@@ -33,13 +34,13 @@ class Intake:
         """The partitions that are not fetched now."""
         return self._paused
 
-    def poll(self, *, timeout_seconds: float, held: Collection[str]) -> bool:
-        """Take in what is there; return whether the assignment changed, so that everything older is gone.
+    def poll(self, *, timeout_seconds: float, held: Collection[str], wanted: int) -> bool:
+        """Take in up to `wanted` messages; return whether the assignment changed, so that everything older is gone.
 
         Partitions of the `held` topics are paused meanwhile.
         """
         self._pause(held)
-        messages = self._consumer.poll(max_messages=self._limit, timeout_seconds=timeout_seconds)
+        messages = self._consumer.poll(max_messages=max(1, wanted), timeout_seconds=timeout_seconds)
         changed = self._consumer.generation != self._generation
         if changed:
             self._generation = self._consumer.generation
@@ -57,13 +58,8 @@ class Intake:
         return sum(len(queue) for (name, _), queue in self._queues.items() if name == topic)
 
     def requests(self, limit: int) -> tuple[Message, ...]:
-        """Return the oldest waiting requests; those whose interactions are out of range wait on."""
-        stuck = {number for topic, number in self._consumer.out_of_range() if topic == INTERACTIONS_RECORDED}
-        queues = (
-            queue
-            for (topic, number), queue in self._queues.items()
-            if topic == RECOMMENDATIONS_REQUESTED and number not in stuck
-        )
+        """Return the oldest waiting requests."""
+        queues = (queue for (topic, _), queue in self._queues.items() if topic == RECOMMENDATIONS_REQUESTED)
         return tuple(islice(chain.from_iterable(queues), limit))
 
     def interactions(self, limit: int, *, targets: Mapping[Partition, int]) -> tuple[Message, ...]:
@@ -111,14 +107,22 @@ class Intake:
     def _pause(self, held: Collection[str]) -> None:
         for topic in CONSUMED_TOPICS:
             waiting = self.waiting(topic)
-            if waiting >= self._limit:
+            if waiting >= 2 * self._batch_size:
                 self._full.add(topic)
-            elif waiting <= self._limit // 2:
+            elif waiting <= self._batch_size:
                 self._full.discard(topic)
-        wanted = {partition for partition in self._stored if partition[0] in held or partition[0] in self._full}
+        stuck = self._stuck()
+        for partition in stuck:  # read again when an operator has decided, which is a new generation
+            self._queues.pop(partition, None)
+        wanted = {one for one in self._stored if one[0] in held or one[0] in self._full or one in stuck}
         self._consumer.pause(wanted - self._paused)
         self._consumer.resume(self._paused - wanted)
         self._paused = frozenset(wanted)
+
+    def _stuck(self) -> set[Partition]:
+        """Return the request partitions whose interactions are out of range: clicks before them may be lost."""
+        numbers = {number for topic, number in self._consumer.out_of_range() if topic == INTERACTIONS_RECORDED}
+        return {(RECOMMENDATIONS_REQUESTED, number) for number in numbers}
 
 
 def _partition(message: Message) -> Partition:

@@ -50,7 +50,7 @@ class WorkerLoop:
     def __init__(self, parts: Parts, *, batch_size: int) -> None:
         self._parts = parts
         self._batch_size = batch_size
-        self._intake = Intake(parts.consumer, limit=2 * batch_size)
+        self._intake = Intake(parts.consumer, batch_size=batch_size)
         self._barrier: Barrier | None = None
         self._batch: Batch | None = None  # under way; stays set when it failed
         self._isolated: deque[Batch] = deque()
@@ -121,7 +121,9 @@ class WorkerLoop:
         elif self._parts.model_slot.model is None:
             held = (RECOMMENDATIONS_REQUESTED,)
         idle = backing_off or self._barrier is not None or not self._has_work()
-        changed = self._intake.poll(timeout_seconds=POLL_SECONDS if idle else 0.0, held=held)
+        waiting = [self._intake.waiting(topic) for topic in CONSUMED_TOPICS if topic not in held]
+        wanted = self._batch_size if self._barrier else self._batch_size - max(waiting, default=0)
+        changed = self._intake.poll(timeout_seconds=POLL_SECONDS if idle else 0.0, held=held, wanted=wanted)
         if changed:
             self._barrier, self._condemned = None, None
             self._isolated.clear()

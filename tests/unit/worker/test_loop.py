@@ -407,6 +407,24 @@ def test_requests_whose_clicks_may_be_lost_wait_for_an_operator(world: World) ->
     assert held.event_id not in world.store.tables.decisions
 
 
+def test_many_requests_behind_a_lost_log_do_not_fill_the_worker(world: World) -> None:
+    customers = {world.broker.partition_of(customer_id): customer_id for customer_id in CUSTOMERS}
+    world.click(customers[0])
+    world.settle()
+    world.store.tables.offsets[(INTERACTIONS_RECORDED, 0)] = 7
+    world.start()
+    held = [world.ask(customers[0]) for _ in range(100)]
+    world.step(20)
+    answered = world.ask(customers[1])
+    world.step(10)
+    assert world.decision(answered)
+    assert world.loop._intake.waiting(RECOMMENDATIONS_REQUESTED) == 0
+    world.store.tables.offsets[(INTERACTIONS_RECORDED, 0)] = 1  # the operator has decided
+    world.start()
+    world.settle()
+    assert all(world.decision(request) for request in held)
+
+
 def test_a_new_model_is_served_between_batches_without_a_failed_request(world: World) -> None:
     versions = []
     for seed in range(1, 6):
