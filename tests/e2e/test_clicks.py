@@ -15,6 +15,13 @@ from tests.e2e.system import CUSTOMER_ID, System, start_python
 
 pytestmark = [pytest.mark.kafka, pytest.mark.postgres]
 
+
+@pytest.fixture(scope="module")
+def service_settings() -> dict[str, str]:
+    # Small batches: interactions queue up, and a request would overtake them if nothing held it back.
+    return {"WORKER_BATCH_SIZE": "5"}
+
+
 GENERATOR = "script/generate_interactions.py"
 
 
@@ -78,7 +85,7 @@ def test_an_acknowledged_click_is_in_the_next_list_under_interleaved_load(system
 
 
 def dismiss_in_turn(system: System, customer: str, *, rounds: int) -> list[tuple[list[str], set[str]]]:
-    """Each round: dismiss one of the first names of the list, wait for no more than the answer, ask again.
+    """Each round: view some names of the list, dismiss one, wait for no more than the answers, ask again.
 
     Returns each list, with all that was dismissed when the next one was asked for.
     """
@@ -88,6 +95,8 @@ def dismiss_in_turn(system: System, customer: str, *, rounds: int) -> list[tuple
         for _ in range(rounds):
             isins = [item["isin"] for item in api.ask(customer, "request_recs").items]
             dismissed.add(isin := choice.choice(isins[:3]))
+            for other in isins[3:]:
+                api.record_interaction(customer, other, "view")
             api.record_interaction(customer, isin, "dismiss")
             seen.append((isins, set(dismissed)))
         seen.append(([item["isin"] for item in api.ask(customer, "refresh_recs").items], set(dismissed)))
