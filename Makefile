@@ -6,6 +6,10 @@ RUN := $(VENV)/bin/python
 STAMP := $(VENV)/.installed-$(shell cksum requirements.lock pyproject.toml | cksum | cut -d' ' -f1)
 DATA ?=
 ONCE ?=
+EVENTS ?= 20000
+KILLS ?= 25
+SEED ?=
+REPORT ?=
 
 .DEFAULT_GOAL := help
 .PHONY: help setup lock demo test lint types kafka load migrate bench benchmark chaos clean
@@ -58,8 +62,8 @@ bench: $(STAMP)  ## the loader against a bare COPY of the same rows, in one run
 benchmark:  ## comes later: the FAR-Trans recommendation benchmark
 	@echo "make benchmark comes later (DESIGN section 7); see CHANGELOG.md"; exit 1
 
-chaos:  ## comes later: the fault campaign
-	@echo "make chaos comes later (DESIGN section 4); see CHANGELOG.md"; exit 1
+chaos: $(STAMP)  ## the fault campaign: nothing lost, nothing doubled (EVENTS=20000, KILLS=25, SEED=.., REPORT=file.json)
+	@$(RUN) script/chaos.py --events $(EVENTS) --kills $(KILLS) $(if $(SEED),--seed $(SEED)) $(if $(REPORT),--report $(REPORT))
 
 clean:  ## remove the virtual environment and caches
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .import_linter_cache
