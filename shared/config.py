@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Literal
 
-from pydantic import Field, SecretStr
+from pydantic import Field, SecretStr, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 
@@ -38,6 +38,23 @@ class TopicSettings(DatabaseSettings):
 
     topic_partitions: int = Field(12, ge=1, le=1000, description="partitions of each customer topic")
     topic_replication_factor: int = Field(1, ge=1, le=7, description="3 in production")
+    topic_min_insync_replicas: int = Field(
+        1, ge=1, le=7, description="copies before an event is acknowledged: 2 in production"
+    )
+    topic_retention_hours: int = Field(
+        168,
+        ge=1,
+        le=87_600,
+        description="how long events are kept: longer than the oldest backup to be restored is old",
+    )
+
+    @model_validator(mode="after")
+    def _enough_replicas(self) -> TopicSettings:
+        if self.topic_min_insync_replicas > self.topic_replication_factor:
+            raise ValueError(
+                "TOPIC_MIN_INSYNC_REPLICAS must not exceed TOPIC_REPLICATION_FACTOR: nothing could be written"
+            )
+        return self
 
 
 class ServiceSettings(DatabaseSettings):

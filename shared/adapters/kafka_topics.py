@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from concurrent.futures import Future
+from dataclasses import dataclass
+from functools import partial
 
 from confluent_kafka import KafkaError, KafkaException
 from confluent_kafka.admin import AdminClient
@@ -14,12 +16,21 @@ from shared.errors import RecommenderError
 ADMIN_TIMEOUT_SECONDS = 30.0
 
 
+@dataclass(frozen=True)
+class TopicDurability:
+    """How many copies of an event there are, how many an acknowledgement waits for, how long they are kept."""
+
+    replication_factor: int = 1
+    min_insync_replicas: int = 1
+    retention_hours: int = 168
+
+
 class TopicsUnusable(RecommenderError):
     """A topic cannot be created, or exists with another number of partitions than the other customer topic."""
 
 
 def create_topics(
-    bootstrap_servers: str, *, prefix: str = "", partitions: int = 12, replication_factor: int = 1
+    bootstrap_servers: str, *, prefix: str = "", partitions: int = 12, durability: TopicDurability | None = None
 ) -> list[str]:
     """Create the topics that are missing and return their names; existing ones are left alone.
 
@@ -27,11 +38,12 @@ def create_topics(
     co-partitioned.
     """
     admin = AdminClient({"bootstrap.servers": bootstrap_servers})
+    make = partial(_topic, durability=durability or TopicDurability())
     wanted = [
-        _topic(prefix + events.RECOMMENDATIONS_REQUESTED, partitions, replication_factor),
-        _topic(prefix + events.INTERACTIONS_RECORDED, partitions, replication_factor),
-        _topic(prefix + events.MODELS_COMMANDS, 1, replication_factor),
-        _topic(prefix + events.MODELS_PUBLISHED, 1, replication_factor, {"cleanup.policy": "compact"}),
+        make(prefix + events.RECOMMENDATIONS_REQUESTED, partitions),
+        make(prefix + events.INTERACTIONS_RECORDED, partitions),
+        make(prefix + events.MODELS_COMMANDS, 1),
+        make(prefix + events.MODELS_PUBLISHED, 1, compacted=True),
     ]
     try:
         futures = admin.create_topics(wanted, operation_timeout=ADMIN_TIMEOUT_SECONDS)
@@ -42,8 +54,14 @@ def create_topics(
     return sorted(created)
 
 
-def _topic(name: str, partitions: int, replication: int, config: dict[str, str] | None = None) -> NewTopic:
-    return NewTopic(name, num_partitions=partitions, replication_factor=replication, config=config or {})
+def _topic(name: str, partitions: int, *, durability: TopicDurability, compacted: bool = False) -> NewTopic:
+    kept = {"cleanup.policy": "compact"} if compacted else {"retention.ms": str(durability.retention_hours * 3_600_000)}
+    return NewTopic(
+        name,
+        num_partitions=partitions,
+        replication_factor=durability.replication_factor,
+        config={"min.insync.replicas": str(durability.min_insync_replicas), **kept},
+    )
 
 
 def _is_new(future: Future[None]) -> bool:

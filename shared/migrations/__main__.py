@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 
-from shared.adapters.kafka_topics import create_topics
+from shared.adapters.kafka_topics import TopicDurability, create_topics
 from shared.config import TopicSettings
 from shared.errors import RecommenderError
 from shared.logging import configure_logging, get_logger
@@ -23,7 +23,11 @@ def main() -> int:
             settings.kafka_bootstrap_servers,
             prefix=settings.topic_prefix,
             partitions=settings.topic_partitions,
-            replication_factor=settings.topic_replication_factor,
+            durability=TopicDurability(
+                settings.topic_replication_factor,
+                settings.topic_min_insync_replicas,
+                settings.topic_retention_hours,
+            ),
         )
     except RecommenderError as error:
         log.error("migration.failed", error=str(error), error_type=type(error).__name__)

@@ -5,17 +5,20 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import time
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
+from confluent_kafka import KafkaException
 from confluent_kafka.admin import AdminClient
+from confluent_kafka.admin._config import ConfigResource
 from confluent_kafka.cimpl import NewTopic
 from sqlalchemy import create_engine, text
 
 from shared import events
-from shared.adapters.kafka_topics import TopicsUnusable, create_topics
+from shared.adapters.kafka_topics import TopicDurability, TopicsUnusable, create_topics
 from shared.adapters.tables import metadata
 from shared.adapters.urls import sqlalchemy_url
 from shared.errors import DatabaseUnavailable
@@ -70,6 +73,41 @@ def test_creating_topics_again_creates_none(kafka_bootstrap_servers: str, topic_
     topics = AdminClient({"bootstrap.servers": kafka_bootstrap_servers}).list_topics(timeout=10).topics
     assert len(topics[topic_prefix + events.RECOMMENDATIONS_REQUESTED].partitions) == 3
     assert len(topics[topic_prefix + events.INTERACTIONS_RECORDED].partitions) == 3
+
+
+@pytest.mark.kafka
+def test_topics_say_how_long_and_how_safely_events_are_kept(kafka_bootstrap_servers: str, topic_prefix: str) -> None:
+    create_topics(
+        kafka_bootstrap_servers, prefix=topic_prefix, partitions=1, durability=TopicDurability(1, 1, retention_hours=72)
+    )
+
+    hours = str(72 * 3_600_000)
+    requests = topic_config(kafka_bootstrap_servers, topic_prefix + events.RECOMMENDATIONS_REQUESTED)
+    assert (requests["retention.ms"], requests["min.insync.replicas"], requests["cleanup.policy"]) == (
+        hours,
+        "1",
+        "delete",
+    )
+    assert topic_config(kafka_bootstrap_servers, topic_prefix + events.INTERACTIONS_RECORDED)["retention.ms"] == hours
+    published = topic_config(kafka_bootstrap_servers, topic_prefix + events.MODELS_PUBLISHED)
+    assert published["cleanup.policy"] == "compact"
+    # More copies than there are brokers cannot be asked of this one; the setting itself arrives.
+    strict = topic_prefix + "strict."
+    create_topics(kafka_bootstrap_servers, prefix=strict, partitions=1, durability=TopicDurability(1, 2))
+    assert topic_config(kafka_bootstrap_servers, strict + events.MODELS_COMMANDS)["min.insync.replicas"] == "2"
+
+
+def topic_config(bootstrap_servers: str, topic: str) -> dict[str, str]:
+    """Ask for a topic's settings; the broker may not know yet what the controller has just made."""
+    admin = AdminClient({"bootstrap.servers": bootstrap_servers})
+    deadline = time.monotonic() + 20
+    while True:
+        [answer] = admin.describe_configs([ConfigResource(ConfigResource.Type.TOPIC, topic)]).values()
+        try:
+            return {name: entry.value for name, entry in answer.result(timeout=10).items()}
+        except KafkaException:
+            assert time.monotonic() < deadline, f"the broker does not know {topic}"
+            time.sleep(0.2)
 
 
 @pytest.mark.kafka
