@@ -39,16 +39,10 @@ class Intake:
 
         Partitions of the `held` topics are paused meanwhile.
         """
+        changed = self._start_over()  # a rewind comes between two polls: positions are the stored ones only until then
         self._pause(held)
         messages = self._consumer.poll(max_messages=max(1, wanted), timeout_seconds=timeout_seconds)
-        changed = self._consumer.generation != self._generation
-        if changed:
-            self._generation = self._consumer.generation
-            self._queues.clear()
-            self._stored.clear()
-            self._paused = frozenset()
-        for partition in self._consumer.assignment() - self._stored.keys():
-            self._stored[partition] = self._consumer.position(partition)
+        changed = self._start_over() or changed
         for message in messages:
             self._queues.setdefault((message.topic, message.partition), deque()).append(message)
         return changed
@@ -95,6 +89,18 @@ class Intake:
             queue = self._queues.pop(partition)
             if queue:
                 self._queues[partition] = queue
+
+    def _start_over(self) -> bool:
+        """Forget everything after a new assignment or a rewind, which also ends every pause; note where it starts."""
+        changed = self._consumer.generation != self._generation
+        if changed:
+            self._generation = self._consumer.generation
+            self._queues.clear()
+            self._stored.clear()
+            self._paused = frozenset()
+        for partition in self._consumer.assignment() - self._stored.keys():
+            self._stored[partition] = self._consumer.position(partition)
+        return changed
 
     def _before(self, targets: Mapping[Partition, int]) -> Iterator[Message]:
         return (
