@@ -113,13 +113,14 @@ class Campaign:
         return self.expect(False, "POST /models/retrain is not taken")
 
     def call(
-        self, method: str, path: str, body: Mapping[str, object] | None = None
+        self, method: str, path: str, body: Mapping[str, object] | None = None, *, key: str | None = None
     ) -> tuple[int, Mapping[str, str], Any]:
         """Return status, headers and parsed body of one call; status 0 when there was no answer."""
         connection = http.client.HTTPConnection("127.0.0.1", self.stage["api"].port, timeout=_CALL_SECONDS)
         try:
             content = None if body is None else json.dumps(body)
-            connection.request(method, path, content, {"Content-Type": "application/json"} if content else {})
+            headers = {"Content-Type": "application/json", **({"Idempotency-Key": key} if key else {})}
+            connection.request(method, path, content, headers)
             answer = connection.getresponse()
             return answer.status, {k.lower(): v for k, v in answer.getheaders()}, json.loads(answer.read() or b"null")
         except ConnectionRefusedError:

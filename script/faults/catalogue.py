@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from script.faults import process_faults
+from script.faults import database_faults, message_faults, process_faults, storage_faults, worker_faults
 from script.faults.campaign import Campaign
 
 Fault = Callable[[Campaign], None]
@@ -12,14 +12,27 @@ Fault = Callable[[Campaign], None]
 KILLS: dict[str, Fault] = process_faults.KILLS
 
 # Before any load: what must stand at the head of a partition.
-OPENING: dict[str, Fault] = {}
+OPENING: dict[str, Fault] = {"poison_heads": message_faults.poison_heads}
 
 OTHERS: dict[str, Fault] = {
     "freeze_broker": process_faults.freeze_broker,
     "postgres_down": process_faults.postgres_down,
+    "close_connections": database_faults.close_connections,
+    "deadlock": database_faults.deadlock,
+    "serialization_failure": database_faults.serialization_failure,
+    "rebalances": worker_faults.rebalances,
+    "zombie": worker_faults.zombie,
+    "zombie_with_locks": worker_faults.zombie_with_locks,
+    "far_behind": worker_faults.far_behind,
+    "poison_stream": message_faults.poison_stream,
+    "deliver_twice": message_faults.deliver_twice,
+    "one_key_at_once": message_faults.one_key_at_once,
+    "full_model_volume": storage_faults.full_model_volume,
+    "full_database_disk": storage_faults.full_database_disk,
+    "damaged_artifact": storage_faults.damaged_artifact,
 }
 
 # At the end, since something stands still until an operator acts.
-CLOSING: dict[str, Fault] = {}
+CLOSING: dict[str, Fault] = {"offset_out_of_range": storage_faults.offset_out_of_range}
 
 FAULTS: dict[str, Fault] = {**OPENING, **KILLS, **OTHERS, **CLOSING}

@@ -46,7 +46,7 @@ def fetch_effects(stage: Stage) -> Effects:
     rewinds = stage.query("SELECT consumer_group, topic, partition, was, became FROM chaos_rewinds ORDER BY seen_at")
     return Effects(
         [Row(*row) for row in interactions],
-        [Row(*row[:5], frozenset(row[5])) for row in decisions],
+        [Row(*row[:5], frozenset(row[5])) for row in decisions],  # type: ignore[call-arg]
         [
             f"offset of {group}: {topic}[{partition}] from {was} back to {now}"
             for group, topic, partition, was, now in rewinds
