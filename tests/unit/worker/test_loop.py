@@ -13,7 +13,6 @@ from shared.domain.ranking import recommend
 from shared.domain.types import CustomerHistory, Ranking
 from shared.events import INTERACTIONS_RECORDED, RECOMMENDATIONS_REQUESTED
 from tests.builders import build_model
-from tests.fakes import FakeBroker
 from tests.unit.worker.world import CUSTOMERS, World
 
 
@@ -407,6 +406,21 @@ def test_requests_whose_clicks_may_be_lost_wait_for_an_operator(world: World) ->
     assert held.event_id not in world.store.tables.decisions
 
 
+def test_requests_that_were_polled_before_their_clicks_were_lost_hold_no_other_up(world: World) -> None:
+    customers = {world.broker.partition_of(customer_id): customer_id for customer_id in CUSTOMERS}
+    world.broker.delayed.add((INTERACTIONS_RECORDED, 0))
+    world.click(customers[0])
+    held = [world.ask(customers[0]) for _ in range(15)]
+    world.step(3)  # polled, and waiting for the click
+    world.broker.skip((INTERACTIONS_RECORDED, 0), 20)
+    world.broker.delete_before((INTERACTIONS_RECORDED, 0), 10)
+    world.broker.delayed.clear()
+    answered = world.ask(customers[1])
+    world.settle()
+    assert world.decision(answered)
+    assert not {request.event_id for request in held} & world.store.tables.decisions.keys()
+
+
 def test_many_requests_behind_a_lost_log_do_not_fill_the_worker(world: World) -> None:
     customers = {world.broker.partition_of(customer_id): customer_id for customer_id in CUSTOMERS}
     world.click(customers[0])
@@ -452,19 +466,6 @@ def test_a_model_whose_loading_has_a_bug_keeps_the_old_one_serving(world: World)
     request = world.ask("C1")
     world.settle()
     assert world.decision(request).model_version == world.model.version
-
-
-def test_one_busy_partition_does_not_keep_the_others_waiting() -> None:
-    world = World(batch_size=5, broker=FakeBroker(partitions=4))
-    world.publish_model()
-    by_partition = sorted((world.broker.partition_of(name), name) for name in CUSTOMERS)
-    busy, other = by_partition[-1][1], by_partition[0][1]
-    for _ in range(400):
-        world.ask(busy)
-    world.step(3)
-    request = world.ask(other)
-    world.step(10)
-    assert world.decision(request)
 
 
 def test_clicks_of_other_partitions_do_not_push_aside_those_that_a_request_waits_for() -> None:
