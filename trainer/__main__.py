@@ -14,7 +14,8 @@ from pydantic import ValidationError
 from shared.adapters.artifacts import FileArtifacts
 from shared.adapters.kafka_consumer import ConsumerSettings, KafkaEventConsumer, fetch_cluster_id
 from shared.adapters.kafka_producer import SyncKafkaEventPublisher, producer_config
-from shared.adapters.postgres_trainer import PostgresLease, PostgresTrainerStore, build_engine
+from shared.adapters.postgres_lease import PostgresLease
+from shared.adapters.postgres_trainer import PostgresTrainerStore, build_engine
 from shared.errors import BrokerUnavailable, RecommenderError
 from shared.events import INTERACTIONS_RECORDED, MODELS_COMMANDS
 from shared.health import HealthServer, Heartbeat

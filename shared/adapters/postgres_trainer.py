@@ -1,15 +1,14 @@
-"""The trainer's database: model_versions, its own offsets and dead letters, and the right to train."""
+"""The trainer's database: model_versions, its own offsets and dead letters."""
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Connection, Engine, Row, and_, create_engine, func, or_, select, text, update
+from sqlalchemy import Connection, Engine, Row, and_, create_engine, func, or_, select, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.exc import DBAPIError, InterfaceError, InternalError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
@@ -21,7 +20,6 @@ from shared.errors import DatabaseUnavailable, StaleOffsets
 from shared.ports import Message, Partition, Pointer
 from shared.training_records import FinishedTraining, TrainingRows, VersionRow
 
-TRAINER_LOCK = 0x5452_4149_4E45_52  # "TRAINER": one trainer at a time
 QUEUED = "queued"
 REQUEST = "request"  # triggered_by of a requested training: "request <event_id>[ again]: <reason>"
 AGAIN = " again"
@@ -59,7 +57,7 @@ class PostgresTrainerStore:
 
     def fetch_training_rows(self) -> TrainingRows:
         """Read one consistent snapshot of everything that a model is fitted on."""
-        with _translated(), self._engine.connect() as connection:
+        with translated(), self._engine.connect() as connection:
             return read_training_rows(connection.execution_options(isolation_level="REPEATABLE READ"))
 
     def fetch_active_version(self) -> VersionRow | None:
@@ -200,7 +198,7 @@ class PostgresTrainerStore:
 
     @contextmanager
     def _begin(self) -> Iterator[Connection]:
-        with _translated(), self._engine.begin() as connection:
+        with translated(), self._engine.begin() as connection:
             yield connection
 
     def _stored_offsets(self, connection: Connection, *, lock: bool = False) -> dict[Partition, int]:
@@ -232,42 +230,6 @@ class PostgresTrainerStore:
         )
 
 
-class PostgresLease:
-    """An advisory lock of one database session: gone when the session is, by whatever cause."""
-
-    def __init__(self, engine: Engine) -> None:
-        self._engine = engine
-        self._connection: Connection | None = None
-
-    def acquire(self) -> bool:
-        """Take the lease, or keep it; False when another session has it. Raises DatabaseUnavailable."""
-        try:
-            with _translated():
-                return self._take()
-        except DatabaseUnavailable:
-            self.release()
-            raise
-
-    def release(self) -> None:
-        """Let another trainer take over; never raises."""
-        connection, self._connection = self._connection, None
-        if connection is not None:
-            with contextlib.suppress(DBAPIError):
-                connection.invalidate()  # ends the session, and its lock with it
-                connection.close()
-
-    def _take(self) -> bool:
-        if self._connection is not None:
-            self._connection.execute(text("SELECT 1"))
-            return True
-        connection = self._engine.connect().execution_options(isolation_level="AUTOCOMMIT")
-        self._connection = connection
-        if connection.scalar(text("SELECT pg_try_advisory_lock(:key)"), {"key": TRAINER_LOCK}):
-            return True
-        self.release()
-        return False
-
-
 def _repeated(triggered_by: str, *, counts: bool) -> str | None:
     """Return what the repetition of a requested training is triggered by; None when there is to be none."""
     head, separator, rest = triggered_by.partition(": ")
@@ -294,7 +256,7 @@ def _version_row(row: Row[Any] | None) -> VersionRow | None:
 
 
 @contextmanager
-def _translated() -> Iterator[None]:
+def translated() -> Iterator[None]:
     """Weather becomes DatabaseUnavailable; a refused statement is a bug and stays what it is."""
     try:
         yield

@@ -14,7 +14,8 @@ import pytest
 from sqlalchemy import Engine, insert, text
 
 from shared.adapters import tables
-from shared.adapters.postgres_trainer import PostgresLease, PostgresTrainerStore, build_engine
+from shared.adapters.postgres_lease import PostgresLease
+from shared.adapters.postgres_trainer import PostgresTrainerStore, build_engine
 from shared.domain.types import Asset, Customer, InvestmentCapacity, RiskLevel
 from shared.errors import DatabaseUnavailable, StaleOffsets
 from shared.events import INTERACTIONS_RECORDED, MODELS_COMMANDS
