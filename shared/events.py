@@ -112,6 +112,8 @@ EVENTS_OF_TOPIC: dict[str, tuple[type[Event], ...]] = {
     MODELS_PUBLISHED: (ModelPublished,),
 }
 
+_IDENTITY = frozenset({"event_id", "occurred_at", "schema_version", "event_type"})
+
 
 def encode(event: Event) -> bytes:
     """Return the event as the UTF-8 JSON that goes onto the wire."""
@@ -128,9 +130,15 @@ def decode(topic: str, payload: bytes | None) -> Event:
     reasons = []
     for event_type in EVENTS_OF_TOPIC[topic]:
         try:
-            return event_type.model_validate_json(payload)
+            event = event_type.model_validate_json(payload)
         except ValidationError as error:
             first = error.errors(include_url=False, include_input=False)[0]
             place = ".".join(str(part) for part in first["loc"])
             reasons.append(f"not a {event_type.__name__}: {place}: {first['msg']}")
+        else:
+            # Defaults are for whoever makes an event; on the wire it must say who it is.
+            missing = sorted(_IDENTITY - event.model_fields_set)
+            if not missing:
+                return event
+            reasons.append(f"not a {event_type.__name__}: {missing[0]}: missing")
     raise ContractViolation("; ".join(reasons))

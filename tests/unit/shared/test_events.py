@@ -91,6 +91,20 @@ def test_arbitrary_bytes_raise_nothing_but_contract_violations(payload: bytes, t
         events.decode(topic, payload)
 
 
+@pytest.mark.parametrize("missing", ["event_id", "occurred_at", "schema_version", "event_type"])
+def test_an_event_must_say_who_it_is(missing: str) -> None:
+    body = json.loads(encoded_request())
+    del body[missing]
+
+    with pytest.raises(ContractViolation, match=f"{missing}: missing"):
+        events.decode(events.RECOMMENDATIONS_REQUESTED, json.dumps(body).encode())
+
+
+def test_an_empty_object_is_no_command() -> None:
+    with pytest.raises(ContractViolation):
+        events.decode(events.MODELS_COMMANDS, b"{}")
+
+
 def test_the_command_topic_tells_its_events_apart() -> None:
     activated = events.ModelActivated(version="20260101T000000Z-ease-1")
     retrain = events.RetrainRequested()
