@@ -69,9 +69,13 @@ class Outages:
     spans: Sequence[tuple[float, float]] = field(default=())
 
     def waited_seconds(self, since: float, until: float) -> float:
-        """Return how long somebody waited since everything was up again last."""
-        ends = [ended for began, ended in self.spans if began < until and ended > since]
-        return max(0.0, until - max([since, *ends]))
+        """Return the longest time that somebody waited at a stretch in which everything was up."""
+        longest, up_since = 0.0, since
+        for began, ended in sorted(self.spans):
+            if ended > since and began < until:
+                longest = max(longest, began - up_since)
+                up_since = max(up_since, ended)
+        return max(longest, until - up_since)
 
 
 def compare(calls: Sequence[Call], effects: Effects, *, outages: Outages, until: float) -> Verdict:

@@ -127,6 +127,12 @@ def test_while_something_is_down_nothing_is_stuck_but_a_minute_after_it_is() -> 
     assert judge(calls, [], [row(1)], outages=Outages([(102.0, 103.0)])).stuck.count == 1
 
 
+def test_an_outage_later_on_does_not_hide_that_a_request_was_stuck_before_it() -> None:
+    calls = [call(1, "request", answered_at=10.0)]
+    assert judge(calls, [], [row(1)], outages=Outages([(90.0, 95.0)])).stuck.count == 1
+    assert judge(calls, [], [row(1)], outages=Outages([(60.0, 95.0), (30.0, 65.0)])).stuck.count == 0
+
+
 def test_a_request_that_is_never_answered_is_stuck_and_lost() -> None:
     verdict = judge([call(1, "request")])
     assert (verdict.stuck.count, verdict.lost.count) == (1, 1)
