@@ -20,9 +20,9 @@ class WorkerSettings(ServiceSettings):
     weight_collaborative: float | None = Field(None, ge=0, description="empty: the model's own weights")
     weight_content: float | None = Field(None, ge=0, description="empty: the model's own weights")
     weight_profitability: float | None = Field(None, ge=0, description="empty: the model's own weights")
-    interaction_weight_click: float = Field(0.5, ge=0, le=1, description="of an owned asset")
+    interaction_weight_click: float = Field(0.8, ge=0, le=1, description="of an owned asset")
     interaction_weight_view: float = Field(0.2, ge=0, le=1, description="of an owned asset")
-    interaction_weight_watchlist: float = Field(0.8, ge=0, le=1, description="of an owned asset")
+    interaction_weight_watchlist: float = Field(1.0, ge=0, le=1, description="of an owned asset")
     interaction_half_life_days: float = Field(30.0, gt=0, description="an interaction counts half after that")
 
     def weights(self) -> Weights | None:

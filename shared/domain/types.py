@@ -101,9 +101,9 @@ class InteractionWeights:
     Raises InvalidWeights when one is negative or not finite, or the half-life is zero.
     """
 
-    click: float = 0.5
+    click: float = 0.8
     view: float = 0.2
-    watchlist: float = 0.8
+    watchlist: float = 1.0
     half_life_days: float = 30.0
 
     def __post_init__(self) -> None:
