@@ -38,7 +38,7 @@ def show_answers(api: ApiClient, *, screen: Console, first_answer: Callable[[str
     _say(screen, "")
     if not served.items:
         return
-    isin = served.items[0]["isin"]
+    isin = served.items[-1]["isin"]
     interaction = {"customer_id": CUSTOMER_ID, "isin": isin, "type": "click"}
     show_request(api, screen=screen, method="POST", path="/user_interactions", body=interaction)
     api.record_interaction(CUSTOMER_ID, isin)
