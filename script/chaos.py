@@ -1,6 +1,7 @@
 """The fault campaign (`make chaos`): load, faults, and then the ledger of every call against the database.
 
-Exit codes: 0 clean (L = D = O = S = 0 and no violation), 1 red, 2 the campaign itself could not go on.
+Exit codes: 0 clean (L = D = O = S = 0 and no violation), 1 red, 2 the campaign itself could not go on, 3 it could not
+begin, since this machine cannot have a broker or a database.
 """
 
 from __future__ import annotations
@@ -19,12 +20,11 @@ from script.faults.campaign import Campaign, Lengths
 from script.faults.catalogue import CLOSING, FAULTS, KILLS, OPENING
 from script.faults.ledger import Ledger
 from script.faults.load import Crowd, Load
-from script.faults.quiet import judge
+from script.faults.quiet import PATIENCE_SECONDS, judge
 from script.faults.report import Run, build_report, lines
 from script.faults.sabotage import GUARDS
 from script.faults.schedule import build_schedule, check_names
-from script.faults.stage import Stage, remove, set_up
-from script.owned_process import LocalServerError
+from script.faults.stage import NoServers, Stage, remove, set_up
 
 CALLS_PER_SECOND = 60.0
 FAST_CALLS_PER_SECOND = 400.0  # once the last fault is over
@@ -41,7 +41,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     say(f"seed {options.seed}: {len(names)} faults, at least {options.events} events")
     try:
         report = run(options, names, folder)
-    except (LocalServerError, OSError, TimeoutError) as error:
+    except NoServers as error:
+        remove(folder)
+        say(str(error))
+        return 3
+    except Exception as error:  # whatever it is, the logs must be found
         traceback.print_exc()
         say(f"the campaign could not go on: {error}\nlogs are in {folder}")
         return 2
@@ -63,7 +67,7 @@ def run(options: argparse.Namespace, names: Sequence[str], folder: Path) -> dict
         campaign = build_campaign(stage, options)
         inject_all(campaign, names, events=options.events)
         say("waiting until everything that was promised is there")
-        verdict = judge(campaign)
+        verdict = judge(campaign, patience_seconds=options.patience)
         campaign.ledger.save(folder / "ledger.jsonl")
     run = Run(options.seed, options.kills, tuple(options.without), tuple(names), time.monotonic() - began)
     return build_report(run, campaign, verdict)
@@ -143,6 +147,9 @@ def parse_arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--faults", type=lambda text: text.split(","), help="only these, in this order")
     parser.add_argument("--without", choices=GUARDS, action="append", default=[], help="take a guard out")
     parser.add_argument("--brief", action="store_true", help="shorter outages, for continuous integration")
+    parser.add_argument(
+        "--patience", type=float, default=PATIENCE_SECONDS, help="seconds until a missing effect is lost"
+    )
     parser.add_argument("--keep", action="store_true", help="keep the folder of a clean campaign too")
     options = parser.parse_args(arguments)
     options.seed = int(time.time()) if options.seed is None else options.seed

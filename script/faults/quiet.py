@@ -10,14 +10,14 @@ from script.faults.ledger import acknowledged
 from script.faults.stage import Stage
 
 # What is not there a minute after the last fault is stuck; what is not there after two counts as lost.
-MOST_SECONDS = 2 * STUCK_SECONDS
+PATIENCE_SECONDS = 2 * STUCK_SECONDS
 # Customers of the fault that stands still by design keep their own books.
 OWN_BOOKS = "own-books-"
 
 
-def judge(campaign: Campaign) -> Verdict:
+def judge(campaign: Campaign, *, patience_seconds: float = PATIENCE_SECONDS) -> Verdict:
     """Return the verdict on everything that was promised; call it when all is up and the load has ended."""
-    deadline = time.monotonic() + MOST_SECONDS
+    deadline = time.monotonic() + patience_seconds
     calls = campaign.ledger.calls()
     promised = acknowledged(calls, "interaction") + acknowledged(calls, "request")
     while True:

@@ -37,6 +37,10 @@ SETTINGS = {
 _LOADED_WITH_REJECTS = 1
 
 
+class NoServers(LocalServerError):
+    """This machine cannot have a broker or a database: no campaign can begin."""
+
+
 @dataclass
 class Stage:
     """Servers and services, running from `set_up` on."""
@@ -123,8 +127,11 @@ def _servers(folder: Path, without: tuple[str, ...], stack: ExitStack) -> Stage:
     stack.callback(tables.unmount)
     stack.callback(kafka.stop)
     stack.callback(postgres.stop)
-    with ThreadPoolExecutor() as pool:
-        list(pool.map(lambda start: start(), (kafka.start, postgres.start)))
+    try:
+        with ThreadPoolExecutor() as pool:
+            list(pool.map(lambda start: start(), (kafka.start, postgres.start)))
+    except LocalServerError as error:
+        raise NoServers(str(error)) from error
     surroundings = Surroundings(kafka.bootstrap_servers, postgres.url(), models.folder, more=SETTINGS)
     points = ArmedPoints(folder / "points")
     return Stage(folder, kafka, postgres, surroundings, points, models, tables, without)

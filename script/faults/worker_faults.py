@@ -33,13 +33,13 @@ def rebalances(campaign: Campaign) -> None:
 
 def zombie(campaign: Campaign) -> None:
     """A worker frozen with a batch in its hands comes back after another one has taken over: it may write nothing."""
-    _zombie(campaign, "worker.before_transaction", refusals=("StaleOffsets",))
+    _zombie(campaign, "worker.before_transaction", kind="frozen worker", refusals=("StaleOffsets",))
 
 
 def zombie_with_locks(campaign: Campaign) -> None:
     """The same inside the transaction, with the rows locked: the database ends that session after 20 s."""
     refusals = ("StaleOffsets", "terminating connection", "server closed the connection", "connection already closed")
-    _zombie(campaign, "worker.offsets_locked", refusals=refusals)
+    _zombie(campaign, "worker.offsets_locked", kind="frozen worker with locks", refusals=refusals)
 
 
 def far_behind(campaign: Campaign) -> None:
@@ -69,7 +69,7 @@ def far_behind(campaign: Campaign) -> None:
     campaign.expect(assignments <= MOST_ASSIGNMENTS, f"{assignments} assignments while the worker caught up")
 
 
-def _zombie(campaign: Campaign, point: str, *, refusals: tuple[str, ...]) -> None:
+def _zombie(campaign: Campaign, point: str, *, kind: str, refusals: tuple[str, ...]) -> None:
     stage = campaign.stage
     first, second = stage["worker"], stage.add("worker", name="worker-2")
     second.start()
@@ -85,7 +85,7 @@ def _zombie(campaign: Campaign, point: str, *, refusals: tuple[str, ...]) -> Non
     all_partitions = 2 * partition_count(campaign)
     taken = wait_until(lambda: assigned_partitions(other) == all_partitions, seconds=_ZOMBIE_SECONDS)
     campaign.expect(taken, f"nobody took over the partitions of the frozen {frozen.name}")
-    campaign.recover("frozen worker", since=since)
+    campaign.recover(kind, since=since)
     wait_until(lambda: fetch_lag(campaign) < 50, seconds=_ZOMBIE_SECONDS)
     frozen.resume()
 

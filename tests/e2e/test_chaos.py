@@ -1,0 +1,97 @@
+"""Fault campaigns as a user runs them: a short one is clean, and without any one guard it is red for that reason."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from script.service_processes import REPOSITORY
+from tests.servers import servers_required
+
+pytestmark = [pytest.mark.chaos, pytest.mark.kafka, pytest.mark.postgres]
+
+SEED = "20240229"
+_CANNOT_BEGIN = 3
+_RED = 1
+# Every kind that fits into two minutes: the others differ in length, or in the step at which somebody dies.
+SHORT = (
+    "poison_heads",
+    "kill_at_worker.before_commit",
+    "deliver_twice",
+    "one_key_at_once",
+    "kill_at_worker.after_commit",
+    "kill_api_while_broker_is_frozen",
+    "close_connections",
+    "stop_postgres_at_once",
+    "deadlock",
+    "poison_stream",
+    "zombie",
+    "serialization_failure",
+    "kill_broker",
+    "kill_at_artifact.pointer_written",
+    "damaged_artifact",
+    "full_database_disk",
+    "kill_all",
+    "far_behind",
+    "offset_out_of_range",
+)
+
+
+def run_campaign(folder: Path, faults: Sequence[str], *options: str) -> tuple[int, dict[str, Any]]:
+    """Run `script/chaos.py` to its end; return exit code and report. Skips where no server can be had."""
+    report = folder / "report.json"
+    command = [sys.executable, "script/chaos.py", "--seed", SEED, "--brief", "--report", str(report)]
+    command += ["--faults", ",".join(faults), *options]
+    done = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, timeout=290, check=False)
+    output = done.stdout + done.stderr
+    print(output)
+    if done.returncode == _CANNOT_BEGIN and not servers_required():
+        pytest.skip(output.strip().splitlines()[-1])
+    assert report.exists(), output
+    return done.returncode, json.loads(report.read_text())
+
+
+def test_a_short_campaign_with_every_kind_of_fault_is_clean(tmp_path: Path) -> None:
+    code, report = run_campaign(tmp_path, SHORT, "--events", "3000")
+
+    assert (report["L"]["missing"], report["D"]["count"], report["O"]["count"], report["S"]["count"]) == (0, 0, 0, 0)
+    assert report["violations"] == []
+    assert code == 0
+    assert report["events"]["acknowledged"] >= 3000
+    assert {*report["faults"], *report["skipped"]} == set(SHORT)
+    assert report["recovery_seconds"]["kill worker"]["p95"] <= 20
+
+
+def test_without_deduplication_events_have_two_effects(tmp_path: Path) -> None:
+    code, report = run_campaign(tmp_path, ["deliver_twice"], "--events", "200", "--without", "deduplication")
+
+    assert code == _RED
+    assert report["D"]["count"] > 0
+
+
+def test_without_the_offset_comparison_a_zombie_sets_offsets_back(tmp_path: Path) -> None:
+    code, report = run_campaign(tmp_path, ["zombie"], "--events", "200", "--without", "offset-comparison")
+
+    assert code == _RED
+    assert report["O"]["count"] > 0
+
+
+def test_without_waiting_for_the_delivery_report_acknowledged_events_are_lost(tmp_path: Path) -> None:
+    faults = ["kill_api_while_broker_is_frozen"]
+    code, report = run_campaign(tmp_path, faults, "--events", "200", "--without", "delivery-report", "--patience", "5")
+
+    assert code == _RED
+    assert report["L"]["missing"] > 0
+
+
+def test_without_the_checksum_a_damaged_artifact_makes_lists(tmp_path: Path) -> None:
+    code, report = run_campaign(tmp_path, ["damaged_artifact"], "--events", "200", "--without", "checksum")
+
+    assert code == _RED
+    assert any("damaged artifacts" in violation for violation in report["violations"])
