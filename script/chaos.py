@@ -17,7 +17,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from script.faults.campaign import Campaign, Lengths
-from script.faults.catalogue import CLOSING, FAULTS, KILLS, OPENING
+from script.faults.catalogue import CLOSING, FAULTS, OPENING, count_kills
 from script.faults.ledger import Ledger
 from script.faults.load import Crowd, Load
 from script.faults.quiet import PATIENCE_SECONDS, judge
@@ -131,7 +131,7 @@ def inject(campaign: Campaign, name: str, *, number: str = "") -> None:
         say(f"{number:>7} {name}: skipped, {campaign.skipped[name]}")
         return
     campaign.faults[name] += 1
-    campaign.kills += name in KILLS
+    campaign.kills += count_kills(name)
     recovered = campaign.recovered[before:]
     took = f", recovered in {max(recovered):.1f} s" if recovered else ""
     say(f"{number:>7} {name}: {time.monotonic() - began:.1f} s{took}; {campaign.ledger.count('acknowledged')} events")

@@ -11,6 +11,9 @@ Fault = Callable[[Campaign], None]
 
 KILLS: dict[str, Fault] = process_faults.KILLS
 
+# Only in long campaigns: several kills each, with no recovery in between.
+STORMS: dict[str, Fault] = {"kill_storm": process_faults.kill_storm}
+
 # Before any load: what must stand at the head of a partition.
 OPENING: dict[str, Fault] = {"poison_heads": message_faults.poison_heads}
 
@@ -35,4 +38,9 @@ OTHERS: dict[str, Fault] = {
 # At the end, since something stands still until an operator acts.
 CLOSING: dict[str, Fault] = {"offset_out_of_range": storage_faults.offset_out_of_range}
 
-FAULTS: dict[str, Fault] = {**OPENING, **KILLS, **OTHERS, **CLOSING}
+FAULTS: dict[str, Fault] = {**OPENING, **KILLS, **STORMS, **OTHERS, **CLOSING}
+
+
+def count_kills(name: str) -> int:
+    """Return how many kills a fault counts for."""
+    return process_faults.STORM_KILLS if name in STORMS else int(name in KILLS)

@@ -13,6 +13,7 @@ from script.faults.points import POINTS
 from script.faults.processes import wait_until
 from script.service_processes import SERVICES
 
+STORM_KILLS = 5
 _POINT_SECONDS = 60.0
 _SHUTDOWN_SECONDS = 15.0
 
@@ -60,6 +61,18 @@ def kill_all(campaign: Campaign) -> None:
         for process in processes:
             process.start()
     campaign.recover("kill all three services", since=since, ready=campaign.stage["trainer"].is_ready)
+
+
+def kill_storm(campaign: Campaign) -> None:
+    """A crash loop: five kills of any service, each started again at once, nobody waits for a recovery in between."""
+    with campaign.down():
+        for _ in range(STORM_KILLS):
+            process = campaign.stage[campaign.random.choice(("api", "worker", "worker", "trainer"))]
+            process.kill()
+            since = time.monotonic()
+            process.start()
+            campaign.hesitate(1.0)
+    campaign.recover("kill storm", since=since)
 
 
 def kill_broker(campaign: Campaign) -> None:

@@ -5,10 +5,11 @@ from __future__ import annotations
 import random
 from collections.abc import Sequence
 
-from script.faults.catalogue import CLOSING, KILLS, OPENING, OTHERS
+from script.faults.catalogue import CLOSING, FAULTS, KILLS, OPENING, OTHERS, STORMS, count_kills
 
 # Once every kind of kill was there, the rest is drawn with these weights.
 _WEIGHTS = {
+    **dict.fromkeys(STORMS, 14),
     "kill_worker": 6,
     "kill_api": 4,
     "kill_trainer": 2,
@@ -26,7 +27,10 @@ def build_schedule(*, seed: int, kills: int) -> list[str]:
     """Return names of the catalogue: `kills` kills among one of every other fault, the closing ones last."""
     chance = random.Random(seed)  # noqa: S311  (a schedule, no secret)
     drawn = chance.sample(sorted(KILLS), min(kills, len(KILLS)))
-    drawn += chance.choices(list(_WEIGHTS), list(_WEIGHTS.values()), k=kills - len(drawn))
+    while (missing := kills - sum(map(count_kills, drawn))) > 0:
+        [name] = chance.choices(list(_WEIGHTS), list(_WEIGHTS.values()))
+        if count_kills(name) <= missing:
+            drawn.append(name)
     middle = [*drawn, *OTHERS]
     chance.shuffle(middle)
     return [*OPENING, *middle, *CLOSING]
@@ -34,6 +38,6 @@ def build_schedule(*, seed: int, kills: int) -> list[str]:
 
 def check_names(names: Sequence[str]) -> None:
     """Raise ValueError for a fault that there is not."""
-    unknown = sorted(set(names) - {*KILLS, *OPENING, *OTHERS, *CLOSING})
+    unknown = sorted(set(names) - FAULTS.keys())
     if unknown:
         raise ValueError(f"no such fault: {', '.join(unknown)}")
