@@ -25,6 +25,7 @@ $(STAMP): requirements.lock pyproject.toml
 	$(RUN) script/choose_requirements.py requirements.lock > $(VENV)/requirements.txt
 	LIGHTFM_NO_CFLAGS=1 $(RUN) -m pip install --quiet --disable-pip-version-check --require-hashes -r $(VENV)/requirements.txt
 	$(RUN) -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+	@$(RUN) script/local_kafka.py fetch || echo "the local broker is not available yet; everything else is set up"
 	@rm -f $(VENV)/.installed-*
 	@touch $(STAMP)
 
