@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import json
 import random
+import signal
 import sys
 import tempfile
 import time
@@ -36,8 +37,9 @@ PROBES = 40
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one campaign, report, and clean up; a red one keeps its folder and names it."""
     options = parse_arguments(arguments)
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that what was started and mounted is ended first
     names = options.faults or build_schedule(seed=options.seed, kills=options.kills)
-    folder = Path(tempfile.mkdtemp(prefix="far-trans-chaos-"))
+    folder = Path(tempfile.mkdtemp(prefix="far-trans-chaos-", dir=options.folder))
     say(f"seed {options.seed}: {len(names)} faults, at least {options.events} events")
     try:
         report = run(options, names, folder)
@@ -138,7 +140,7 @@ def inject(campaign: Campaign, name: str, *, number: str = "") -> None:
 
 
 def parse_arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
-    """Return events, kills, seed, report, faults, without, brief and keep."""
+    """Return what is asked for, with a seed in any case."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--events", type=int, default=20_000, help="acknowledged calls, at least")
     parser.add_argument("--kills", type=int, default=25, help="kills among the faults")
@@ -149,6 +151,9 @@ def parse_arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--brief", action="store_true", help="shorter outages, for continuous integration")
     parser.add_argument(
         "--patience", type=float, default=PATIENCE_SECONDS, help="seconds until a missing effect is lost"
+    )
+    parser.add_argument(
+        "--folder", type=Path, help="where ledger, logs and data go (default: the system's temporary one)"
     )
     parser.add_argument("--keep", action="store_true", help="keep the folder of a clean campaign too")
     options = parser.parse_args(arguments)

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from script.service_processes import REPOSITORY
-from tests.servers import servers_required
+from tests.servers import servers_required, temporary_folder
 
 pytestmark = [pytest.mark.chaos, pytest.mark.kafka, pytest.mark.postgres]
 
@@ -47,8 +47,10 @@ def run_campaign(folder: Path, faults: Sequence[str], *options: str) -> tuple[in
     """Run `script/chaos.py` to its end; return exit code and report. Skips where no server can be had."""
     report = folder / "report.json"
     command = [sys.executable, "script/chaos.py", "--seed", SEED, "--brief", "--report", str(report)]
-    command += ["--faults", ",".join(faults), *options]
-    done = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, timeout=290, check=False)
+    with temporary_folder("campaign") as place:
+        place.chmod(0o711)  # as root: for the user of the database server
+        command += ["--folder", str(place), "--faults", ",".join(faults), *options]
+        done = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, timeout=290, check=False)
     output = done.stdout + done.stderr
     print(output)
     if done.returncode == _CANNOT_BEGIN and not servers_required():
