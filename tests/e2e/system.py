@@ -62,6 +62,15 @@ class System:
         finally:
             connection.close()
 
+    def execute(self, statement: str) -> None:
+        """Change rows, as a test or an operator does."""
+        connection = psycopg2.connect(self.surroundings.database_url)
+        try:
+            with connection, connection.cursor() as cursor:
+                cursor.execute(statement)
+        finally:
+            connection.close()
+
     def customers(self, count: int) -> list[str]:
         """Return customers who own something, those who own least first."""
         rows = self.query(
