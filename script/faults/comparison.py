@@ -128,6 +128,15 @@ def find_inversions(calls: Sequence[Call], effects: Effects) -> list[str]:
     return found
 
 
+def count_read_your_clicks(calls: Sequence[Call]) -> int:
+    """Return how many lists were promised after a dismissal: so often `find_forgotten` could have found something."""
+    first: dict[str, int] = {}
+    for call in acknowledged(calls, "interaction"):
+        if call.dismissed is not None:
+            first.setdefault(call.customer_id, call.sequence)
+    return sum(call.sequence > first.get(call.customer_id, call.sequence) for call in acknowledged(calls, "request"))
+
+
 def find_forgotten(calls: Sequence[Call], effects: Effects) -> list[str]:
     """Return the lists with an asset that the customer had dismissed before they asked (read your clicks)."""
     decisions = {row.event_id: row for row in effects.decisions}

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 
 from script.faults.campaign import Campaign, Place
-from script.faults.comparison import STUCK_SECONDS, Effects, Row, Verdict, compare, find_lost
+from script.faults.comparison import STUCK_SECONDS, Effects, Row, Verdict, compare, count_read_your_clicks, find_lost
 from script.faults.ledger import acknowledged
 from script.faults.stage import Stage
 
@@ -26,6 +26,7 @@ def judge(campaign: Campaign, *, patience_seconds: float = PATIENCE_SECONDS) -> 
         if not missing or time.monotonic() > deadline:
             break
         time.sleep(1.0)
+    campaign.notes["lists asked for after a dismissal"] = count_read_your_clicks(calls)
     _check_dead_letters(campaign)
     _check_models(campaign)
     return compare(calls, effects, outages=campaign.outages(), until=time.time())

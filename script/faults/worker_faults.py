@@ -79,7 +79,9 @@ def _zombie(campaign: Campaign, point: str, *, kind: str, refusals: tuple[str, .
     since = time.monotonic()
     with campaign.down():
         stage.points.arm(point, "stop")
-        wait_until(lambda: stage.points.met_by(point) is not None, seconds=_ZOMBIE_SECONDS)
+        met = wait_until(lambda: stage.points.met_by(point) is not None, seconds=_ZOMBIE_SECONDS)
+        stage.points.disarm(point)
+    campaign.expect(met, f"no worker came to {point}")
     frozen = first if stage.points.met_by(point) == first.pid else second
     other = second if frozen is first else first
     all_partitions = 2 * partition_count(campaign)

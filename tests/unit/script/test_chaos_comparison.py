@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from script.faults.comparison import Effects, Outages, Row, Verdict, compare
+from script.faults.comparison import Effects, Outages, Row, Verdict, compare, count_read_your_clicks
 from script.faults.ledger import Call, Kind, Outcome
 
 END = 1000.0
@@ -99,6 +99,8 @@ def test_a_list_with_an_asset_that_was_dismissed_before_is_out_of_order() -> Non
     dismissal, before, after = call(2, dismissed="A"), call(1, "request"), call(3, "request")
     decisions = [row(1, isins=("A",)), row(3, isins=("B",))]
     assert judge([dismissal, before, after], [row(2)], decisions).is_clean()
+
+    assert count_read_your_clicks([dismissal, before, after]) == 1
 
     decisions = [row(1, isins=("A",)), row(3, isins=("A", "B"))]
     found = judge([dismissal, before, after], [row(2)], decisions)
