@@ -12,6 +12,7 @@ RecommenderError
 │   └── ArtifactMissing
 ├── NotEnoughData              nothing to train on
 ├── ReferenceDataInvalid       the published files are not as published: nothing is loaded from them
+├── ListsInvalid               lists that break the benchmark's protocol and cannot be judged
 └── InvalidWeights             weights that are negative, not finite or all zero
 """
 
@@ -71,6 +72,10 @@ class NotEnoughData(RecommenderError):
 
 class ReferenceDataInvalid(RecommenderError):
     """The reference data is not as published."""
+
+
+class ListsInvalid(RecommenderError):
+    """The lists break the protocol of the benchmark."""
 
 
 class InvalidWeights(RecommenderError, ValueError):
