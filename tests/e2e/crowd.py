@@ -53,6 +53,10 @@ class Crowd:
         wait_until(lambda: len(decided(self._system, ids)) == len(ids), seconds=60, what="all are answered")
         return decided(self._system, ids)
 
+    def seconds(self, phase: str, answers: dict[str, tuple[str, float]]) -> list[float]:
+        """Return how long the requests of one phase took."""
+        return [answers[request][1] for request, asked in self.requests.items() if asked == phase]
+
     def _ask(self, customer: str) -> None:
         body = {"customer_id": customer, "action": "refresh_recs"}
         with self._system.http() as http:
