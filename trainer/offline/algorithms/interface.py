@@ -38,5 +38,5 @@ def z_scores(scores: Matrix) -> Matrix:
     """Return each row with mean 0 and deviation 1; a constant row gives 0."""
     deviation = scores.std(axis=1, keepdims=True)
     centred = scores - scores.mean(axis=1, keepdims=True)
-    scores: Matrix = np.divide(centred, deviation, out=np.zeros_like(centred), where=deviation > 0)
-    return scores
+    standardised: Matrix = np.divide(centred, deviation, out=np.zeros_like(centred), where=deviation > 0)
+    return standardised

@@ -1,17 +1,64 @@
-"""Every algorithm of the benchmark by its name."""
+"""Every algorithm of the benchmark by its name, and which of them this installation can run."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from importlib import import_module
 
+from trainer.offline.algorithms import prices
+from trainer.offline.algorithms.demand_signals import next_purchase, portfolio_mix, research_blend
 from trainer.offline.algorithms.ease import ease
+from trainer.offline.algorithms.factors import alternating_least_squares, bayesian_personalised_ranking
+from trainer.offline.algorithms.first_version import first_version
+from trainer.offline.algorithms.hybrid import Hybrid
 from trainer.offline.algorithms.interface import Algorithm, Scored
+from trainer.offline.algorithms.lambdamart import LambdaMart
+from trainer.offline.algorithms.lightfm_models import lightfm_by_id, lightfm_with_features
+from trainer.offline.algorithms.neighbours import association_rules, item_neighbours, user_neighbours
 from trainer.offline.algorithms.popularity import popularity, random, recent_popularity
 
 ALGORITHMS: Mapping[str, Algorithm] = {
     "random": Scored(random),
     "popularity": Scored(popularity),
     "recent-popularity": Scored(recent_popularity(half_life_days=120.0)),
+    "user-knn": Scored(user_neighbours),
+    "item-knn": Scored(item_neighbours),
+    "association-rules": Scored(association_rules),
+    "als": Scored(alternating_least_squares),
+    "bpr": Scored(bayesian_personalised_ranking),
+    "lightfm": Scored(lightfm_by_id),
+    "lightfm-features": Scored(lightfm_with_features),
     "ease": Scored(ease(l2=300.0)),
     "ease-recent": Scored(ease(l2=100.0, row_half_life_days=240.0)),
+    "next-purchase": Scored(next_purchase),
+    "portfolio-mix": Scored(portfolio_mix),
+    "price-linear": Scored(prices.PriceRegression(prices.linear)),
+    "price-random-forest": Scored(prices.PriceRegression(prices.random_forest)),
+    "price-lightgbm": Scored(prices.PriceRegression(prices.boosted_trees)),
+    "first-version": Scored(first_version),
+    "blend": research_blend(),
+    "lambdamart": LambdaMart(),
+    "blend-lambdamart": LambdaMart(share=0.5),
+    "hybrid": Hybrid(enforce_suitability=True),
+    "hybrid-any-risk": Hybrid(enforce_suitability=False),
 }
+_NEEDED = {
+    "als": "implicit.cpu.als",
+    "bpr": "implicit.cpu.bpr",
+    "lightfm": "lightfm",
+    "lightfm-features": "lightfm",
+    "price-lightgbm": "lightgbm",
+    "lambdamart": "lightgbm",
+    "blend-lambdamart": "lightgbm",
+}
+
+
+def missing_library(name: str) -> str | None:
+    """Return what this algorithm needs and this installation does not have."""
+    module = _NEEDED.get(name)
+    try:
+        if module:
+            import_module(module)
+    except (ImportError, OSError):  # OSError: a wheel whose system library is missing
+        return module.split(".")[0] if module else None
+    return None
