@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -51,6 +51,21 @@ def huge(model: Model) -> Attack:
     return Attack(fitting(files, files={ARRAYS_FILE: {**facts, "size": 2**42}}))
 
 
+def other_numbers(model: Model) -> Attack:
+    """A whole archive, only not the one that the manifest names."""
+    files = encode_model(model)
+    return Attack(
+        {**files, ARRAYS_FILE: encode_model(replace(model, predicted_return=-model.predicted_return))[ARRAYS_FILE]}
+    )
+
+
+def other_weights(model: Model) -> Attack:
+    """A whole manifest, only not the one that CURRENT names."""
+    files = encode_model(model)
+    other = {"collaborative": 0.0, "content": 0.0, "profitability": 1.0}
+    return Attack(fitting(files, weights=other), digest=sha256_of(files[MANIFEST_FILE]))
+
+
 def pickled(model: Model, marker: Path) -> bytes:
     """Return an array of objects as NumPy writes it."""
     return encode_npy(np.array([Payload(marker)] * len(model.id_map), dtype=object), allow_pickle=True)
@@ -95,12 +110,14 @@ def attacks(*, served: int, marker: Path) -> Iterator[tuple[str, Make]]:
     """Yield what to put into the volume, made of a sound model that has a version of its own each time."""
     yield "an older sequence", lambda model: Attack(encode_model(model), sequence=served - 1)
     yield "the same sequence again", lambda model: Attack(encode_model(model), sequence=served)
-    yield "another format version", lambda model: Attack(fitting(encode_model(model), format_version=2))
+    yield "another format version", lambda model: Attack(fitting(encode_model(model), format_version=1))
     yield "a CURRENT that is cut off", lambda model: Attack(encode_model(model), current=b'{"sequence": 99')
     yield "a manifest of another version", lambda model: Attack(fitting(encode_model(model), version="other"))
     terabytes = encode_header("<f4", (2**20, 2**20))
     yield "a declared shape of terabytes", lambda model: Attack(with_arrays(model, asset_similarity=terabytes))
     yield "a declared size of terabytes", huge
+    yield "other numbers under the old checksum", other_numbers
+    yield "other weights under the old checksum", other_weights
     yield (
         "a pickle in place of an array",
         lambda model: Attack(with_arrays(model, predicted_return=pickled(model, marker))),
