@@ -33,6 +33,7 @@ def full_model_volume(campaign: Campaign) -> None:
     if volume.why_not is not None:
         campaign.skipped["full_model_volume"] = volume.why_not
         return
+    _wait_for_trainings(campaign)
     served = FileArtifacts(volume.folder).read_pointer()
     volume.fill()
     try:
@@ -75,6 +76,7 @@ def damaged_artifact(campaign: Campaign) -> None:
     """A version whose numbers were changed on the disk gets the pointer: no worker may serve it."""
     artifacts = FileArtifacts(campaign.stage.models_volume.folder)
     worker = campaign.stage["worker"]
+    _wait_for_trainings(campaign)
     good = artifacts.read_pointer()
     if good is None:
         campaign.expect(False, "there is no model to damage")
@@ -149,6 +151,11 @@ def _point_at(artifacts: FileArtifacts, pointer: Pointer) -> None:
     unfinished = artifacts.models_dir / "CURRENT.chaos"
     unfinished.write_bytes(encode_pointer(pointer))
     unfinished.replace(artifacts.models_dir / "CURRENT")
+
+
+def _wait_for_trainings(campaign: Campaign) -> None:
+    """Let nobody else move the pointer in the next moments: an earlier fault may have left a training."""
+    wait_until(lambda: _trainings(campaign, "status = 'training'") == 0, seconds=_TRAINING_SECONDS)
 
 
 def _trainings(campaign: Campaign, condition: str) -> int:
