@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections import deque
 from collections.abc import Collection, Mapping, Sequence
@@ -25,6 +26,7 @@ _LATEST: OffsetSpec = OffsetSpec.latest()  # type: ignore[no-untyped-call]
 _EARLIEST: OffsetSpec = OffsetSpec.earliest()  # type: ignore[no-untyped-call]
 _RETRY_OFFSETS_SECONDS = 0.5
 _SAME_ERROR_AGAIN_SECONDS = 30.0
+_JOIN_SECONDS = 20.0
 
 
 @dataclass(frozen=True)
@@ -72,20 +74,8 @@ class KafkaEventConsumer:
         self._errors: dict[str, float] = {}
         # Its own connection: on the consumer's one every question waits behind the fetch that is under way.
         self._admin = self._connect_admin()
-        self._consumer = Consumer(
-            {
-                **librdkafka_settings(session_timeout_seconds=settings.session_timeout_seconds),
-                "bootstrap.servers": settings.bootstrap_servers,
-                "group.id": settings.group,
-                "error_cb": self._log_error,
-            }
-        )
-        self._consumer.subscribe(
-            [settings.topic_prefix + topic for topic in topics],
-            on_assign=self._on_assign,
-            on_revoke=self._on_revoke,
-            on_lost=self._on_revoke,
-        )
+        self._topics = [settings.topic_prefix + topic for topic in topics]
+        self._consumer = self._join()
 
     @property
     def cluster_id(self) -> str:
@@ -112,6 +102,7 @@ class KafkaEventConsumer:
     def poll(self, *, max_messages: int, timeout_seconds: float) -> Sequence[Message]:
         """Return what is there, at once when there is any; nothing from a call in which the assignment changed."""
         changes = self._changes
+        self._join_again_if_forgotten()
         self._find_missing_offsets()
         deadline = time.monotonic() + min(timeout_seconds, MOST_POLL_SECONDS)
         messages: list[Message] = []
@@ -163,11 +154,35 @@ class KafkaEventConsumer:
         """Leave the group."""
         self._consumer.close()
 
-    def _on_assign(self, _: Consumer, partitions: list[TopicPartition]) -> None:
+    def _join(self) -> Consumer:
+        self._waiting_since: float | None = time.monotonic()
+        member = {"group.id": self._settings.group, "bootstrap.servers": self._settings.bootstrap_servers}
+        session = librdkafka_settings(session_timeout_seconds=self._settings.session_timeout_seconds)
+        consumer = Consumer({**session, **member, "error_cb": self._log_error})
+        consumer.subscribe(self._topics, on_assign=self._on_assign, on_revoke=self._on_revoke, on_lost=self._on_revoke)
+        return consumer
+
+    def _join_again_if_forgotten(self) -> None:
+        """Replace a client that lost its partitions and was given none since, not even an empty assignment."""
+        # Seen in librdkafka 2.15 after the broker was frozen for 30 s: it polls, and never asks to join again.
+        patience_seconds = max(_JOIN_SECONDS, 2 * self._settings.session_timeout_seconds)
+        if self._waiting_since is not None and time.monotonic() - self._waiting_since > patience_seconds:
+            log.warning("consumer.joins_again", after_seconds=patience_seconds)
+            # Closing it may hang as it does; its callbacks are ignored from now on.
+            threading.Thread(target=self._consumer.close, name="consumer-close", daemon=True).start()
+            self._consumer = self._join()
+
+    def _on_assign(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
+        if consumer is not self._consumer:
+            return
+        self._waiting_since = None
         self._start_over(frozenset(self._from_kafka(partition) for partition in partitions))
         log.info("consumer.assigned", generation=self._generation, partitions=_by_topic(self._owned))
 
     def _on_revoke(self, consumer: Consumer, _: list[TopicPartition]) -> None:
+        if consumer is not self._consumer:
+            return
+        self._waiting_since = time.monotonic()
         # Eager rebalancing: all partitions go, whichever are named.
         self._change(generation=True)
         self._owned = frozenset()
