@@ -25,6 +25,7 @@ _PREFIX = "range."
 _GROUP = "worker-range"
 _TRAINING_SECONDS = 90.0
 _REFUSAL_SECONDS = 30.0
+_MODEL_SECONDS = 10.0  # the pointer is looked at every second
 
 
 def full_model_volume(campaign: Campaign) -> None:
@@ -85,7 +86,7 @@ def damaged_artifact(campaign: Campaign) -> None:
     campaign.forbidden_models.add(damaged.version)
     position, since = worker.log_end(), time.monotonic()
     _point_at(artifacts, damaged)
-    refused = wait_until(lambda: worker.logged_since(position, "model.refused") > 0, seconds=_REFUSAL_SECONDS)
+    refused = wait_until(lambda: worker.logged_since(position, "model.refused") > 0, seconds=_MODEL_SECONDS)
     campaign.expect(refused, "the worker did not refuse a damaged artifact")
     campaign.recover("damaged artifact", since=since)
     campaign.expect(campaign.call("POST", f"/models/{good.version}/activate", {})[0] == 200, "no rollback is taken")

@@ -14,6 +14,7 @@ MOST_MEGABYTES = 700.0  # of a worker that catches up
 MOST_ASSIGNMENTS = 3
 _READY_SECONDS = 60.0
 _ZOMBIE_SECONDS = 40.0
+_REFUSAL_SECONDS = 10.0
 
 
 def rebalances(campaign: Campaign) -> None:
@@ -94,7 +95,10 @@ def _zombie(campaign: Campaign, point: str, *, kind: str, refusals: tuple[str, .
     def refused() -> bool:
         return any(frozen.logged_since(position[frozen.name], text) for text in refusals)
 
-    campaign.expect(wait_until(refused, seconds=20), f"the write of the zombie {frozen.name} ({point}) was not refused")
+    campaign.expect(
+        wait_until(refused, seconds=_REFUSAL_SECONDS),
+        f"the write of the zombie {frozen.name} ({point}) was not refused",
+    )
     since = time.monotonic()
     second.stop()
     campaign.recover("rebalance", since=since)
