@@ -11,14 +11,14 @@ REPOSITORY = Path(__file__).resolve().parents[2]
 LOCKS = ("requirements.lock", "requirements-image.lock")
 
 
-def pins_of(lock: str) -> dict[str, tuple[str, frozenset[str]]]:
-    """Name -> (version and marker, hashes)."""
+def pins_of(lock: str) -> dict[tuple[str, str], tuple[str, frozenset[str]]]:
+    """(Name, marker) -> (version, hashes): one name may stand with several markers."""
     blocks = re.split(r"^(?=[a-z0-9])", (REPOSITORY / lock).read_text(), flags=re.MULTILINE)
     pins = {}
     for block in blocks:
         if match := re.match(r"([a-z0-9._-]+)==(\S+)( ; [^\\]+)?", block):
             hashes = frozenset(re.findall(r"--hash=sha256:([0-9a-f]{64})", block))
-            pins[match[1]] = (match[2], hashes)
+            pins[match[1], (match[3] or "").strip()] = (match[2], hashes)
     return pins
 
 
