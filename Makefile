@@ -10,6 +10,8 @@ EVENTS ?= 20000
 KILLS ?= 25
 SEED ?=
 REPORT ?=
+OUT ?= .local/benchmark
+FAR_TRANS ?=
 
 .DEFAULT_GOAL := help
 .PHONY: help setup lock demo test lint types kafka load migrate bench benchmark chaos clean
@@ -60,8 +62,9 @@ load: $(STAMP)  ## load the FAR-Trans tables from DATA=DIR (default FAR-Trans/) 
 bench: $(STAMP)  ## the loader against a bare COPY of the same rows, in one run
 	@$(RUN) script/bench.py
 
-benchmark:  ## comes later: the FAR-Trans recommendation benchmark
-	@echo "make benchmark comes later (DESIGN section 7); see CHANGELOG.md"; exit 1
+benchmark: $(STAMP)  ## all recommenders on the FAR-Trans protocol in DATA=DIR, one report in OUT (default .local/benchmark)
+	@test -n "$(DATA)" || { echo "make benchmark DATA=DIR: the folder with first_buys.csv and splits/"; exit 2; }
+	@OMP_NUM_THREADS=1 $(RUN) -m trainer.benchmark report --data $(DATA) --output $(OUT) $(if $(FAR_TRANS),--far-trans $(FAR_TRANS))
 
 chaos: $(STAMP)  ## the fault campaign: nothing lost, nothing doubled (EVENTS=20000, KILLS=25, SEED=.., REPORT=file.json)
 	@$(RUN) script/chaos.py --events $(EVENTS) --kills $(KILLS) $(if $(SEED),--seed $(SEED)) $(if $(REPORT),--report $(REPORT))

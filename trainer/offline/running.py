@@ -13,7 +13,7 @@ from pathlib import Path
 import pandas as pd
 from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
-from trainer.offline.algorithms.registry import ALGORITHMS
+from trainer.offline.algorithms.registry import algorithm_named
 from trainer.offline.lists import build_frame
 from trainer.offline.protocol import Benchmark, read_benchmark, read_split
 
@@ -60,6 +60,6 @@ def _run_time_point(time_point: str, *, algorithms: Sequence[str]) -> list[Run]:
         start = time.perf_counter()
         # One thread: sums do not depend on the machine's cores, and the processes do not get in each other's way.
         with threadpool_limits(limits=1):
-            lists = ALGORITHMS[name].fit_and_rank(known, split)
+            lists = algorithm_named(name).fit_and_rank(known, split)
         runs.append(Run(name, time_point, build_frame(lists, known, split), time.perf_counter() - start))
     return runs

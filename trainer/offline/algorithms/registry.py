@@ -10,6 +10,7 @@ from trainer.offline.algorithms.demand_signals import next_purchase, portfolio_m
 from trainer.offline.algorithms.ease import ease
 from trainer.offline.algorithms.factors import alternating_least_squares, bayesian_personalised_ranking
 from trainer.offline.algorithms.first_version import first_version
+from trainer.offline.algorithms.frontier import frontier_algorithm
 from trainer.offline.algorithms.hybrid import Hybrid
 from trainer.offline.algorithms.interface import Algorithm, Scored
 from trainer.offline.algorithms.lambdamart import LambdaMart
@@ -28,8 +29,8 @@ ALGORITHMS: Mapping[str, Algorithm] = {
     "bpr": Scored(bayesian_personalised_ranking),
     "lightfm": Scored(lightfm_by_id),
     "lightfm-features": Scored(lightfm_with_features),
-    "ease": Scored(ease(l2=300.0)),
-    "ease-recent": Scored(ease(l2=100.0, row_half_life_days=240.0)),
+    "ease": Scored(ease(l2=3000.0)),
+    "ease-recent": Scored(ease(l2=3000.0, row_half_life_days=120.0)),
     "next-purchase": Scored(next_purchase),
     "portfolio-mix": Scored(portfolio_mix),
     "price-linear": Scored(prices.PriceRegression(prices.linear)),
@@ -51,6 +52,11 @@ _NEEDED = {
     "lambdamart": "lightgbm",
     "blend-lambdamart": "lightgbm",
 }
+
+
+def algorithm_named(name: str) -> Algorithm:
+    """Return an algorithm, or a point of the frontier."""
+    return frontier_algorithm(name) if "@" in name else ALGORITHMS[name]
 
 
 def missing_library(name: str) -> str | None:
