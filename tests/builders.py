@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from shared.domain.id_map import AssetIdMap
-from shared.domain.model import SEGMENT_COUNT, Model
+from shared.domain.model import MIX_COUNT, SEGMENT_COUNT, AssetGroup, Model
 from shared.domain.types import (
     Asset,
     Customer,
@@ -45,6 +45,10 @@ def build_model(*, seed: int = 7, assets: int = 20, **overrides: Any) -> Model:
         "asset_risk_level": random.integers(1, 4, assets).astype(np.int8),
         "tradable": random.random(assets) < 0.9,
         "segment_priors": random.random((SEGMENT_COUNT, assets)).astype(np.float32),
+        "next_purchase": _similarity(random, assets),
+        "next_purchase_intercept": random.normal(0.1, 0.1, assets).astype(np.float32),
+        "portfolio_mix_prior": random.random((MIX_COUNT, assets)).astype(np.float32),
+        "asset_group": random.choice(list(AssetGroup), assets).astype(np.int8),
         "weights": Weights(0.5, 0.2, 0.3),
         "metadata": {"metrics": {"ndcg_at_k": 0.4}, "watermark": {"transactions": 1}, "configuration": {"seed": seed}},
     }

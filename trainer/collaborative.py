@@ -66,7 +66,10 @@ def _fit_lightfm(history: HistoryMatrix, configuration: ModelConfiguration) -> S
     return similarity
 
 
-FITS: dict[str, Fit] = {"ease": _fit_ease, "lightfm": _fit_lightfm}
+FITS: dict[str, Fit] = {"ease_next_purchase": _fit_ease, "ease": _fit_ease, "lightfm": _fit_lightfm}
+
+# Algorithms whose models also carry what is bought next and by holders of what (docs/decisions/0010).
+FOLLOW_DEMAND = frozenset({"ease_next_purchase"})
 
 
 def is_available(algorithm: str) -> bool:

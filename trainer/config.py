@@ -23,7 +23,9 @@ class TrainerSettings(ServiceSettings):
         90, ge=7, le=730, description="the last days of purchases that a candidate is judged on"
     )
     promotion_margin: float = Field(0.01, ge=0, le=1, description="nDCG@10 that a challenger may be worse by")
-    candidate_algorithms: str = Field("ease,lightfm", description="collaborative candidates, comma-separated")
+    candidate_algorithms: str = Field(
+        "ease_next_purchase,ease,lightfm", description="collaborative candidates, comma-separated"
+    )
     default_weight_collaborative: float = Field(0.5, ge=0, description="weight that a new model carries")
     default_weight_content: float = Field(0.2, ge=0, description="weight that a new model carries")
     default_weight_profitability: float = Field(0.3, ge=0, description="weight that a new model carries")

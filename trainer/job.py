@@ -174,6 +174,8 @@ class TrainingJob:
         row = self._store.fetch_active_version()
         if pointer is None:
             return _Champion(None, None)
+        if self._releases.servable() is None:
+            return _Champion(pointer.version, None)  # nobody can serve it: whatever is sound is better
         if row is None or row.version != pointer.version or row.configuration is None:
             log.warning("champion.unknown", version=pointer.version)
             return _Champion(pointer.version, None)

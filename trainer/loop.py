@@ -178,7 +178,7 @@ class TrainerLoop:
         pointer = self._parts.releases.current()
         metrics.ACTIVE_SEQUENCE.set(pointer.sequence if pointer else 0)
         return TriggerState(
-            has_model=pointer is not None,
+            has_model=self._parts.releases.servable() is not None,
             new_interactions=self._reading.new_interactions(),
             seconds_since_last=self._clock() - self._last_finished,
             queued_request=self._queued[1] if self._queued else None,

@@ -24,7 +24,7 @@ def train_once(surroundings: Surroundings, *, plan: TrainingPlan, force: bool, s
         return False
     try:
         put_in_order(surroundings)
-        if surroundings.releases.current() is not None and not force:
+        if surroundings.releases.servable() is not None and not force:
             log.info("training.not_needed")
             return True
         if not surroundings.store.has_assets():
@@ -38,6 +38,6 @@ def train_once(surroundings: Surroundings, *, plan: TrainingPlan, force: bool, s
         )
         outcome = job.run(TrainingOrder(new_version(), "command line", {}))
         surroundings.releases.publish_pending()
-        return outcome.kind in {"promoted", "stored"} and surroundings.releases.current() is not None
+        return outcome.kind in {"promoted", "stored"} and surroundings.releases.servable() is not None
     finally:
         surroundings.lease.release()

@@ -38,6 +38,7 @@ class Releases:
         self._keep = keep
         self._lock = threading.Lock()
         self._unpublished: Pointer | None = None
+        self._unservable: Pointer | None = None
 
     def current(self) -> Pointer | None:
         """Return what is served; an unreadable pointer file counts as none, since no worker can read it either."""
@@ -46,6 +47,11 @@ class Releases:
         except ArtifactInvalid as error:
             log.error("pointer.invalid", error=str(error))
             return None
+
+    def servable(self) -> Pointer | None:
+        """Return what is served, None also when `reconcile` found that no worker can load it."""
+        pointer = self.current()
+        return None if pointer == self._unservable else pointer
 
     @contextmanager
     def exclusively(self) -> Iterator[None]:
@@ -94,7 +100,11 @@ class Releases:
                 log.info("model.activated", version=version, sequence=pointer.sequence)
 
     def reconcile(self) -> None:
-        """Make the rows agree with the pointer, and complete a promotion that a crash interrupted."""
+        """Make the rows agree with the pointer, and complete a promotion that a crash interrupted.
+
+        A version that cannot be loaded any more (of an older format, or damaged) keeps the pointer until there is
+        another, but counts as no model.
+        """
         with self.exclusively():
             for version in self._store.fetch_unpointed():
                 problem = self._promote(version)
@@ -103,6 +113,7 @@ class Releases:
             if pointer is not None:
                 self._unpublished = pointer
                 self._store.record_pointer(pointer, next_offsets={})
+                self._check_servable(pointer)
 
     def publish_pending(self) -> bool:
         """Announce the served version if that is still to be done; False when the broker did not take it."""
@@ -124,6 +135,13 @@ class Releases:
         if self._unpublished == pointer:
             self._unpublished = None
         return True
+
+    def _check_servable(self, pointer: Pointer) -> None:
+        try:
+            self._artifacts.load_model(pointer)
+        except ArtifactInvalid as error:
+            log.error("pointer.unservable", version=pointer.version, error=str(error))
+            self._unservable = pointer
 
     def _promote(self, version: str) -> str | None:
         try:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date
 from typing import Any
 
@@ -13,11 +13,14 @@ from shared.domain.candidates import asset_risk_level
 from shared.domain.history import build_history_matrix
 from shared.domain.model import Model
 from shared.domain.types import Asset
-from trainer.collaborative import fit_asset_similarity
+from trainer.collaborative import FOLLOW_DEMAND, fit_asset_similarity
 from trainer.configuration import ModelConfiguration
 from trainer.content import fit_content_similarity
 from trainer.dataset import TrainingData, day_number
+from trainer.demand import find_demand
 from trainer.histories import build_histories
+from trainer.next_purchase import fit_next_purchase
+from trainer.portfolio_mix import asset_groups, fit_portfolio_mix
 from trainer.price_grid import build_price_grid
 from trainer.priors import fit_segment_priors
 from trainer.profitability import predict_returns
@@ -34,6 +37,26 @@ class SharedComponents:
     segment_priors: NDArray[np.float32]
     asset_risk_level: NDArray[np.int8]
     tradable: NDArray[np.bool_]
+    demand: DemandSignals
+
+
+@dataclass(frozen=True)
+class DemandSignals:
+    """What purchases say besides taste: the arrays of the same names of a model."""
+
+    next_purchase: NDArray[np.float32]
+    next_purchase_intercept: NDArray[np.float32]
+    portfolio_mix_prior: NDArray[np.float32]
+    asset_group: NDArray[np.int8]
+
+    def without_signals(self) -> DemandSignals:
+        """Return the same with nothing fitted, for algorithms that are taste alone."""
+        return replace(
+            self,
+            next_purchase=np.zeros_like(self.next_purchase),
+            next_purchase_intercept=np.zeros_like(self.next_purchase_intercept),
+            portfolio_mix_prior=np.zeros_like(self.portfolio_mix_prior),
+        )
 
 
 def fit_model(
@@ -50,6 +73,8 @@ def fit_model(
         data.id_map, build_histories(data), interaction_weights=configuration.interaction_weights, now=data.now
     )
     similarity = fit_asset_similarity(history, configuration)
+    follows_demand = configuration.algorithm in FOLLOW_DEMAND
+    demand = shared.demand if follows_demand else shared.demand.without_signals()
     return Model(
         version=version,
         algorithm=configuration.algorithm,
@@ -61,6 +86,7 @@ def fit_model(
         asset_risk_level=shared.asset_risk_level,
         tradable=shared.tradable,
         segment_priors=shared.segment_priors,
+        **vars(demand),
         weights=configuration.weights,
         interaction_weights=configuration.interaction_weights,
         metadata=metadata or {},
@@ -79,6 +105,21 @@ def fit_shared_components(data: TrainingData, *, seed: int) -> SharedComponents:
             [asset_risk_level(a.asset_category, a.asset_sub_category) for a in data.assets], dtype=np.int8
         ),
         tradable=tradable_assets(data),
+        demand=fit_demand_signals(data),
+    )
+
+
+def fit_demand_signals(data: TrainingData) -> DemandSignals:
+    """Fit what is bought next, and by holders of which kinds of assets, from first purchases."""
+    asset_count, last_day = len(data.id_map), day_number(data.as_of)
+    demand = find_demand(data.purchases, asset_count=asset_count)
+    groups = asset_groups(data.assets)
+    matrix, intercept = fit_next_purchase(demand, asset_count=asset_count, last_day=last_day)
+    return DemandSignals(
+        next_purchase=matrix,
+        next_purchase_intercept=intercept,
+        portfolio_mix_prior=fit_portfolio_mix(demand, groups, last_day=last_day),
+        asset_group=groups,
     )
 
 

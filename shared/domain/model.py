@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from datetime import date
+from enum import IntFlag
 from functools import cached_property
 from typing import Any
 
@@ -18,6 +19,17 @@ from shared.domain.id_map import AssetIdMap
 from shared.domain.types import InteractionWeights, InvestmentCapacity, RiskLevel, Weights
 
 SEGMENT_COUNT = (len(RiskLevel) + 1) * len(InvestmentCapacity)
+MIX_COUNT = 8  # every combination of the groups of assets that a customer may own
+
+
+class AssetGroup(IntFlag):
+    """What kind of asset it is, as one bit of a portfolio's mix; OTHER is none of the three."""
+
+    OTHER = 0
+    STOCK = 1
+    BOND = 2
+    FUND = 4
+
 
 # The largest value that an array may hold: far above anything sensible, far below what a float32 sum could overflow.
 LARGEST_VALUE = 1e6
@@ -29,6 +41,10 @@ ARRAY_DTYPES: dict[str, np.dtype[Any]] = {
     "asset_risk_level": np.dtype(np.int8),
     "tradable": np.dtype(np.bool_),
     "segment_priors": np.dtype(np.float32),
+    "next_purchase": np.dtype(np.float32),
+    "next_purchase_intercept": np.dtype(np.float32),
+    "portfolio_mix_prior": np.dtype(np.float32),
+    "asset_group": np.dtype(np.int8),
 }
 
 
@@ -41,6 +57,10 @@ def array_shapes(asset_count: int) -> dict[str, tuple[int, ...]]:
         "asset_risk_level": (asset_count,),
         "tradable": (asset_count,),
         "segment_priors": (SEGMENT_COUNT, asset_count),
+        "next_purchase": (asset_count, asset_count),
+        "next_purchase_intercept": (asset_count,),
+        "portfolio_mix_prior": (MIX_COUNT, asset_count),
+        "asset_group": (asset_count,),
     }
 
 
@@ -52,6 +72,9 @@ class Model:
     predicted_return: (A,), predicted 6-month return as a fraction, from prices known at `as_of`.
     asset_risk_level: (A,) int8, 1..4. tradable: (A,) bool at `as_of`.
     segment_priors: (SEGMENT_COUNT, A), popularity by `segment_index`, each row in [0, 1].
+    next_purchase: (A, A), what holding asset i says for buying asset j next, with next_purchase_intercept (A,).
+    portfolio_mix_prior: (MIX_COUNT, A), what holders of a mix of asset groups buy. asset_group: (A,) int8, AssetGroup.
+    An algorithm without these signals leaves zeros.
     Raises ValueError on another shape or dtype, on values that are not finite or beyond LARGEST_VALUE.
     """
 
@@ -65,6 +88,10 @@ class Model:
     asset_risk_level: NDArray[np.int8]
     tradable: NDArray[np.bool_]
     segment_priors: NDArray[np.float32]
+    next_purchase: NDArray[np.float32]
+    next_purchase_intercept: NDArray[np.float32]
+    portfolio_mix_prior: NDArray[np.float32]
+    asset_group: NDArray[np.int8]
     weights: Weights
     interaction_weights: InteractionWeights = field(default_factory=InteractionWeights)
     metadata: dict[str, Any] = field(default_factory=dict)  # metrics, watermark, training configuration
@@ -74,6 +101,8 @@ class Model:
             _check_array(name, getattr(self, name), shape)
         if self.asset_risk_level.size and not 1 <= self.asset_risk_level.min() <= self.asset_risk_level.max() <= 4:
             raise ValueError("asset_risk_level holds levels outside 1..4")
+        if self.asset_group.size and not 0 <= self.asset_group.min() <= self.asset_group.max() < MIX_COUNT:
+            raise ValueError("asset_group holds groups outside 0..7")
 
     @cached_property
     def segment_content(self) -> NDArray[np.float32]:

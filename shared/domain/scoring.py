@@ -16,8 +16,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from shared.domain.candidates import candidate_mask
+from shared.domain.collaborative import collaborative_component
 from shared.domain.history import build_history_matrix
 from shared.domain.model import Model, segment_index
+from shared.domain.scaling import Signal, scale_to_unit
 from shared.domain.types import CustomerHistory, InteractionWeights, Weights
 
 COMPONENTS = ("collaborative", "content", "profitability")  # the order of every axis of three
@@ -50,11 +52,11 @@ def score_batch(
 ) -> BatchScores:
     """Return the scores of these customers, each with their own weights."""
     candidates = candidate_mask(model, histories, enforce_suitability=rules.enforce_suitability)
-    components, cold = raw_components(model, histories, rules=rules)
+    components, cold = raw_components(model, histories, candidates, rules=rules)
     normalised_weights = [weight.normalised() for weight in weights]
     contributions = np.empty((len(COMPONENTS), *candidates.shape))
     for name, component, contribution in zip(COMPONENTS, components, contributions, strict=True):
-        _normalise(component, candidates, out=contribution)
+        scale_to_unit(component, candidates, out=contribution)
         contribution *= np.array([getattr(weight, name) for weight in normalised_weights])[:, np.newaxis]
     scores = contributions[0] + contributions[1]
     scores += contributions[2]
@@ -63,8 +65,8 @@ def score_batch(
 
 
 def raw_components(
-    model: Model, histories: Sequence[CustomerHistory], *, rules: ScoringRules
-) -> tuple[list[NDArray[np.float32]], NDArray[np.bool_]]:
+    model: Model, histories: Sequence[CustomerHistory], candidates: NDArray[np.bool_], *, rules: ScoringRules
+) -> tuple[list[Signal], NDArray[np.bool_]]:
     """Return the components before normalisation, each (B, A) in the order of COMPONENTS, and who is cold (B,).
 
     A cold customer's collaborative row is the prior of their segment, their content row what that prior says.
@@ -73,7 +75,7 @@ def raw_components(
         model.id_map, histories, interaction_weights=rules.interaction_weights, now=rules.now
     )
     cold = np.diff(history.indptr) == 0
-    collaborative = history @ model.asset_similarity
+    collaborative = collaborative_component(model, histories, history=history, candidates=candidates)
     content = history @ model.content_similarity
     for row in np.flatnonzero(cold).tolist():
         customer = histories[row].customer
@@ -82,17 +84,3 @@ def raw_components(
         content[row] = model.segment_content[segment]
     profitability = np.broadcast_to(model.predicted_return, collaborative.shape)
     return [collaborative, content, profitability], cold
-
-
-def _normalise(component: NDArray[np.float32], candidates: NDArray[np.bool_], *, out: NDArray[np.float64]) -> None:
-    """Write the component to `out`, each row min-max scaled to [0, 1] over its candidates; a constant row gives 0."""
-    # np.where before the reduction: a reduction's own `where` is several times slower.
-    infinity = np.float32(np.inf)
-    lowest = np.where(candidates, component, infinity).min(axis=1, initial=infinity).astype(np.float64)
-    highest = np.where(candidates, component, -infinity).max(axis=1, initial=-infinity).astype(np.float64)
-    varies = highest > lowest
-    lowest[~varies] = 0.0
-    # Dividing by infinity makes rows without any difference (or without any candidate) zero, without a branch.
-    span = np.subtract(highest, lowest, out=np.full_like(lowest, np.inf), where=varies)
-    np.subtract(component, lowest[:, np.newaxis], out=out)
-    out /= span[:, np.newaxis]

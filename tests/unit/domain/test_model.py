@@ -30,6 +30,11 @@ from tests.builders import build_model
         ("asset_risk_level", np.ones(4, np.int64)),
         ("tradable", np.ones(4, np.int8)),
         ("segment_priors", np.zeros((SEGMENT_COUNT - 1, 4), np.float32)),
+        ("next_purchase", np.zeros((4, 3), np.float32)),
+        ("next_purchase_intercept", np.full(4, np.nan, np.float32)),
+        ("portfolio_mix_prior", np.zeros((7, 4), np.float32)),
+        ("asset_group", np.array([0, 1, 2, 8], np.int8)),
+        ("asset_group", np.array([0, 1, 2, -1], np.int8)),
     ],
 )
 def test_arrays_of_another_shape_type_or_range_are_refused(name: str, array: NDArray[Any]) -> None:

@@ -12,8 +12,11 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from shared.domain.candidates import candidate_mask
+from shared.domain.collaborative import collaborative_signals, portfolio_mixes
 from shared.domain.history import build_history_matrix
-from shared.domain.model import LARGEST_VALUE, SEGMENT_COUNT, Model, segment_index
+from shared.domain.model import LARGEST_VALUE, MIX_COUNT, SEGMENT_COUNT, AssetGroup, Model, segment_index
+from shared.domain.ranking import top_k
+from shared.domain.scaling import scale_to_unit
 from shared.domain.scoring import BatchScores, ScoringRules, raw_components, score_batch
 from shared.domain.types import CustomerHistory, InteractionWeights, InvestmentCapacity, RiskLevel, Weights
 from tests.builders import NOW, build_customer, build_histories, build_history, build_interaction, build_model
@@ -25,14 +28,27 @@ def score(model: Model, histories: Sequence[CustomerHistory], weights: Weights |
     return score_batch(model, histories, weights=[weights or model.weights] * len(histories), rules=RULES)
 
 
+def taste_alone(model: Model) -> Model:
+    """Return the model as an algorithm leaves it that fits neither next purchases nor portfolio mixes."""
+    names = ("next_purchase", "next_purchase_intercept", "portfolio_mix_prior")
+    return replace(model, **{name: np.zeros_like(getattr(model, name)) for name in names})
+
+
 def expected_contributions(model: Model, history: CustomerHistory) -> NDArray[np.float64]:
     """The definition, written down once more in float64, for one customer who is not cold: (3, candidates)."""
     row = build_history_matrix(model.id_map, [history], interaction_weights=RULES.interaction_weights, now=NOW)
     vector = row.toarray()[0].astype(np.float64)
     candidates = candidate_mask(model, [history])[0]
     contributions = []
+    mix = int(np.bitwise_or.reduce(model.asset_group[model.id_map.known_indices(history.owned)]))
+    signals = (
+        vector @ model.asset_similarity.astype(np.float64),
+        vector @ model.next_purchase.astype(np.float64) + model.next_purchase_intercept,
+        model.portfolio_mix_prior[mix].astype(np.float64),
+    )
+    collaborative = sum((s - s[candidates].mean()) / s[candidates].std() for s in signals)
     for component, weight in (
-        (vector @ model.asset_similarity.astype(np.float64), 0.5),
+        (collaborative, 0.5),
         (vector @ model.content_similarity.astype(np.float64), 0.2),
         (model.predicted_return.astype(np.float64), 0.3),
     ):
@@ -94,7 +110,7 @@ def test_cold_customer_gets_the_priors_of_their_segment(
 ) -> None:
     model = build_model(assets=30)
     history = build_history(build_customer("COLD", risk_level, capacity), owned=["UNKNOWN"])
-    (collaborative, content, _), cold = raw_components(model, [history], rules=RULES)
+    (collaborative, content, _), cold = raw_components(model, [history], candidate_mask(model, [history]), rules=RULES)
     prior = model.segment_priors[segment_index(risk_level, capacity)]
     assert cold.tolist() == [True]
     assert (collaborative[0] == prior).all()
@@ -104,7 +120,8 @@ def test_cold_customer_gets_the_priors_of_their_segment(
 def test_one_click_makes_a_customer_warm_and_raises_what_is_similar_to_the_clicked_asset() -> None:
     similarity = np.zeros((5, 5), np.float32)
     similarity[0, 3] = 1.0
-    model = build_model(assets=5, asset_similarity=similarity, content_similarity=similarity, tradable=np.ones(5, bool))
+    model = taste_alone(build_model(assets=5, tradable=np.ones(5, bool)))
+    model = replace(model, asset_similarity=similarity, content_similarity=similarity)
     isins = model.id_map.isins
     before = build_history(owned=[isins[1]])
     after = replace(before, interactions=(build_interaction(isins[0]),))
@@ -112,6 +129,47 @@ def test_one_click_makes_a_customer_warm_and_raises_what_is_similar_to_the_click
     assert batch.scores[1, 3] > batch.scores[0, 3]
     assert batch.scores[1, 3] == batch.scores[1].max()
     assert score(model, [build_history(interactions=after.interactions)]).cold.tolist() == [False]
+
+
+@given(seed=st.integers(0, 2**16), assets=st.integers(1, 60))
+@settings(max_examples=60, deadline=None)
+def test_without_the_other_signals_the_collaborative_part_is_taste_scaled_over_the_candidates(
+    seed: int, assets: int
+) -> None:
+    """What EASE and LightFM gave before there were other signals: standardising first changes nothing."""
+    model = taste_alone(build_model(seed=seed, assets=assets))
+    histories = build_histories(model, 20, seed=seed)
+    batch, mask = score(model, histories, Weights(1, 0, 0)), candidate_mask(model, histories)
+    vectors = build_history_matrix(model.id_map, histories, interaction_weights=RULES.interaction_weights, now=NOW)
+    taste = vectors @ model.asset_similarity
+    expected = np.empty(mask.shape)
+    scale_to_unit(taste, mask, out=expected)
+    chosen = mask & ~batch.cold[:, np.newaxis]
+    np.testing.assert_allclose(batch.contributions[0][chosen], expected[chosen], atol=1e-12)
+
+
+def test_without_the_other_signals_lists_are_those_of_taste() -> None:
+    model = taste_alone(build_model(assets=200))
+    histories = [history for history in build_histories(model, 100) if history.owned]
+    batch, mask = score(model, histories, Weights(1, 0, 0)), candidate_mask(model, histories)
+    vectors = build_history_matrix(model.id_map, histories, interaction_weights=RULES.interaction_weights, now=NOW)
+    taste = np.where(mask, (vectors @ model.asset_similarity).astype(np.float64), -np.inf)
+    assert len(histories) > 50
+    np.testing.assert_array_equal(top_k(batch.scores, 10), top_k(taste, 10))
+
+
+def test_the_mix_of_a_portfolio_is_what_is_owned_and_not_what_is_clicked_on() -> None:
+    groups = np.array([AssetGroup.STOCK, AssetGroup.BOND, AssetGroup.FUND, AssetGroup.OTHER, AssetGroup.STOCK], np.int8)
+    model = build_model(assets=5, asset_group=groups)
+    isins = model.id_map.isins
+    histories = [
+        build_history(),
+        build_history(owned=[isins[0], isins[4]]),
+        build_history(owned=[isins[0], isins[2], isins[3], "UNKNOWN"]),
+        build_history(owned=isins, interactions=[build_interaction(isins[1])]),
+        build_history(interactions=[build_interaction(isins[1])]),
+    ]
+    assert portfolio_mixes(model, histories) == [0, 1, 5, 7, 0]
 
 
 @given(seed=st.integers(0, 2**16), assets=st.integers(2, 40), positive=st.booleans())
@@ -123,10 +181,13 @@ def test_a_click_never_lowers_what_similarity_says_about_a_similar_asset(
     clicked = model.id_map.isins[seed % assets]
     before = build_history(owned=[model.id_map.isins[(seed + 1) % assets]])
     after = replace(before, interactions=(build_interaction(clicked),))
-    (collaborative, _, _), _ = raw_components(model, [before, after], rules=RULES)
+    vectors = build_history_matrix(
+        model.id_map, [before, after], interaction_weights=RULES.interaction_weights, now=NOW
+    )
+    taste = collaborative_signals(model, [before, after], vectors)[0]
     similar = model.asset_similarity[seed % assets]
     chosen = similar > 1e-4 if positive else similar < -1e-4
-    rise = collaborative[1, chosen] - collaborative[0, chosen]
+    rise = taste[1, chosen] - taste[0, chosen]
     assert (rise > 0).all() if positive else (rise < 0).all()
 
 
@@ -175,6 +236,9 @@ def test_nothing_that_is_not_finite_comes_out(seed: int, scale: float, weights: 
         content_similarity=extreme(12, 12),
         predicted_return=extreme(12),
         segment_priors=np.abs(extreme(SEGMENT_COUNT, 12)),
+        next_purchase=extreme(12, 12),
+        next_purchase_intercept=extreme(12),
+        portfolio_mix_prior=extreme(MIX_COUNT, 12),
     )
     histories = build_histories(model, 10, seed=seed)
     with np.errstate(all="raise", under="ignore"):

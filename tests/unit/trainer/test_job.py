@@ -182,6 +182,24 @@ def test_a_served_model_that_nobody_knows_how_to_fit_is_no_champion() -> None:
     assert world.artifacts.pointer.sequence == 2
 
 
+def test_a_served_version_that_no_worker_can_load_is_no_champion_and_is_replaced() -> None:
+    world = World()
+    world.run("v1")
+    world.artifacts.damaged.add("v1")  # as a version of an older format is
+    world.restart()
+    world.releases.reconcile()
+    assert world.releases.servable() is None
+    assert world.releases.current() is not None
+    world.plan = replace(world.plan, candidates=(BAD,))
+
+    outcome = world.run("v2")
+
+    assert outcome.kind == "promoted"
+    assert "no champion" in outcome.reason
+    assert world.served() == "v2"
+    assert world.releases.servable() == world.artifacts.pointer
+
+
 @pytest.mark.parametrize("changes", [{"algorithm": "of the future"}, {"weights": {}}, {"more": 1}])
 def test_a_champion_that_cannot_be_fitted_here_does_not_stop_training(changes: dict[str, Any]) -> None:
     world = World()

@@ -81,6 +81,16 @@ class World:
         self.steps(1)
 
 
+def test_a_served_model_that_cannot_be_loaded_any_more_counts_as_none() -> None:
+    world = World()
+    world.artifacts.damaged.add("v1")
+    world.releases.reconcile()
+
+    world.steps()
+
+    assert [order.triggered_by for order in world.background.orders] == ["no model yet"]
+
+
 def test_without_a_model_a_training_begins_at_once() -> None:
     world = World(with_model=False)
 

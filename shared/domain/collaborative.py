@@ -1,0 +1,47 @@
+"""The collaborative component: what others' purchases say for a customer, three signals on one scale and added.
+
+- taste: the history through `asset_similarity`
+- next purchase: the history through `next_purchase`, what such holders bought next
+- portfolio mix: what holders of the same kinds of assets buy lately
+
+Each is standardised per customer over that customer's candidates, then they are added. An array that a training
+algorithm does not fit is zero and adds nothing, so one path serves every algorithm.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from shared.domain.history import HistoryMatrix
+from shared.domain.model import Model
+from shared.domain.scaling import standardise
+from shared.domain.types import CustomerHistory
+
+
+def collaborative_component(
+    model: Model, histories: Sequence[CustomerHistory], *, history: HistoryMatrix, candidates: NDArray[np.bool_]
+) -> NDArray[np.float64]:
+    """Return (B, A), the sum of the standardised signals; meaningful for candidates only."""
+    total = np.zeros(history.shape)
+    for signal in collaborative_signals(model, histories, history):
+        total += standardise(signal, candidates)
+    return total
+
+
+def collaborative_signals(
+    model: Model, histories: Sequence[CustomerHistory], history: HistoryMatrix
+) -> tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.float32]]:
+    """Return taste, next purchase and portfolio mix, each (B, A) float32 before standardising."""
+    taste = history @ model.asset_similarity
+    next_purchase = history @ model.next_purchase
+    next_purchase += model.next_purchase_intercept
+    return taste, next_purchase, model.portfolio_mix_prior[portfolio_mixes(model, histories)]
+
+
+def portfolio_mixes(model: Model, histories: Sequence[CustomerHistory]) -> list[int]:
+    """Return which groups of assets each customer owns, as the sum of their bits; interactions do not count."""
+    owned = (model.id_map.known_indices(history.owned) for history in histories)
+    return [int(np.bitwise_or.reduce(model.asset_group[indices], initial=0)) for indices in owned]

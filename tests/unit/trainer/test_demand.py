@@ -1,0 +1,135 @@
+"""Evidence of demand, next purchases and portfolio mixes, against cases worked out by hand."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from shared.domain.model import AssetGroup
+from tests.builders import build_asset, build_isins
+from trainer.dataset import Purchases
+from trainer.demand import Demand, find_demand
+from trainer.next_purchase import INTERCEPT_L2, L2, build_baskets, fit_next_purchase
+from trainer.portfolio_mix import asset_groups, fit_portfolio_mix
+
+STOCK, BOND = AssetGroup.STOCK, AssetGroup.BOND
+
+
+def build_demand(*rows: tuple[int, int, int], assets: int = 4) -> Demand:
+    """Build from (day, customer, asset), which the database gives in this order."""
+    day, customer, asset = np.array(sorted(rows), dtype=np.int32).reshape(-1, 3).T
+    return find_demand(Purchases(customer, asset, day), asset_count=assets)
+
+
+def evidence(demand: Demand) -> list[tuple[int, int, int]]:
+    columns = (demand.customer_index, demand.asset_index, demand.day)
+    return [row for row, good in zip(zip(*map(list, columns), strict=True), demand.is_evidence, strict=True) if good]
+
+
+def test_a_purchase_is_evidence_after_the_customers_first_day_and_the_assets_first_fortnight() -> None:
+    demand = build_demand(
+        (0, 0, 0),
+        (0, 0, 1),  # the first day of customer 0
+        (14, 1, 3),
+        (14, 0, 2),  # asset 2 enters
+        (28, 1, 2),  # its fortnight ends
+        (29, 2, 2),  # after it, but the first day of customer 2
+        (29, 3, 3),
+        (30, 2, 1),
+        (29, 1, 0),
+    )
+
+    assert evidence(demand) == [(1, 0, 29), (2, 1, 30)]
+
+
+def test_only_the_first_purchase_of_an_asset_counts() -> None:
+    demand = build_demand((0, 0, 0), (40, 0, 0), (20, 0, 1), (30, 0, 1))
+
+    assert demand.asset_index.tolist() == [0, 1]
+    assert demand.day.tolist() == [0, 20]
+
+
+def test_a_basket_is_what_was_bought_on_one_day_and_what_was_held_before_it() -> None:
+    demand = build_demand((0, 9, 0), (0, 9, 1), (0, 9, 2), (0, 9, 3), (50, 0, 3), (60, 0, 0), (60, 0, 2), (70, 0, 1))
+
+    holdings, bought, day = build_baskets(demand, asset_count=4)
+
+    assert day.tolist() == [60, 70]
+    assert holdings.toarray().tolist() == [[0, 0, 0, 1], [1, 0, 1, 1]]
+    assert bought.toarray().tolist() == [[1, 0, 1, 0], [0, 1, 0, 0]]
+
+
+def test_next_purchase_is_the_weighted_ridge_regression_of_baskets_on_holdings() -> None:
+    random = np.random.default_rng(3)
+    rows = [(int(d), int(c), int(a)) for d, c, a in zip(*random.integers(0, (400, 25, 5), (300, 3)).T, strict=True)]
+    demand = build_demand(*rows, assets=5)
+    holdings, bought, day = build_baskets(demand, asset_count=5)
+    assert len(day) > 20
+
+    matrix, intercept = fit_next_purchase(demand, asset_count=5, last_day=400)
+
+    # The definition as least squares over rows scaled by sqrt(weight), with the penalty as further rows.
+    root = np.sqrt(0.5 ** ((400 - day) / 360.0))[:, np.newaxis]
+    features = np.hstack([holdings.toarray(), np.ones((len(day), 1))])
+    penalty = np.diag(np.sqrt([L2] * 5 + [INTERCEPT_L2]))
+    solution = np.linalg.lstsq(
+        np.vstack([root * features, penalty]), np.vstack([root * bought.toarray(), np.zeros((6, 5))]), rcond=None
+    )[0]
+    off = ~np.eye(5, dtype=np.bool_)
+    np.testing.assert_allclose(matrix[off], solution[:-1][off], atol=1e-6)
+    np.testing.assert_allclose(intercept, solution[-1], atol=1e-6)
+    assert (np.diag(matrix) == matrix[off].max()).all()
+
+
+def test_who_holds_bonds_gets_what_bond_holders_buy() -> None:
+    groups = np.array([STOCK, BOND, STOCK, BOND], np.int8)
+    entry = [(0, 99, asset) for asset in range(4)]
+    stock_holders = [row for c in range(20) for row in ((10, c, 0), (100, c, 2))]
+    bond_holders = [row for c in range(20, 40) for row in ((10, c, 1), (100, c, 3))]
+
+    prior = fit_portfolio_mix(build_demand(*entry, *stock_holders, *bond_holders), groups, last_day=100)
+
+    assert prior[STOCK, 2] > prior[STOCK, 3]
+    assert prior[BOND, 3] > prior[BOND, 2]
+    assert prior.shape == (8, 4)
+    assert prior.dtype == np.float32
+
+
+def test_a_share_of_a_mix_worked_out_by_hand() -> None:
+    # Customer 0 holds both kinds; (20, asset 1) is evidence of age 0, the three others are not.
+    groups = np.array([STOCK, BOND], np.int8)
+    demand = build_demand((0, 0, 0), (0, 1, 1), (20, 0, 1), assets=2)
+    old = 0.1 * 0.5 ** (20 / 360)
+    trend = (1 + 10 * 2 / 3) / (1 + 10)  # of asset 1
+
+    prior = fit_portfolio_mix(demand, groups, last_day=20)
+
+    share = (1 + 50 * trend) / (1 + old + 50)
+    assert prior[STOCK | BOND, 1] == pytest.approx(np.log1p(1000 * share), rel=1e-6)
+    assert prior[0, 1] == pytest.approx(np.log1p(1000 * trend), rel=1e-6)
+
+
+def test_entries_of_a_new_asset_are_followed_less_than_fewer_purchases_that_are_evidence() -> None:
+    old = [(0, c, 0) for c in range(8)] + [(0, 99, 1)]
+    entered = [(95, c, 2) for c in range(5)]  # asset 2 appears with all its holders
+    demand = build_demand(*old, *entered, *((95, c, 1) for c in (5, 6, 7)), assets=3)
+
+    prior = fit_portfolio_mix(demand, np.full(3, STOCK, np.int8), last_day=95)
+
+    assert prior[STOCK, 1] > prior[STOCK, 2]
+
+
+def test_without_purchases_nothing_says_anything() -> None:
+    demand = build_demand()
+    matrix, intercept = fit_next_purchase(demand, asset_count=4, last_day=10)
+
+    assert not matrix.any()
+    assert not intercept.any()
+    assert not fit_portfolio_mix(demand, np.zeros(4, np.int8), last_day=10).any()
+
+
+def test_an_asset_belongs_to_the_group_of_its_category() -> None:
+    isins = build_isins(4)
+    assets = [build_asset(isin, category) for isin, category in zip(isins, ("Stock", "Bond", "MTF", "?"), strict=True)]
+
+    assert asset_groups(assets).tolist() == [1, 2, 4, 0]
