@@ -1,0 +1,95 @@
+"""The worker's lists out of the database are the offline functions' lists out of the trainer's arrays."""
+
+from __future__ import annotations
+
+import uuid
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+from sqlalchemy import create_engine, text
+
+from shared.adapters.postgres_trainer import PostgresTrainerStore, build_engine
+from shared.adapters.postgres_worker import PostgresWorkerStore
+from shared.adapters.urls import sqlalchemy_url
+from shared.domain.ranking import NO_ASSET, recommend, recommend_indices
+from shared.domain.types import InteractionType, InteractionWeights, Weights
+from shared.events import (
+    INTERACTIONS_RECORDED,
+    RECOMMENDATIONS_REQUESTED,
+    InteractionRecorded,
+    RecommendationRequested,
+    encode,
+)
+from shared.ports import Message
+from shared.synthetic import synthesize
+from tests.integration.loading import load
+from trainer.configuration import ModelConfiguration
+from trainer.dataset import build_training_data
+from trainer.evaluation import build_split
+from trainer.histories import build_histories
+from trainer.training import fit_model
+from worker.answers import Scoring
+from worker.batch import Batch
+from worker.catalogue import Catalogue
+from worker.handlers import handle_batch
+
+NOW = datetime.now(UTC) + timedelta(seconds=5)  # after the clicks of the test
+CLICKS = InteractionWeights(click=0.8, view=0.2, watchlist=1.0)
+CONFIGURATION = ModelConfiguration("ease_next_purchase", Weights(0.5, 0.2, 0.3), interaction_weights=CLICKS)
+
+
+@pytest.mark.postgres
+def test_the_worker_lists_what_the_evaluation_lists(database_url: str, tmp_path: Path) -> None:
+    synthesize(tmp_path, 0.02, 7)
+    assert load(tmp_path, database_url) == 0
+    trainer = PostgresTrainerStore(build_engine(database_url), cluster_id="c", consumer_group="trainer")
+    split = build_split(build_training_data(trainer.fetch_training_rows(), now=NOW), window_days=90)
+    assert split is not None
+    with create_engine(sqlalchemy_url(database_url)).begin() as connection:
+        for table, day in (("transactions", "traded_on"), ("close_prices", "priced_on")):
+            connection.execute(text(f"DELETE FROM {table} WHERE {day} > :cutoff"), {"cutoff": split.cutoff})
+    isins = split.training.id_map.isins
+    customers = [history.customer.customer_id for history in split.histories]
+    # A third of the test customers click, some dismiss: interactions must be read alike as well.
+    clicks = [
+        _click(customer, isins[number % len(isins)], number)
+        for number, customer in enumerate(customers)
+        if number % 3 == 0
+    ]
+    worker = PostgresWorkerStore(database_url, cluster_id="c", consumer_group="worker")
+    with worker.begin() as transaction:
+        handle_batch(
+            Batch(interactions=tuple(clicks)), transaction=transaction, catalogue=Catalogue(worker), scoring=None
+        )
+
+    data = build_training_data(trainer.fetch_training_rows(), now=NOW)
+    model = fit_model(data, CONFIGURATION, version="v1")
+    position = {customer.customer_id: index for index, customer in enumerate(data.customers)}
+    histories = build_histories(data, [position[customer] for customer in customers])
+    offline = recommend_indices(model, histories, k=10, now=NOW)
+
+    scoring = Scoring(model, recommend, 10, None, CLICKS, lambda: NOW)
+    requests = tuple(_request(customer, number) for number, customer in enumerate(customers))
+    with worker.begin() as transaction:
+        handled = handle_batch(
+            Batch(requests=requests), transaction=transaction, catalogue=Catalogue(worker), scoring=scoring
+        )
+
+    served = [[item["isin"] for item in decision.items] for decision in handled.decisions]
+    evaluated = [[isins[index] for index in row if index != NO_ASSET] for row in offline.tolist()]
+    assert len(customers) >= 50
+    assert sum(bool(history.interactions) for history in histories) == len(clicks)
+    assert len({tuple(row) for row in evaluated}) > 10
+    assert served == evaluated
+
+
+def _click(customer: str, isin: str, number: int) -> Message:
+    kind = InteractionType.DISMISS if number % 2 else InteractionType.CLICK
+    event = InteractionRecorded(event_id=uuid.uuid4(), customer_id=customer, isin=isin, type=kind)
+    return Message(INTERACTIONS_RECORDED, 0, number, customer.encode(), encode(event))
+
+
+def _request(customer: str, number: int) -> Message:
+    event = RecommendationRequested(customer_id=customer, action="refresh_recs")
+    return Message(RECOMMENDATIONS_REQUESTED, 0, number, customer.encode(), encode(event))
