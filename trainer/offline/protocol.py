@@ -48,9 +48,10 @@ class Benchmark:
             assets=_build_assets(_latest(self.assets, "isin", day), self._isins(split, day)),
             customers=_build_customers(_latest(self.customers, "customer_id", day), split.customer_ids),
             purchases=_up_to(self.first_buys, day),
-            close_prices=_up_to(self.close_prices, day),
+            close_prices=self.close_prices,
             interactions=_no_interactions(),
         )
+        # This cuts prices off; purchases are cut above, or their customers would take positions.
         data = build_training_data(rows, now=end_of_day(split.time_point))
         return KnownData(data.known_at(split.time_point))
 

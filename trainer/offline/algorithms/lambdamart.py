@@ -18,7 +18,7 @@ from trainer.offline.known import K, KnownData, Lists, Matrix, Split, candidates
 
 SIGNALS = (ease(l2=300.0), next_purchase, portfolio_mix, user_neighbours)
 HALF_LIVES_DAYS = (30.0, 120.0, 360.0)
-# Folds in order of time: features known at an anchor, labels from the window after it that had ended by the time point.
+# Folds in order of time: features known at an anchor, labels from what is known by now of the window after it.
 ANCHORS, ANCHOR_STEP_DAYS, GAP_DAYS, WINDOW_DAYS = 12, 28, 28, 166
 CANDIDATES, GROUPS, LEAST_GROUPS, SEED = 30, 1_500, 50, 1
 ROUNDS = 80
@@ -96,8 +96,7 @@ def _fit(known: KnownData) -> Any | None:
 
 def _fold(known: KnownData, earlier: KnownData) -> tuple[Examples, NDArray[np.bool_]]:
     """Return examples at the earlier day and which of them were bought within the window that is known by now."""
-    last = min(earlier.day + WINDOW_DAYS, known.day)
-    later = (known.bought_day > earlier.day) & (known.bought_day <= last)
+    later = (known.bought_day > earlier.day) & (known.bought_day <= earlier.day + WINDOW_DAYS)
     buyers = np.intersect1d(known.customer_index[later], earlier.customer_index)
     most = GROUPS // ANCHORS
     if len(buyers) > most:

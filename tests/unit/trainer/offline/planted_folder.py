@@ -97,6 +97,8 @@ def _first_buys(random: np.random.Generator) -> pd.DataFrame:
         for asset in random.choice(ASSETS, count, replace=False, p=liked / liked.sum()):
             day = FIRST + timedelta(days=int(random.integers(0, days + 1)))
             rows.append((f"C{customer:03d}", isin_of(int(asset)), day.isoformat()))
+    # Strangers of the last days, first in any order: were they seen, every position would move.
+    rows += [("A000", isin_of(0), "2020-07-01"), ("C000", "AAA000000000", "2020-07-02")]
     return pd.DataFrame(rows, columns=["customerID", "ISIN", "date"]).sort_values("date", ignore_index=True)
 
 
