@@ -34,7 +34,7 @@ from worker.batch import Batch
 from worker.catalogue import Catalogue
 from worker.handlers import handle_batch
 
-NOW = datetime.now(UTC) + timedelta(seconds=5)  # after the clicks of the test
+NOW = datetime.now(UTC) + timedelta(hours=1)  # later than every click of the test, however slow the machine
 CLICKS = InteractionWeights(click=0.8, view=0.2, watchlist=1.0)
 CONFIGURATION = ModelConfiguration("ease_next_purchase", Weights(0.5, 0.2, 0.3), interaction_weights=CLICKS)
 
