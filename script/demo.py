@@ -90,8 +90,9 @@ class Demo:
             stack.callback(services.stop)
             announce(f"API at {services['api'].url}")
             self._answer(services, surroundings)
+            self.is_up = not self._options.once  # before the line that says how to stop it: who reads that may be quick
             self._show_places(services, surroundings, data.state)
-            if not self._options.once:
+            if self.is_up:
                 self._stay_up(services, ground)
 
     def _answer(self, services: Services, surroundings: Surroundings) -> None:
@@ -133,7 +134,6 @@ class Demo:
             self._screen.print("Ctrl-C stops everything; data and models stay for the next time.")
 
     def _stay_up(self, services: Services, ground: Ground) -> None:
-        self.is_up = True
         while True:
             time.sleep(0.5)
             services.check()
