@@ -9,6 +9,7 @@ from shared.domain.types import Weights
 from trainer.collaborative import FITS, is_available
 from trainer.configuration import ModelConfiguration
 from trainer.job import TrainingPlan
+from trainer.selection import SelectionRules
 from trainer.trigger import TriggerRules
 
 
@@ -22,18 +23,25 @@ class TrainerSettings(ServiceSettings):
     evaluation_window_days: int = Field(
         90, ge=7, le=730, description="the last days of purchases that a candidate is judged on"
     )
-    promotion_margin: float = Field(0.01, ge=0, le=1, description="nDCG@10 that a challenger may be worse by")
-    candidate_algorithms: str = Field(
-        "ease_next_purchase,ease,lightfm", description="collaborative candidates, comma-separated"
+    promotion_margin: float = Field(
+        0.01, ge=0, le=1, description="nDCG@10 that a challenger may be worse by, or one standard error if that is more"
     )
-    default_weight_collaborative: float = Field(0.5, ge=0, description="weight that a new model carries")
-    default_weight_content: float = Field(0.2, ge=0, description="weight that a new model carries")
-    default_weight_profitability: float = Field(0.3, ge=0, description="weight that a new model carries")
+    candidate_algorithms: str = Field(
+        "ease_next_purchase,ease,lightfm",
+        description="collaborative candidates in order of preference, comma-separated",
+    )
+    default_weight_collaborative: float = Field(0.5, ge=0, description="of a new model, unless others prove better")
+    default_weight_content: float = Field(0.2, ge=0, description="of a new model, unless others prove better")
+    default_weight_profitability: float = Field(0.3, ge=0, description="of a new model, unless others prove better")
+    choose_weights: bool = Field(True, description="false: the default weights, whatever the evaluation says")
+    selection_budget_seconds: float = Field(
+        60.0, ge=0, description="after that no further candidate or weights are tried"
+    )
     kept_versions: int = Field(3, ge=2, le=100, description="artifacts on the volume")
     training_seed: int = Field(7, ge=0, description="of everything random in a training")
 
     def default_weights(self) -> Weights:
-        """Return the weights that a new model carries."""
+        """Return the weights that a new model carries unless others prove better."""
         return Weights(
             self.default_weight_collaborative, self.default_weight_content, self.default_weight_profitability
         )
@@ -47,7 +55,9 @@ class TrainerSettings(ServiceSettings):
                 for name in _names(self.candidate_algorithms)
                 if is_available(name)
             ),
-            window_days=self.evaluation_window_days,
+            selection=SelectionRules(
+                self.evaluation_window_days, self.selection_budget_seconds, choose_weights=self.choose_weights
+            ),
             margin=self.promotion_margin,
             seed=self.training_seed,
         )

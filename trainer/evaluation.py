@@ -5,8 +5,8 @@ Lists come from `recommend_indices`, the function that serving uses, suitability
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import date, timedelta
 from typing import Any
 
@@ -16,9 +16,10 @@ from numpy.typing import NDArray
 from shared.domain.candidates import is_suitable
 from shared.domain.model import Model
 from shared.domain.ranking import NO_ASSET, recommend_indices
-from shared.domain.types import CustomerHistory
+from shared.domain.types import CustomerHistory, Weights
 from trainer.dataset import ClosePrices, TrainingData, day_number
 from trainer.histories import build_histories, owned_pairs
+from trainer.resampling import interval_95
 from trainer.training import tradable_assets
 
 K = 10
@@ -36,7 +37,7 @@ class TemporalSplit:
     """What was known at `cutoff`, and what customers first bought after it, up to `end`.
 
     histories: those test customers' histories at the cutoff. relevant: for each, the positions of the assets.
-    monthly_returns: (A,) over the window, NaN where a price is not known.
+    monthly_returns: (A,) over the window, NaN where a price is not known. cold_assets: (A,) nobody had bought it.
     """
 
     training: TrainingData
@@ -45,37 +46,65 @@ class TemporalSplit:
     histories: list[CustomerHistory]
     relevant: list[frozenset[int]]
     monthly_returns: NDArray[np.float64]
+    cold_assets: NDArray[np.bool_]
+
+    def dates(self) -> dict[str, str]:
+        """Return the window in words."""
+        return {"cutoff": self.cutoff.isoformat(), "end": self.end.isoformat()}
 
 
 @dataclass(frozen=True)
 class Metrics:
-    """How good lists are; means over test customers, None where there is nothing to average."""
+    """How good lists are; means over test customers, None where there is nothing to average.
+
+    cold: customers without any history at the cutoff. cold_assets: assets that nobody had bought by then; their nDCG
+    counts these alone as relevant, over the customers who bought one (cold_asset_buyers).
+    cold_asset_share: of the places of all lists. ndcg_of_customers: (customers,), for comparisons pair by pair.
+    """
 
     customers: int
     ndcg_at_10: float
     ndcg_at_10_warm: float | None
     ndcg_at_10_cold: float | None
+    ndcg_at_10_cold_assets: float | None
+    cold_customers: int
+    cold_asset_buyers: int
+    cold_asset_share: float
     roi_at_10: float | None
     known_return_share: float
     unsuitable_share: float
+    ndcg_of_customers: NDArray[np.float64] = field(repr=False, compare=False)
 
     def to_json(self) -> dict[str, Any]:
-        """Return plain rounded values."""
-        return {name: round(value, 6) if isinstance(value, float) else value for name, value in vars(self).items()}
+        """Return plain rounded values, with the interval of nDCG in place of the figures of single customers."""
+        values = {name: value for name, value in vars(self).items() if name != "ndcg_of_customers"}
+        interval = interval_95(self.ndcg_of_customers)
+        rounded = {name: round(value, 6) if isinstance(value, float) else value for name, value in values.items()}
+        return {**rounded, "ndcg_at_10_interval_95": [round(end, 6) for end in interval] if interval else None}
 
 
-def evaluate(model: Model, split: TemporalSplit, *, enforce_suitability: bool = True) -> Metrics:
-    """Return the metrics of what this model would have recommended at the cutoff."""
+def evaluate(
+    model: Model, split: TemporalSplit, *, weights: Weights | None = None, enforce_suitability: bool = True
+) -> Metrics:
+    """Return the metrics of what this model would have recommended at the cutoff; with its own weights, or others."""
     lists = recommend_indices(
-        model, split.histories, k=K, now=split.training.now, enforce_suitability=enforce_suitability
+        model,
+        split.histories,
+        k=K,
+        now=split.training.now,
+        weights=weights,
+        enforce_suitability=enforce_suitability,
     )
     return evaluate_lists(lists, split, asset_risk_level=model.asset_risk_level)
 
 
 def evaluate_lists(lists: Lists, split: TemporalSplit, *, asset_risk_level: NDArray[np.int8]) -> Metrics:
     """Return the metrics of (B, K) lists of asset positions, one per test customer."""
-    ndcg = np.array([ndcg_at_k(row, relevant) for row, relevant in zip(lists.tolist(), split.relevant, strict=True)])
+    ndcg = _ndcg_of_rows(lists, split.relevant)
     warm = np.array([bool(history.owned or history.interactions) for history in split.histories])
+    cold_positions = frozenset(np.flatnonzero(split.cold_assets).tolist())
+    bought_cold = [relevant & cold_positions for relevant in split.relevant]
+    buys_cold = np.array([bool(relevant) for relevant in bought_cold])
     listed = lists != NO_ASSET
     returns = np.where(listed, split.monthly_returns[np.maximum(lists, 0)], np.nan)
     return Metrics(
@@ -83,9 +112,14 @@ def evaluate_lists(lists: Lists, split: TemporalSplit, *, asset_risk_level: NDAr
         ndcg_at_10=float(ndcg.mean()),
         ndcg_at_10_warm=_mean(ndcg[warm]),
         ndcg_at_10_cold=_mean(ndcg[~warm]),
+        ndcg_at_10_cold_assets=_mean(_ndcg_of_rows(lists, bought_cold)[buys_cold]),
+        cold_customers=int((~warm).sum()),
+        cold_asset_buyers=int(buys_cold.sum()),
+        cold_asset_share=float(split.cold_assets[lists[listed]].sum() / max(listed.sum(), 1)),
         roi_at_10=_mean_of_rows(returns),
         known_return_share=float(np.isfinite(returns).sum() / max(listed.sum(), 1)),
         unsuitable_share=_unsuitable_share(lists, split.histories, asset_risk_level),
+        ndcg_of_customers=ndcg,
     )
 
 
@@ -150,7 +184,12 @@ def _split_at(data: TrainingData, cutoff: date, relevant: Mapping[int, frozenset
         histories=build_histories(training, customers),
         relevant=[relevant[customer] for customer in customers],
         monthly_returns=monthly_returns(data.close_prices, asset_count=len(data.id_map), start=cutoff, end=data.as_of),
+        cold_assets=np.bincount(training.purchases.asset_index, minlength=len(data.id_map)) == 0,
     )
+
+
+def _ndcg_of_rows(lists: Lists, relevant: Sequence[frozenset[int]]) -> NDArray[np.float64]:
+    return np.array([ndcg_at_k(row, of_row) for row, of_row in zip(lists.tolist(), relevant, strict=True)])
 
 
 def _mean(values: NDArray[np.float64]) -> float | None:

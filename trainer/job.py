@@ -27,7 +27,7 @@ from trainer.patience import TrainingAbandoned, patiently
 from trainer.ports import TrainerArtifacts, TrainerStore
 from trainer.promotion import PromotionDecision, decide_promotion, find_problems
 from trainer.releases import ReleaseBusy, Releases
-from trainer.selection import Judgement, judge_candidates
+from trainer.selection import Judgement, SelectionRules, judge_candidates
 from trainer.training import fit_model
 
 SAFETY_SAMPLE = 500
@@ -43,7 +43,7 @@ class TrainingPlan:
     """How every training of this process is done."""
 
     candidates: tuple[ModelConfiguration, ...]
-    window_days: int
+    selection: SelectionRules
     margin: float
     seed: int
 
@@ -117,7 +117,7 @@ class TrainingJob:
             data,
             self._plan.candidates,
             champion=champion.configuration,
-            window_days=self._plan.window_days,
+            rules=self._plan.selection,
             progress=lambda step: self._progress(order, step),
         )
         self._progress(order, f"fitting {judgement.best.algorithm}")
@@ -160,11 +160,11 @@ class TrainingJob:
         pointer = self._releases.current()
         if (pointer.version if pointer else None) != champion.version:
             return PromotionDecision(False, "another version was activated by hand meanwhile")
-        challenger = judgement.best_metrics
         return decide_promotion(
-            challenger=challenger.ndcg_at_10 if challenger else None,
+            challenger=judgement.metrics.ndcg_at_10 if judgement.metrics else None,
             champion=judgement.champion.ndcg_at_10 if judgement.champion else None,
-            margin=self._plan.margin,
+            standard_error=judgement.standard_error,
+            least_margin=self._plan.margin,
             problems=problems,
         )
 

@@ -25,11 +25,17 @@ class PromotionDecision:
 
 
 def decide_promotion(
-    *, challenger: float | None, champion: float | None, margin: float, problems: Sequence[str]
+    *,
+    challenger: float | None,
+    champion: float | None,
+    standard_error: float,
+    least_margin: float,
+    problems: Sequence[str],
 ) -> PromotionDecision:
     """Decide by nDCG@10 on the same split; None means not evaluated, or that there is no champion.
 
-    Any problem that the safety check found keeps a model out, whatever its figures.
+    A challenger may be worse by the larger of `least_margin` and the standard error of the difference: a smaller
+    one is chance. Any problem that the safety check found keeps a model out, whatever its figures.
     """
     if problems:
         return PromotionDecision(False, f"unsafe: {'; '.join(problems)}")
@@ -37,7 +43,8 @@ def decide_promotion(
         return PromotionDecision(True, "not evaluated: too few purchases for a temporal split")
     if champion is None:
         return PromotionDecision(True, f"no champion to compare with; nDCG@10 {challenger:.4f}")
-    compared = f"nDCG@10 {challenger:.4f}, champion {champion:.4f}, margin {margin:g}"
+    margin = max(least_margin, standard_error)
+    compared = f"nDCG@10 {challenger:.4f}, champion {champion:.4f}, margin {margin:.4g}"
     if challenger < champion - margin:
         return PromotionDecision(False, f"worse than the champion: {compared}")
     return PromotionDecision(True, f"not worse than the champion: {compared}")

@@ -1,42 +1,94 @@
-"""Fit every candidate, and the champion's configuration, before one cutoff and judge all on the window after it."""
+"""Choose algorithm and weights on earlier windows, report on the latest one, where the champion is judged too.
+
+Whoever chooses on the window that they report on reports the luck of the choice as well.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
+from trainer.budget import Budget
 from trainer.configuration import ModelConfiguration
 from trainer.dataset import TrainingData
-from trainer.evaluation import Metrics, TemporalSplit, build_split, evaluate
-from trainer.training import SharedComponents, fit_model, fit_shared_components
+from trainer.evaluation import Metrics, TemporalSplit
+from trainer.folds import Fold, FoldMetrics, build_folds, judge_on_folds
+from trainer.resampling import interval_95, standard_error
+from trainer.weights import WeightChoice, choose_weights
+
+MOST_SELECTION_FOLDS = 3
 
 Progress = Callable[[str], None]
 
 
 @dataclass(frozen=True)
-class Judgement:
-    """The best candidate, and the figures of all; without a split nothing was evaluated and `best` is the first."""
+class SelectionRules:
+    """How long the windows are, how long choosing may take, and whether the weights are chosen too."""
+
+    window_days: int
+    budget_seconds: float
+    choose_weights: bool
+
+
+@dataclass(frozen=True)
+class Selection:
+    """What was chosen on `folds`. candidates: figures with their own weights, of those that there was time for."""
 
     best: ModelConfiguration
-    candidates: Mapping[str, Metrics]
-    champion: Metrics | None
-    split: TemporalSplit | None
+    folds: tuple[TemporalSplit, ...]
+    candidates: Mapping[str, FoldMetrics]
+    left_out: tuple[str, ...]
+    weights: WeightChoice | None
+
+    def to_json(self) -> dict[str, Any]:
+        """Return what the manifest keeps of the choice."""
+        return {
+            "windows": [split.dates() for split in self.folds],
+            "candidates": {name: metrics.to_json() for name, metrics in self.candidates.items()},
+            "left_out_for_time": list(self.left_out),
+            "weights": self.weights.to_json() if self.weights else None,
+        }
+
+
+@dataclass(frozen=True)
+class Judgement:
+    """The chosen configuration and its figures on the latest window; without a split nothing was evaluated."""
+
+    best: ModelConfiguration
+    split: TemporalSplit | None = None
+    selection: Selection | None = None
+    metrics: Metrics | None = None
+    champion: Metrics | None = None
 
     @property
-    def best_metrics(self) -> Metrics | None:
-        """The figures of the best candidate."""
-        return self.candidates.get(self.best.algorithm)
+    def standard_error(self) -> float:
+        """Of the difference in nDCG@10 to the champion, customer by customer; 0 without a champion."""
+        if self.metrics is None or self.champion is None:
+            return 0.0
+        return standard_error([self.metrics.ndcg_of_customers - self.champion.ndcg_of_customers])
 
     def to_json(self) -> dict[str, Any]:
         """Return what `model_versions.metrics` and the manifest keep."""
-        if self.split is None or self.best_metrics is None:
+        if self.split is None or self.metrics is None or self.selection is None:
             return {"evaluated": False, "reason": "too few purchases for a temporal split"}
         return {
             "evaluated": True,
-            **self.best_metrics.to_json(),
-            "candidates": {name: metrics.to_json() for name, metrics in self.candidates.items()},
-            "window": {"cutoff": self.split.cutoff.isoformat(), "end": self.split.end.isoformat()},
+            **self.metrics.to_json(),
+            "window": self.split.dates(),
+            "selection": self.selection.to_json(),
+            "against_champion": self._comparison(),
+        }
+
+    def _comparison(self) -> dict[str, Any] | None:
+        if self.metrics is None or self.champion is None:
+            return None
+        difference = self.metrics.ndcg_of_customers - self.champion.ndcg_of_customers
+        interval = interval_95(difference)
+        return {
+            "ndcg_at_10": round(float(difference.mean()), 6),
+            "standard_error": round(self.standard_error, 6),
+            "interval_95": [round(end, 6) for end in interval] if interval else None,
         }
 
 
@@ -45,24 +97,60 @@ def judge_candidates(
     candidates: Sequence[ModelConfiguration],
     *,
     champion: ModelConfiguration | None,
-    window_days: int,
+    rules: SelectionRules,
     progress: Progress,
+    enforce_suitability: bool = True,
 ) -> Judgement:
-    """Return the candidate of the highest nDCG@10 (the first of equals); no candidate sees the window."""
+    """Return the best candidate with its figures on the latest window, which only the champion shares.
+
+    The choice is made on the windows before it; without enough purchases there, on the latest one as well.
+    """
     progress("splitting by time")
-    split = build_split(data, window_days=window_days)
-    if split is None:
-        return Judgement(candidates[0], {}, None, None)
-    components = fit_shared_components(split.training, seed=candidates[0].seed)
-    figures: dict[ModelConfiguration, Metrics] = {}
-    for configuration in dict.fromkeys([*candidates, *([champion] if champion else [])]):
-        progress(f"evaluating {configuration.algorithm}")
-        figures[configuration] = _judge(split, configuration, components)
-    best = max(candidates, key=lambda configuration: figures[configuration].ndcg_at_10)
-    by_name = {configuration.algorithm: figures[configuration] for configuration in candidates}
-    return Judgement(best, by_name, figures[champion] if champion else None, split)
+    budget = Budget(rules.budget_seconds)
+    folds = build_folds(
+        data,
+        window_days=rules.window_days,
+        most=1 + MOST_SELECTION_FOLDS,
+        enforce_suitability=enforce_suitability,
+    )
+    if not folds:
+        return Judgement(candidates[0])
+    latest, *earlier = folds
+    selection = select(earlier or [latest], candidates, rules=rules, budget=budget, progress=progress)
+    progress(f"evaluating {selection.best.algorithm}")
+    metrics = latest.judge(selection.best)
+    if champion:
+        progress(f"evaluating the champion, {champion.algorithm}")
+    return Judgement(selection.best, latest.split, selection, metrics, latest.judge(champion) if champion else None)
 
 
-def _judge(split: TemporalSplit, configuration: ModelConfiguration, components: SharedComponents) -> Metrics:
-    model = fit_model(split.training, configuration, version="evaluation", components=components)
-    return evaluate(model, split)
+def select(
+    folds: Sequence[Fold],
+    candidates: Sequence[ModelConfiguration],
+    *,
+    rules: SelectionRules,
+    budget: Budget,
+    progress: Progress,
+) -> Selection:
+    """Return the first candidate that is not worse than the best by more than a standard error, and its weights."""
+    figures: dict[ModelConfiguration, FoldMetrics] = {}
+    for configuration in dict.fromkeys(candidates):
+        if figures and budget.is_spent():
+            break
+        progress(f"trying {configuration.algorithm}")
+        figures[configuration] = judge_on_folds(folds, configuration)
+    highest = max(figures.values(), key=lambda metrics: metrics.ndcg_at_10)
+    best = next(configuration for configuration in figures if figures[configuration].is_as_good_as(highest))
+    weights = None
+    if rules.choose_weights:
+        progress(f"choosing the weights of {best.algorithm}")
+        weights = choose_weights(
+            lambda tried: judge_on_folds(folds, replace(best, weights=tried)), default=best.weights, budget=budget
+        )
+    return Selection(
+        best=replace(best, weights=weights.chosen) if weights else best,
+        folds=tuple(fold.split for fold in folds),
+        candidates={configuration.algorithm: metrics for configuration, metrics in figures.items()},
+        left_out=tuple(left.algorithm for left in dict.fromkeys(candidates) if left not in figures),
+        weights=weights,
+    )

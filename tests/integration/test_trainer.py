@@ -160,7 +160,7 @@ def test_from_the_first_model_over_clicks_and_requests_to_a_rollback(system: Sys
     (first,) = eventually(lambda: system.rows("active"))
     assert first["status"] == "promoted"
     assert first["triggered_by"] == "no model yet"
-    assert first["metrics"]["candidates"].keys() == {name for name in FITS if is_available(name)}
+    assert first["metrics"]["selection"]["candidates"].keys() == {name for name in FITS if is_available(name)}
     assert 0 < first["metrics"]["ndcg_at_10"] <= 1
     assert system.pointer() == {
         "sequence": 1,

@@ -32,14 +32,28 @@ BOLD = CustomerHistory(Customer("C2", RiskLevel.AGGRESSIVE, InvestmentCapacity.U
 def test_a_challenger_may_be_worse_by_the_margin_and_no_more(
     challenger: float | None, champion: float | None, promoted: bool, reason: str
 ) -> None:
-    decision = decide_promotion(challenger=challenger, champion=champion, margin=0.01, problems=[])
+    decision = decide_promotion(
+        challenger=challenger, champion=champion, standard_error=0.002, least_margin=0.01, problems=[]
+    )
 
     assert decision.promoted is promoted
     assert reason in decision.reason
 
 
+@pytest.mark.parametrize(("standard_error", "promoted"), [(0.03, True), (0.01, False)])
+def test_a_difference_within_the_standard_error_is_chance(standard_error: float, promoted: bool) -> None:
+    decision = decide_promotion(
+        challenger=0.40, champion=0.42, standard_error=standard_error, least_margin=0.01, problems=[]
+    )
+
+    assert decision.promoted is promoted
+    assert f"margin {standard_error:g}" in decision.reason
+
+
 def test_a_problem_keeps_the_best_model_out() -> None:
-    decision = decide_promotion(challenger=0.9, champion=0.1, margin=0.01, problems=["recommends an owned asset"])
+    decision = decide_promotion(
+        challenger=0.9, champion=0.1, standard_error=0.0, least_margin=0.01, problems=["recommends an owned asset"]
+    )
 
     assert not decision.promoted
     assert "recommends an owned asset" in decision.reason
