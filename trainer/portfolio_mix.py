@@ -1,4 +1,4 @@
-"""What customers who hold the same kinds of assets have been buying lately."""
+"""What customers who hold the same kinds of assets, and few or many of them, have been buying lately."""
 
 from __future__ import annotations
 
@@ -7,14 +7,14 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from shared.domain.model import MIX_COUNT, AssetGroup
+from shared.domain.model import GROUP_MIX_COUNT, MIX_COUNT, AssetGroup, portfolio_mix_index
 from shared.domain.types import Asset
 from trainer.demand import Demand
 
-RECENT_HALF_LIFE_DAYS = 120.0
+RECENT_HALF_LIFE_DAYS = 30.0
 OTHER_HALF_LIFE_DAYS = 360.0
 OTHER_WEIGHT = 0.1  # of a purchase that is no evidence of demand
-SHRINKAGE = 50.0  # purchases by the trend of all customers that every mix starts with
+SHRINKAGE = 50.0  # purchases by the wider group that every group starts with: size of a mix, mix, all customers
 TREND_SHRINKAGE = 10.0  # purchases by all-time popularity that the trend starts with
 SHARE_SCALE = 1000.0  # a share is told apart from none from about 1 / SHARE_SCALE on
 
@@ -30,25 +30,34 @@ def fit_portfolio_mix(demand: Demand, groups: NDArray[np.int8], *, last_day: int
     """Return (MIX_COUNT, A) float32 log(1 + SHARE_SCALE * share) of each asset among the purchases of that mix.
 
     Evidence of demand counts half after RECENT_HALF_LIFE_DAYS, other purchases little and half after
-    OTHER_HALF_LIFE_DAYS. Each mix is shrunk towards the trend of all customers. Zeros when nobody bought anything.
+    OTHER_HALF_LIFE_DAYS. Small and large portfolios of a mix are shrunk towards the mix, and that towards the trend
+    of all customers. Zeros when nobody bought anything.
     """
     if not len(demand.day):
         return np.zeros((MIX_COUNT, len(groups)), np.float32)
     age = last_day - demand.day.astype(np.float64)
     evidence = demand.is_evidence * 0.5 ** (age / RECENT_HALF_LIFE_DAYS)
     other = ~demand.is_evidence * 0.5 ** (age / OTHER_HALF_LIFE_DAYS)
-    mix = np.zeros(int(demand.customer_index.max()) + 1, dtype=np.int64)
-    np.bitwise_or.at(mix, demand.customer_index, groups[demand.asset_index])
+    mixes = find_mixes(demand, groups, customer_count=int(demand.customer_index.max()) + 1)
     counts = np.zeros((MIX_COUNT, len(groups)))
-    np.add.at(counts, (mix[demand.customer_index], demand.asset_index), evidence + OTHER_WEIGHT * other)
-    prior = _trend(demand, evidence, asset_count=len(groups))
-    shares = (counts + SHRINKAGE * prior) / (counts.sum(axis=1, keepdims=True) + SHRINKAGE)
+    np.add.at(counts, (mixes[demand.customer_index], demand.asset_index), evidence + OTHER_WEIGHT * other)
+    recent = np.bincount(demand.asset_index, evidence, minlength=len(groups)).astype(np.float64)
+    all_time = np.bincount(demand.asset_index, minlength=len(groups)) / len(demand.asset_index)
+    trend = _shrunk(recent, all_time, TREND_SHRINKAGE)
+    by_groups = _shrunk(counts[:GROUP_MIX_COUNT] + counts[GROUP_MIX_COUNT:], trend, SHRINKAGE)
+    shares = _shrunk(counts, np.concatenate([by_groups, by_groups]), SHRINKAGE)
     return np.ascontiguousarray(np.log1p(SHARE_SCALE * shares), dtype=np.float32)
 
 
-def _trend(demand: Demand, evidence: NDArray[np.float64], *, asset_count: int) -> NDArray[np.float64]:
-    """Return (A,) shares of recent evidence, shrunk towards the shares of all first purchases."""
-    recent = np.bincount(demand.asset_index, evidence, minlength=asset_count)
-    all_time = np.bincount(demand.asset_index, minlength=asset_count) / len(demand.asset_index)
-    shrunk: NDArray[np.float64] = (recent + TREND_SHRINKAGE * all_time) / (recent.sum() + TREND_SHRINKAGE)
-    return shrunk
+def find_mixes(demand: Demand, groups: NDArray[np.int8], *, customer_count: int) -> NDArray[np.int64]:
+    """Return (customer_count,) the mix of each customer by everything that they own."""
+    owned = np.bincount(demand.customer_index, minlength=customer_count)
+    kinds = np.zeros(customer_count, dtype=np.int64)
+    np.bitwise_or.at(kinds, demand.customer_index, groups[demand.asset_index])
+    mixes = [portfolio_mix_index(*pair) for pair in zip(kinds.tolist(), owned.tolist(), strict=True)]
+    return np.array(mixes, dtype=np.int64)
+
+
+def _shrunk(counts: NDArray[np.float64], prior: NDArray[np.float64], purchases: float) -> NDArray[np.float64]:
+    """Return (..., A) shares of the counts after so many purchases by the prior's shares."""
+    return np.asarray((counts + purchases * prior) / (counts.sum(axis=-1, keepdims=True) + purchases))

@@ -29,7 +29,7 @@ from shared.domain.types import InteractionWeights, Weights
 from shared.errors import ArtifactInvalid
 from shared.ports import Pointer
 
-FORMAT_VERSION = 2  # an older artifact is refused, and the trainer trains a new one (docs/decisions/0010)
+FORMAT_VERSION = 3  # an older artifact is refused, and the trainer trains a new one (docs/decisions/0010)
 ARRAYS_FILE = "arrays.npz"
 MANIFEST_FILE = "manifest.json"
 

@@ -2,7 +2,7 @@
 
 - taste: the history through `asset_similarity`
 - next purchase: the history through `next_purchase`, what such holders bought next
-- portfolio mix: what holders of the same kinds of assets buy lately
+- portfolio mix: what holders of the same kinds of assets, of few or of many, buy lately
 
 Each is standardised per customer over that customer's candidates, then they are added. An array that a training
 algorithm does not fit is zero and adds nothing, so one path serves every algorithm.
@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from shared.domain.history import HistoryMatrix
-from shared.domain.model import Model
+from shared.domain.model import Model, portfolio_mix_index
 from shared.domain.scaling import standardise
 from shared.domain.types import CustomerHistory
 
@@ -42,6 +42,7 @@ def collaborative_signals(
 
 
 def portfolio_mixes(model: Model, histories: Sequence[CustomerHistory]) -> list[int]:
-    """Return which groups of assets each customer owns, as the sum of their bits; interactions do not count."""
+    """Return the mix of each customer: which groups of assets they own, and whether many; interactions do not count."""
     owned = (model.id_map.known_indices(history.owned) for history in histories)
-    return [int(np.bitwise_or.reduce(model.asset_group[indices], initial=0)) for indices in owned]
+    groups_and_counts = ((np.bitwise_or.reduce(model.asset_group[assets], initial=0), len(assets)) for assets in owned)
+    return [portfolio_mix_index(int(groups), count) for groups, count in groups_and_counts]

@@ -19,7 +19,9 @@ from shared.domain.id_map import AssetIdMap
 from shared.domain.types import InteractionWeights, InvestmentCapacity, RiskLevel, Weights
 
 SEGMENT_COUNT = (len(RiskLevel) + 1) * len(InvestmentCapacity)
-MIX_COUNT = 8  # every combination of the groups of assets that a customer may own
+GROUP_MIX_COUNT = 8  # every combination of the groups of assets that a customer may own
+MIX_COUNT = 2 * GROUP_MIX_COUNT  # each for small and for large portfolios
+SMALL_PORTFOLIO = 2  # assets at most; whoever owns more has a large one
 
 
 class AssetGroup(IntFlag):
@@ -73,7 +75,8 @@ class Model:
     asset_risk_level: (A,) int8, 1..4. tradable: (A,) bool at `as_of`.
     segment_priors: (SEGMENT_COUNT, A), popularity by `segment_index`, each row in [0, 1].
     next_purchase: (A, A), what holding asset i says for buying asset j next, with next_purchase_intercept (A,).
-    portfolio_mix_prior: (MIX_COUNT, A), what holders of a mix of asset groups buy. asset_group: (A,) int8, AssetGroup.
+    portfolio_mix_prior: (MIX_COUNT, A) by `portfolio_mix_index`, what holders of such a mix buy.
+    asset_group: (A,) int8, AssetGroup.
     An algorithm without these signals leaves zeros.
     Raises ValueError on another shape or dtype, on values that are not finite or beyond LARGEST_VALUE.
     """
@@ -101,7 +104,7 @@ class Model:
             _check_array(name, getattr(self, name), shape)
         if self.asset_risk_level.size and not 1 <= self.asset_risk_level.min() <= self.asset_risk_level.max() <= 4:
             raise ValueError("asset_risk_level holds levels outside 1..4")
-        if self.asset_group.size and not 0 <= self.asset_group.min() <= self.asset_group.max() < MIX_COUNT:
+        if self.asset_group.size and not 0 <= self.asset_group.min() <= self.asset_group.max() < GROUP_MIX_COUNT:
             raise ValueError("asset_group holds groups outside 0..7")
 
     @cached_property
@@ -117,6 +120,11 @@ def _check_array(name: str, array: NDArray[Any], shape: tuple[int, ...]) -> None
         raise ValueError(f"{name} is not C-contiguous")
     if array.dtype == np.float32 and not (np.abs(array) <= LARGEST_VALUE).all():
         raise ValueError(f"{name} holds values that are not finite or too large")
+
+
+def portfolio_mix_index(groups: int, owned: int) -> int:
+    """Return the row of `portfolio_mix_prior` for who owns these groups of assets (bits) and so many assets."""
+    return groups + GROUP_MIX_COUNT * (owned > SMALL_PORTFOLIO)
 
 
 def segment_index(risk_level: RiskLevel | None, capacity: InvestmentCapacity) -> int:

@@ -60,7 +60,7 @@ def test_the_manifest_says_what_the_artifact_is_and_its_digest_is_returned(store
     digest = store.save_model(build_model(assets=5, version="v1"))
     assert store.manifest_sha256("v1") == digest
     manifest = json.loads((store.models_dir / "versions/v1/manifest.json").read_bytes())
-    assert manifest["format_version"] == 2
+    assert manifest["format_version"] == 3
     assert manifest["arrays"]["asset_similarity"] == {"dtype": "<f4", "shape": [5, 5]}
     assert manifest["files"]["arrays.npz"]["size"] == (store.models_dir / "versions/v1/arrays.npz").stat().st_size
     assert set(manifest["metadata"]) == {"metrics", "watermark", "configuration"}

@@ -14,7 +14,15 @@ from numpy.typing import NDArray
 from shared.domain.candidates import candidate_mask
 from shared.domain.collaborative import collaborative_signals, portfolio_mixes
 from shared.domain.history import build_history_matrix
-from shared.domain.model import LARGEST_VALUE, MIX_COUNT, SEGMENT_COUNT, AssetGroup, Model, segment_index
+from shared.domain.model import (
+    GROUP_MIX_COUNT,
+    LARGEST_VALUE,
+    MIX_COUNT,
+    SEGMENT_COUNT,
+    AssetGroup,
+    Model,
+    segment_index,
+)
 from shared.domain.ranking import top_k
 from shared.domain.scaling import scale_to_unit
 from shared.domain.scoring import BatchScores, ScoringRules, raw_components, score_batch
@@ -40,7 +48,8 @@ def expected_contributions(model: Model, history: CustomerHistory) -> NDArray[np
     vector = row.toarray()[0].astype(np.float64)
     candidates = candidate_mask(model, [history])[0]
     contributions = []
-    mix = int(np.bitwise_or.reduce(model.asset_group[model.id_map.known_indices(history.owned)]))
+    owned = model.id_map.known_indices(history.owned)
+    mix = int(np.bitwise_or.reduce(model.asset_group[owned])) + (8 if len(owned) > 2 else 0)
     signals = (
         vector @ model.asset_similarity.astype(np.float64),
         vector @ model.next_purchase.astype(np.float64) + model.next_purchase_intercept,
@@ -158,7 +167,7 @@ def test_without_the_other_signals_lists_are_those_of_taste() -> None:
     np.testing.assert_array_equal(top_k(batch.scores, 10), top_k(taste, 10))
 
 
-def test_the_mix_of_a_portfolio_is_what_is_owned_and_not_what_is_clicked_on() -> None:
+def test_the_mix_of_a_portfolio_is_what_is_owned_and_whether_it_is_much_and_not_what_is_clicked_on() -> None:
     groups = np.array([AssetGroup.STOCK, AssetGroup.BOND, AssetGroup.FUND, AssetGroup.OTHER, AssetGroup.STOCK], np.int8)
     model = build_model(assets=5, asset_group=groups)
     isins = model.id_map.isins
@@ -169,7 +178,7 @@ def test_the_mix_of_a_portfolio_is_what_is_owned_and_not_what_is_clicked_on() ->
         build_history(owned=isins, interactions=[build_interaction(isins[1])]),
         build_history(interactions=[build_interaction(isins[1])]),
     ]
-    assert portfolio_mixes(model, histories) == [0, 1, 5, 7, 0]
+    assert portfolio_mixes(model, histories) == [0, 1, 5 + GROUP_MIX_COUNT, 7 + GROUP_MIX_COUNT, 0]
 
 
 @given(seed=st.integers(0, 2**16), assets=st.integers(2, 40), positive=st.booleans())

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from shared.domain.model import AssetGroup
+from shared.domain.model import GROUP_MIX_COUNT, AssetGroup
 from tests.builders import build_asset, build_isins
 from trainer.dataset import Purchases
 from trainer.demand import Demand, find_demand
@@ -91,7 +91,7 @@ def test_who_holds_bonds_gets_what_bond_holders_buy() -> None:
 
     assert prior[STOCK, 2] > prior[STOCK, 3]
     assert prior[BOND, 3] > prior[BOND, 2]
-    assert prior.shape == (8, 4)
+    assert prior.shape == (16, 4)
     assert prior.dtype == np.float32
 
 
@@ -104,9 +104,23 @@ def test_a_share_of_a_mix_worked_out_by_hand() -> None:
 
     prior = fit_portfolio_mix(demand, groups, last_day=20)
 
-    share = (1 + 50 * trend) / (1 + old + 50)
-    assert prior[STOCK | BOND, 1] == pytest.approx(np.log1p(1000 * share), rel=1e-6)
+    of_both = (1 + 50 * trend) / (1 + old + 50)
+    small = (1 + 50 * of_both) / (1 + old + 50)
+    assert prior[STOCK | BOND, 1] == pytest.approx(np.log1p(1000 * small), rel=1e-6)
+    assert prior[(STOCK | BOND) + GROUP_MIX_COUNT, 1] == pytest.approx(np.log1p(1000 * of_both), rel=1e-6)
     assert prior[0, 1] == pytest.approx(np.log1p(1000 * trend), rel=1e-6)
+
+
+def test_owners_of_many_assets_get_what_owners_of_many_buy() -> None:
+    groups = np.full(8, STOCK, np.int8)
+    entry = [(0, 99, asset) for asset in range(8)]
+    small = [row for c in range(20) for row in ((10, c, 0), (100, c, 6))]
+    large = [row for c in range(20, 40) for row in (*((10, c, asset) for asset in range(3)), (100, c, 7))]
+
+    prior = fit_portfolio_mix(build_demand(*entry, *small, *large, assets=8), groups, last_day=100)
+
+    assert prior[STOCK, 6] > prior[STOCK, 7]
+    assert prior[STOCK + GROUP_MIX_COUNT, 7] > prior[STOCK + GROUP_MIX_COUNT, 6]
 
 
 def test_entries_of_a_new_asset_are_followed_less_than_fewer_purchases_that_are_evidence() -> None:

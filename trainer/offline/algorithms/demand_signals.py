@@ -13,7 +13,7 @@ from trainer.offline.algorithms.ease import ease
 from trainer.offline.algorithms.interface import CustomerIndices, Score, z_scores
 from trainer.offline.algorithms.neighbours import user_neighbours
 from trainer.offline.known import KnownData, Lists, Matrix, Split, rank
-from trainer.portfolio_mix import asset_groups, fit_portfolio_mix
+from trainer.portfolio_mix import asset_groups, find_mixes, fit_portfolio_mix
 
 BLEND_EASE_L2 = 300.0
 NEVER_BOUGHT = -1e6
@@ -28,12 +28,11 @@ def next_purchase(known: KnownData, customers: CustomerIndices) -> Matrix:
 
 
 def portfolio_mix(known: KnownData, customers: CustomerIndices) -> Matrix:
-    """What holders of the same kinds of assets buy lately."""
+    """What holders of the same kinds of assets, of few or of many, buy lately."""
     demand = find_demand(known.training.purchases, asset_count=known.shape[1])
     groups = asset_groups(known.training.assets)
     prior = fit_portfolio_mix(demand, groups, last_day=day_number(known.training.as_of))
-    mixes = np.zeros(known.shape[0], dtype=np.int64)
-    np.bitwise_or.at(mixes, known.customer_index, groups[known.asset_index].astype(np.int64))
+    mixes = find_mixes(demand, groups, customer_count=known.shape[0])
     return prior[mixes[customers]].astype(np.float64)
 
 
