@@ -55,7 +55,7 @@ SIGNALS: Mapping[str, Signal] = {"rising": rising, "calm": calm, "rising-and-cal
 
 def frontier_names() -> list[str]:
     """Return the name of every point: SERIES@WEIGHT."""
-    hybrids = [f"{name}@{weight:g}" for name in ("hybrid-any-risk", "hybrid") for weight in PROFITABILITY_WEIGHTS]
+    hybrids = [f"{name}@{weight:g}" for name in ("hybrid", "hybrid-suitable") for weight in PROFITABILITY_WEIGHTS]
     return hybrids + [f"blend-{name}@{tilt:g}" for name in SIGNALS for tilt in TILTS]
 
 
@@ -63,7 +63,7 @@ def frontier_algorithm(name: str) -> Algorithm:
     """Return the algorithm of one point."""
     series, _, number = name.partition("@")
     if series.startswith("hybrid"):
-        return Hybrid(enforce_suitability=series == "hybrid", weights=_weights(float(number)))
+        return Hybrid(enforce_suitability=series == "hybrid-suitable", weights=_weights(float(number)))
     return Tilted(SIGNALS[series.removeprefix("blend-")], float(number))
 
 

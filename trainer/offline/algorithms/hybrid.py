@@ -19,7 +19,10 @@ from trainer.training import fit_model
 
 @dataclass(frozen=True)
 class Hybrid:
-    """The served hybrid; `weights` None means those that a new model carries."""
+    """The served hybrid; `weights` None means those that a new model carries.
+
+    The protocol knows no suitability, so the plain `hybrid` ranks without that rule, as every other algorithm does.
+    """
 
     enforce_suitability: bool
     weights: Weights | None = None

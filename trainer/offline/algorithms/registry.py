@@ -40,8 +40,8 @@ ALGORITHMS: Mapping[str, Algorithm] = {
     "blend": research_blend(),
     "lambdamart": LambdaMart(),
     "blend-lambdamart": LambdaMart(share=0.5),
-    "hybrid": Hybrid(enforce_suitability=True),
-    "hybrid-any-risk": Hybrid(enforce_suitability=False),
+    "hybrid": Hybrid(enforce_suitability=False),
+    "hybrid-suitable": Hybrid(enforce_suitability=True),
 }
 _NEEDED = {
     "als": "implicit.cpu.als",

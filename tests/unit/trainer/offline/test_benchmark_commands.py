@@ -58,7 +58,7 @@ def test_recommend_works_without_reference_tables(tmp_path: Path) -> None:
     for table in (tmp_path / "FAR-Trans").glob("*.csv"):
         table.unlink()
 
-    assert len(pd.read_csv(recommend(data, "hybrid-any-risk")))
+    assert len(pd.read_csv(recommend(data, "hybrid")))
 
 
 def test_recommend_keeps_to_the_chosen_time_points(data: Path) -> None:
@@ -87,11 +87,11 @@ def test_a_report_says_how_good_the_lists_are(data: Path) -> None:
     assert [point["time_point"] for point in report["by_time_point"]] == [day.isoformat() for day in TIME_POINTS]
 
 
-def test_the_served_hybrid_lists_nothing_unsuitable(data: Path) -> None:
-    assert evaluate(data, recommend(data, "hybrid")) == 0
+def test_the_hybrid_with_the_suitability_rule_lists_nothing_unsuitable(data: Path) -> None:
+    assert evaluate(data, recommend(data, "hybrid-suitable")) == 0
     assert json.loads((data.parent / "report.json").read_text())["mean"]["unsuitable_share"] == 0.0
 
-    assert evaluate(data, recommend(data, "hybrid-any-risk")) == 0
+    assert evaluate(data, recommend(data, "hybrid")) == 0
     assert json.loads((data.parent / "report.json").read_text())["mean"]["unsuitable_share"] > 0.0
 
 
