@@ -49,6 +49,7 @@ def build_model(*, seed: int = 7, assets: int = 20, **overrides: Any) -> Model:
         "next_purchase_intercept": random.normal(0.1, 0.1, assets).astype(np.float32),
         "portfolio_mix_prior": random.random((MIX_COUNT, assets)).astype(np.float32),
         "asset_group": random.choice(list(AssetGroup), assets).astype(np.int8),
+        "trend": random.random(assets).astype(np.float32),
         "weights": Weights(0.5, 0.2, 0.3),
         "metadata": {"metrics": {"ndcg_at_k": 0.4}, "watermark": {"transactions": 1}, "configuration": {"seed": seed}},
     }

@@ -30,8 +30,8 @@ class TrainerSettings(ServiceSettings):
         "ease_next_purchase,ease,lightfm",
         description="collaborative candidates in order of preference, comma-separated",
     )
-    default_weight_collaborative: float = Field(0.5, ge=0, description="of a new model, unless others prove better")
-    default_weight_content: float = Field(0.2, ge=0, description="of a new model, unless others prove better")
+    default_weight_collaborative: float = Field(0.6, ge=0, description="of a new model, unless others prove better")
+    default_weight_content: float = Field(0.1, ge=0, description="of a new model, unless others prove better")
     default_weight_profitability: float = Field(0.3, ge=0, description="of a new model, unless others prove better")
     choose_weights: bool = Field(True, description="false: the default weights, whatever the evaluation says")
     selection_budget_seconds: float = Field(

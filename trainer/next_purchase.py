@@ -10,7 +10,7 @@ from scipy import sparse
 
 from trainer.demand import Demand
 
-HALF_LIFE_DAYS = 360.0
+HALF_LIFE_DAYS = 180.0
 L2 = 100.0
 INTERCEPT_L2 = 1e-3
 

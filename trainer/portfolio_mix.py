@@ -10,13 +10,11 @@ from numpy.typing import NDArray
 from shared.domain.model import GROUP_MIX_COUNT, MIX_COUNT, AssetGroup, portfolio_mix_index
 from shared.domain.types import Asset
 from trainer.demand import Demand
+from trainer.trend import WIDER_HALF_LIFE_DAYS, find_wider_trend, log_shares, shrink
 
-RECENT_HALF_LIFE_DAYS = 30.0
 OTHER_HALF_LIFE_DAYS = 360.0
 OTHER_WEIGHT = 0.1  # of a purchase that is no evidence of demand
 SHRINKAGE = 50.0  # purchases by the wider group that every group starts with: size of a mix, mix, all customers
-TREND_SHRINKAGE = 10.0  # purchases by all-time popularity that the trend starts with
-SHARE_SCALE = 1000.0  # a share is told apart from none from about 1 / SHARE_SCALE on
 
 _GROUPS = {"Stock": AssetGroup.STOCK, "Bond": AssetGroup.BOND, "MTF": AssetGroup.FUND}
 
@@ -27,26 +25,23 @@ def asset_groups(assets: Sequence[Asset]) -> NDArray[np.int8]:
 
 
 def fit_portfolio_mix(demand: Demand, groups: NDArray[np.int8], *, last_day: int) -> NDArray[np.float32]:
-    """Return (MIX_COUNT, A) float32 log(1 + SHARE_SCALE * share) of each asset among the purchases of that mix.
+    """Return (MIX_COUNT, A) float32 log shares of each asset among the purchases of that mix.
 
-    Evidence of demand counts half after RECENT_HALF_LIFE_DAYS, other purchases little and half after
-    OTHER_HALF_LIFE_DAYS. Small and large portfolios of a mix are shrunk towards the mix, and that towards the trend
-    of all customers. Zeros when nobody bought anything.
+    Evidence of demand counts half after WIDER_HALF_LIFE_DAYS, other purchases little and half after
+    OTHER_HALF_LIFE_DAYS. Small and large portfolios of a mix are shrunk towards the mix, and that towards the wider
+    trend of all customers. Zeros when nobody bought anything.
     """
     if not len(demand.day):
         return np.zeros((MIX_COUNT, len(groups)), np.float32)
     age = last_day - demand.day.astype(np.float64)
-    evidence = demand.is_evidence * 0.5 ** (age / RECENT_HALF_LIFE_DAYS)
+    evidence = demand.is_evidence * 0.5 ** (age / WIDER_HALF_LIFE_DAYS)
     other = ~demand.is_evidence * 0.5 ** (age / OTHER_HALF_LIFE_DAYS)
     mixes = find_mixes(demand, groups, customer_count=int(demand.customer_index.max()) + 1)
     counts = np.zeros((MIX_COUNT, len(groups)))
     np.add.at(counts, (mixes[demand.customer_index], demand.asset_index), evidence + OTHER_WEIGHT * other)
-    recent = np.bincount(demand.asset_index, evidence, minlength=len(groups)).astype(np.float64)
-    all_time = np.bincount(demand.asset_index, minlength=len(groups)) / len(demand.asset_index)
-    trend = _shrunk(recent, all_time, TREND_SHRINKAGE)
-    by_groups = _shrunk(counts[:GROUP_MIX_COUNT] + counts[GROUP_MIX_COUNT:], trend, SHRINKAGE)
-    shares = _shrunk(counts, np.concatenate([by_groups, by_groups]), SHRINKAGE)
-    return np.ascontiguousarray(np.log1p(SHARE_SCALE * shares), dtype=np.float32)
+    trend = find_wider_trend(demand, asset_count=len(groups), last_day=last_day)
+    by_groups = shrink(counts[:GROUP_MIX_COUNT] + counts[GROUP_MIX_COUNT:], trend, SHRINKAGE)
+    return log_shares(shrink(counts, np.concatenate([by_groups, by_groups]), SHRINKAGE))
 
 
 def find_mixes(demand: Demand, groups: NDArray[np.int8], *, customer_count: int) -> NDArray[np.int64]:
@@ -56,8 +51,3 @@ def find_mixes(demand: Demand, groups: NDArray[np.int8], *, customer_count: int)
     np.bitwise_or.at(kinds, demand.customer_index, groups[demand.asset_index])
     mixes = [portfolio_mix_index(*pair) for pair in zip(kinds.tolist(), owned.tolist(), strict=True)]
     return np.array(mixes, dtype=np.int64)
-
-
-def _shrunk(counts: NDArray[np.float64], prior: NDArray[np.float64], purchases: float) -> NDArray[np.float64]:
-    """Return (..., A) shares of the counts after so many purchases by the prior's shares."""
-    return np.asarray((counts + purchases * prior) / (counts.sum(axis=-1, keepdims=True) + purchases))

@@ -24,6 +24,7 @@ from trainer.portfolio_mix import asset_groups, fit_portfolio_mix
 from trainer.price_grid import build_price_grid
 from trainer.priors import fit_segment_priors
 from trainer.profitability import predict_returns
+from trainer.trend import fit_trend
 
 RECENT_PRICE_DAYS = 30  # an asset without published dates is tradable this long after its last price
 
@@ -48,6 +49,7 @@ class DemandSignals:
     next_purchase_intercept: NDArray[np.float32]
     portfolio_mix_prior: NDArray[np.float32]
     asset_group: NDArray[np.int8]
+    trend: NDArray[np.float32]
 
     def without_signals(self) -> DemandSignals:
         """Return the same with nothing fitted, for algorithms that are taste alone."""
@@ -56,6 +58,7 @@ class DemandSignals:
             next_purchase=np.zeros_like(self.next_purchase),
             next_purchase_intercept=np.zeros_like(self.next_purchase_intercept),
             portfolio_mix_prior=np.zeros_like(self.portfolio_mix_prior),
+            trend=np.zeros_like(self.trend),
         )
 
 
@@ -110,7 +113,7 @@ def fit_shared_components(data: TrainingData, *, seed: int) -> SharedComponents:
 
 
 def fit_demand_signals(data: TrainingData) -> DemandSignals:
-    """Fit what is bought next, and by holders of which kinds of assets, from first purchases."""
+    """Fit what is bought next, by holders of which kinds of assets, and in the last days, from first purchases."""
     asset_count, last_day = len(data.id_map), day_number(data.as_of)
     demand = find_demand(data.purchases, asset_count=asset_count)
     groups = asset_groups(data.assets)
@@ -120,6 +123,7 @@ def fit_demand_signals(data: TrainingData) -> DemandSignals:
         next_purchase_intercept=intercept,
         portfolio_mix_prior=fit_portfolio_mix(demand, groups, last_day=last_day),
         asset_group=groups,
+        trend=fit_trend(demand, asset_count=asset_count, last_day=last_day),
     )
 
 

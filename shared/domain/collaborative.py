@@ -3,6 +3,7 @@
 - taste: the history through `asset_similarity`
 - next purchase: the history through `next_purchase`, what such holders bought next
 - portfolio mix: what holders of the same kinds of assets, of few or of many, buy lately
+- trend: what all customers have been buying in the last days
 
 Each is standardised per customer over that customer's candidates, then they are added. An array that a training
 algorithm does not fit is zero and adds nothing, so one path serves every algorithm.
@@ -33,12 +34,13 @@ def collaborative_component(
 
 def collaborative_signals(
     model: Model, histories: Sequence[CustomerHistory], history: HistoryMatrix
-) -> tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.float32]]:
-    """Return taste, next purchase and portfolio mix, each (B, A) float32 before standardising."""
+) -> list[NDArray[np.float32]]:
+    """Return taste, next purchase, portfolio mix and trend, each (B, A) float32 before standardising."""
     taste = history @ model.asset_similarity
     next_purchase = history @ model.next_purchase
     next_purchase += model.next_purchase_intercept
-    return taste, next_purchase, model.portfolio_mix_prior[portfolio_mixes(model, histories)]
+    mix = model.portfolio_mix_prior[portfolio_mixes(model, histories)]
+    return [taste, next_purchase, mix, np.broadcast_to(model.trend, taste.shape)]
 
 
 def portfolio_mixes(model: Model, histories: Sequence[CustomerHistory]) -> list[int]:

@@ -47,6 +47,7 @@ ARRAY_DTYPES: dict[str, np.dtype[Any]] = {
     "next_purchase_intercept": np.dtype(np.float32),
     "portfolio_mix_prior": np.dtype(np.float32),
     "asset_group": np.dtype(np.int8),
+    "trend": np.dtype(np.float32),
 }
 
 
@@ -63,6 +64,7 @@ def array_shapes(asset_count: int) -> dict[str, tuple[int, ...]]:
         "next_purchase_intercept": (asset_count,),
         "portfolio_mix_prior": (MIX_COUNT, asset_count),
         "asset_group": (asset_count,),
+        "trend": (asset_count,),
     }
 
 
@@ -76,7 +78,7 @@ class Model:
     segment_priors: (SEGMENT_COUNT, A), popularity by `segment_index`, each row in [0, 1].
     next_purchase: (A, A), what holding asset i says for buying asset j next, with next_purchase_intercept (A,).
     portfolio_mix_prior: (MIX_COUNT, A) by `portfolio_mix_index`, what holders of such a mix buy.
-    asset_group: (A,) int8, AssetGroup.
+    asset_group: (A,) int8, AssetGroup. trend: (A,), what all customers have been buying in the last days.
     An algorithm without these signals leaves zeros.
     Raises ValueError on another shape or dtype, on values that are not finite or beyond LARGEST_VALUE.
     """
@@ -95,6 +97,7 @@ class Model:
     next_purchase_intercept: NDArray[np.float32]
     portfolio_mix_prior: NDArray[np.float32]
     asset_group: NDArray[np.int8]
+    trend: NDArray[np.float32]
     weights: Weights
     interaction_weights: InteractionWeights = field(default_factory=InteractionWeights)
     metadata: dict[str, Any] = field(default_factory=dict)  # metrics, watermark, training configuration

@@ -33,6 +33,8 @@ from tests.builders import build_model
         ("next_purchase", np.zeros((4, 3), np.float32)),
         ("next_purchase_intercept", np.full(4, np.nan, np.float32)),
         ("portfolio_mix_prior", np.zeros((7, 4), np.float32)),
+        ("trend", np.zeros((4, 1), np.float32)),
+        ("trend", np.full(4, np.inf, np.float32)),
         ("asset_group", np.array([0, 1, 2, 8], np.int8)),
         ("asset_group", np.array([0, 1, 2, -1], np.int8)),
     ],

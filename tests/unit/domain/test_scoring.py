@@ -37,8 +37,8 @@ def score(model: Model, histories: Sequence[CustomerHistory], weights: Weights |
 
 
 def taste_alone(model: Model) -> Model:
-    """Return the model as an algorithm leaves it that fits neither next purchases nor portfolio mixes."""
-    names = ("next_purchase", "next_purchase_intercept", "portfolio_mix_prior")
+    """Return the model as an algorithm leaves it that fits neither next purchases nor mixes nor the trend."""
+    names = ("next_purchase", "next_purchase_intercept", "portfolio_mix_prior", "trend")
     return replace(model, **{name: np.zeros_like(getattr(model, name)) for name in names})
 
 
@@ -54,6 +54,7 @@ def expected_contributions(model: Model, history: CustomerHistory) -> NDArray[np
         vector @ model.asset_similarity.astype(np.float64),
         vector @ model.next_purchase.astype(np.float64) + model.next_purchase_intercept,
         model.portfolio_mix_prior[mix].astype(np.float64),
+        model.trend.astype(np.float64),
     )
     collaborative = sum((s - s[candidates].mean()) / s[candidates].std() for s in signals)
     for component, weight in (
@@ -248,6 +249,7 @@ def test_nothing_that_is_not_finite_comes_out(seed: int, scale: float, weights: 
         next_purchase=extreme(12, 12),
         next_purchase_intercept=extreme(12),
         portfolio_mix_prior=extreme(MIX_COUNT, 12),
+        trend=extreme(12),
     )
     histories = build_histories(model, 10, seed=seed)
     with np.errstate(all="raise", under="ignore"):

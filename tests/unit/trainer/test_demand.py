@@ -11,6 +11,7 @@ from trainer.dataset import Purchases
 from trainer.demand import Demand, find_demand
 from trainer.next_purchase import INTERCEPT_L2, L2, build_baskets, fit_next_purchase
 from trainer.portfolio_mix import asset_groups, fit_portfolio_mix
+from trainer.trend import fit_trend
 
 STOCK, BOND = AssetGroup.STOCK, AssetGroup.BOND
 
@@ -69,7 +70,7 @@ def test_next_purchase_is_the_weighted_ridge_regression_of_baskets_on_holdings()
     matrix, intercept = fit_next_purchase(demand, asset_count=5, last_day=400)
 
     # The definition as least squares over rows scaled by sqrt(weight), with the penalty as further rows.
-    root = np.sqrt(0.5 ** ((400 - day) / 360.0))[:, np.newaxis]
+    root = np.sqrt(0.5 ** ((400 - day) / 180.0))[:, np.newaxis]
     features = np.hstack([holdings.toarray(), np.ones((len(day), 1))])
     penalty = np.diag(np.sqrt([L2] * 5 + [INTERCEPT_L2]))
     solution = np.linalg.lstsq(
@@ -147,3 +148,35 @@ def test_an_asset_belongs_to_the_group_of_its_category() -> None:
     assets = [build_asset(isin, category) for isin, category in zip(isins, ("Stock", "Bond", "MTF", "?"), strict=True)]
 
     assert asset_groups(assets).tolist() == [1, 2, 4, 0]
+
+
+def test_the_trend_is_what_was_bought_in_the_last_days() -> None:
+    entry = [(0, 99, asset) for asset in range(4)]
+    before = [(30 + day, day, 0) for day in range(10)]  # customers 0..9 enter
+    long_ago = [(60, customer, 1) for customer in range(8)]
+    lately = [(98, customer, 2) for customer in range(6)]
+    demand = build_demand(*entry, *before, *long_ago, *lately)
+
+    trend = fit_trend(demand, asset_count=4, last_day=100)
+
+    assert trend.argmax() == 2
+    assert trend[1] > trend[3]
+    assert trend.dtype == np.float32
+
+
+def test_a_share_of_the_trend_worked_out_by_hand() -> None:
+    demand = build_demand((0, 9, 0), (0, 9, 1), (10, 0, 0), (30, 0, 1))  # all but the last are entries
+    recent, all_time = 0.5 ** (10 / 30), 0.5
+    wider = (recent + 10 * all_time) / (recent + 10)
+    lately = 0.5 ** (10 / 7)
+
+    trend = fit_trend(demand, asset_count=2, last_day=40)
+
+    assert trend[1] == pytest.approx(np.log1p(1000 * (lately + 20 * wider) / (lately + 20)), rel=1e-6)
+
+
+def test_without_evidence_the_trend_is_what_was_ever_bought() -> None:
+    trend = fit_trend(build_demand((0, 0, 0), (0, 0, 1), (0, 1, 1), assets=3), asset_count=3, last_day=1)
+
+    np.testing.assert_allclose(trend, np.log1p([1000 / 3, 2000 / 3, 0.0]), rtol=1e-6)
+    assert not fit_trend(build_demand(), asset_count=3, last_day=1).any()

@@ -111,6 +111,6 @@ def test_rows_before_the_cutoff_do_matter(table: str) -> None:
     model = fit_at_cutoff(halved, BOTH)
 
     changed = {name for name in ARRAY_DTYPES if not np.array_equal(getattr(model, name), getattr(expected(BOTH), name))}
-    demand = {"next_purchase", "next_purchase_intercept", "portfolio_mix_prior"}
+    demand = {"next_purchase", "next_purchase_intercept", "portfolio_mix_prior", "trend"}
     assert changed
     assert demand <= changed if table == "purchases" else not demand & changed

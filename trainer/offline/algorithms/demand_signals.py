@@ -14,6 +14,7 @@ from trainer.offline.algorithms.interface import CustomerIndices, Score, z_score
 from trainer.offline.algorithms.neighbours import user_neighbours
 from trainer.offline.known import KnownData, Lists, Matrix, Split, rank
 from trainer.portfolio_mix import asset_groups, find_mixes, fit_portfolio_mix
+from trainer.trend import fit_trend
 
 BLEND_EASE_L2 = 300.0
 NEVER_BOUGHT = -1e6
@@ -36,6 +37,13 @@ def portfolio_mix(known: KnownData, customers: CustomerIndices) -> Matrix:
     return prior[mixes[customers]].astype(np.float64)
 
 
+def trend(known: KnownData, customers: CustomerIndices) -> Matrix:
+    """What all customers have been buying in the last days."""
+    demand = find_demand(known.training.purchases, asset_count=known.shape[1])
+    scores = fit_trend(demand, asset_count=known.shape[1], last_day=known.day)
+    return np.tile(scores.astype(np.float64), (len(customers), 1))
+
+
 @dataclass(frozen=True)
 class Blend:
     """The sum of standard scores of its parts; each row is standardised over the split's assets that anybody bought."""
@@ -55,5 +63,5 @@ class Blend:
 
 
 def research_blend() -> Blend:
-    """Return the blend that did best in research before the served hybrid was made of three of its parts."""
+    """Return the blend that did best in research before the served hybrid was made of its parts and the trend."""
     return Blend((ease(l2=BLEND_EASE_L2), next_purchase, portfolio_mix, user_neighbours))

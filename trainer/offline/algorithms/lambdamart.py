@@ -10,13 +10,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from trainer.offline.algorithms.demand_signals import next_purchase, portfolio_mix
+from trainer.offline.algorithms.demand_signals import next_purchase, portfolio_mix, trend
 from trainer.offline.algorithms.ease import ease
 from trainer.offline.algorithms.interface import CustomerIndices, z_scores
 from trainer.offline.algorithms.neighbours import user_neighbours
 from trainer.offline.known import K, KnownData, Lists, Matrix, Split, candidates, faded, rank
 
-SIGNALS = (ease(l2=300.0), next_purchase, portfolio_mix, user_neighbours)
+SIGNALS = (ease(l2=300.0), next_purchase, portfolio_mix, trend, user_neighbours)
 HALF_LIVES_DAYS = (30.0, 120.0, 360.0)
 # Folds in order of time: features known at an anchor, labels from what is known by now of the window after it.
 ANCHORS, ANCHOR_STEP_DAYS, GAP_DAYS, WINDOW_DAYS = 12, 28, 28, 166

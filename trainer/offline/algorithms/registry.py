@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from importlib import import_module
 
 from trainer.offline.algorithms import prices
-from trainer.offline.algorithms.demand_signals import next_purchase, portfolio_mix, research_blend
+from trainer.offline.algorithms.demand_signals import next_purchase, portfolio_mix, research_blend, trend
 from trainer.offline.algorithms.ease import ease
 from trainer.offline.algorithms.factors import alternating_least_squares, bayesian_personalised_ranking
 from trainer.offline.algorithms.first_version import first_version
@@ -33,6 +33,7 @@ ALGORITHMS: Mapping[str, Algorithm] = {
     "ease-recent": Scored(ease(l2=3000.0, row_half_life_days=120.0)),
     "next-purchase": Scored(next_purchase),
     "portfolio-mix": Scored(portfolio_mix),
+    "trend": Scored(trend),
     "price-linear": Scored(prices.PriceRegression(prices.linear)),
     "price-random-forest": Scored(prices.PriceRegression(prices.random_forest)),
     "price-lightgbm": Scored(prices.PriceRegression(prices.boosted_trees)),
