@@ -15,6 +15,7 @@ from trainer.offline.algorithms.hybrid import Hybrid
 from trainer.offline.algorithms.interface import Algorithm, Scored
 from trainer.offline.algorithms.lambdamart import LambdaMart
 from trainer.offline.algorithms.lightfm_models import lightfm_by_id, lightfm_with_features
+from trainer.offline.algorithms.lightgcn import LightGcn
 from trainer.offline.algorithms.neighbours import association_rules, item_neighbours, user_neighbours
 from trainer.offline.algorithms.popularity import popularity, random, recent_popularity
 
@@ -29,6 +30,7 @@ ALGORITHMS: Mapping[str, Algorithm] = {
     "bpr": Scored(bayesian_personalised_ranking),
     "lightfm": Scored(lightfm_by_id),
     "lightfm-features": Scored(lightfm_with_features),
+    "lightgcn": Scored(LightGcn()),
     "ease": Scored(ease(l2=3000.0)),
     "ease-recent": Scored(ease(l2=3000.0, row_half_life_days=120.0)),
     "next-purchase": Scored(next_purchase),

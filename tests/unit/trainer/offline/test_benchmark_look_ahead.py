@@ -20,7 +20,7 @@ from trainer.offline.running import run_algorithms
 TIME_POINT = TIME_POINTS[0].isoformat()
 # These take seconds each; they see the same KnownData as all others, and one example of each change.
 SLOW = {"als", "bpr", "lightfm", "lightfm-features", "price-random-forest", "price-lightgbm", "lambdamart"}
-SLOW |= {"blend-lambdamart"}
+SLOW |= {"blend-lambdamart", "lightgcn"}
 AVAILABLE = [name for name in ALGORITHMS if missing_library(name) is None]
 FAST = [name for name in AVAILABLE if name not in SLOW]
 TILTED = [name for name in frontier_names() if name.startswith("blend-") and name.endswith("@1")]
