@@ -15,6 +15,7 @@ import pandas as pd
 from trainer.offline.algorithms.frontier import frontier_names
 from trainer.offline.algorithms.registry import ALGORITHMS, missing_library
 from trainer.offline.evaluation import build_judge, evaluate_lists
+from trainer.offline.kept_places import keep_places
 from trainer.offline.lists import write_lists
 from trainer.offline.plots import write_plots
 from trainer.offline.protocol import read_benchmark
@@ -47,6 +48,7 @@ def write_report(
         "left_out": missing,
         "algorithms": {name: {"seconds": round(seconds[name], 3), **reports[name]} for name in names},
         "frontier": [_point(name, reports[name]) for name in frontier_names()],
+        "kept_places_of_hybrid": keep_places(pd.concat(lists["hybrid"]), judge),
     }
     (output / "report.json").write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
     (output / "report.md").write_text(markdown(report), encoding="utf-8")
@@ -66,6 +68,8 @@ def markdown(report: Mapping[str, Any]) -> str:
         *(["\n".join(left_out)] if left_out else []),
         "## nDCG against ROI",
         "\n".join([_FRONTIER_HEADER, *map(_frontier_row, report["frontier"])]),
+        "If the first places are the hybrid's, what the others must return a month for the ten to equal the market:",
+        "\n".join([_KEPT_HEADER, *map(_kept_row, report["kept_places_of_hybrid"])]),
         "## nDCG@10 by customer",
         "\n".join(_group_table(dict(algorithms), "by_risk_level")),
         "\n".join(_group_table(dict(algorithms), "by_past_purchases")),
@@ -80,6 +84,10 @@ _HEADER = """\
 _FRONTIER_HEADER = """\
 | ranking | weight | nDCG@10 | ROI@10 | above market | points above | known | unsuitable lists |
 |---|---|---|---|---|---|---|---|"""
+
+_KEPT_HEADER = """\
+| kept places | nDCG@10 | ROI of them | others must return | best in hindsight |
+|---|---|---|---|---|"""
 
 
 def _row(name: str, entry: Mapping[str, Any]) -> str:
@@ -108,6 +116,11 @@ def _frontier_row(point: Mapping[str, Any]) -> str:
     weight = f"{point['weight']:g}"
     above = f"{point['points_above_market']}/{point['time_points']}"
     return f"| {' | '.join([point['series'], weight, *figures, above, *shares])} |"
+
+
+def _kept_row(row: Mapping[str, Any]) -> str:
+    names = ("ndcg_at_10", "roi_of_kept", "others_must_return", "best_in_hindsight")
+    return f"| {' | '.join([str(row['kept_places']), *(figure(row[name]) for name in names)])} |"
 
 
 def _group_table(algorithms: Mapping[str, Any], group: str) -> list[str]:

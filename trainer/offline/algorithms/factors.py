@@ -10,7 +10,7 @@ from trainer.offline.known import KnownData, Matrix
 
 SEED = 7
 ALS_FACTORS, ALS_REGULARISATION, ALS_ALPHA, ALS_ITERATIONS = 32, 30.0, 1.0, 15
-BPR_FACTORS, BPR_REGULARISATION, BPR_LEARNING_RATE, BPR_ITERATIONS = 32, 0.1, 0.05, 150
+BPR_FACTORS, BPR_REGULARISATION, BPR_LEARNING_RATE, BPR_ITERATIONS = 32, 0.1, 0.05, 80
 
 
 def alternating_least_squares(known: KnownData, customers: CustomerIndices) -> Matrix:
