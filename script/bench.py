@@ -24,7 +24,7 @@ from rich.console import Console
 from rich.table import Column, Table
 from sqlalchemy.engine import make_url
 
-from script.local_postgres import LocalPostgres
+from script.local_postgres import LocalPostgres, execute_statement
 from shared.adapters.reference_store import PostgresReferenceStore
 from shared.far_trans import TableSchema
 from shared.migrations.upgrade import upgrade_database
@@ -150,23 +150,13 @@ def bench_database() -> Iterator[str]:
 @contextmanager
 def _new_database(server_url: str) -> Iterator[str]:
     name = f"bench_{uuid.uuid4().hex[:12]}"
-    _execute(server_url, f"CREATE DATABASE {name} TEMPLATE template0 ENCODING 'UTF8'")
+    execute_statement(server_url, f"CREATE DATABASE {name} TEMPLATE template0 ENCODING 'UTF8'")
     try:
         url = make_url(server_url).set(database=name).render_as_string(hide_password=False)
         upgrade_database(url)
         yield url
     finally:
-        _execute(server_url, f"DROP DATABASE {name} WITH (FORCE)")
-
-
-def _execute(url: str, statement: str) -> None:
-    connection = psycopg2.connect(url)
-    connection.autocommit = True
-    try:
-        with connection.cursor() as cursor:
-            cursor.execute(statement)
-    finally:
-        connection.close()
+        execute_statement(server_url, f"DROP DATABASE {name} WITH (FORCE)")
 
 
 if __name__ == "__main__":

@@ -7,7 +7,6 @@ import json
 import os
 import signal
 import sys
-import threading
 import time
 import uuid
 from base64 import urlsafe_b64encode
@@ -20,7 +19,16 @@ from confluent_kafka.admin import AdminClient
 
 from script.kafka_jars import Resolver, ensure_jars, write_lock
 from script.one_shot import run_to_end
-from script.owned_process import LocalServerError, OwnedProcess, free_port, port_answers, port_is_free, say
+from script.owned_process import (
+    LocalServerError,
+    OwnedProcess,
+    free_port,
+    keep_running,
+    port_answers,
+    port_is_free,
+    say,
+    told_to_end,
+)
 
 DEFAULT_DATA_FOLDER = Path(__file__).parent.parent / ".local" / "kafka"
 _START_TIMEOUT_SECONDS = 60.0
@@ -218,17 +226,11 @@ def create_offsets_topic(bootstrap_servers: str) -> None:
 
 def run(data_dir: Path, port: int | None) -> int:
     """Keep a broker running until Ctrl-C or SIGTERM."""
-    ended = threading.Event()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, lambda *_: ended.set())
+    ended = told_to_end()
     with LocalKafka(data_dir, port) as kafka:
         print(f"KAFKA_BOOTSTRAP_SERVERS={kafka.bootstrap_servers}", flush=True)
         say(f"Kafka runs as process {kafka.pid} with its data in {data_dir}; Ctrl-C ends it")
-        while not ended.wait(0.5):
-            if not kafka.is_running:
-                say("Kafka ended by itself; see kafka.log in its data folder")
-                return 1
-    return 0
+        return keep_running(kafka, ended, name="Kafka", log="kafka.log")
 
 
 def main(arguments: list[str] | None = None) -> int:

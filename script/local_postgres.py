@@ -7,7 +7,6 @@ import os
 import shutil
 import signal
 import sys
-import threading
 import time
 from pathlib import Path
 from types import TracebackType
@@ -20,9 +19,11 @@ from script.owned_process import (
     OwnedProcess,
     command_line,
     free_port,
+    keep_running,
     port_is_free,
     read_pid,
     say,
+    told_to_end,
 )
 from script.postgres_install import ENVIRONMENT, reachable_binaries, reachable_folder, run_as, server_user
 
@@ -196,19 +197,24 @@ class LocalPostgres:
         return True
 
 
+def execute_statement(url: str, statement: str) -> None:
+    """Run one statement that is committed by itself, as CREATE DATABASE must be."""
+    connection = psycopg2.connect(url)
+    connection.autocommit = True
+    try:
+        with connection.cursor() as cursor:
+            cursor.execute(statement)
+    finally:
+        connection.close()
+
+
 def run(data_dir: Path, port: int | None) -> int:
     """Keep a server running until Ctrl-C or SIGTERM."""
-    ended = threading.Event()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, lambda *_: ended.set())
+    ended = told_to_end()
     with LocalPostgres(data_dir, port) as postgres:
         print(f"DATABASE_URL={postgres.url()}", flush=True)
         say(f"PostgreSQL runs as process {postgres.pid} with its data in {postgres.data_dir}; Ctrl-C ends it")
-        while not ended.wait(0.5):
-            if not postgres.is_running:
-                say("PostgreSQL ended by itself; see postgres.log in its data folder")
-                return 1
-    return 0
+        return keep_running(postgres, ended, name="PostgreSQL", log="postgres.log")
 
 
 def main(arguments: list[str] | None = None) -> int:

@@ -16,7 +16,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO
+from typing import IO, Protocol
 
 _PR_SET_PDEATHSIG = 1
 # Below the range that Linux hands to outgoing connections: nobody takes the port while its server restarts.
@@ -168,6 +168,32 @@ class OwnedProcess:
 def say(text: str) -> None:
     """News for the person at the terminal; standard output stays free for answers."""
     print(text, file=sys.stderr, flush=True)
+
+
+class LocalServer(Protocol):
+    """What `keep_running` watches."""
+
+    @property
+    def is_running(self) -> bool:
+        """Whether the server still runs."""
+        ...
+
+
+def told_to_end() -> threading.Event:
+    """Return what Ctrl-C and SIGTERM set from now on; before a server is started, so that none is left behind."""
+    ended = threading.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda *_: ended.set())
+    return ended
+
+
+def keep_running(server: LocalServer, ended: threading.Event, *, name: str, log: str) -> int:
+    """Wait until told to end and return 0; 1 when the server ends before, by itself."""
+    while not ended.wait(0.5):
+        if not server.is_running:
+            say(f"{name} ended by itself; see {log} in its data folder")
+            return 1
+    return 0
 
 
 def free_port(preferred: int | None = None, *, other_than: int | None = None) -> int:

@@ -57,14 +57,27 @@ class Surroundings:
 class ServiceProcess:
     """`python -m NAME` with its log and pid file in one folder; it ends with the process that started it."""
 
-    def __init__(self, name: str, surroundings: Surroundings, *, folder: Path, port: int | None = None) -> None:
-        self.name = name
+    def __init__(
+        self,
+        service: str,
+        surroundings: Surroundings,
+        *,
+        folder: Path,
+        port: int | None = None,
+        name: str | None = None,
+    ) -> None:
+        """With a name of its own there can be two of a service in one folder."""
+        self.service = service
+        self.name = name or service
         self.port = port or free_port()
-        self._environment = {**surroundings.environment(), _PORT_VARIABLES[name]: str(self.port)}
-        mark = f"folder={folder}"
-        # -X takes any word: it makes the command line this folder's own, so that a stale pid is never mistaken.
-        self._command = [sys.executable, "-X", mark, "-m", name]
-        self._process = OwnedProcess(folder, name=name, markers=(mark, name), stop_signal=signal.SIGTERM)
+        self._environment = {**surroundings.environment(), _PORT_VARIABLES[service]: str(self.port)}
+        mark = f"folder={folder}/{self.name}"
+        # -X takes any word: it makes the command line this process's own, so that a stale pid is never mistaken.
+        self._command = [sys.executable, "-X", mark, "-m", *self._module()]
+        self._process = OwnedProcess(folder, name=self.name, markers=(mark, service), stop_signal=signal.SIGTERM)
+
+    def _module(self) -> Sequence[str]:
+        return [self.service]
 
     @property
     def url(self) -> str:

@@ -7,10 +7,10 @@ from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
 from importlib.util import find_spec
 
-import psycopg2
 import pytest
 from sqlalchemy.engine import make_url
 
+from script.local_postgres import execute_statement
 from tests.servers import ServerUnavailable, docker_problem, kafka_server, postgres_server, servers_required
 
 
@@ -92,21 +92,11 @@ def _served(name: str, server: AbstractContextManager[str]) -> Iterator[str]:
 @contextmanager
 def _database(admin_url: str, *, template: str = "template0") -> Iterator[str]:
     name = f"test_{uuid.uuid4().hex[:12]}"
-    _execute(admin_url, f'CREATE DATABASE "{name}" TEMPLATE "{template}"')
+    execute_statement(admin_url, f'CREATE DATABASE "{name}" TEMPLATE "{template}"')
     try:
         yield make_url(admin_url).set(database=name).render_as_string(hide_password=False)
     finally:
-        _execute(admin_url, f'DROP DATABASE "{name}" WITH (FORCE)')
-
-
-def _execute(url: str, statement: str) -> None:
-    connection = psycopg2.connect(url)
-    connection.autocommit = True
-    try:
-        with connection.cursor() as cursor:
-            cursor.execute(statement)
-    finally:
-        connection.close()
+        execute_statement(admin_url, f'DROP DATABASE "{name}" WITH (FORCE)')
 
 
 def _unique_prefix() -> str:

@@ -6,20 +6,16 @@ import contextlib
 import http.client
 import os
 import signal
-import sys
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from script.owned_process import LocalServerError, OwnedProcess, free_port
-from script.service_processes import Surroundings
-
-_PORT_VARIABLES = {"api": "API_PORT", "worker": "WORKER_HEALTH_PORT", "trainer": "TRAINER_HEALTH_PORT"}
-_STOP_TIMEOUT_SECONDS = 20.0
+from script.owned_process import LocalServerError
+from script.service_processes import ServiceProcess, Surroundings
 
 
-class FaultyService:
-    """`python -m script.faults.sabotage SERVICE` under a name of its own, so that there can be two workers."""
+class FaultyService(ServiceProcess):
+    """`python -m script.faults.sabotage SERVICE`: a service with named points in it."""
 
     def __init__(
         self,
@@ -31,41 +27,16 @@ class FaultyService:
         without: Sequence[str] = (),
         name: str | None = None,
     ) -> None:
-        self.service = service
-        self.name = name or service
-        self.port = free_port()
-        self._environment = {**surroundings.environment(), _PORT_VARIABLES[service]: str(self.port)}
-        mark = f"folder={folder}/{self.name}"
-        self._command = [sys.executable, "-X", mark, "-m", "script.faults.sabotage", service, "--points", str(points)]
-        for guard in without:
-            self._command += ["--without", guard]
-        self._process = OwnedProcess(folder, name=self.name, markers=(mark, service), stop_signal=signal.SIGTERM)
+        self._sabotage = ["--points", str(points), *(word for guard in without for word in ("--without", guard))]
+        super().__init__(service, surroundings, folder=folder, name=name)
 
-    @property
-    def pid(self) -> int:
-        return self._process.pid
-
-    @property
-    def is_running(self) -> bool:
-        return self._process.is_running
-
-    @property
-    def log_file(self) -> Path:
-        return self._process.log_file
-
-    def start(self) -> None:
-        """Start it and return at once."""
-        self._process.claim()
-        self._process.launch(self._command, environment=self._environment)
-
-    def kill(self) -> None:
-        """SIGKILL, also when it is frozen; safe to repeat."""
-        self._process.kill()
+    def _module(self) -> Sequence[str]:
+        return ["script.faults.sabotage", self.service, *self._sabotage]
 
     def stop(self) -> None:
-        """SIGTERM, and SIGKILL when it does not heed that; safe to repeat."""
+        """SIGTERM, also when it is frozen, and SIGKILL when it does not heed that; safe to repeat."""
         self.resume()
-        self._process.stop(_STOP_TIMEOUT_SECONDS)
+        super().stop()
 
     def freeze(self) -> None:
         """SIGSTOP."""

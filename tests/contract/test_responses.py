@@ -14,22 +14,10 @@ from api.gateway import Dependencies
 from shared.gateway_ports import AssetRow, ListRow
 from tests.asgi_client import AsgiClient
 from tests.fakes_gateway import FakePublisher, FakeReader
+from tests.public_items import ITEM_KEYS
 
 FOLDER = Path(__file__).parent / "responses"
 CUSTOMER = "85583A768E48870A546D"
-ITEM_KEYS = [
-    "isin",
-    "assetname",
-    "assetcategory",
-    "sector",
-    "industry",
-    "current_price",
-    "profitability",
-    "recommendation_date",
-    "score",
-    "rank",
-    "components",
-]
 
 
 def golden(name: str) -> bytes:

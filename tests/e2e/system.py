@@ -20,19 +20,6 @@ from script.service_processes import REPOSITORY, Services, Surroundings
 
 CUSTOMER_ID = "85583A768E48870A546D"
 SCALE = "0.02"
-ITEM_KEYS = [
-    "isin",
-    "assetname",
-    "assetcategory",
-    "sector",
-    "industry",
-    "current_price",
-    "profitability",
-    "recommendation_date",
-    "score",
-    "rank",
-    "components",
-]
 
 
 @dataclass(frozen=True)

@@ -17,6 +17,7 @@ import pytest
 
 from script.api_client import ApiClient
 from script.owned_process import free_port
+from tests.public_items import ITEM_KEYS
 
 pytestmark = [pytest.mark.docker, pytest.mark.timeout(420)]
 
@@ -25,9 +26,6 @@ CUSTOMER = "85583A768E48870A546D"
 SERVICES = ("api", "worker", "trainer")
 UP = ("up", "-d", "--wait", "--wait-timeout", "180")
 MODEL_WAIT_SECONDS = 120.0
-ITEM_KEYS = (
-    "isin assetname assetcategory sector industry current_price profitability recommendation_date score rank components"
-)
 
 
 class Compose:
@@ -97,7 +95,7 @@ def test_the_three_requests_of_the_readme_are_answered(compose: Compose, api: Ap
 
     first = api.wait_for_list(CUSTOMER, asked.headers["X-Request-ID"], wait_seconds=MODEL_WAIT_SECONDS)
     assert len(first.items) == 10
-    assert " ".join(first.items[0]) == ITEM_KEYS
+    assert list(first.items[0]) == ITEM_KEYS
 
     clicked = {"customer_id": CUSTOMER, "isin": first.items[-1]["isin"], "type": "click"}
     recorded = httpx.post(f"{compose.url}/user_interactions", json=clicked)

@@ -14,7 +14,8 @@ import httpx
 import pytest
 
 from script.api_client import ApiClient
-from tests.e2e.system import CUSTOMER_ID, ITEM_KEYS, System
+from tests.e2e.system import CUSTOMER_ID, System
+from tests.public_items import ITEM_KEYS
 
 pytestmark = [pytest.mark.kafka, pytest.mark.postgres]
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import io
 import json
 import os
-from collections.abc import Iterator
 from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
 from unittest.mock import patch
@@ -14,23 +13,11 @@ import pytest
 
 from script.dead_letters import main
 from shared.events import INTERACTIONS_RECORDED, InteractionRecorded, encode
-from tests.integration.worker_process import WorkerWorld, worker_world
+from tests.integration.worker_process import WorkerWorld
 
 pytestmark = [pytest.mark.kafka, pytest.mark.postgres]
 
 UNKNOWN = "XX0000000000"
-
-
-@pytest.fixture
-def world(kafka_bootstrap_servers: str, database_url: str, topic_prefix: str, tmp_path: Path) -> Iterator[WorkerWorld]:
-    with worker_world(
-        bootstrap_servers=kafka_bootstrap_servers,
-        database_url=database_url,
-        topic_prefix=topic_prefix,
-        folder=tmp_path,
-    ) as world:
-        world.publish_model()
-        yield world
 
 
 def command(world: WorkerWorld, *arguments: object, **environment: str) -> tuple[int, str, str]:

@@ -4,32 +4,18 @@ from __future__ import annotations
 
 import io
 import os
-from collections.abc import Iterator
 from contextlib import redirect_stderr, redirect_stdout
-from pathlib import Path
 from unittest.mock import patch
 
 import pytest
 
 from script.offsets import main
 from shared.events import RECOMMENDATIONS_REQUESTED
-from tests.integration.worker_process import WorkerWorld, worker_world
+from tests.integration.worker_process import WorkerWorld
 
 pytestmark = [pytest.mark.kafka, pytest.mark.postgres]
 
 PARTITION_0 = ("--group", "worker", "--topic", RECOMMENDATIONS_REQUESTED, "--partition", 0)
-
-
-@pytest.fixture
-def world(kafka_bootstrap_servers: str, database_url: str, topic_prefix: str, tmp_path: Path) -> Iterator[WorkerWorld]:
-    with worker_world(
-        bootstrap_servers=kafka_bootstrap_servers,
-        database_url=database_url,
-        topic_prefix=topic_prefix,
-        folder=tmp_path,
-    ) as world:
-        world.publish_model()
-        yield world
 
 
 def command(world: WorkerWorld, *arguments: object) -> tuple[int, str]:

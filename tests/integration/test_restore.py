@@ -18,24 +18,12 @@ from script.owned_process import LocalServerError
 from script.postgres_install import installed_package
 from shared.adapters.offset_book import BrokerView
 from shared.events import INTERACTIONS_RECORDED, RECOMMENDATIONS_REQUESTED
-from tests.integration.worker_process import WorkerWorld, worker_world
+from tests.integration.worker_process import WorkerWorld
 
 pytestmark = [pytest.mark.kafka, pytest.mark.postgres]
 
 CUSTOMERS = 12
 STORED = 'SELECT topic, "partition", next_offset FROM consumer_offsets ORDER BY 1, 2'
-
-
-@pytest.fixture
-def world(kafka_bootstrap_servers: str, database_url: str, topic_prefix: str, tmp_path: Path) -> Iterator[WorkerWorld]:
-    with worker_world(
-        bootstrap_servers=kafka_bootstrap_servers,
-        database_url=database_url,
-        topic_prefix=topic_prefix,
-        folder=tmp_path,
-    ) as world:
-        world.publish_model()
-        yield world
 
 
 class Ledger:

@@ -6,7 +6,6 @@ import json
 import signal
 import threading
 import time
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
@@ -27,18 +26,6 @@ from tests.integration.worker_process import WorkerProcess, WorkerWorld, worker_
 pytestmark = [pytest.mark.kafka, pytest.mark.postgres]
 
 EVERY_ASSET: dict[str, Any] = {"recommendation_count": 60}
-
-
-@pytest.fixture
-def world(kafka_bootstrap_servers: str, database_url: str, topic_prefix: str, tmp_path: Path) -> Iterator[WorkerWorld]:
-    with worker_world(
-        bootstrap_servers=kafka_bootstrap_servers,
-        database_url=database_url,
-        topic_prefix=topic_prefix,
-        folder=tmp_path,
-    ) as world:
-        world.publish_model()
-        yield world
 
 
 class Dismissals:

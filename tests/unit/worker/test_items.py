@@ -11,22 +11,10 @@ from hypothesis import strategies as st
 
 from shared.domain.types import Basis, Contributions, RankedAsset, Ranking
 from tests.fakes_store import display_of
+from tests.public_items import ITEM_KEYS
 from worker.items import build_items
 
 DECIDED_AT = datetime(2025, 11, 30, 22, 0, 0, 999_999, tzinfo=UTC)
-KEYS = [
-    "isin",
-    "assetname",
-    "assetcategory",
-    "sector",
-    "industry",
-    "current_price",
-    "profitability",
-    "recommendation_date",
-    "score",
-    "rank",
-    "components",
-]
 
 
 def ranking(*contributions: Contributions) -> Ranking:
@@ -41,7 +29,7 @@ def test_keys_are_those_of_the_contract_in_its_order() -> None:
     [item] = build_items(
         ranking(Contributions(0.5, 0.25, 0.125)), displays={"GR1": display_of("GR1")}, decided_at=DECIDED_AT
     )
-    assert list(item) == KEYS
+    assert list(item) == ITEM_KEYS
     assert item == {
         "isin": "GR1",
         "assetname": "Name of GR1",
