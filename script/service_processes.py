@@ -55,7 +55,7 @@ class Surroundings:
 
 
 class ServiceProcess:
-    """`python -m NAME` with its log and pid file in one folder; it ends with the process that started it."""
+    """`python -m SERVICE` with its log and pid file in one folder; it ends with the process that started it."""
 
     def __init__(
         self,

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from shared.domain.model import GROUP_MIX_COUNT, MIX_COUNT, AssetGroup, portfolio_mix_index
 from shared.domain.types import Asset
 from trainer.demand import Demand
-from trainer.trend import WIDER_HALF_LIFE_DAYS, find_wider_trend, log_shares, shrink
+from trainer.trend import WIDER_HALF_LIFE_DAYS, fade, find_wider_trend, log_shares, shrink
 
 OTHER_HALF_LIFE_DAYS = 360.0
 OTHER_WEIGHT = 0.1  # of a purchase that is no evidence of demand
@@ -33,9 +33,8 @@ def fit_portfolio_mix(demand: Demand, groups: NDArray[np.int8], *, last_day: int
     """
     if not len(demand.day):
         return np.zeros((MIX_COUNT, len(groups)), np.float32)
-    age = last_day - demand.day.astype(np.float64)
-    evidence = demand.is_evidence * 0.5 ** (age / WIDER_HALF_LIFE_DAYS)
-    other = ~demand.is_evidence * 0.5 ** (age / OTHER_HALF_LIFE_DAYS)
+    evidence = demand.is_evidence * fade(demand, WIDER_HALF_LIFE_DAYS, last_day=last_day)
+    other = ~demand.is_evidence * fade(demand, OTHER_HALF_LIFE_DAYS, last_day=last_day)
     mixes = find_mixes(demand, groups, customer_count=int(demand.customer_index.max()) + 1)
     counts = np.zeros((MIX_COUNT, len(groups)))
     np.add.at(counts, (mixes[demand.customer_index], demand.asset_index), evidence + OTHER_WEIGHT * other)

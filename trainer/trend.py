@@ -45,7 +45,11 @@ def log_shares(shares: Shares) -> NDArray[np.float32]:
     return np.ascontiguousarray(np.log1p(SHARE_SCALE * shares), dtype=np.float32)
 
 
+def fade(demand: Demand, half_life_days: float, *, last_day: int) -> NDArray[np.float64]:
+    """Return (F,) what each first purchase counts: 1 on the last day, half of that per half-life."""
+    return np.asarray(0.5 ** ((last_day - demand.day.astype(np.float64)) / half_life_days))
+
+
 def _count_evidence(demand: Demand, half_life_days: float, *, asset_count: int, last_day: int) -> Shares:
-    age = last_day - demand.day.astype(np.float64)
-    fading = demand.is_evidence * 0.5 ** (age / half_life_days)
-    return np.bincount(demand.asset_index, fading, minlength=asset_count).astype(np.float64)
+    evidence = demand.is_evidence * fade(demand, half_life_days, last_day=last_day)
+    return np.bincount(demand.asset_index, evidence, minlength=asset_count).astype(np.float64)

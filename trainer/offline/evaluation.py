@@ -93,7 +93,7 @@ def _report(points: list[dict[str, Any]], customers: pd.DataFrame) -> dict[str, 
         "by_past_purchases": _by_group(customers, "past_purchases"),
         "by_time_point": points,
     }
-    plain: dict[str, Any] = _plain(report)
+    plain: dict[str, Any] = to_plain(report)
     return plain
 
 
@@ -114,12 +114,12 @@ def _mean(values: pd.Series[Any]) -> float:
     return float(present.mean()) if len(present) else math.nan
 
 
-def _plain(value: Any) -> Any:
+def to_plain(value: Any) -> Any:
     """Return JSON values: rounded to six places, null where a figure does not exist."""
     if isinstance(value, dict):
-        return {key: _plain(item) for key, item in value.items()}
+        return {key: to_plain(item) for key, item in value.items()}
     if isinstance(value, list):
-        return [_plain(item) for item in value]
+        return [to_plain(item) for item in value]
     if isinstance(value, date):
         return value.isoformat()
     if isinstance(value, float):

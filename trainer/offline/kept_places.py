@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from trainer.offline.evaluation import Judge
+from trainer.offline.evaluation import Judge, to_plain
 from trainer.offline.known import K
 from trainer.offline.metrics import Truth, judge_customers
 
@@ -23,23 +22,19 @@ def keep_places(lists: pd.DataFrame, judge: Judge) -> list[dict[str, Any]]:
     rows = []
     for kept in range(1, K):
         points = pd.DataFrame([_at(of_point[of_point["rank"] <= kept], truth, kept) for truth, of_point in by_point])
-        rows.append({"kept_places": kept, **{str(name): _mean(points[name]) for name in points}})
-    return rows
+        means = {str(name): float(value) for name, value in points.mean().items()}
+        rows.append({"kept_places": kept, **means})
+    plain: list[dict[str, Any]] = to_plain(rows)
+    return plain
 
 
 def _at(first_places: pd.DataFrame, truth: Truth, kept: int) -> dict[str, float]:
     customers = judge_customers(first_places.reset_index(drop=True), truth)
     roi, rest = float(customers["roi_at_10"].mean()), K - kept
-    returns = [truth.monthly_returns[isin] for isin in truth.split.isins if isin in truth.monthly_returns]
+    best = sorted(truth.known_returns)[-rest:]
     return {
         "ndcg_at_10": float(customers["ndcg_at_10"].mean()),
         "roi_of_kept": roi,
         "others_must_return": (K * truth.market_return - kept * roi) / rest,
-        "best_in_hindsight": float(np.mean(sorted(returns)[-rest:])) if returns else float("nan"),
+        "best_in_hindsight": float(np.mean(best)) if best else float("nan"),
     }
-
-
-def _mean(values: pd.Series[Any]) -> float | None:
-    """Return the rounded mean of the values that exist, None when none does."""
-    mean = float(values.mean())
-    return round(mean, 6) if math.isfinite(mean) else None

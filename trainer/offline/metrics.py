@@ -40,8 +40,12 @@ class Truth:
     @property
     def market_return(self) -> float:
         """The mean known monthly return of the time point's assets, NaN without any."""
-        known = [self.monthly_returns[isin] for isin in self.split.isins if isin in self.monthly_returns]
-        return float(np.mean(known)) if known else float("nan")
+        return float(np.mean(self.known_returns)) if self.known_returns else float("nan")
+
+    @property
+    def known_returns(self) -> list[float]:
+        """The monthly returns of those of the time point's assets whose return is known."""
+        return [self.monthly_returns[isin] for isin in self.split.isins if isin in self.monthly_returns]
 
 
 def judge_customers(lists: pd.DataFrame, truth: Truth) -> pd.DataFrame:

@@ -6,7 +6,6 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from trainer.dataset import day_number
 from trainer.demand import find_demand
 from trainer.next_purchase import fit_next_purchase
 from trainer.offline.algorithms.ease import ease
@@ -32,7 +31,7 @@ def portfolio_mix(known: KnownData, customers: CustomerIndices) -> Matrix:
     """What holders of the same kinds of assets, of few or of many, buy lately."""
     demand = find_demand(known.training.purchases, asset_count=known.shape[1])
     groups = asset_groups(known.training.assets)
-    prior = fit_portfolio_mix(demand, groups, last_day=day_number(known.training.as_of))
+    prior = fit_portfolio_mix(demand, groups, last_day=known.day)
     mixes = find_mixes(demand, groups, customer_count=known.shape[0])
     return prior[mixes[customers]].astype(np.float64)
 

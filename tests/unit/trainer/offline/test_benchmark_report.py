@@ -17,16 +17,17 @@ CHOSEN = ("popularity", "hybrid", "hybrid-suitable")
 FRONTIER = ["hybrid@0", "hybrid@1"]
 
 
-@pytest.fixture
-def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with the report on a few algorithms and with the data that it is about."""
     pytest.importorskip("matplotlib")
-    monkeypatch.setattr(module, "ALGORITHMS", {name: ALGORITHMS[name] for name in CHOSEN})
-    monkeypatch.setattr(module, "frontier_names", lambda: FRONTIER)
-    data = planted_folder().write(tmp_path)
-    tables = ["--far-trans", str(tmp_path / "FAR-Trans")]
-    assert main(["report", "--data", str(data), "--output", str(tmp_path), "--jobs", "1", *tables]) == 0
-    return tmp_path
+    path = tmp_path_factory.mktemp("report")
+    arguments = ["--data", str(planted_folder().write(path)), "--far-trans", str(path / "FAR-Trans")]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(module, "ALGORITHMS", {name: ALGORITHMS[name] for name in CHOSEN})
+        patch.setattr(module, "frontier_names", lambda: FRONTIER)
+        assert main(["report", *arguments, "--output", str(path), "--jobs", "1"]) == 0
+    return path
 
 
 def test_a_report_is_figures_tables_plots_and_lists(folder: Path) -> None:
