@@ -13,7 +13,8 @@ from api.json_bodies import JsonRoute
 from api.openapi import problems
 from api.routes import ACKNOWLEDGED, IdempotencyKey, acknowledged, json_response
 from api.schemas import Acknowledged, Activation, Limit, ModelItem, ModelList, RetrainBody
-from shared.events import MODEL_NAME, MODELS_COMMANDS, ModelActivated, ModelVersion, RetrainRequested
+from shared.events import MODEL_NAME, MODELS_COMMANDS, ModelActivated, RetrainRequested
+from shared.identifiers import ModelVersion
 
 router = APIRouter(prefix="/models", route_class=JsonRoute, tags=["models"])
 

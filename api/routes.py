@@ -28,10 +28,10 @@ from api.schemas import (
 from shared.events import (
     INTERACTIONS_RECORDED,
     RECOMMENDATIONS_REQUESTED,
-    CustomerId,
     InteractionRecorded,
     RecommendationRequested,
 )
+from shared.identifiers import CustomerId
 
 router = APIRouter(route_class=JsonRoute)
 

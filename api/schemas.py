@@ -8,7 +8,8 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from shared.domain.types import InteractionType
-from shared.events import CustomerId, Isin, RequestedWeights
+from shared.events import RequestedWeights
+from shared.identifiers import CustomerId, Isin
 
 CUSTOMER_EXAMPLE = "85583A768E48870A546D"
 

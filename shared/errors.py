@@ -2,10 +2,12 @@
 
 RecommenderError
 ├── ContractViolation          a message that no retry can mend: it goes to dead_letters
-│   └── UnknownAsset
+│   ├── UnknownAsset
+│   └── EventIdReused
 ├── PublishFailed              the broker did not acknowledge an event
 ├── StaleOffsets               somebody else has already stored later offsets (a zombie's write is refused)
 ├── OffsetOutOfRange           the stored offset is no longer (or not yet) in the log
+│   └── TopicReplaced          the topic was deleted and made anew since the offset was stored
 ├── DatabaseUnavailable        the database cannot be reached; try again later
 ├── BrokerUnavailable          the broker does not answer in time; try again later
 ├── ArtifactInvalid            a model artifact that must not be loaded
@@ -34,6 +36,10 @@ class UnknownAsset(ContractViolation):
     """The message names an asset that the catalogue does not have."""
 
 
+class EventIdReused(ContractViolation):
+    """The event_id belongs to another event, which had its effect already."""
+
+
 class PublishFailed(RecommenderError):
     """The broker did not acknowledge the event."""
 
@@ -48,6 +54,10 @@ class StaleOffsets(RecommenderError):
 
 class OffsetOutOfRange(RecommenderError):
     """The stored offset lies outside the log: events may have been lost, an operator decides."""
+
+
+class TopicReplaced(OffsetOutOfRange):
+    """The topic is another one than the one that the stored offset belongs to: an operator decides."""
 
 
 class DatabaseUnavailable(RecommenderError):

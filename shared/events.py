@@ -7,13 +7,23 @@ meaning is a new `schema_version`, and a new topic suffix where old readers coul
 from __future__ import annotations
 
 from datetime import UTC, datetime
+from hashlib import sha256
 from typing import Annotated, Literal
 from uuid import UUID, uuid4
 
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from shared.domain.types import InteractionType, Weights
 from shared.errors import ContractViolation, InvalidWeights
+from shared.identifiers import (
+    EARLIEST_EVENT,
+    EVENT_CLOCK_TOLERANCE,
+    PLAIN_TEXT_PATTERN,
+    CustomerId,
+    Fingerprint,
+    Isin,
+    ModelVersion,
+)
 
 RECOMMENDATIONS_REQUESTED = "recommendations.requested.v1"
 INTERACTIONS_RECORDED = "interactions.recorded.v1"
@@ -22,9 +32,19 @@ MODELS_PUBLISHED = "models.published.v1"
 
 MODEL_NAME = "hybrid"  # the key of both model topics
 
-CustomerId = Annotated[str, Field(min_length=1, max_length=64, pattern=r"^[A-Za-z0-9_.:-]+$")]
-Isin = Annotated[str, Field(min_length=1, max_length=20, pattern=r"^[A-Za-z0-9]+$")]
-ModelVersion = Annotated[str, Field(min_length=1, max_length=64, pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$")]
+LARGEST_WEIGHT = 1e6
+
+
+def _readable_time(moment: datetime) -> datetime:
+    """Refuse what some reader (a database, NumPy, a time zone conversion) cannot represent."""
+    if moment < EARLIEST_EVENT:
+        raise ValueError(f"is before {EARLIEST_EVENT:%Y-%m-%d}")
+    if moment.year > 9000:
+        raise ValueError("is after the year 9000")
+    return moment
+
+
+EventTime = Annotated[AwareDatetime, AfterValidator(_readable_time)]
 
 
 def _now() -> datetime:
@@ -37,9 +57,9 @@ class Event(BaseModel):
     model_config = ConfigDict(frozen=True, extra="ignore")
 
     event_id: UUID = Field(default_factory=uuid4)
-    occurred_at: AwareDatetime = Field(default_factory=_now)
+    occurred_at: EventTime = Field(default_factory=_now)
     schema_version: Literal[1] = 1
-    fingerprint: str | None = Field(default=None, max_length=64)
+    fingerprint: Fingerprint | None = None
 
 
 class RequestedWeights(BaseModel):
@@ -47,9 +67,9 @@ class RequestedWeights(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
-    collaborative: float = Field(default=0.0, ge=0.0)
-    content: float = Field(default=0.0, ge=0.0)
-    profitability: float = Field(default=0.0, ge=0.0)
+    collaborative: float = Field(default=0.0, ge=0.0, le=LARGEST_WEIGHT)
+    content: float = Field(default=0.0, ge=0.0, le=LARGEST_WEIGHT)
+    profitability: float = Field(default=0.0, ge=0.0, le=LARGEST_WEIGHT)
 
     @model_validator(mode="after")
     def _not_all_zero(self) -> RequestedWeights:
@@ -86,7 +106,13 @@ class RetrainRequested(Event):
     """Somebody asked for a new model now."""
 
     event_type: Literal["RetrainRequested"] = "RetrainRequested"
-    reason: str = Field(default="requested", max_length=200)
+    reason: str = Field(default="requested", max_length=200, pattern=PLAIN_TEXT_PATTERN)
+
+
+class RetrainCancelled(Event):
+    """Somebody asked that the training that waits, or runs, be given up."""
+
+    event_type: Literal["RetrainCancelled"] = "RetrainCancelled"
 
 
 class ModelActivated(Event):
@@ -101,14 +127,14 @@ class ModelPublished(Event):
 
     event_type: Literal["ModelPublished"] = "ModelPublished"
     version: ModelVersion
-    sequence: int = Field(ge=1)
+    sequence: int = Field(ge=1, lt=2**63)
     manifest_sha256: str = Field(pattern=r"^[0-9a-f]{64}$")
 
 
 EVENTS_OF_TOPIC: dict[str, tuple[type[Event], ...]] = {
     RECOMMENDATIONS_REQUESTED: (RecommendationRequested,),
     INTERACTIONS_RECORDED: (InteractionRecorded,),
-    MODELS_COMMANDS: (RetrainRequested, ModelActivated),
+    MODELS_COMMANDS: (RetrainRequested, RetrainCancelled, ModelActivated),
     MODELS_PUBLISHED: (ModelPublished,),
 }
 
@@ -120,10 +146,12 @@ def encode(event: Event) -> bytes:
     return event.model_dump_json(exclude_none=True).encode()
 
 
-def decode(topic: str, payload: bytes | None) -> Event:
+def decode(topic: str, payload: bytes | None, *, logged_at: datetime | None = None) -> Event:
     """Return the event in `payload`; `topic` is the name without a prefix.
 
-    Raises ContractViolation with the reason when no event type of the topic fits.
+    `logged_at` is the log's time of the message (now, if it is not known): an event that says it occurred more than
+    EVENT_CLOCK_TOLERANCE later is refused. Raises ContractViolation with the reason when no event type of the topic
+    fits.
     """
     if not payload:
         raise ContractViolation("empty message")
@@ -139,6 +167,21 @@ def decode(topic: str, payload: bytes | None) -> Event:
             # Defaults are for whoever makes an event; on the wire it must say who it is.
             missing = sorted(_IDENTITY - event.model_fields_set)
             if not missing:
+                _check_clock(event, logged_at or _now())
                 return event
             reasons.append(f"not a {event_type.__name__}: {missing[0]}: missing")
     raise ContractViolation("; ".join(reasons))
+
+
+def content_digest(event: Event) -> str:
+    """Return a SHA-256 of what the event says, without its identity: equal for a repetition of the same event."""
+    content = event.model_dump_json(exclude={"event_id", "occurred_at", "schema_version", "fingerprint"})
+    return sha256(content.encode()).hexdigest()
+
+
+def _check_clock(event: Event, logged_at: datetime) -> None:
+    if event.occurred_at > logged_at + EVENT_CLOCK_TOLERANCE:
+        raise ContractViolation(
+            f"occurred_at: {event.occurred_at.isoformat()} is more than a day after the log's time"
+            f" {logged_at.isoformat(timespec='seconds')}"
+        )

@@ -19,13 +19,17 @@ from shared.events import Event, InteractionRecorded
 
 @dataclass(frozen=True)
 class Message:
-    """One consumed message; `topic` is the name without prefix."""
+    """One consumed message; `topic` is the name without prefix.
+
+    `logged_at` is the broker's time of the message; None when the topic keeps the producer's time instead.
+    """
 
     topic: str
     partition: int
     offset: int
     key: bytes | None
     value: bytes | None
+    logged_at: datetime | None = None
 
 
 Partition = tuple[str, int]  # (topic without prefix, partition)

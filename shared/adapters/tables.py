@@ -15,6 +15,7 @@ from sqlalchemy import (
     Date,
     DateTime,
     Float,
+    Identity,
     Index,
     Integer,
     LargeBinary,
@@ -82,6 +83,9 @@ user_interactions = SqlTable(
     Column("partition", Integer, nullable=False),
     Column("event_offset", BigInteger, nullable=False),
     _timestamp("recorded_at", nullable=False, server_default=func.now()),
+    # The order in which the worker consumed them, which is the log's for each customer; no clock is involved.
+    Column("sequence", BigInteger, Identity(always=False), nullable=False),
+    Index("ix_user_interactions_customer_id_sequence", "customer_id", "sequence"),
     Index("ix_user_interactions_customer_id_occurred_at", "customer_id", "occurred_at"),
 )
 
@@ -112,6 +116,7 @@ decisions = SqlTable(
     Column("risk_level", Integer),  # NULL: not known to the bank
     Column("items", JSONB, nullable=False),
     Column("fingerprint", Text),
+    Column("content_digest", Text),  # shared.events.content_digest; NULL in rows of older versions
     Column("partition", Integer, nullable=False),
     Column("event_offset", BigInteger, nullable=False),
     _timestamp("requested_at", nullable=False),
@@ -145,6 +150,7 @@ consumer_offsets = SqlTable(
     Column("topic", Text, primary_key=True),
     Column("partition", Integer, primary_key=True),
     Column("next_offset", BigInteger, nullable=False),
+    Column("topic_id", Text),  # Kafka's id of the topic that the offset belongs to; NULL in rows of older versions
     _timestamp("updated_at", nullable=False, server_default=func.now()),
 )
 

@@ -18,6 +18,7 @@ from shared.events import (
     ModelPublished,
     RecommendationRequested,
     RequestedWeights,
+    RetrainCancelled,
     RetrainRequested,
     decode,
     encode,
@@ -55,6 +56,7 @@ GOLDEN: dict[str, tuple[str, Event]] = {
         ),
     ),
     "retrain_requested.v1": (events.MODELS_COMMANDS, RetrainRequested(**IDENTITY, reason="new data was loaded")),
+    "retrain_cancelled.v1": (events.MODELS_COMMANDS, RetrainCancelled(**IDENTITY)),
     "model_activated.v1": (events.MODELS_COMMANDS, ModelActivated(**IDENTITY, version="20260102T030405Z-1a2b3c4d")),
     "model_published.v1": (
         events.MODELS_PUBLISHED,

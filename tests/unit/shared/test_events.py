@@ -62,6 +62,18 @@ def test_fields_of_a_later_minor_version_are_ignored() -> None:
         ({"weights": {"collaborative": 0}}, "weights"),
         ({"weights": {"collaborative": 1, "luck": 1}}, "weights.luck"),
         ({"event_type": "InteractionRecorded"}, "event_type"),
+        ({"customer_id": ".."}, "customer_id"),
+        ({"customer_id": " C1"}, "customer_id"),
+        ({"customer_id": "C1\n"}, "customer_id"),
+        ({"customer_id": "E1/C4"}, "customer_id"),
+        ({"fingerprint": "a\u0000b"}, "fingerprint"),
+        ({"fingerprint": ""}, "fingerprint"),
+        ({"weights": {"collaborative": 1e300}}, "weights.collaborative"),
+        ({"occurred_at": "0001-01-01T05:00:00+05:30"}, "occurred_at"),
+        ({"occurred_at": "1999-12-31T23:59:59Z"}, "occurred_at"),
+        ({"occurred_at": "9999-12-31T23:59:59-14:00"}, "occurred_at"),
+        ({"occurred_at": 1e18}, "occurred_at"),
+        ({"occurred_at": -1}, "occurred_at"),
     ],
 )
 def test_a_broken_contract_is_refused_and_names_the_field(changes: dict[str, object], named: str) -> None:
@@ -111,3 +123,47 @@ def test_the_command_topic_tells_its_events_apart() -> None:
 
     assert events.decode(events.MODELS_COMMANDS, events.encode(activated)) == activated
     assert events.decode(events.MODELS_COMMANDS, events.encode(retrain)) == retrain
+
+
+def test_an_event_from_more_than_a_day_after_the_log_is_refused() -> None:
+    logged_at = datetime(2026, 1, 2, tzinfo=UTC)
+    accepted = encoded_request(occurred_at="2026-01-03T00:00:00Z")
+    refused = encoded_request(occurred_at="2026-01-03T00:00:00.000001Z")
+
+    assert events.decode(events.RECOMMENDATIONS_REQUESTED, accepted, logged_at=logged_at)
+    with pytest.raises(ContractViolation, match=r"occurred_at: .* more than a day after the log's time"):
+        events.decode(events.RECOMMENDATIONS_REQUESTED, refused, logged_at=logged_at)
+
+
+@pytest.mark.parametrize("text", ["a\u0000", "\u001b[2J", "a\nb", "\u0085", "\u2028"])
+def test_text_with_control_characters_is_refused(text: str) -> None:
+    body = json.loads(events.encode(events.RetrainRequested()))
+
+    with pytest.raises(ContractViolation, match="reason"):
+        events.decode(events.MODELS_COMMANDS, json.dumps({**body, "reason": text}).encode())
+
+
+@given(
+    st.dictionaries(
+        st.sampled_from(["event_id", "occurred_at", "customer_id", "isin", "type", "fingerprint", "schema_version"]),
+        st.none() | st.booleans() | st.integers() | st.floats() | st.text() | st.datetimes().map(lambda at: f"{at}Z"),
+    )
+)
+def test_every_interaction_that_is_accepted_can_be_read_back(changes: dict[str, object]) -> None:
+    body = json.loads(encoded_request(event_type="InteractionRecorded", isin="GRS434003000", type="click"))
+    try:
+        event = events.decode(events.INTERACTIONS_RECORDED, json.dumps({**body, **changes}).encode())
+    except ContractViolation:
+        return
+    assert events.decode(events.INTERACTIONS_RECORDED, events.encode(event)) == event
+    assert datetime.fromtimestamp(event.occurred_at.timestamp(), tz=UTC) == event.occurred_at
+    assert "\x00" not in events.encode(event).decode()
+
+
+def test_the_digest_of_the_content_ignores_identity_alone() -> None:
+    first = events.RecommendationRequested(customer_id="C1", action="request_recs")
+    again = events.RecommendationRequested(customer_id="C1", action="request_recs", fingerprint="other")
+    other = events.RecommendationRequested(customer_id="C1", action="refresh_recs", event_id=first.event_id)
+
+    assert events.content_digest(first) == events.content_digest(again)
+    assert events.content_digest(first) != events.content_digest(other)

@@ -1,0 +1,46 @@
+"""What identifiers and dates may look like: one rule for events, the API, the loader and the scripts.
+
+An identifier that one of them accepts can be used with every other one.
+"""
+
+from __future__ import annotations
+
+import re
+from datetime import UTC, date, datetime, timedelta
+from typing import Annotated
+
+from pydantic import Field
+
+# The first character is never a dot, so that no identifier is a relative path segment of a URL.
+CUSTOMER_ID_PATTERN = r"^[A-Za-z0-9_][A-Za-z0-9_.:-]{0,63}$"
+ISIN_PATTERN = r"^[A-Za-z0-9]{1,20}$"
+MODEL_VERSION_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$"
+FINGERPRINT_PATTERN = r"^[\x21-\x7e]{1,64}$"
+# No control characters and no separators that end a line: such text can be stored, logged and shown.
+PLAIN_TEXT_PATTERN = r"^[^\x00-\x1f\x7f-\x9f\u2028\u2029]*$"
+
+CustomerId = Annotated[str, Field(min_length=1, max_length=64, pattern=CUSTOMER_ID_PATTERN)]
+Isin = Annotated[str, Field(min_length=1, max_length=20, pattern=ISIN_PATTERN)]
+ModelVersion = Annotated[str, Field(min_length=1, max_length=64, pattern=MODEL_VERSION_PATTERN)]
+Fingerprint = Annotated[str, Field(min_length=1, max_length=64, pattern=FINGERPRINT_PATTERN)]
+
+EARLIEST_EVENT = datetime(2000, 1, 1, tzinfo=UTC)
+EVENT_CLOCK_TOLERANCE = timedelta(days=1)  # how far an event's own time may be ahead of the log's
+
+_CUSTOMER_ID = re.compile(CUSTOMER_ID_PATTERN)
+_ISIN = re.compile(ISIN_PATTERN)
+
+
+def is_customer_id(value: str) -> bool:
+    """Return whether `value` can name a customer."""
+    return _CUSTOMER_ID.fullmatch(value) is not None and "\n" not in value  # Python's `$` allows one at the end
+
+
+def is_isin(value: str) -> bool:
+    """Return whether `value` can name an asset."""
+    return _ISIN.fullmatch(value) is not None and "\n" not in value
+
+
+def latest_date(today: date | None = None) -> date:
+    """Return the last day that a row of reference data may be dated: tomorrow (UTC), for time zones ahead."""
+    return (today or datetime.now(UTC).date()) + timedelta(days=1)
