@@ -168,6 +168,9 @@ class WorkerTransaction(Protocol):
     def store_offsets(self, next_offsets: Mapping[Partition, int]) -> None:
         """Write the offsets that a restart continues at."""
 
+    def savepoint(self) -> AbstractContextManager[None]:
+        """Undo, when the block raises, what was done within it, and go on; raises DatabaseUnavailable as `begin`."""
+
     def insert_interactions(self, interactions: Sequence[tuple[Message, InteractionRecorded]]) -> frozenset[UUID]:
         """Keep interactions, each event_id once; return the event_ids that were new."""
 

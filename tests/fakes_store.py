@@ -40,6 +40,7 @@ class FakeStore:
     def __init__(self, tables: FakeTables | None = None) -> None:
         self.tables = tables or FakeTables()
         self.available = True
+        self.broken_for: set[str] = set()  # storing anything of these customers fails like a bug
         self.lose_next_commit_answer = False
         self.transactions = 0
         self.display_reads = 0
@@ -52,7 +53,7 @@ class FakeStore:
         working = copy.copy(self.tables)
         for name in vars(working):
             setattr(working, name, copy.copy(getattr(working, name)))
-        yield FakeTransaction(working, self.tick())
+        yield FakeTransaction(working, self.tick(), frozenset(self.broken_for))
         self._check()
         self.tables.__dict__.update(vars(working))
         if self.lose_next_commit_answer:
@@ -87,9 +88,14 @@ class FakeStore:
 class FakeTransaction:
     """One transaction on a copy of the tables."""
 
-    def __init__(self, tables: FakeTables, now: datetime) -> None:
+    def __init__(self, tables: FakeTables, now: datetime, broken_for: frozenset[str] = frozenset()) -> None:
         self._tables = tables
         self._now = now
+        self._broken_for = broken_for
+
+    def _store(self, customer_id: str) -> None:
+        if customer_id in self._broken_for:
+            raise ValueError(f"{customer_id} cannot be stored")
 
     def lock_offsets(self, starts: Mapping[Partition, int]) -> None:
         for partition, start in starts.items():
@@ -99,7 +105,18 @@ class FakeTransaction:
     def store_offsets(self, next_offsets: Mapping[Partition, int]) -> None:
         self._tables.offsets.update(next_offsets)
 
+    @contextmanager
+    def savepoint(self) -> Iterator[None]:
+        before = {name: copy.copy(value) for name, value in vars(self._tables).items()}
+        try:
+            yield
+        except BaseException:
+            self._tables.__dict__.update(before)
+            raise
+
     def insert_interactions(self, interactions: Sequence[tuple[Message, InteractionRecorded]]) -> frozenset[UUID]:
+        for _, event in interactions:
+            self._store(event.customer_id)
         new = {event.event_id: (message, event) for message, event in reversed(interactions)}
         new = {event_id: pair for event_id, pair in new.items() if event_id not in self._tables.interactions}
         self._tables.interactions.update({event_id: (*pair, self._now) for event_id, pair in new.items()})
@@ -132,6 +149,7 @@ class FakeTransaction:
 
     def insert_decisions(self, decisions: Sequence[Decision]) -> None:
         for decision in decisions:
+            self._store(decision.customer_id)
             if decision.request_id in self._tables.decisions:
                 continue
             self._tables.decisions[decision.request_id] = decision

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from prometheus_client import REGISTRY, CollectorRegistry, Counter, Gauge, Histogram, Info
 
+from shared.errors import ContractViolation
 from shared.events import INTERACTIONS_RECORDED, RECOMMENDATIONS_REQUESTED
 from shared.logging import get_logger
 from shared.ports import EventConsumer
@@ -65,6 +66,8 @@ class WorkerMetrics:
             self.request_to_list_seconds.observe(max(0.0, waited_seconds))
         for message, error in handled.dead_letters:
             self.dead_letters.labels(type(error).__name__).inc()
+            if not isinstance(error, ContractViolation):
+                self.failures.labels(type(error).__name__).inc()
             log.warning(
                 "message.dead_letter",
                 topic=message.topic,

@@ -81,15 +81,8 @@ class PostgresWorkerStore:
 
     @contextmanager
     def _connection(self) -> Iterator[Connection]:
-        try:
-            with self._engine.begin() as connection:
-                yield connection
-        except (DataError, IntegrityError):
-            raise
-        except DBAPIError as error:
-            raise DatabaseUnavailable(str(error.orig).strip()) from error
-        except PoolTimeout as error:
-            raise DatabaseUnavailable(str(error)) from error
+        with _translated(), self._engine.begin() as connection:
+            yield connection
 
 
 class PostgresWorkerTransaction:
@@ -118,6 +111,12 @@ class PostgresWorkerTransaction:
         )
         rows = [self._offset_row(partition, offset) for partition, offset in sorted(next_offsets.items())]
         self._connection.execute(statement, rows)
+
+    @contextmanager
+    def savepoint(self) -> Iterator[None]:
+        """Undo, when the block raises, what was done within it."""
+        with _translated(), self._connection.begin_nested():
+            yield
 
     def insert_interactions(self, interactions: Sequence[tuple[Message, InteractionRecorded]]) -> frozenset[UUID]:
         """Keep interactions, each event_id once; return the event_ids that were new."""
@@ -205,6 +204,25 @@ class PostgresWorkerTransaction:
 
     def _offset_row(self, partition: Partition, offset: int) -> dict[str, Any]:
         return {**self._owner, "topic": partition[0], "partition": partition[1], "next_offset": offset}
+
+
+# SQLSTATE 54: a value is beyond a limit of the server, a message's fault like the other two.
+_LIMIT_EXCEEDED = "54"
+
+
+@contextmanager
+def _translated() -> Iterator[None]:
+    """Raise DatabaseUnavailable for everything that no message can be blamed for."""
+    try:
+        yield
+    except (DataError, IntegrityError):
+        raise
+    except DBAPIError as error:
+        if str(getattr(error.orig, "pgcode", None) or "").startswith(_LIMIT_EXCEEDED):
+            raise
+        raise DatabaseUnavailable(str(error.orig).strip()) from error
+    except PoolTimeout as error:
+        raise DatabaseUnavailable(str(error)) from error
 
 
 def _stored_offsets(

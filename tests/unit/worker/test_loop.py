@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 from uuid import uuid4
 
@@ -13,7 +13,7 @@ from shared.domain.ranking import recommend
 from shared.domain.types import CustomerHistory, Ranking
 from shared.events import INTERACTIONS_RECORDED, RECOMMENDATIONS_REQUESTED
 from tests.builders import build_model
-from tests.unit.worker.world import CUSTOMERS, World
+from tests.unit.worker.world import CUSTOMERS, World, bug_for
 
 
 def seen_history(world: World) -> list[CustomerHistory]:
@@ -26,17 +26,6 @@ def seen_history(world: World) -> list[CustomerHistory]:
 
     world.scorer = scorer
     return seen
-
-
-def bug_for(customer_id: str) -> Callable[..., list[Ranking]]:
-    """Build a scorer that fails whenever this customer is in the batch."""
-
-    def scorer(model: Model, histories: Sequence[CustomerHistory], **options: Any) -> list[Ranking]:
-        if any(history.customer.customer_id == customer_id for history in histories):
-            raise ZeroDivisionError("a bug in scoring")
-        return recommend(model, histories, **options)
-
-    return scorer
 
 
 @pytest.fixture
