@@ -117,9 +117,11 @@ class FakeTransaction:
     def insert_interactions(self, interactions: Sequence[tuple[Message, InteractionRecorded]]) -> frozenset[UUID]:
         for _, event in interactions:
             self._store(event.customer_id)
-        new = {event.event_id: (message, event) for message, event in reversed(interactions)}
-        new = {event_id: pair for event_id, pair in new.items() if event_id not in self._tables.interactions}
-        self._tables.interactions.update({event_id: (*pair, self._now) for event_id, pair in new.items()})
+        new: dict[UUID, tuple[Message, InteractionRecorded, datetime]] = {}
+        for message, event in interactions:
+            if event.event_id not in self._tables.interactions:
+                new.setdefault(event.event_id, (message, event, self._now))
+        self._tables.interactions.update(new)
         return frozenset(new)
 
     def fetch_kept(self, event_ids: Sequence[UUID]) -> Mapping[UUID, str | None]:
