@@ -92,10 +92,17 @@ class FakeTransaction:
         self._tables = tables
         self._now = now
         self._broken_for = broken_for
+        self._aborted = False
 
     def _store(self, customer_id: str) -> None:
         if customer_id in self._broken_for:
+            self._aborted = True
             raise ValueError(f"{customer_id} cannot be stored")
+
+    def _check_not_aborted(self) -> None:
+        """As PostgreSQL: after a failed statement nothing works until the savepoint, or the transaction, is undone."""
+        if self._aborted:
+            raise DatabaseUnavailable("current transaction is aborted")
 
     def lock_offsets(self, starts: Mapping[Partition, int]) -> None:
         for partition, start in starts.items():
@@ -103,6 +110,7 @@ class FakeTransaction:
                 raise StaleOffsets(f"{partition}: stored {self._tables.offsets[partition]}, expected {start}")
 
     def store_offsets(self, next_offsets: Mapping[Partition, int]) -> None:
+        self._check_not_aborted()
         self._tables.offsets.update(next_offsets)
 
     @contextmanager
@@ -112,11 +120,13 @@ class FakeTransaction:
             yield
         except BaseException:
             self._tables.__dict__.update(before)
+            self._aborted = False
             raise
 
     def insert_interactions(self, interactions: Sequence[tuple[Message, InteractionRecorded]]) -> frozenset[UUID]:
         for _, event in interactions:
             self._store(event.customer_id)
+        self._check_not_aborted()
         new: dict[UUID, tuple[Message, InteractionRecorded, datetime]] = {}
         for message, event in interactions:
             if event.event_id not in self._tables.interactions:
@@ -129,6 +139,7 @@ class FakeTransaction:
         return {event_id: kept[event_id][1].fingerprint for event_id in event_ids if event_id in kept}
 
     def insert_dead_letters(self, letters: Sequence[tuple[Message, str]]) -> None:
+        self._check_not_aborted()
         for message, reason in letters:
             place = ((message.topic, message.partition), message.offset)
             self._tables.dead_letters.setdefault(place, (message, reason))
@@ -138,6 +149,7 @@ class FakeTransaction:
         return {request_id: decided[request_id].fingerprint for request_id in request_ids if request_id in decided}
 
     def fetch_histories(self, customer_ids: Sequence[str]) -> Mapping[str, CustomerHistory]:
+        self._check_not_aborted()
         return {customer_id: self._history(customer_id) for customer_id in sorted(set(customer_ids))}
 
     def fetch_fresh_lists(self, customer_ids: Sequence[str]) -> Mapping[str, StoredList]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -14,6 +15,7 @@ from uuid import UUID, uuid4
 import psycopg2
 import pytest
 from confluent_kafka import Producer
+from sqlalchemy.exc import DataError
 
 from shared.adapters.artifacts import FileArtifacts
 from shared.adapters.kafka_consumer import ConsumerSettings, KafkaEventConsumer, fetch_cluster_id
@@ -193,6 +195,52 @@ def test_a_transaction_that_fails_leaves_nothing(database: StoreWorld) -> None:
     with database.store.begin() as transaction:
         assert transaction.fetch_histories(["C1"])["C1"].interactions == ()
         assert transaction.fetch_fresh_lists(["C1"]) == {}
+
+
+def test_what_fails_within_a_savepoint_is_undone_and_the_transaction_goes_on(database: StoreWorld) -> None:
+    good, bad = click("GR1"), click("GR2", offset=1)
+    with database.store.begin() as transaction:
+        transaction.lock_offsets({REQUESTS: 0})
+        with transaction.savepoint():
+            transaction.insert_interactions([good])
+        with suppress(KeyError), transaction.savepoint():
+            transaction.insert_interactions([bad])
+            raise KeyError
+        transaction.store_offsets({REQUESTS: 2})
+    assert database.store.fetch_offsets([REQUESTS]) == {REQUESTS: 2}
+    with database.store.begin() as transaction:
+        assert [kept.isin for kept in transaction.fetch_histories(["C1"])["C1"].interactions] == ["GR1"]
+
+
+@pytest.mark.postgres
+def test_a_statement_that_the_database_refuses_within_a_savepoint_is_a_messages_fault(database_url: str) -> None:
+    store = PostgresWorkerStore(database_url, cluster_id=str(uuid4()), consumer_group="worker")
+    refused = replace(decision(), event_offset=2**70)
+    with store.begin() as transaction:
+        with pytest.raises(DataError), transaction.savepoint():
+            transaction.insert_decisions([refused])
+        transaction.insert_dead_letters([(message(offset=0), "DataError: refused")])
+    store.close()
+
+
+@pytest.mark.postgres
+def test_a_connection_that_breaks_within_a_savepoint_is_no_messages_fault(database_url: str) -> None:
+    store = PostgresWorkerStore(database_url, cluster_id=str(uuid4()), consumer_group="worker")
+
+    def lose_the_connection() -> None:
+        with store.begin() as transaction:
+            transaction.lock_offsets({REQUESTS: 0})
+            with psycopg2.connect(database_url) as other, other.cursor() as cursor:
+                cursor.execute(
+                    "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
+                    " WHERE datname = current_database() AND pid <> pg_backend_pid()"
+                )
+            with transaction.savepoint():
+                transaction.insert_interactions([click()])
+
+    with pytest.raises(DatabaseUnavailable):
+        lose_the_connection()
+    store.close()
 
 
 def test_an_interaction_is_kept_once(database: StoreWorld) -> None:

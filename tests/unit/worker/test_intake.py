@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from shared.events import INTERACTIONS_RECORDED, RECOMMENDATIONS_REQUESTED
+from shared.ports import Partition
 from tests.fakes import FakeBroker, FakeConsumer
 from tests.fakes_store import FakeStore
 from worker.batch import Batch
@@ -116,3 +117,25 @@ def test_what_is_unfinished_is_the_first_message_that_waits_or_the_position() ->
     intake.done(Batch(requests=intake.requests(2)))
     assert intake.unfinished(held=()) == {requests: 2, interactions: 4}
     assert intake.unfinished(held=(RECOMMENDATIONS_REQUESTED,)) == {interactions: 4}
+
+
+def test_requests_are_read_again_as_soon_as_their_interactions_can_be_read() -> None:
+    broker = FakeBroker(partitions=1)
+    append(broker, 0, count=3)
+    readable = {(RECOMMENDATIONS_REQUESTED, 0)}
+
+    class Consumer(FakeConsumer):
+        def assignment(self) -> frozenset[Partition]:
+            return super().assignment() & readable
+
+    consumer = Consumer(broker, FakeStore())
+    intake = Intake(consumer, batch_size=5)
+    for _ in range(3):
+        intake.poll(timeout_seconds=0.0, held=(), wanted=10)
+    assert intake.requests(5) == ()
+    assert intake.paused == {(RECOMMENDATIONS_REQUESTED, 0)}
+    readable.add((INTERACTIONS_RECORDED, 0))
+    for _ in range(2):
+        intake.poll(timeout_seconds=0.0, held=(), wanted=10)
+    assert [message.offset for message in intake.requests(5)] == [0, 1, 2]
+    assert intake.paused == frozenset()

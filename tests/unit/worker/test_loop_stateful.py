@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 from collections import defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -32,8 +32,17 @@ MODELS = [build_model(seed=seed, assets=6) for seed in (1, 2, 3)]
 ISINS = MODELS[0].id_map.isins
 # A bug is retried three times, then its batch is narrowed down; a batch may have to be made once more in between.
 MOST_STEPS_WITHOUT_COMMIT = 12
-PORTS = ("begin", "lock_offsets", "store_offsets", "fetch_histories", "fetch_fresh_lists", "insert_interactions")
-PORTS += ("insert_decisions", "insert_dead_letters", "savepoint")  # of a transaction, but `begin`
+PORTS = (  # of a transaction, but `begin`
+    "begin",
+    "lock_offsets",
+    "store_offsets",
+    "fetch_histories",
+    "fetch_fresh_lists",
+    "insert_interactions",
+    "insert_decisions",
+    "insert_dead_letters",
+    "savepoint",
+)
 OTHER_PORTS = ("fetch_snapshots", "fetch_asset_displays", "fetch_high_watermarks", "poll", "commit", "read_pointer")
 
 
@@ -324,4 +333,4 @@ LoopMachine.TestCase.settings = settings(
     deadline=None,
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much],
 )
-test_every_message_has_its_effect_once_whatever_fails: Callable[..., None] = LoopMachine.TestCase
+TestEveryMessageHasItsEffectOnceWhateverFails = LoopMachine.TestCase
