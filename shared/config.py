@@ -63,3 +63,6 @@ class ServiceSettings(DatabaseSettings):
     models_dir: Path = Field(description="the shared volume with model artifacts")
     health_host: str = Field("127.0.0.1", description="where /health/* and /metrics listen")
     shutdown_timeout_seconds: float = Field(15.0, gt=0, description="SIGTERM to exit, at most")
+    stall_seconds: float = Field(
+        60.0, gt=0, description="not live after so long without progress while work waits; longer than a pause (30)"
+    )
