@@ -47,6 +47,9 @@ class TopicSettings(DatabaseSettings):
         le=87_600,
         description="how long events are kept: longer than the oldest backup to be restored is old",
     )
+    topic_max_message_bytes: int = Field(
+        131_072, ge=131_072, le=8_388_608, description="size from which the broker refuses a message, or a batch"
+    )
 
     @model_validator(mode="after")
     def _enough_replicas(self) -> TopicSettings:

@@ -16,7 +16,7 @@ from shared.errors import (
     StaleOffsets,
 )
 from shared.events import InteractionRecorded
-from shared.ports import AssetDisplay, Decision, Message, Partition, StoredList
+from shared.ports import AssetDisplay, Decision, Message, Partition, StoredList, StoredOffset
 
 
 @dataclass
@@ -24,6 +24,7 @@ class FakeTables:
     """What the fake database holds."""
 
     offsets: dict[Partition, int] = field(default_factory=dict)
+    topic_ids: dict[Partition, str] = field(default_factory=dict)  # of the offsets
     interactions: dict[UUID, tuple[Message, InteractionRecorded, datetime]] = field(default_factory=dict)
     decisions: dict[UUID, Decision] = field(default_factory=dict)
     lists: dict[str, StoredList] = field(default_factory=dict)
@@ -44,6 +45,7 @@ class FakeStore:
         self.lose_next_commit_answer = False
         self.transactions = 0
         self.display_reads = 0
+        self._topic_ids: dict[Partition, str] = {}
         self._now = datetime(2026, 1, 1, tzinfo=UTC)
 
     @contextmanager
@@ -53,18 +55,20 @@ class FakeStore:
         working = copy.copy(self.tables)
         for name in vars(working):
             setattr(working, name, copy.copy(getattr(working, name)))
-        yield FakeTransaction(working, self.tick(), frozenset(self.broken_for))
+        yield FakeTransaction(working, self.tick(), self._topic_ids, frozenset(self.broken_for))
         self._check()
         self.tables.__dict__.update(vars(working))
         if self.lose_next_commit_answer:
             self.lose_next_commit_answer = False
             raise DatabaseUnavailable("the connection broke during COMMIT")
 
-    def fetch_offsets(self, partitions: Sequence[Partition]) -> Mapping[Partition, int]:
+    def fetch_offsets(self, partitions: Sequence[Partition]) -> Mapping[Partition, StoredOffset]:
         self._check()
-        return {
-            partition: self.tables.offsets[partition] for partition in partitions if partition in self.tables.offsets
-        }
+        tables = self.tables
+        return {p: StoredOffset(tables.offsets[p], tables.topic_ids.get(p)) for p in partitions if p in tables.offsets}
+
+    def note_topic_ids(self, topic_ids: Mapping[Partition, str]) -> None:
+        self._topic_ids.update(topic_ids)
 
     def fetch_asset_displays(self) -> Mapping[str, AssetDisplay]:
         self._check()
@@ -88,9 +92,16 @@ class FakeStore:
 class FakeTransaction:
     """One transaction on a copy of the tables."""
 
-    def __init__(self, tables: FakeTables, now: datetime, broken_for: frozenset[str] = frozenset()) -> None:
+    def __init__(
+        self,
+        tables: FakeTables,
+        now: datetime,
+        topic_ids: Mapping[Partition, str],
+        broken_for: frozenset[str] = frozenset(),
+    ) -> None:
         self._tables = tables
         self._now = now
+        self._topic_ids = topic_ids
         self._broken_for = broken_for
         self._aborted = False
 
@@ -106,12 +117,16 @@ class FakeTransaction:
 
     def lock_offsets(self, starts: Mapping[Partition, int]) -> None:
         for partition, start in starts.items():
-            if self._tables.offsets.setdefault(partition, start) != start:
-                raise StaleOffsets(f"{partition}: stored {self._tables.offsets[partition]}, expected {start}")
+            if partition not in self._tables.offsets:
+                self.store_offsets({partition: start})
+            stored = StoredOffset(self._tables.offsets[partition], self._tables.topic_ids.get(partition))
+            if stored.next_offset != start or not stored.is_of(self._topic_ids.get(partition)):
+                raise StaleOffsets(f"{partition}: stored {stored}, expected {start}")
 
     def store_offsets(self, next_offsets: Mapping[Partition, int]) -> None:
         self._check_not_aborted()
         self._tables.offsets.update(next_offsets)
+        self._tables.topic_ids.update({p: self._topic_ids[p] for p in next_offsets if p in self._topic_ids})
 
     @contextmanager
     def savepoint(self) -> Iterator[None]:

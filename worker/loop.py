@@ -107,7 +107,7 @@ class WorkerLoop:
             return "not in the consumer group yet"
         if out_of_range:
             return f"offset out of range: {sorted(out_of_range)}"
-        return self._trouble
+        return self._trouble or self._parts.consumer.problem()
 
     @property
     def commits(self) -> int:

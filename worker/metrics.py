@@ -48,6 +48,9 @@ class WorkerMetrics:
         self.offset_out_of_range = Gauge(
             name("offset_out_of_range"), "Partitions whose offset is outside the log", registry=registry
         )
+        self.topic_problem = Gauge(
+            name("topic_problem"), "1 while the consumed topics cannot be read as they should be", registry=registry
+        )
 
     def observe(self, batch: Batch, handled: Handled, *, seconds: float) -> None:
         """Count a stored batch and log it."""
@@ -87,4 +90,5 @@ class WorkerMetrics:
         """Show what the consumer owns and what stands still."""
         self.assigned_partitions.set(len(consumer.assignment()))
         self.offset_out_of_range.set(len(consumer.out_of_range()))
+        self.topic_problem.set(consumer.problem() is not None)
         self.paused_partitions.set(paused)

@@ -521,3 +521,9 @@ def test_an_event_id_with_another_fingerprint_goes_to_dead_letters(world: World)
 def test_a_loop_that_is_told_to_stop_is_unready_and_ends(world: World) -> None:
     world.loop.run(lambda: True)
     assert world.loop.unready_reason() == "stopping"
+
+
+def test_topics_that_are_not_read_as_they_should_be_make_the_worker_unready(world: World) -> None:
+    assert world.loop.unready_reason() is None
+    world.consumer.problem = lambda: "partition 12 is read by nobody"  # type: ignore[method-assign]
+    assert world.loop.unready_reason() == "partition 12 is read by nobody"
