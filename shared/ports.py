@@ -181,19 +181,24 @@ class WorkerTransaction(Protocol):
         """Return the fingerprint of each of these requests that has a decision already."""
 
     def fetch_histories(self, customer_ids: Sequence[str]) -> Mapping[str, CustomerHistory]:
-        """Return customer and history for every id; an unknown id gives a Customer with nothing known."""
+        """Return customer and history for every id; an unknown id gives a Customer with nothing known.
+
+        Interactions are the last INTERACTION_WINDOW of the log, in its order, whatever their senders' clocks say.
+        Owned and dismissed assets are complete: they have no window.
+        """
 
     def fetch_fresh_lists(self, customer_ids: Sequence[str]) -> Mapping[str, StoredList]:
         """Return stored lists that nothing newer contradicts.
 
-        Left out: lists older than the customer's last kept interaction, or than any loaded reference table.
+        Left out: lists that do not know the customer's last kept interaction, and lists made with other reference data
+        than those that are loaded now.
         """
 
-    def insert_decisions(self, decisions: Sequence[Decision]) -> None:
+    def insert_decisions(self, decisions: Sequence[Decision], *, reference_snapshot: str) -> None:
         """Keep one row per request; the last scored one of each customer becomes their list.
 
-        A stored list that answered a request once more names that request from now on, so that whoever asked can see
-        that they were answered.
+        `reference_snapshot` is what `fetch_snapshots` said before the lists were made. A stored list that answered a
+        request once more names that request from now on, so that whoever asked can see that they were answered.
         """
 
 
@@ -206,8 +211,8 @@ class WorkerStore(OffsetSource, Protocol):
     def fetch_asset_displays(self) -> Mapping[str, AssetDisplay]:
         """Return what lists show, by ISIN."""
 
-    def fetch_snapshots(self) -> Mapping[str, datetime]:
-        """Return when each reference table was loaded last; an equal answer means unchanged reference data."""
+    def fetch_snapshots(self) -> str:
+        """Return which reference data are loaded; an equal answer means unchanged reference data."""
 
 
 @dataclass(frozen=True)

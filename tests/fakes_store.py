@@ -10,6 +10,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID
 
+from shared.domain.history import INTERACTION_WINDOW, dismissed_isins
 from shared.domain.types import Customer, CustomerHistory, Interaction
 from shared.errors import (
     DatabaseUnavailable,
@@ -27,11 +28,17 @@ class FakeTables:
     interactions: dict[UUID, tuple[Message, InteractionRecorded, datetime]] = field(default_factory=dict)
     decisions: dict[UUID, Decision] = field(default_factory=dict)
     lists: dict[str, StoredList] = field(default_factory=dict)
+    known_by_lists: dict[str, tuple[int, str]] = field(default_factory=dict)  # interactions, reference snapshot
     dead_letters: dict[tuple[Partition, int], tuple[Message, str]] = field(default_factory=dict)
     customers: dict[str, Customer] = field(default_factory=dict)
     owned: dict[str, set[str]] = field(default_factory=dict)
     displays: dict[str, AssetDisplay] = field(default_factory=dict)
     snapshots: dict[str, datetime] = field(default_factory=dict)
+
+    @property
+    def reference_snapshot(self) -> str:
+        """Which reference data are loaded."""
+        return str(sorted(self.snapshots.items()))
 
 
 class FakeStore:
@@ -70,9 +77,9 @@ class FakeStore:
         self.display_reads += 1
         return dict(self.tables.displays)
 
-    def fetch_snapshots(self) -> Mapping[str, datetime]:
+    def fetch_snapshots(self) -> str:
         self._check()
-        return dict(self.tables.snapshots)
+        return self.tables.reference_snapshot
 
     def tick(self) -> datetime:
         """Return the database's time, later with each call."""
@@ -100,9 +107,10 @@ class FakeTransaction:
         self._tables.offsets.update(next_offsets)
 
     def insert_interactions(self, interactions: Sequence[tuple[Message, InteractionRecorded]]) -> frozenset[UUID]:
-        new = {event.event_id: (message, event) for message, event in reversed(interactions)}
-        new = {event_id: pair for event_id, pair in new.items() if event_id not in self._tables.interactions}
-        self._tables.interactions.update({event_id: (*pair, self._now) for event_id, pair in new.items()})
+        kept = self._tables.interactions  # the order of insertion is the order of the log
+        new = {event.event_id for _, event in interactions} - kept.keys()
+        for message, event in interactions:
+            kept.setdefault(event.event_id, (message, event, self._now))
         return frozenset(new)
 
     def fetch_kept(self, event_ids: Sequence[UUID]) -> Mapping[UUID, str | None]:
@@ -126,11 +134,10 @@ class FakeTransaction:
             customer_id: stored
             for customer_id in set(customer_ids)
             if (stored := self._tables.lists.get(customer_id)) is not None
-            and all(recorded <= stored.created_at for _, event, recorded in self._of(customer_id))
-            and all(loaded < stored.created_at for loaded in self._tables.snapshots.values())
+            and self._tables.known_by_lists[customer_id] == self._known_now(customer_id)
         }
 
-    def insert_decisions(self, decisions: Sequence[Decision]) -> None:
+    def insert_decisions(self, decisions: Sequence[Decision], *, reference_snapshot: str) -> None:
         for decision in decisions:
             if decision.request_id in self._tables.decisions:
                 continue
@@ -145,17 +152,26 @@ class FakeTransaction:
                     items=decision.items,
                     created_at=self._now,
                 )
+                known = (len(self._of(decision.customer_id)), reference_snapshot)
+                self._tables.known_by_lists[decision.customer_id] = known
             else:
                 answered = self._tables.lists[decision.customer_id]
                 self._tables.lists[decision.customer_id] = replace(answered, request_id=decision.request_id)
 
+    def _known_now(self, customer_id: str) -> tuple[int, str]:
+        return len(self._of(customer_id)), self._tables.reference_snapshot
+
     def _history(self, customer_id: str) -> CustomerHistory:
-        interactions = sorted(self._of(customer_id), key=lambda row: (row[1].occurred_at, row[0].offset))
-        return CustomerHistory(
+        interactions = tuple(
+            Interaction(event.isin, event.type, event.occurred_at) for _, event, _ in self._of(customer_id)
+        )
+        history = CustomerHistory(
             self._tables.customers.get(customer_id, Customer(customer_id)),
             tuple(sorted(self._tables.owned.get(customer_id, ()))),
-            tuple(Interaction(event.isin, event.type, event.occurred_at) for _, event, _ in interactions),
+            interactions,
         )
+        dismissed = tuple(sorted(dismissed_isins(history)))
+        return replace(history, interactions=interactions[-INTERACTION_WINDOW:], dismissed=dismissed)
 
     def _of(self, customer_id: str) -> list[tuple[Message, InteractionRecorded, datetime]]:
         return [row for row in self._tables.interactions.values() if row[1].customer_id == customer_id]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable, Mapping
-from datetime import datetime
 
 from shared.ports import AssetDisplay, WorkerStore
 
@@ -19,18 +18,25 @@ class Catalogue:
         self._check_seconds = check_seconds
         self._clock = clock
         self._checked_at = -float("inf")
-        self._snapshots: Mapping[str, datetime] | None = None
+        self._snapshot: str | None = None
         self._displays: Mapping[str, AssetDisplay] = {}
 
     def refresh(self) -> None:
         """Look, once every `check_seconds`, whether reference data was loaded meanwhile, and read it then."""
         if self._clock() - self._checked_at < self._check_seconds:
             return
-        snapshots = self._store.fetch_snapshots()
-        if snapshots != self._snapshots:
+        snapshot = self._store.fetch_snapshots()
+        if snapshot != self._snapshot:
             self._displays = self._store.fetch_asset_displays()
-            self._snapshots = snapshots
+            self._snapshot = snapshot
         self._checked_at = self._clock()
+
+    @property
+    def snapshot(self) -> str:
+        """Which reference data these are; the assets are those, or newer ones."""
+        if self._snapshot is None:
+            self.refresh()
+        return self._snapshot or ""
 
     def displays(self, isins: Iterable[str]) -> Mapping[str, AssetDisplay]:
         """Return those of these assets that exist; looks into the database, once, when one is missing."""

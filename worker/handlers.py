@@ -73,7 +73,7 @@ def handle_requests(
     decided = transaction.fetch_decided([event.event_id for _, event in first])
     undecided = [(message, event) for message, event in first if event.event_id not in decided]
     decisions = decide(undecided, transaction=transaction, catalogue=catalogue, scoring=scoring)
-    transaction.insert_decisions(decisions)
+    transaction.insert_decisions(decisions, reference_snapshot=catalogue.snapshot)
     fingerprints = {event.event_id: event.fingerprint for _, event in undecided} | dict(decided)
     repeated += [(message, event) for message, event in first if event.event_id in decided]
     dead_letters += _reused(repeated, fingerprints)
@@ -92,7 +92,7 @@ def _decode(
     dead_letters: list[DeadLetter] = []
     for message in messages:
         try:
-            event = decode(message.topic, message.value)
+            event = decode(message.topic, message.value, logged_at=message.logged_at)
             if not isinstance(event, event_type) or message.key != event.customer_id.encode():
                 raise ContractViolation("the key is not the customer_id")
         except ContractViolation as error:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from datetime import datetime
 from functools import partial
 from json import dumps
 from typing import Any
@@ -70,10 +69,10 @@ class PostgresWorkerStore:
             rows = connection.execute(text(queries.ASSET_DISPLAYS)).mappings()
             return {row["isin"]: AssetDisplay(**row) for row in rows}
 
-    def fetch_snapshots(self) -> Mapping[str, datetime]:
-        """Return when each reference table was loaded last."""
+    def fetch_snapshots(self) -> str:
+        """Return which reference data are loaded; an equal answer means unchanged data."""
         with self._connection() as connection:
-            return {row.table_name: row.loaded_at for row in connection.execute(text(queries.SNAPSHOTS))}
+            return str(connection.scalar(text(queries.SNAPSHOTS)))
 
     def close(self) -> None:
         """Close every connection."""
@@ -146,10 +145,11 @@ class PostgresWorkerTransaction:
         return {row[0]: row[1] for row in self._connection.execute(statement)}
 
     def fetch_histories(self, customer_ids: Sequence[str]) -> Mapping[str, CustomerHistory]:
-        """Return customer and history for every id, in three statements for all of them."""
+        """Return customer and history for every id, in four statements for all of them."""
         ids = sorted(set(customer_ids))
         customers = {row.customer_id: row for row in self._rows(queries.CUSTOMERS, ids)}
         owned = {row.customer_id: row.isins for row in self._rows(queries.OWNED, ids)}
+        dismissed = {row.customer_id: row.isins for row in self._rows(queries.DISMISSED, ids)}
         interactions: dict[str, list[Interaction]] = {}
         for row in self._rows(queries.INTERACTIONS, ids):
             interaction = Interaction(row.isin, InteractionType(row.interaction_type), row.occurred_at)
@@ -159,18 +159,19 @@ class PostgresWorkerTransaction:
                 _customer(customer_id, customers.get(customer_id)),
                 tuple(owned.get(customer_id, ())),
                 tuple(interactions.get(customer_id, ())),
+                tuple(dismissed.get(customer_id, ())),
             )
             for customer_id in ids
         }
 
     def fetch_fresh_lists(self, customer_ids: Sequence[str]) -> Mapping[str, StoredList]:
-        """Return stored lists that nothing newer contradicts, by the database's own clock."""
+        """Return stored lists that nothing newer contradicts, in the order of the log."""
         if not customer_ids:
             return {}
         rows = self._rows(queries.FRESH_LISTS, sorted(set(customer_ids)))
         return {row.customer_id: StoredList(**{**row._mapping, "weights": Weights(**row.weights)}) for row in rows}
 
-    def insert_decisions(self, new: Sequence[Decision]) -> None:
+    def insert_decisions(self, new: Sequence[Decision], *, reference_snapshot: str) -> None:
         """Keep one row per request; the last scored one of each customer becomes their list.
 
         A stored list that answered a request once more names that request from now on.
@@ -183,9 +184,12 @@ class PostgresWorkerTransaction:
         in_order = [decision for decision in new if decision.request_id in kept]
         lists = {one.customer_id: _list_row(one) for one in in_order if one.answered_from == "scored"}
         if lists:
+            newest = {row.customer_id: row.sequence for row in self._rows(queries.NEWEST_INTERACTIONS, sorted(lists))}
+            for customer_id, row in lists.items():
+                row |= {"interaction_sequence": newest[customer_id], "reference_snapshot": reference_snapshot}
             self._upsert_lists([lists[customer_id] for customer_id in sorted(lists)])
-        newest = {decision.customer_id: decision for decision in in_order}
-        answered = sorted((one.customer_id, one.request_id) for one in newest.values() if one.answered_from == "stored")
+        last = {decision.customer_id: decision for decision in in_order}
+        answered = sorted((one.customer_id, one.request_id) for one in last.values() if one.answered_from == "stored")
         if answered:
             renamed = update(recommendations).where(recommendations.c.customer_id == bindparam("answered_customer_id"))
             rows = [{"answered_customer_id": name, "answered_request_id": request} for name, request in answered]

@@ -20,6 +20,7 @@ from shared.adapters.kafka_consumer import ConsumerSettings, KafkaEventConsumer,
 from shared.adapters.kafka_producer import producer_config
 from shared.adapters.kafka_topics import create_topics
 from shared.adapters.postgres_worker import PostgresWorkerStore
+from shared.domain.history import INTERACTION_WINDOW, dismissed_isins
 from shared.domain.types import Customer, InvestmentCapacity, RiskLevel, Weights
 from shared.errors import (
     ArtifactInvalid,
@@ -155,8 +156,9 @@ def keep(store: WorkerStore, *interactions: tuple[Message, InteractionRecorded])
 
 
 def decide(store: WorkerStore, *decisions: Decision) -> None:
+    snapshot = store.fetch_snapshots()
     with store.begin() as transaction:
-        transaction.insert_decisions(decisions)
+        transaction.insert_decisions(decisions, reference_snapshot=snapshot)
 
 
 def test_stored_offsets_are_found_again(database: StoreWorld) -> None:
@@ -182,7 +184,7 @@ def test_a_transaction_that_fails_leaves_nothing(database: StoreWorld) -> None:
         with database.store.begin() as transaction:
             transaction.lock_offsets({REQUESTS: 0})
             transaction.insert_interactions([click()])
-            transaction.insert_decisions([decision()])
+            transaction.insert_decisions([decision()], reference_snapshot="")
             transaction.insert_dead_letters([(message(), "reason")])
             transaction.store_offsets({REQUESTS: 5})
             raise KeyError
@@ -206,7 +208,7 @@ def test_an_interaction_is_kept_once(database: StoreWorld) -> None:
         assert [kept.isin for kept in transaction.fetch_histories(["C1"])["C1"].interactions] == ["GR1", "GR2"]
 
 
-def test_a_history_is_what_was_bought_and_done_oldest_first(database: StoreWorld) -> None:
+def test_a_history_is_what_was_bought_and_done_in_the_order_of_the_log(database: StoreWorld) -> None:
     database.add_customer("C1", "Income", "CAP_LT30K", "2020-01-01")
     database.add_customer("C1", "Aggressive", "CAP_30K_80K", "2022-01-01")
     for isin, kind in (("GR2", "Buy"), ("GR1", "Buy"), ("GR2", "Buy"), ("GR3", "Sell")):
@@ -219,9 +221,44 @@ def test_a_history_is_what_was_bought_and_done_oldest_first(database: StoreWorld
     assert set(histories) == {"C1", "stranger"}
     assert histories["C1"].customer == Customer("C1", RiskLevel.AGGRESSIVE, InvestmentCapacity.FROM_30K_TO_80K)
     assert histories["C1"].owned == ("GR1", "GR2")
-    assert [interaction.isin for interaction in histories["C1"].interactions] == ["GR0", "GR2", "GR1"]
+    assert [interaction.isin for interaction in histories["C1"].interactions] == ["GR0", "GR1", "GR2"]
     assert histories["C1"].interactions[0].occurred_at == NOW - hours[0]
     assert histories["stranger"].customer == Customer("stranger")
+
+
+@pytest.mark.parametrize("ahead", [timedelta(minutes=5), timedelta(days=-400)])
+def test_the_last_interaction_of_the_log_counts_whatever_the_senders_clock_says(
+    database: StoreWorld, ahead: timedelta
+) -> None:
+    keep(database.store, click("GR1", offset=0, occurred_at=NOW + ahead), click("GR2", offset=1, type="dismiss"))
+    keep(database.store, click("GR1", offset=2, type="dismiss", occurred_at=NOW - ahead))
+    keep(database.store, click("GR2", offset=3, occurred_at=NOW - abs(ahead)))
+    with database.store.begin() as transaction:
+        history = transaction.fetch_histories(["C1", "C2"])["C1"]
+        assert transaction.fetch_histories(["C2"])["C2"].dismissed == ()
+    assert [interaction.isin for interaction in history.interactions] == ["GR1", "GR2", "GR1", "GR2"]
+    assert history.dismissed == ("GR1",)
+    assert dismissed_isins(history) == {"GR1"}
+
+
+def test_a_dismissal_stays_however_much_follows_and_however_old_it_is(database: StoreWorld) -> None:
+    keep(database.store, click("GR1", type="dismiss", occurred_at=NOW - timedelta(days=3650)))
+    keep(database.store, click("GR2", type="dismiss", offset=1), click("GR0", type="dismiss", offset=2))
+    keep(database.store, *(click("GR2", type="view", offset=3 + number) for number in range(INTERACTION_WINDOW + 1)))
+    keep(database.store, click("GR3", type="dismiss", customer_id="C2"))
+    with database.store.begin() as transaction:
+        histories = transaction.fetch_histories(["C1", "C2"])
+    assert {interaction.isin for interaction in histories["C1"].interactions} == {"GR2"}
+    assert len(histories["C1"].interactions) == INTERACTION_WINDOW
+    assert (histories["C1"].dismissed, histories["C2"].dismissed) == (("GR0", "GR1"), ("GR3",))
+
+
+def test_the_window_holds_the_newest_of_the_log(database: StoreWorld) -> None:
+    many = [click(f"GR{number:04}", offset=number, occurred_at=NOW - timedelta(hours=number)) for number in range(1005)]
+    keep(database.store, *many)
+    with database.store.begin() as transaction:
+        history = transaction.fetch_histories(["C1"])["C1"]
+    assert [interaction.isin for interaction in history.interactions] == [event.isin for _, event in many[5:]]
 
 
 def test_interactions_of_the_same_transaction_are_in_the_history(database: StoreWorld) -> None:
@@ -270,7 +307,7 @@ def test_a_list_that_answers_once_more_names_that_request(database: StoreWorld, 
 def test_a_list_is_fresh_until_a_later_interaction(database: StoreWorld) -> None:
     with database.store.begin() as transaction:
         transaction.insert_interactions([click(occurred_at=NOW + timedelta(hours=5))])  # a clock that is wrong
-        transaction.insert_decisions([decision()])
+        transaction.insert_decisions([decision()], reference_snapshot=database.store.fetch_snapshots())
     with database.store.begin() as transaction:
         assert set(transaction.fetch_fresh_lists(["C1"])) == {"C1"}
     with database.store.begin() as transaction:

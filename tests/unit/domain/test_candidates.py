@@ -88,14 +88,25 @@ def test_a_dismissed_asset_is_no_candidate_until_the_customer_turns_to_it_again(
     assert candidates_of(model, build_history(interactions=again)) == {0, 1}
 
 
-def test_the_latest_interaction_counts_whatever_the_order_and_the_last_told_of_two_at_one_time() -> None:
+def test_the_last_interaction_of_the_log_counts_whatever_the_clocks_say() -> None:
     model = open_model([1, 1])
     isin = model.id_map.isins[0]
-    unordered = [build_interaction(isin, "dismiss", days_ago=1), build_interaction(isin, "click", days_ago=2)]
-    assert candidates_of(model, build_history(interactions=unordered)) == {1}
+    ahead = [build_interaction(isin, "click", days_ago=-1), build_interaction(isin, "dismiss")]
+    assert candidates_of(model, build_history(interactions=ahead)) == {1}
+    behind = [build_interaction(isin, "dismiss"), build_interaction(isin, "click", days_ago=2)]
+    assert candidates_of(model, build_history(interactions=behind)) == {0, 1}
     same_time = [build_interaction(isin, "click"), build_interaction(isin, "dismiss")]
     assert candidates_of(model, build_history(interactions=same_time)) == {1}
     assert candidates_of(model, build_history(interactions=same_time[::-1])) == {0, 1}
+
+
+def test_a_dismissal_older_than_the_interactions_excludes_until_the_customer_turns_to_the_asset_again() -> None:
+    model = open_model([1, 1])
+    isin = model.id_map.isins[0]
+    history = replace(build_history(interactions=[build_interaction("UNKNOWN")]), dismissed=(isin, "GONE"))
+    assert candidates_of(model, history) == {1}
+    again = replace(history, interactions=(build_interaction(isin, "view"),))
+    assert candidates_of(model, again) == {0, 1}
 
 
 def test_each_customer_of_a_batch_has_their_own_row() -> None:
