@@ -144,7 +144,7 @@ class Decision:
 
 @dataclass(frozen=True)
 class AssetDisplay:
-    """What a list shows of an asset, besides its score."""
+    """What a list shows of an asset, besides its score; `asset_sub_category` is not shown, it is for the risk level."""
 
     isin: str
     assetname: str
@@ -153,6 +153,7 @@ class AssetDisplay:
     industry: str | None
     current_price: float | None
     profitability: float | None
+    asset_sub_category: str | None = None
 
 
 class WorkerTransaction(Protocol):

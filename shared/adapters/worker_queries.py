@@ -99,6 +99,7 @@ ASSET_DISPLAYS = """
 SELECT asset.isin,
        coalesce(asset.asset_name, asset.asset_short_name, asset.isin) AS assetname,
        asset.asset_category AS assetcategory,
+       asset.asset_sub_category,
        asset.sector,
        asset.industry,
        coalesce(price.close_price, limits.price_max_date) AS current_price,

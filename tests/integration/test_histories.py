@@ -14,6 +14,9 @@ from shared.adapters import worker_queries as queries
 from shared.adapters.postgres_worker import PostgresWorkerStore
 from shared.adapters.urls import sqlalchemy_url
 from shared.domain.history import INTERACTION_WINDOW
+from shared.domain.id_map import AssetIdMap
+from shared.domain.types import RiskLevel
+from worker.catalogue import Catalogue
 
 pytestmark = pytest.mark.postgres
 
@@ -107,6 +110,20 @@ def test_reference_rows_that_python_cannot_represent_stop_nobody(engine: Engine,
     assert (history.owned, history.customer.risk_level) == (("GR1",), None)
     assert set(store.fetch_asset_displays()) == {"GR1"}
     assert store.fetch_snapshots() == store.fetch_snapshots() != ""
+
+
+def test_the_risk_of_an_asset_is_that_of_its_newest_row_in_the_database(
+    engine: Engine, store: PostgresWorkerStore
+) -> None:
+    row = "INSERT INTO asset_information VALUES ('GR1', 'Name', NULL, :category, :sub_category, NULL, NULL, NULL, :day)"
+    id_map = AssetIdMap(("GR0", "GR1"))
+    with engine.begin() as connection:
+        connection.execute(text(row), {"category": "Bond", "sub_category": "Government", "day": "2020-01-01"})
+    view = Catalogue(store).view(id_map)
+    assert (view.listed.tolist(), view.risk_level[1]) == ([False, True], RiskLevel.CONSERVATIVE)
+    with engine.begin() as connection:
+        connection.execute(text(row), {"category": "Bond", "sub_category": None, "day": "2021-01-01"})
+    assert Catalogue(store).view(id_map).risk_level[1] == RiskLevel.INCOME
 
 
 def _keep(connection: Connection, customer_id: str, isin: str, kind: str, occurred_at: str) -> None:

@@ -64,8 +64,8 @@ def test_the_worker_lists_what_the_evaluation_lists(database_url: str, tmp_path:
     others = [
         _click(customers[1], isins[0], 1000, type=InteractionType.CLICK, occurred_at=ahead),
         _click(customers[1], isins[0], 1001, type=InteractionType.DISMISS),
-        _click(customers[2], isins[1], 1002, type=InteractionType.DISMISS),
-        *(_click(customers[2], isins[2], 1003 + n, type=InteractionType.VIEW) for n in range(INTERACTION_WINDOW)),
+        *(_click(customers[2], isin, 1002 + n, type=InteractionType.DISMISS) for n, isin in enumerate(isins[1::2])),
+        *(_click(customers[2], isins[2], 3000 + n, type=InteractionType.VIEW) for n in range(INTERACTION_WINDOW)),
     ]
     worker = PostgresWorkerStore(database_url, cluster_id="c", consumer_group="worker")
     with worker.begin() as transaction:

@@ -8,7 +8,14 @@ from datetime import date
 import numpy as np
 import pytest
 
-from shared.domain.candidates import accepted_risk_level, asset_risk_level, candidate_mask, is_suitable, is_tradable
+from shared.domain.candidates import (
+    accepted_risk_level,
+    asset_risk_level,
+    build_catalogue_view,
+    candidate_mask,
+    is_suitable,
+    is_tradable,
+)
 from shared.domain.model import Model
 from shared.domain.types import CustomerHistory, RiskLevel
 from tests.builders import build_asset, build_customer, build_history, build_interaction, build_model
@@ -107,6 +114,35 @@ def test_a_dismissal_older_than_the_interactions_excludes_until_the_customer_tur
     assert candidates_of(model, history) == {1}
     again = replace(history, interactions=(build_interaction(isin, "view"),))
     assert candidates_of(model, again) == {0, 1}
+
+
+def test_the_catalogue_decides_what_exists_and_how_much_risk_it_carries() -> None:
+    model = open_model([1, 1, 1, 3])
+    isins = model.id_map.isins
+    levels = {isins[0]: RiskLevel.CONSERVATIVE, isins[1]: RiskLevel.AGGRESSIVE, isins[3]: RiskLevel.INCOME}
+    view = build_catalogue_view(model.id_map, {**levels, "NEW": RiskLevel.CONSERVATIVE})
+    careful, bold = build_customer(risk_level=RiskLevel.INCOME), build_customer()
+    histories = [build_history(careful), build_history(bold), build_history(bold, owned=[isins[3]])]
+    assert [np.flatnonzero(row).tolist() for row in candidate_mask(model, histories, catalogue=view)] == [
+        [0, 3],
+        [0, 1, 3],
+        [0, 1],
+    ]
+    unchecked = candidate_mask(model, histories, catalogue=view, enforce_suitability=False)
+    assert unchecked.tolist()[0] == [True, True, False, True]
+
+
+def test_an_untradable_asset_is_no_candidate_though_the_catalogue_has_it() -> None:
+    model = replace(open_model([1, 1]), tradable=np.array([False, True]))
+    view = build_catalogue_view(model.id_map, dict.fromkeys(model.id_map.isins, RiskLevel.CONSERVATIVE))
+    assert candidate_mask(model, [build_history()], catalogue=view).tolist() == [[False, True]]
+
+
+def test_an_empty_catalogue_leaves_no_candidate() -> None:
+    model = open_model([1, 1])
+    view = build_catalogue_view(model.id_map, {})
+    assert not candidate_mask(model, [build_history()], catalogue=view).any()
+    assert len(build_catalogue_view(build_model(assets=0).id_map, {}).listed) == 0
 
 
 def test_each_customer_of_a_batch_has_their_own_row() -> None:
