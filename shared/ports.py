@@ -123,6 +123,19 @@ class StoredList:
 
 
 @dataclass(frozen=True)
+class KeptEvent:
+    """What is kept of an event that had its effect: enough to tell a repetition from another event under its id.
+
+    `fields` are values of the event's own fields. `content_digest` is None where it is not kept: of interactions, whose
+    fields are all kept, and of requests that an older version answered.
+    """
+
+    fields: Mapping[str, str]
+    fingerprint: str | None
+    content_digest: str | None = None
+
+
+@dataclass(frozen=True)
 class Decision:
     """What one request event was answered with; `items` as the API returns them."""
 
@@ -140,6 +153,7 @@ class Decision:
     event_offset: int
     requested_at: datetime
     decided_at: datetime
+    content_digest: str | None = None  # of the request: shared.events.content_digest
 
 
 @dataclass(frozen=True)
@@ -172,14 +186,14 @@ class WorkerTransaction(Protocol):
     def insert_interactions(self, interactions: Sequence[tuple[Message, InteractionRecorded]]) -> frozenset[UUID]:
         """Keep interactions, each event_id once; return the event_ids that were new."""
 
-    def fetch_kept(self, event_ids: Sequence[UUID]) -> Mapping[UUID, str | None]:
-        """Return the fingerprint of each of these interactions that is kept already."""
+    def fetch_kept(self, event_ids: Sequence[UUID]) -> Mapping[UUID, KeptEvent]:
+        """Return what is kept of each of these interactions that is kept already."""
 
     def insert_dead_letters(self, letters: Sequence[tuple[Message, str]]) -> None:
         """Keep messages that no retry can mend, with the reason."""
 
-    def fetch_decided(self, request_ids: Sequence[UUID]) -> Mapping[UUID, str | None]:
-        """Return the fingerprint of each of these requests that has a decision already."""
+    def fetch_decided(self, request_ids: Sequence[UUID]) -> Mapping[UUID, KeptEvent]:
+        """Return what is kept of each of these requests that has a decision already."""
 
     def fetch_histories(self, customer_ids: Sequence[str]) -> Mapping[str, CustomerHistory]:
         """Return customer and history for every id; an unknown id gives a Customer with nothing known.
@@ -195,8 +209,8 @@ class WorkerTransaction(Protocol):
         than those that are loaded now.
         """
 
-    def insert_decisions(self, decisions: Sequence[Decision], *, reference_snapshot: str) -> None:
-        """Keep one row per request; the last scored one of each customer becomes their list.
+    def insert_decisions(self, decisions: Sequence[Decision], *, reference_snapshot: str) -> frozenset[UUID]:
+        """Keep one row per request and return the new request_ids; a customer's last scored one is their list.
 
         `reference_snapshot` is what `fetch_snapshots` said before the lists were made. A stored list that answered a
         request once more names that request from now on, so that whoever asked can see that they were answered.

@@ -17,7 +17,7 @@ from shared.errors import (
     StaleOffsets,
 )
 from shared.events import InteractionRecorded
-from shared.ports import AssetDisplay, Decision, Message, Partition, StoredList
+from shared.ports import AssetDisplay, Decision, KeptEvent, Message, Partition, StoredList
 
 
 @dataclass
@@ -113,18 +113,29 @@ class FakeTransaction:
             kept.setdefault(event.event_id, (message, event, self._now))
         return frozenset(new)
 
-    def fetch_kept(self, event_ids: Sequence[UUID]) -> Mapping[UUID, str | None]:
-        kept = self._tables.interactions
-        return {event_id: kept[event_id][1].fingerprint for event_id in event_ids if event_id in kept}
+    def fetch_kept(self, event_ids: Sequence[UUID]) -> Mapping[UUID, KeptEvent]:
+        events = {event_id: event for event_id, (_, event, _) in self._tables.interactions.items()}
+        return {
+            event_id: KeptEvent(
+                {"customer_id": event.customer_id, "isin": event.isin, "type": event.type.value}, event.fingerprint
+            )
+            for event_id in event_ids
+            if (event := events.get(event_id)) is not None
+        }
 
     def insert_dead_letters(self, letters: Sequence[tuple[Message, str]]) -> None:
         for message, reason in letters:
             place = ((message.topic, message.partition), message.offset)
             self._tables.dead_letters.setdefault(place, (message, reason))
 
-    def fetch_decided(self, request_ids: Sequence[UUID]) -> Mapping[UUID, str | None]:
-        decided = self._tables.decisions
-        return {request_id: decided[request_id].fingerprint for request_id in request_ids if request_id in decided}
+    def fetch_decided(self, request_ids: Sequence[UUID]) -> Mapping[UUID, KeptEvent]:
+        return {
+            request_id: KeptEvent(
+                {"customer_id": one.customer_id, "action": one.action}, one.fingerprint, one.content_digest
+            )
+            for request_id in request_ids
+            if (one := self._tables.decisions.get(request_id)) is not None
+        }
 
     def fetch_histories(self, customer_ids: Sequence[str]) -> Mapping[str, CustomerHistory]:
         return {customer_id: self._history(customer_id) for customer_id in sorted(set(customer_ids))}
@@ -137,7 +148,8 @@ class FakeTransaction:
             and self._tables.known_by_lists[customer_id] == self._known_now(customer_id)
         }
 
-    def insert_decisions(self, decisions: Sequence[Decision], *, reference_snapshot: str) -> None:
+    def insert_decisions(self, decisions: Sequence[Decision], *, reference_snapshot: str) -> frozenset[UUID]:
+        new = {decision.request_id for decision in decisions} - self._tables.decisions.keys()
         for decision in decisions:
             if decision.request_id in self._tables.decisions:
                 continue
@@ -157,6 +169,7 @@ class FakeTransaction:
             else:
                 answered = self._tables.lists[decision.customer_id]
                 self._tables.lists[decision.customer_id] = replace(answered, request_id=decision.request_id)
+        return frozenset(new)
 
     def _known_now(self, customer_id: str) -> tuple[int, str]:
         return len(self._of(customer_id)), self._tables.reference_snapshot

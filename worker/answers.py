@@ -10,7 +10,7 @@ from typing import Any, Protocol
 from shared.domain.candidates import CatalogueView
 from shared.domain.model import Model
 from shared.domain.types import CustomerHistory, InteractionWeights, Ranking, Weights
-from shared.events import RecommendationRequested
+from shared.events import RecommendationRequested, content_digest
 from shared.ports import Decision, Message, WorkerTransaction
 from worker.catalogue import Catalogue
 from worker.items import build_items
@@ -157,4 +157,5 @@ def _decision(
         event_offset=message.offset,
         requested_at=event.occurred_at,
         decided_at=decided_at,
+        content_digest=content_digest(event),
     )

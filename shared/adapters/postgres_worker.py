@@ -21,7 +21,7 @@ from shared.adapters.urls import sqlalchemy_url
 from shared.domain.types import Customer, CustomerHistory, Interaction, InteractionType, Weights
 from shared.errors import DatabaseUnavailable, StaleOffsets
 from shared.events import InteractionRecorded
-from shared.ports import AssetDisplay, Decision, Message, Partition, StoredList
+from shared.ports import AssetDisplay, Decision, KeptEvent, Message, Partition, StoredList
 
 # A dead server is noticed in seconds; a frozen worker's locks fall after 20 s, so that its successor can go on.
 _CONNECT_ARGUMENTS: dict[str, Any] = {
@@ -126,11 +126,16 @@ class PostgresWorkerTransaction:
         rows = [_interaction_row(message, event) for message, event in interactions]
         return frozenset(self._connection.execute(statement, rows).scalars())
 
-    def fetch_kept(self, event_ids: Sequence[UUID]) -> Mapping[UUID, str | None]:
-        """Return the fingerprint of each of these interactions that is kept already."""
+    def fetch_kept(self, event_ids: Sequence[UUID]) -> Mapping[UUID, KeptEvent]:
+        """Return what is kept of each of these interactions that is kept already."""
         columns = user_interactions.c
-        statement = select(columns.event_id, columns.fingerprint).where(columns.event_id.in_(event_ids))
-        return {row[0]: row[1] for row in self._connection.execute(statement)}
+        statement = select(
+            columns.event_id, columns.customer_id, columns.isin, columns.interaction_type, columns.fingerprint
+        ).where(columns.event_id.in_(event_ids))
+        return {
+            event_id: KeptEvent({"customer_id": customer_id, "isin": isin, "type": kind}, fingerprint)
+            for event_id, customer_id, isin, kind, fingerprint in self._connection.execute(statement)
+        }
 
     def insert_dead_letters(self, letters: Sequence[tuple[Message, str]]) -> None:
         """Keep messages that no retry can mend, each once."""
@@ -138,11 +143,16 @@ class PostgresWorkerTransaction:
             rows = [{**self._owner, **_letter_row(message, reason)} for message, reason in letters]
             self._connection.execute(insert(dead_letters).on_conflict_do_nothing(), rows)
 
-    def fetch_decided(self, request_ids: Sequence[UUID]) -> Mapping[UUID, str | None]:
-        """Return the fingerprint of each of these requests that has a decision already."""
+    def fetch_decided(self, request_ids: Sequence[UUID]) -> Mapping[UUID, KeptEvent]:
+        """Return what is kept of each of these requests that has a decision already."""
         columns = decisions.c
-        statement = select(columns.request_id, columns.fingerprint).where(columns.request_id.in_(request_ids))
-        return {row[0]: row[1] for row in self._connection.execute(statement)}
+        statement = select(
+            columns.request_id, columns.customer_id, columns.action, columns.fingerprint, columns.content_digest
+        ).where(columns.request_id.in_(request_ids))
+        return {
+            request_id: KeptEvent({"customer_id": customer_id, "action": action}, fingerprint, digest)
+            for request_id, customer_id, action, fingerprint, digest in self._connection.execute(statement)
+        }
 
     def fetch_histories(self, customer_ids: Sequence[str]) -> Mapping[str, CustomerHistory]:
         """Return customer and history for every id, in four statements for all of them."""
@@ -171,13 +181,13 @@ class PostgresWorkerTransaction:
         rows = self._rows(queries.FRESH_LISTS, sorted(set(customer_ids)))
         return {row.customer_id: StoredList(**{**row._mapping, "weights": Weights(**row.weights)}) for row in rows}
 
-    def insert_decisions(self, new: Sequence[Decision], *, reference_snapshot: str) -> None:
-        """Keep one row per request; the last scored one of each customer becomes their list.
+    def insert_decisions(self, new: Sequence[Decision], *, reference_snapshot: str) -> frozenset[UUID]:
+        """Keep one row per request and return the new request_ids; a customer's last scored one is their list.
 
         A stored list that answered a request once more names that request from now on.
         """
         if not new:
-            return
+            return frozenset()
         statement = insert(decisions).on_conflict_do_nothing().returning(decisions.c.request_id)
         kept = frozenset(self._connection.execute(statement, [_decision_row(decision) for decision in new]).scalars())
         # One customer is one partition, consumed in order and fenced: the last one is the newest.
@@ -194,6 +204,7 @@ class PostgresWorkerTransaction:
             renamed = update(recommendations).where(recommendations.c.customer_id == bindparam("answered_customer_id"))
             rows = [{"answered_customer_id": name, "answered_request_id": request} for name, request in answered]
             self._connection.execute(renamed.values(request_id=bindparam("answered_request_id")), rows)
+        return kept
 
     def _upsert_lists(self, rows: list[dict[str, Any]]) -> None:
         statement = insert(recommendations).values(created_at=func.now())

@@ -31,7 +31,7 @@ from shared.errors import (
     StaleOffsets,
 )
 from shared.events import INTERACTIONS_RECORDED, RECOMMENDATIONS_REQUESTED, InteractionRecorded
-from shared.ports import ArtifactStore, Decision, EventConsumer, Message, Partition, Pointer, WorkerStore
+from shared.ports import ArtifactStore, Decision, EventConsumer, KeptEvent, Message, Partition, Pointer, WorkerStore
 from tests.builders import build_model
 from tests.fakes import FakeArtifacts, FakeBroker, FakeConsumer
 from tests.fakes_store import FakeStore, display_of
@@ -155,10 +155,10 @@ def keep(store: WorkerStore, *interactions: tuple[Message, InteractionRecorded])
         return transaction.insert_interactions(interactions)
 
 
-def decide(store: WorkerStore, *decisions: Decision) -> None:
+def decide(store: WorkerStore, *decisions: Decision) -> frozenset[UUID]:
     snapshot = store.fetch_snapshots()
     with store.begin() as transaction:
-        transaction.insert_decisions(decisions, reference_snapshot=snapshot)
+        return transaction.insert_decisions(decisions, reference_snapshot=snapshot)
 
 
 def test_stored_offsets_are_found_again(database: StoreWorld) -> None:
@@ -204,7 +204,8 @@ def test_an_interaction_is_kept_once(database: StoreWorld) -> None:
     assert keep(database.store, again) == frozenset()
     assert keep(database.store) == frozenset()
     with database.store.begin() as transaction:
-        assert transaction.fetch_kept([first[1].event_id, uuid4()]) == {first[1].event_id: "a"}
+        kept = KeptEvent({"customer_id": "C1", "isin": "GR1", "type": "click"}, "a")
+        assert transaction.fetch_kept([first[1].event_id, uuid4()]) == {first[1].event_id: kept}
         assert [kept.isin for kept in transaction.fetch_histories(["C1"])["C1"].interactions] == ["GR1", "GR2"]
 
 
@@ -268,12 +269,13 @@ def test_interactions_of_the_same_transaction_are_in_the_history(database: Store
 
 
 def test_a_decision_is_kept_once_and_becomes_the_list(database: StoreWorld) -> None:
-    first = decision(fingerprint="a")
-    changed = replace(first, items=[], model_version="v2")
-    decide(database.store, first)
-    decide(database.store, changed)
+    first = decision(fingerprint="a", content_digest="d")
+    changed = replace(first, items=[], model_version="v2", content_digest="e")
+    assert decide(database.store, first) == {first.request_id}
+    assert decide(database.store, changed) == frozenset()
     with database.store.begin() as transaction:
-        assert transaction.fetch_decided([first.request_id, uuid4()]) == {first.request_id: "a"}
+        kept = KeptEvent({"customer_id": "C1", "action": "refresh_recs"}, "a", "d")
+        assert transaction.fetch_decided([first.request_id, uuid4()]) == {first.request_id: kept}
         stored = transaction.fetch_fresh_lists(["C1", "C2"])["C1"]
     assert (stored.request_id, stored.model_version, stored.basis) == (first.request_id, "v1", "history")
     assert (stored.items, stored.weights) == (first.items, first.weights)
