@@ -85,8 +85,9 @@ def handle_requests(
 
 def describe(error: Exception) -> str:
     """Return the reason that dead_letters keeps: the class first, so that reasons can be counted."""
-    reason = f"{type(error).__name__}: {error}"[:2000].replace("\x00", "\\x00")
-    return reason.encode(errors="backslashreplace").decode()  # half a surrogate pair cannot be stored
+    reason = f"{type(error).__name__}: {error}"[:2000]
+    # It may quote the message, whose control characters and half surrogate pairs cannot be stored or shown.
+    return "".join(one if one.isprintable() else repr(one)[1:-1] for one in reason)
 
 
 def _decode(
