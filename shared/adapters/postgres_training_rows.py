@@ -32,6 +32,7 @@ _CLOSE_PRICES = "SELECT isin, priced_on - DATE '1970-01-01' AS day, close_price 
 _INTERACTIONS = """
 SELECT customer_id, isin, interaction_type, extract(epoch FROM occurred_at)::float8 AS occurred_at
 FROM user_interactions
+ORDER BY sequence
 """
 
 

@@ -86,7 +86,7 @@ user_interactions = SqlTable(
     # The order in which the worker consumed them, which is the log's for each customer; no clock is involved.
     Column("sequence", BigInteger, Identity(always=False), nullable=False),
     Index("ix_user_interactions_customer_id_sequence", "customer_id", "sequence"),
-    Index("ix_user_interactions_customer_id_occurred_at", "customer_id", "occurred_at"),
+    Index("ix_user_interactions_customer_id_isin_sequence", "customer_id", "isin", "sequence"),
 )
 
 # The newest list of each customer, as the API answers it.
@@ -99,6 +99,9 @@ recommendations = SqlTable(
     Column("basis", Text, nullable=False),
     Column("weights", JSONB, nullable=False),
     Column("items", JSONB, nullable=False),
+    # What the list knew: the customer's last interaction (0: none), and which reference data. NULL in older rows.
+    Column("interaction_sequence", BigInteger),
+    Column("reference_snapshot", Text),
     _timestamp("created_at", nullable=False),
 )
 
