@@ -6,6 +6,7 @@ import importlib.util
 import io
 import os
 from collections.abc import Mapping
+from datetime import date
 from pathlib import Path
 from types import ModuleType
 
@@ -50,12 +51,17 @@ def write_folder(folder: Path, rows: Mapping[str, str] = SOUND_ROWS) -> Path:
 
 
 def clean(
-    body: bytes, schema: TableSchema = TRANSACTIONS, *, block_bytes: int = BLOCK_BYTES, header: bytes | None = None
+    body: bytes,
+    schema: TableSchema = TRANSACTIONS,
+    *,
+    block_bytes: int = BLOCK_BYTES,
+    header: bytes | None = None,
+    latest: date | None = None,
 ) -> tuple[bytes, list[Reject], CleanRows]:
     """Return what COPY gets of a file with this body, its rejects, and the counters."""
     rejects: list[Reject] = []
     stream = io.BytesIO((header_of(schema).encode() if header is None else header) + body)
-    rows = CleanRows(stream, schema, on_reject=rejects.append, block_bytes=block_bytes)
+    rows = CleanRows(stream, schema, on_reject=rejects.append, latest=latest, block_bytes=block_bytes)
     return b"".join(rows), rejects, rows
 
 

@@ -35,15 +35,26 @@ metadata = MetaData()
 
 _SQL_TYPES: dict[str, type[TypeEngine[Any]]] = {
     "text": Text,
+    "customer_id": Text,
+    "isin": Text,
     "date": Date,
     "number": Float,
-    "non_negative": Float,
+    "amount": Float,
+    "price": Float,
 }
 
 
-def _reference_table(schema: far_trans.TableSchema, *indexes: tuple[str, ...]) -> SqlTable:
-    """Build the table of one published file; written by FAR-Trans/script.py alone."""
+def _reference_table(
+    schema: far_trans.TableSchema, *indexes: tuple[str, ...], in_order_of_file: bool = False
+) -> SqlTable:
+    """Build the table of one published file; written by FAR-Trans/script.py alone.
+
+    `in_order_of_file`: with a column `sequence`, which grows from line to line. The views `current_...` (migrations)
+    say with it which row of several is the current one.
+    """
     columns = [Column(column.name, _SQL_TYPES[column.type], nullable=not column.required) for column in schema.columns]
+    if in_order_of_file:
+        columns.append(Column("sequence", BigInteger, Identity(always=False), nullable=False))
     named = [Index(f"ix_{schema.table}_{'_'.join(names)}", *names) for names in indexes]
     return SqlTable(schema.table, metadata, *columns, *named)
 
