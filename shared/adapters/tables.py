@@ -63,11 +63,11 @@ def _timestamp(name: str, **options: object) -> Column[object]:
     return Column(name, DateTime(timezone=True), **options)  # type: ignore[arg-type]
 
 
-customer_information = _reference_table(far_trans.CUSTOMER_INFORMATION, ("customer_id",))
-asset_information = _reference_table(far_trans.ASSET_INFORMATION, ("isin",))
+customer_information = _reference_table(far_trans.CUSTOMER_INFORMATION, ("customer_id",), in_order_of_file=True)
+asset_information = _reference_table(far_trans.ASSET_INFORMATION, ("isin",), in_order_of_file=True)
 markets = _reference_table(far_trans.MARKETS, ("market_id",))
-limit_prices = _reference_table(far_trans.LIMIT_PRICES, ("isin",))
-close_prices = _reference_table(far_trans.CLOSE_PRICES, ("isin", "priced_on"))
+limit_prices = _reference_table(far_trans.LIMIT_PRICES, ("isin",), in_order_of_file=True)
+close_prices = _reference_table(far_trans.CLOSE_PRICES, ("isin", "priced_on"), in_order_of_file=True)
 transactions = _reference_table(far_trans.TRANSACTIONS, ("customer_id",))
 
 # What FAR-Trans/script.py loaded last into each reference table.
