@@ -55,6 +55,7 @@ class Ground:
     data: DataSet
     external: External
     report: Report
+    load_options: Sequence[str] = ()
     kafka: LocalKafka | None = field(init=False, default=None)
     postgres: LocalPostgres | None = field(init=False, default=None)
 
@@ -109,6 +110,7 @@ class Ground:
             return
         rejects_file = logs / "rejected_rows.csv"
         arguments = ["FAR-Trans/script.py", "--data", str(self.data.folder), "--rejects", str(rejects_file)]
+        arguments += self.load_options
         code = run_step("load", arguments, folder=logs, environment=environment, accepted=(0, _LOADED_WITH_REJECTS))
         self.data.mark_loaded()
         rejects = f" (some rows were rejected: see {rejects_file})" if code else ""

@@ -1,8 +1,9 @@
-"""The rejects file: one CSV row for each row that was not loaded, written as they come."""
+"""The rejects file: one CSV row for each row that is not valid, written as they come, and safe to print."""
 
 from __future__ import annotations
 
 import csv
+import re
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Self, TextIO
@@ -12,6 +13,7 @@ from shared.reference_data.clean_rows import Reject
 if TYPE_CHECKING:
     from _csv import Writer
 
+_UNPRINTABLE = re.compile(r"[\x00-\x09\x0b-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]")
 COLUMNS = ("file", "line", "reason", "row")
 
 
@@ -36,8 +38,8 @@ class RejectsFile:
             self._stream.close()
 
     def add(self, reject: Reject) -> None:
-        """Write one line; bytes that are no UTF-8 appear as \\xNN."""
-        row = reject.raw.rstrip(b"\r\n").decode("utf-8", "backslashreplace").replace("\0", "\\x00")
+        """Write one line; bytes that are no UTF-8, and control characters other than a line end, appear as \\xNN."""
+        row = make_printable(reject.raw.rstrip(b"\r\n").decode("utf-8", "backslashreplace"))
         self._open().writerow((reject.file_name, reject.line_number, reject.reason, row))
 
     def _open(self) -> Writer:
@@ -46,3 +48,8 @@ class RejectsFile:
             self._writer = csv.writer(self._stream)
             self._writer.writerow(COLUMNS)
         return self._writer
+
+
+def make_printable(text: str) -> str:
+    """Return the text with every character that a terminal would obey, other than a line end, written as an escape."""
+    return _UNPRINTABLE.sub(lambda match: match[0].encode("unicode_escape").decode(), text)
