@@ -23,6 +23,15 @@ SOUND_ROWS = {
     "close_prices": "GRS1,2018-01-02,3.669999999999999",
     "transactions": "C1,GRS1,7754066,Buy,2020-07-02,12840.0,1000,Internet Banking,XATH",
 }
+# A sound row of each table, told apart from others by one number.
+NUMBERED_ROWS = {
+    "customer_information": "C{0},Mass,Income,CAP_LT30K,2018-01-02,2018-01-02",
+    "asset_information": "A{0},Name,Short,Stock,,XATH,Technology,,2018-01-02",
+    "markets": "ATHEX,M{0},Athens,,Greece,,,",
+    "limit_prices": "A{0},2018-01-02,2022-11-29,1.5,2.5,0.5",
+    "close_prices": "A{0},2018-01-02,3.5",
+    "transactions": "C{0},A{0},T{0},Buy,2020-07-02,1.5,2.5,,",
+}
 
 
 def load_command(name: str) -> ModuleType:

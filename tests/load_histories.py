@@ -6,6 +6,7 @@ import shutil
 import tempfile
 from abc import abstractmethod
 from collections.abc import Mapping
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
@@ -17,17 +18,8 @@ from shared.errors import ReferenceDataInvalid
 from shared.far_trans import TABLES
 from shared.reference_data.limits import LoadLimits
 from shared.reference_data.loading import FileReading, ReferenceStore, check_files, load_folder
-from tests.far_trans_files import write_folder
+from tests.far_trans_files import NUMBERED_ROWS, write_folder
 
-# A valid row of each table, told apart by one number.
-ROWS = {
-    "customer_information": "C{0},Mass,Income,CAP_LT30K,2018-01-02,2018-01-02",
-    "asset_information": "A{0},Name,Short,Stock,,XATH,Technology,,2018-01-02",
-    "markets": "ATHEX,M{0},Athens,,Greece,,,",
-    "limit_prices": "A{0},2018-01-02,2022-11-29,1.5,2.5,0.5",
-    "close_prices": "A{0},2018-01-02,3.5",
-    "transactions": "C{0},A{0},T{0},Buy,2020-07-02,1.5,2.5,,",
-}
 OPTIONAL = {schema.table for schema in TABLES if schema.optional}
 
 
@@ -68,8 +60,8 @@ OPTIONS = st.builds(
     Options,
     SHARES,
     SHARES,
-    st.sampled_from([frozenset(), frozenset(ROWS), frozenset({"transactions"})]),
-    st.sampled_from([None] * 12 + [*((step, table) for step in ("check", "load") for table in ROWS)]),
+    st.sampled_from([frozenset(), frozenset(NUMBERED_ROWS), frozenset({"transactions"})]),
+    st.sampled_from([None] * 12 + [*((step, table) for step in ("check", "load") for table in NUMBERED_ROWS)]),
 )
 
 
@@ -80,21 +72,21 @@ class LoadHistory(RuleBasedStateMachine):
         super().__init__()
         self.folder = Path(tempfile.mkdtemp(prefix="loads-"))
         self.number = 0
-        self.expected: dict[str, bytes] = dict.fromkeys(ROWS, b"")
+        self.expected: dict[str, bytes] = dict.fromkeys(NUMBERED_ROWS, b"")
 
     @abstractmethod
-    def store(self) -> ReferenceStore:
-        """Return the store that is tried."""
+    def store(self) -> AbstractContextManager[ReferenceStore]:
+        """Return the store that is tried, for one load."""
 
     @abstractmethod
     def read_tables(self) -> Mapping[str, bytes]:
         """Return the rows of each table as they were sent to COPY, in their order."""
 
-    @rule(files=st.fixed_dictionaries(dict.fromkeys(ROWS, SOUND_FILES)))
+    @rule(files=st.fixed_dictionaries(dict.fromkeys(NUMBERED_ROWS, SOUND_FILES)))
     def load_sound_files(self, files: dict[str, File]) -> None:
         self._load(files, Options())
 
-    @rule(files=st.fixed_dictionaries(dict.fromkeys(ROWS, FILES)), options=OPTIONS)
+    @rule(files=st.fixed_dictionaries(dict.fromkeys(NUMBERED_ROWS, FILES)), options=OPTIONS)
     def load_any_files(self, files: dict[str, File], options: Options) -> None:
         self._load(files, options)
 
@@ -113,7 +105,8 @@ class LoadHistory(RuleBasedStateMachine):
         is_killed = options.killed_at is not None and files[options.killed_at[1]].is_there
         is_expected = self._is_accepted(files, options) and not is_killed
         try:
-            load_folder(check_files(self.folder), store=self.store(), limits=limits, reading=reading)
+            with self.store() as store:
+                load_folder(check_files(self.folder), store=store, limits=limits, reading=reading)
         except (ReferenceDataInvalid, Killed):
             assert not is_expected
         else:
@@ -137,7 +130,7 @@ class LoadHistory(RuleBasedStateMachine):
 
     def _valid_rows(self, table: str, file: File) -> bytes:
         numbers = range(self.number * 1000, self.number * 1000 + (file.valid if file.is_there else 0))
-        return "".join(ROWS[table].format(number) + "\n" for number in numbers).encode()
+        return "".join(NUMBERED_ROWS[table].format(number) + "\n" for number in numbers).encode()
 
     def _text(self, table: str, file: File) -> str:
         rows = self._valid_rows(table, file).decode().splitlines()

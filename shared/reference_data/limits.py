@@ -13,6 +13,7 @@ from shared.reference_data.clean_rows import Reject
 
 DEFAULT_MAX_REJECTS = "1%"
 DEFAULT_MAX_SHRINK = "20%"
+_ROUNDING = 1e-6  # rows; 29 of 100 is not more than 0.29
 
 
 @dataclass(frozen=True)
@@ -58,7 +59,7 @@ def check_limits(files: Sequence[CheckedFile], *, row_counts: Mapping[str, int],
 
 def _find_too_many_rejects(file: CheckedFile, limits: LoadLimits) -> list[str]:
     total = file.row_count + file.rejected_count
-    if file.first_reject is None or file.rejected_count <= limits.max_rejects * total:
+    if file.first_reject is None or file.rejected_count <= limits.max_rejects * total + _ROUNDING:
         return []
     share, reject = file.rejected_count / total, file.first_reject
     return [
@@ -78,7 +79,7 @@ def _find_empty(file: CheckedFile, rows_now: int, limits: LoadLimits) -> list[st
 
 
 def _find_shrunken(file: CheckedFile, rows_now: int, limits: LoadLimits) -> list[str]:
-    if rows_now == 0 or file.row_count >= rows_now * (1 - limits.max_shrink):
+    if rows_now == 0 or rows_now - file.row_count <= limits.max_shrink * rows_now + _ROUNDING:
         return []
     share = 1 - file.row_count / rows_now
     return [

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from shared.errors import LoadRefused
@@ -94,6 +94,8 @@ def test_every_reason_is_told_at_once() -> None:
     ]
 
 
+@example(71, 29, 100, 0.0, 0.0)
+@example(3, 0, 10, 0.01, 0.2)
 @given(st.integers(0, 10**6), st.integers(0, 10**6), st.integers(0, 10**6), st.floats(0, 1), st.floats(0, 1))
 def test_option_that_a_refusal_names_accepts_the_load(
     row_count: int, rejected_count: int, rows_now: int, max_rejects: float, max_shrink: float

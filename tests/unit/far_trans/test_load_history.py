@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import AbstractContextManager, nullcontext
 from datetime import date
 
 from hypothesis import settings
 
+from shared.reference_data.loading import ReferenceStore
 from tests.fakes_reference import FakeReferenceStore
 from tests.load_histories import LoadHistory
 
@@ -16,8 +18,8 @@ class InMemory(LoadHistory):
         super().__init__()
         self._store = FakeReferenceStore(today=date(2024, 2, 28))
 
-    def store(self) -> FakeReferenceStore:
-        return self._store
+    def store(self) -> AbstractContextManager[ReferenceStore]:
+        return nullcontext(self._store)
 
     def read_tables(self) -> Mapping[str, bytes]:
         return self._store.tables
