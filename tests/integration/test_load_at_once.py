@@ -192,3 +192,28 @@ def test_outcome_that_is_not_known_has_an_exit_code_of_its_own(
     monkeypatch.setattr(LOADER, "load_folder", load_folder)
     assert load(folder, database_url) == 3
     assert "all six tables are new or none is" in capsys.readouterr().err
+
+
+def test_list_made_from_old_rows_just_before_the_commit_is_older_than_the_snapshot(
+    folder: Path, database_url: str
+) -> None:
+    with PostgresReferenceStore.connect(database_url) as store:
+        with store.replacement():
+            replace(store, "transactions")
+            [(list_made_at,)] = query(database_url, "SELECT clock_timestamp()")
+        store.tidy()
+    assert query(database_url, "SELECT loaded_at FROM reference_snapshots WHERE table_name = 'transactions'") > [
+        (list_made_at,)
+    ]
+
+
+def test_load_that_cannot_be_tidied_up_is_loaded_with_a_warning(
+    folder: Path, database_url: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def tidy(_: PostgresReferenceStore) -> None:
+        raise DatabaseUnavailable("gone")
+
+    monkeypatch.setattr(PostgresReferenceStore, "tidy", tidy)
+    assert load(folder, database_url) == 0
+    assert "the data are loaded, but old rows still take space: gone" in capsys.readouterr().err
+    assert query(database_url, "SELECT count(*) FROM markets WHERE market_id LIKE 'M10_'") == [(10,)]
