@@ -21,7 +21,7 @@ from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeR
 from rich.table import Table
 
 from shared.adapters.reference_store import PostgresReferenceStore
-from shared.errors import CommitUnknown, DatabaseUnavailable, LoadRefused, RecommenderError
+from shared.errors import CommitUnknown, DatabaseUnavailable, LoadRefused, RecommenderError, ReferenceDataInvalid
 from shared.reference_data.limits import CheckedFile, add_limit_options, limits_of
 from shared.reference_data.loading import FileReading, SourceFile, Step, check_files, load_folder
 from shared.reference_data.rejects import RejectsFile, make_printable
@@ -67,6 +67,8 @@ def parse_arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
 def load(options: argparse.Namespace, *, console: Console) -> list[CheckedFile]:
     """Replace the six tables by the files of the folder, or none; return what was loaded."""
     sources = check_files(options.data)
+    if any(source.path and source.path.resolve() == options.rejects.resolve() for source in sources):
+        raise ReferenceDataInvalid(f"{options.rejects} is one of the files to load: name another rejects file")
     warn_of_missing(sources, console=console)
     with (
         PostgresReferenceStore.connect(options.database_url) as store,
@@ -83,7 +85,7 @@ def load(options: argparse.Namespace, *, console: Console) -> list[CheckedFile]:
 
 
 def warn_of_missing(sources: Sequence[SourceFile], *, console: Console) -> None:
-    """Say which optional files are not there, and that their tables become empty."""
+    """Say which optional files are not there, and that they leave their tables empty."""
     for source in sources:
         if source.path is None:
             message = f"{source.schema.file_name} is missing: table {source.schema.table} will be empty"
@@ -132,6 +134,8 @@ def report(loaded: Sequence[CheckedFile], *, rejects_path: Path, console: Consol
     for file in loaded:
         summary.add_row(file.table, f"{file.row_count:,}", f"{file.rejected_count:,}")
     console.print(summary)
+    if empty := [file.table for file in loaded if file.row_count == 0]:
+        _print(console, "[yellow]warning:[/]", f"no rows: {', '.join(empty)}")
     rejected_count = sum(file.rejected_count for file in loaded)
     if not rejected_count:
         return LOADED

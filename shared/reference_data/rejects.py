@@ -14,14 +14,19 @@ if TYPE_CHECKING:
     from _csv import Writer
 
 _UNPRINTABLE = re.compile(r"[\x00-\x09\x0b-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]")
+MAX_FILE_CHARACTERS = 1 << 26
 COLUMNS = ("file", "line", "reason", "row")
 
 
 class RejectsFile:
-    """A context manager; the file of an earlier run is removed, a new one is made by the first reject only."""
+    """A context manager; the file of an earlier run is removed, a new one is made by the first reject only.
 
-    def __init__(self, path: Path) -> None:
+    The file is bounded: a last line says that rows are missing from there on.
+    """
+
+    def __init__(self, path: Path, *, max_characters: int = MAX_FILE_CHARACTERS) -> None:
         self._path = path
+        self._left = max_characters
         self._stream: TextIO | None = None
         self._writer: Writer | None = None
 
@@ -39,8 +44,12 @@ class RejectsFile:
 
     def add(self, reject: Reject) -> None:
         """Write one line; bytes that are no UTF-8, and control characters other than a line end, appear as \\xNN."""
+        if self._left < 0:
+            return
         row = make_printable(reject.raw.rstrip(b"\r\n").decode("utf-8", "backslashreplace"))
-        self._open().writerow((reject.file_name, reject.line_number, reject.reason, row))
+        self._left -= len(row) + len(reject.reason)
+        full = ("", "", "more rows were rejected: this file is full", "")
+        self._open().writerow(full if self._left < 0 else (reject.file_name, reject.line_number, reject.reason, row))
 
     def _open(self) -> Writer:
         if self._writer is None:

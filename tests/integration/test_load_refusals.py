@@ -175,3 +175,22 @@ def test_rejects_file_is_written_for_a_refused_load_too(folder: Path, database_u
     change("close_prices", "2018-01-02", "1/2/18")(folder)
     assert load(folder, database_url) == 2
     assert Path("far_trans.rejects.csv").read_text().count("timestamp is not a date") == 10
+
+
+def test_file_to_load_is_never_the_rejects_file(
+    folder: Path, database_url: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    content = (folder / "transactions.csv").read_bytes()
+    assert load(folder, database_url, "--rejects", str(folder / "transactions.csv")) == 2
+    assert "name another rejects file" in capsys.readouterr().err
+    assert (folder / "transactions.csv").read_bytes() == content
+
+
+def test_first_load_of_a_file_without_rows_is_told(
+    tmp_path: Path, database_url: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    folder = write_rows(tmp_path / "data")
+    keep_only_the_header(folder)
+    assert load(folder, database_url) == 0
+    assert "warning: no rows: asset_information" in capsys.readouterr().err

@@ -148,6 +148,17 @@ def test_rejects_file_holds_place_reason_and_row(tmp_path: Path) -> None:
         ]
 
 
+def test_rejects_file_is_bounded_and_says_so(tmp_path: Path) -> None:
+    path = tmp_path / "bad.rejects.csv"
+    with RejectsFile(path, max_characters=1_000) as rejects:
+        for number in range(1_000):
+            rejects.add(Reject("markets.csv", number, "bad", b"x" * 97))
+    with path.open(encoding="utf-8", newline="") as stream:
+        rows = list(csv.reader(stream))
+    assert [row[1] for row in rows[1:-1]] == [str(number) for number in range(10)]
+    assert rows[-1] == ["", "", "more rows were rejected: this file is full", ""]
+
+
 def test_rejects_of_an_earlier_run_do_not_stay(tmp_path: Path) -> None:
     path = tmp_path / "bad.rejects.csv"
     path.write_text("old")
