@@ -5,12 +5,8 @@ from __future__ import annotations
 from shared.domain.history import INTERACTION_WINDOW
 from shared.domain.types import InteractionType
 
-# The latest version of a customer is the one with the largest date; of several with that date the last line wins.
 CUSTOMERS = """
-SELECT DISTINCT ON (customer_id) customer_id, risk_level, investment_capacity
-FROM customer_information
-WHERE customer_id = ANY(:customer_ids)
-ORDER BY customer_id, recorded_on DESC, ctid DESC
+SELECT customer_id, risk_level, investment_capacity FROM current_customers WHERE customer_id = ANY(:customer_ids)
 """
 
 OWNED = """
@@ -104,13 +100,10 @@ SELECT asset.isin,
        asset.industry,
        coalesce(price.close_price, limits.price_max_date) AS current_price,
        limits.profitability
-FROM (
-    SELECT DISTINCT ON (isin) * FROM asset_information ORDER BY isin, recorded_on DESC, ctid DESC
-) AS asset
+FROM current_assets AS asset
+-- LIMIT lets the planner look up one asset at a time.
 LEFT JOIN LATERAL (
-    SELECT close_price FROM close_prices WHERE isin = asset.isin ORDER BY priced_on DESC LIMIT 1
+    SELECT close_price FROM current_close_prices WHERE isin = asset.isin LIMIT 1
 ) AS price ON true
-LEFT JOIN LATERAL (
-    SELECT price_max_date, profitability FROM limit_prices WHERE isin = asset.isin ORDER BY ctid DESC LIMIT 1
-) AS limits ON true
+LEFT JOIN current_limit_prices AS limits ON limits.isin = asset.isin
 """
