@@ -108,13 +108,19 @@ class WorkerWorld:
         self.producer = Producer({**config, "linger.ms": 0})
         self.connection = psycopg2.connect(self.database_url)
         self.connection.autocommit = True
-        rows = [(isin, f"Name of {isin}") for isin in self.model.id_map.isins]
+        # The worker takes risk levels from the database: they are those of the model.
+        kinds = {1: ("MTF", "Money Market"), 2: ("Bond", None), 3: ("Stock", None), 4: ("Stock", None)}
+        rows = [
+            (isin, f"Name of {isin}", *kinds[int(level)])
+            for isin, level in zip(self.model.id_map.isins, self.model.asset_risk_level, strict=True)
+        ]
         with self.connection.cursor() as cursor:
             psycopg2.extras.execute_values(
                 cursor,
-                "INSERT INTO asset_information (isin, asset_name, asset_category, recorded_on) VALUES %s",
+                "INSERT INTO asset_information (isin, asset_name, asset_category, asset_sub_category, recorded_on)"
+                " VALUES %s",
                 rows,
-                template="(%s, %s, 'Stock', '2022-01-01')",
+                template="(%s, %s, %s, %s, '2022-01-01')",
             )
 
     def publish_model(self, model: Model | None = None) -> None:
