@@ -14,11 +14,11 @@ from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.exc import DataError, DBAPIError, IntegrityError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
-from shared import far_trans
 from shared.adapters import worker_queries as queries
+from shared.adapters import worker_rows
 from shared.adapters.tables import consumer_offsets, dead_letters, decisions, recommendations, user_interactions
 from shared.adapters.urls import sqlalchemy_url
-from shared.domain.types import Customer, CustomerHistory, Interaction, InteractionType, Weights
+from shared.domain.types import CustomerHistory, Interaction, InteractionType, Weights
 from shared.errors import DatabaseUnavailable, StaleOffsets
 from shared.events import InteractionRecorded
 from shared.ports import AssetDisplay, Decision, KeptEvent, Message, Partition, StoredList, StoredOffset
@@ -133,7 +133,7 @@ class PostgresWorkerTransaction:
         if not interactions:
             return frozenset()
         statement = insert(user_interactions).on_conflict_do_nothing().returning(user_interactions.c.event_id)
-        rows = [_interaction_row(message, event) for message, event in interactions]
+        rows = [worker_rows.interaction_row(message, event) for message, event in interactions]
         return frozenset(self._connection.execute(statement, rows).scalars())
 
     def fetch_kept(self, event_ids: Sequence[UUID]) -> Mapping[UUID, KeptEvent]:
@@ -150,7 +150,7 @@ class PostgresWorkerTransaction:
     def insert_dead_letters(self, letters: Sequence[tuple[Message, str]]) -> None:
         """Keep messages that no retry can mend, each once."""
         if letters:
-            rows = [{**self._owner, **_letter_row(message, reason)} for message, reason in letters]
+            rows = [{**self._owner, **worker_rows.letter_row(message, reason)} for message, reason in letters]
             self._connection.execute(insert(dead_letters).on_conflict_do_nothing(), rows)
 
     def fetch_decided(self, request_ids: Sequence[UUID]) -> Mapping[UUID, KeptEvent]:
@@ -176,7 +176,7 @@ class PostgresWorkerTransaction:
             interactions.setdefault(row.customer_id, []).append(interaction)
         return {
             customer_id: CustomerHistory(
-                _customer(customer_id, customers.get(customer_id)),
+                worker_rows.customer(customer_id, customers.get(customer_id)),
                 tuple(owned.get(customer_id, ())),
                 tuple(interactions.get(customer_id, ())),
                 tuple(dismissed.get(customer_id, ())),
@@ -199,10 +199,12 @@ class PostgresWorkerTransaction:
         if not new:
             return frozenset()
         statement = insert(decisions).on_conflict_do_nothing().returning(decisions.c.request_id)
-        kept = frozenset(self._connection.execute(statement, [_decision_row(decision) for decision in new]).scalars())
+        kept = frozenset(
+            self._connection.execute(statement, [worker_rows.decision_row(decision) for decision in new]).scalars()
+        )
         # One customer is one partition, consumed in order and fenced: the last one is the newest.
         in_order = [decision for decision in new if decision.request_id in kept]
-        lists = {one.customer_id: _list_row(one) for one in in_order if one.answered_from == "scored"}
+        lists = {one.customer_id: worker_rows.list_row(one) for one in in_order if one.answered_from == "scored"}
         if lists:
             newest = {row.customer_id: row.sequence for row in self._rows(queries.NEWEST_INTERACTIONS, sorted(lists))}
             for customer_id, row in lists.items():
@@ -269,43 +271,3 @@ def _stored_offsets(
 def _continues(stored: StoredOffset, expected: StoredOffset) -> bool:
     """Return whether both mean the same place of the same log."""
     return stored.is_of(expected.topic_id) and stored.next_offset == expected.next_offset
-
-
-def _customer(customer_id: str, row: Any) -> Customer:
-    if row is None:
-        return Customer(customer_id)
-    capacity = far_trans.parse_investment_capacity(row.investment_capacity)
-    return Customer(customer_id, far_trans.parse_risk_level(row.risk_level), capacity)
-
-
-def _interaction_row(message: Message, event: InteractionRecorded) -> dict[str, Any]:
-    return {
-        "event_id": event.event_id,
-        "customer_id": event.customer_id,
-        "isin": event.isin,
-        "interaction_type": event.type.value,
-        "occurred_at": event.occurred_at,
-        "fingerprint": event.fingerprint,
-        "partition": message.partition,
-        "event_offset": message.offset,
-    }
-
-
-def _letter_row(message: Message, reason: str) -> dict[str, Any]:
-    return {
-        "topic": message.topic,
-        "partition": message.partition,
-        "event_offset": message.offset,
-        "key": message.key,
-        "value": message.value,
-        "reason": reason,
-    }
-
-
-def _decision_row(decision: Decision) -> dict[str, Any]:
-    return {**vars(decision), "weights": vars(decision.weights)}
-
-
-def _list_row(decision: Decision) -> dict[str, Any]:
-    names = ("customer_id", "request_id", "model_version", "basis", "items")
-    return {**{name: getattr(decision, name) for name in names}, "weights": vars(decision.weights)}
