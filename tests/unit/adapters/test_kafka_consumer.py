@@ -11,7 +11,7 @@ from confluent_kafka import TIMESTAMP_CREATE_TIME, KafkaError, TopicPartition
 
 from shared.adapters import kafka_consumer
 from shared.adapters.kafka_consumer import ConsumerSettings, KafkaEventConsumer
-from shared.adapters.kafka_metadata import KafkaMetadata, Overview, Question, Topic
+from shared.adapters.kafka_metadata import KafkaMetadata, Question, Topic
 from shared.errors import BrokerUnavailable, DatabaseUnavailable, OffsetOutOfRange
 from shared.events import INTERACTIONS_RECORDED, RECOMMENDATIONS_REQUESTED
 from shared.ports import Partition, StoredOffset
@@ -111,7 +111,6 @@ class Topics(KafkaMetadata):
 
     def __init__(self) -> None:
         self.topics = {name: Topic(f"id of {name}", 2) for name in (RECOMMENDATIONS_REQUESTED, INTERACTIONS_RECORDED)}
-        self.owned: frozenset[Partition] | None = None  # None: all
         self.failing = False
         self.slow = False
         self.questions = 0
@@ -122,12 +121,9 @@ class Topics(KafkaMetadata):
     def fetch_earliest(self, partitions: Collection[Partition]) -> dict[Partition, int]:
         return dict.fromkeys(partitions, 0)
 
-    def ask(self, topics: Collection[str], *, group: str) -> Question:
+    def ask(self, topics: Collection[str]) -> Question:
         self.questions += 1
         return Answer(self)
-
-    def everything(self) -> frozenset[Partition]:
-        return frozenset((name, number) for name, topic in self.topics.items() for number in range(topic.partitions))
 
 
 class Answer(Question):
@@ -139,10 +135,10 @@ class Answer(Question):
     def is_answered(self) -> bool:
         return not self._of.slow
 
-    def answer(self) -> Overview:
+    def answer(self) -> dict[str, Topic]:
         if self._of.failing:
             raise BrokerUnavailable
-        return Overview(dict(self._of.topics), self._of.everything() if self._of.owned is None else self._of.owned)
+        return dict(self._of.topics)
 
 
 @pytest.fixture
