@@ -264,6 +264,17 @@ def test_a_message_before_the_position_is_an_old_one(rig: Rig) -> None:
     assert poll(consumer) == [5]
 
 
+def test_a_poll_ends_with_the_message_that_uses_its_bytes_up(rig: Rig) -> None:
+    consumer, script = rig(Stored({REQUESTS: 5}))
+    script.script += [script.granting(REQUESTS), None]
+    poll(consumer)
+    script.script += [Polled(REQUESTS, offset) for offset in (5, 6, 7, 8)]  # 4 bytes each
+    for budget, offsets in ((8, [5, 6]), (1, [7]), (100, [8])):
+        messages = consumer.poll(max_messages=10, timeout_seconds=0.0, max_bytes=budget)
+        assert [message.offset for message in messages] == offsets
+        assert all(message.size_bytes == 4 for message in messages)
+
+
 def test_an_error_of_the_broker_is_no_message(rig: Rig) -> None:
     consumer, script = rig(Stored({REQUESTS: 5}))
     script.script += [script.granting(REQUESTS), None]

@@ -233,14 +233,19 @@ def test_only_the_brokers_own_time_is_the_logs(rig: Rig, time: tuple[int, int], 
     assert (message.logged_at.year if message.logged_at else None) == year
 
 
-def test_a_member_without_partitions_sees_that_some_were_added(rig: Rig, topics: Topics) -> None:
+def test_a_member_without_partitions_sees_that_some_were_added_until_the_next_assignment(
+    rig: Rig, topics: Topics, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("shared.adapters.kafka_topic_watch.UNASSIGNED_SECONDS", 0.0)
     consumer, script = rig(Stored({}))
     script.script += [script.granting(), None]
     poll(consumer)
     assert consumer.problem() is None
-    topics.topics[REQUESTS[0]] = Topic("id", 3)
+    raise_partitions(topics, 3)
     for _ in range(3):
         poll(consumer)
-    problem = consumer.problem()
-    assert problem is not None
-    assert "differ in their number of partitions" in problem
+    assert (consumer.problem() or "").startswith("partitions were added and are not assigned")
+    script.script += [script.revoking(), script.granting(), None]
+    for _ in range(4):
+        poll(consumer)
+    assert consumer.problem() is None
