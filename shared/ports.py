@@ -117,8 +117,8 @@ class EventConsumer(Protocol):
     def problem(self) -> str | None:
         """What keeps consumed topics from being read as they should be, None when nothing does.
 
-        A topic that does not exist, customer topics with different numbers of partitions, partitions that no member
-        of the group has read for a minute. Looked at every 30 s, so it may be that late.
+        A topic that does not exist, customer topics with different numbers of partitions, partitions that were added
+        a minute ago and that the group has not divided among its members since. Looked at every 30 s.
         """
 
     def position(self, partition: Partition) -> int:

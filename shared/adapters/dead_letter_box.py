@@ -8,7 +8,7 @@ from dataclasses import dataclass, fields
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, create_engine, func, select, tuple_, update
+from sqlalchemy import ColumnElement, Connection, create_engine, exists, func, select, update
 from sqlalchemy.exc import DBAPIError
 
 from shared.adapters.tables import asset_information, dead_letters, decisions, user_interactions
@@ -38,6 +38,7 @@ class DeadLetter:
     reason: str
     failed_at: datetime
     replayed_at: datetime | None
+    topic_id: str | None = None
 
 
 @dataclass(frozen=True)
@@ -56,6 +57,7 @@ class LetterSummary:
     reason: str
     failed_at: datetime
     replayed_at: datetime | None
+    topic_id: str | None = None
 
 
 @dataclass(frozen=True)
@@ -175,7 +177,7 @@ class DeadLetterBox:
         A message reaches every consumer group, so the letters that other groups wrote of it are marked with it.
         """
         with self._begin() as connection:
-            same_message = tuple_(*_PLACE).in_(select(*_PLACE).where(_COLUMNS.dead_letter_id == dead_letter_id))
+            same_message = _same_message(dead_letter_id)
             # All of them, in one order: two replays of one message wait for each other.
             locked = connection.execute(
                 select(_COLUMNS.dead_letter_id).where(same_message).order_by(_COLUMNS.dead_letter_id).with_for_update()
@@ -209,6 +211,18 @@ def _summary_columns(value_bytes: int) -> list[ColumnElement[Any]]:
         cut[field.name].label(field.name) if field.name in cut else _COLUMNS[field.name]
         for field in fields(LetterSummary)
     ]
+
+
+def _same_message(dead_letter_id: int) -> ColumnElement[bool]:
+    """Return what holds of every letter of this letter's message: its place, and its bytes.
+
+    In a topic that was made anew another message may have the same place.
+    """
+    this = dead_letters.alias().c
+    same_place = (this[column.name] == column for column in _PLACE)
+    return exists().where(
+        this.dead_letter_id == dead_letter_id, *same_place, this.value.is_not_distinct_from(_COLUMNS.value)
+    )
 
 
 def _one(connection: Connection, dead_letter_id: int) -> DeadLetter | None:

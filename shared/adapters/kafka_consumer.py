@@ -60,10 +60,8 @@ class KafkaEventConsumer:
         self._errors: dict[str, float] = {}
         # Its own connection: on the consumer's one every question waits behind the fetch that is under way.
         self._metadata = metadata or KafkaMetadata(settings.bootstrap_servers, prefix=settings.topic_prefix)
-        self._starts = Starts(offsets, self._metadata)
-        self._watch = TopicWatch(
-            self._metadata, topics=topics, group=settings.group, interval_seconds=settings.look_at_topics_seconds
-        )
+        self._starts = Starts(offsets, self._metadata, topics=topics)
+        self._watch = TopicWatch(self._metadata, topics=topics, interval_seconds=settings.look_at_topics_seconds)
         self._topics = [settings.topic_prefix + topic for topic in topics]
         self._consumer = self._join()
 
@@ -187,6 +185,7 @@ class KafkaEventConsumer:
             return
         self._waiting_since = None
         self._start_over(frozenset(self._from_kafka(partition) for partition in partitions), assigned=True)
+        self._watch.note_assignment(self._starts.topics)
         log.info("consumer.assigned", generation=self._generation, partitions=by_topic(self._owned))
 
     def _on_revoke(self, consumer: Consumer, _: list[TopicPartition]) -> None:
@@ -232,9 +231,9 @@ class KafkaEventConsumer:
 
     def _look_at_topics(self) -> None:
         """Let partitions of a topic that was made anew meanwhile stand still: their positions mean nothing in it."""
-        overview = self._watch.look()
+        topics = self._watch.look()
         reading = self._positions.keys() | self._out_of_range
-        gone = self._starts.compare(overview, reading) if overview else frozenset()
+        gone = self._starts.compare(topics, reading) if topics else frozenset()
         if gone:
             self._positions = {one: position for one, position in self._positions.items() if one not in gone}
             self._assign()

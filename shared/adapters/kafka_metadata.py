@@ -1,4 +1,7 @@
-"""What the broker says of topics, logs and groups, asked on a connection of its own."""
+"""What the broker says of topics and logs, asked on a connection of its own.
+
+Never of groups: librdkafka 2.16 aborts the process when a describe_consumer_groups meets a coordinator that restarts.
+"""
 
 from __future__ import annotations
 
@@ -35,37 +38,23 @@ class Topic:
     partitions: int
 
 
-@dataclass(frozen=True)
-class Overview:
-    """The topics that exist, and the partitions that members of the group own."""
-
-    topics: dict[str, Topic]
-    owned: frozenset[Partition]
-
-
 class Question:
-    """A question under way; `answer` never waits."""
+    """A question under way; `answer` waits only while `is_answered` is False."""
 
-    def __init__(self, topics: dict[str, Future[Any]], group: Future[Any], *, prefix: str) -> None:
+    def __init__(self, topics: dict[str, Future[Any]], *, prefix: str) -> None:
         self._topics = topics
-        self._group = group
         self._prefix = prefix
 
     def is_answered(self) -> bool:
         """Return whether `answer` has something to return."""
-        return self._group.done() and all(future.done() for future in self._topics.values())
+        return all(future.done() for future in self._topics.values())
 
-    def answer(self) -> Overview:
-        """Return what the broker said; raises BrokerUnavailable."""
+    def answer(self) -> dict[str, Topic]:
+        """Return those of the topics that exist; raises BrokerUnavailable."""
         try:
-            topics = _existing(self._topics, prefix=self._prefix)
-            members = self._group.result(timeout=0).members
+            return _existing(self._topics, prefix=self._prefix)
         except KafkaException as error:
             raise BrokerUnavailable(_text(error)) from error
-        places = [place for member in members if member.assignment for place in member.assignment.topic_partitions]
-        return Overview(
-            topics, frozenset((place.topic.removeprefix(self._prefix), place.partition) for place in places)
-        )
 
 
 class KafkaMetadata:
@@ -79,17 +68,12 @@ class KafkaMetadata:
 
     def fetch_topics(self, topics: Collection[str]) -> dict[str, Topic]:
         """Return those of these topics that exist; raises BrokerUnavailable."""
-        if not topics:
-            return {}
-        try:
-            return _existing(self._describe(topics), prefix=self._prefix)
-        except KafkaException as error:
-            raise BrokerUnavailable(_text(error)) from error
+        return self.ask(topics).answer() if topics else {}
 
-    def ask(self, topics: Collection[str], *, group: str) -> Question:
-        """Ask for an overview, and return at once."""
-        groups = self._admin.describe_consumer_groups([group], request_timeout=self._timeout_seconds)
-        return Question(self._describe(topics), groups[group], prefix=self._prefix)
+    def ask(self, topics: Collection[str]) -> Question:
+        """Ask for these topics, and return at once."""
+        names = TopicCollection([self._prefix + topic for topic in sorted(topics)])
+        return Question(self._admin.describe_topics(names, request_timeout=self._timeout_seconds), prefix=self._prefix)
 
     def fetch_earliest(self, partitions: Collection[Partition]) -> dict[Partition, int]:
         """Return the offset of the first message of each partition; raises BrokerUnavailable."""
@@ -98,10 +82,6 @@ class KafkaMetadata:
     def fetch_latest(self, partitions: Collection[Partition]) -> dict[Partition, int]:
         """Return the offset after the last readable message of each partition; raises BrokerUnavailable."""
         return self._list_offsets(partitions, _LATEST)
-
-    def _describe(self, topics: Collection[str]) -> dict[str, Future[Any]]:
-        names = TopicCollection([self._prefix + topic for topic in sorted(topics)])
-        return self._admin.describe_topics(names, request_timeout=self._timeout_seconds)
 
     def _list_offsets(self, partitions: Collection[Partition], spec: OffsetSpec) -> dict[Partition, int]:
         if not partitions:

@@ -1,11 +1,11 @@
-"""Look at the consumed topics again and again: whether they are the same ones, and whether every partition is read."""
+"""Look at the consumed topics again and again: whether they are the same ones, and whether all of them is read."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 
-from shared.adapters.kafka_metadata import KafkaMetadata, Overview, Question
+from shared.adapters.kafka_metadata import KafkaMetadata, Question, Topic
 from shared.errors import BrokerUnavailable
 from shared.events import INTERACTIONS_RECORDED, RECOMMENDATIONS_REQUESTED
 from shared.logging import get_logger
@@ -13,7 +13,7 @@ from shared.ports import Partition
 
 log = get_logger(__name__)
 
-UNREAD_SECONDS = 60.0  # a rebalance, and a look every 30 s, take less
+UNASSIGNED_SECONDS = 60.0  # librdkafka notices in 10 s that there are more, and a rebalance takes less
 _CUSTOMER_TOPICS = (RECOMMENDATIONS_REQUESTED, INTERACTIONS_RECORDED)
 
 
@@ -25,18 +25,17 @@ class TopicWatch:
         metadata: KafkaMetadata,
         *,
         topics: Collection[str],
-        group: str,
         interval_seconds: float,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._metadata = metadata
         self._topics = frozenset(topics)
-        self._group = group
         self._interval_seconds = interval_seconds
         self._clock = clock
         self._question: Question | None = None
         self._due_at = clock() + interval_seconds
-        self._unread_since: dict[Partition, float] = {}
+        self._assigned: dict[str, int] = {}  # how many partitions the topics had at the last assignment
+        self._unassigned_since: dict[Partition, float] = {}
         self._problem: str | None = None
 
     @property
@@ -48,43 +47,51 @@ class TopicWatch:
         """Ask with the next `look`, not only when it is time."""
         self._due_at = self._clock()
 
-    def look(self) -> Overview | None:
+    def note_assignment(self, topics: Mapping[str, Topic]) -> None:
+        """Say which topics the group has just divided among its members: all partitions that they have now."""
+        self._assigned = {name: topic.partitions for name, topic in topics.items()}
+        self._unassigned_since.clear()
+
+    def look(self) -> dict[str, Topic] | None:
         """Return a new answer if one is there; ask when it is time."""
         if self._question is None:
             if self._clock() >= self._due_at:
-                self._question = self._metadata.ask(self._topics, group=self._group)
+                self._question = self._metadata.ask(self._topics)
                 self._due_at = self._clock() + self._interval_seconds
             return None
         if not self._question.is_answered():
             return None
         question, self._question = self._question, None
         try:
-            overview = question.answer()
+            topics = question.answer()
         except BrokerUnavailable:
             return None  # whoever polls meets the same broker, and says so
-        self._note(overview)
-        return overview
+        self._note(topics)
+        return topics
 
-    def _note(self, overview: Overview) -> None:
+    def _note(self, topics: dict[str, Topic]) -> None:
         now = self._clock()
-        unread = {
-            (name, number) for name, topic in overview.topics.items() for number in range(topic.partitions)
-        } - overview.owned
-        self._unread_since = {one: self._unread_since.get(one, now) for one in unread}
-        overdue = [one for one, since in self._unread_since.items() if now - since >= UNREAD_SECONDS]
-        before, self._problem = self._problem, self._describe(overview, overdue)
+        added = {
+            (name, number)
+            for name, assigned in self._assigned.items()
+            if name in topics
+            for number in range(assigned, topics[name].partitions)
+        }
+        self._unassigned_since = {one: self._unassigned_since.get(one, now) for one in added}
+        overdue = [one for one, since in self._unassigned_since.items() if now - since >= UNASSIGNED_SECONDS]
+        before, self._problem = self._problem, self._describe(topics, overdue)
         if self._problem is not None and self._problem != before:
-            log.error("consumer.topics_unusable", problem=self._problem, group=self._group)
+            log.error("consumer.topics_unusable", problem=self._problem)
 
-    def _describe(self, overview: Overview, overdue: Collection[Partition]) -> str | None:
-        missing = sorted(self._topics - overview.topics.keys())
+    def _describe(self, topics: dict[str, Topic], overdue: Collection[Partition]) -> str | None:
+        missing = sorted(self._topics - topics.keys())
         if missing:
             return f"topics do not exist: {', '.join(missing)}"
-        counts = {name: overview.topics[name].partitions for name in _CUSTOMER_TOPICS if name in self._topics}
+        counts = {name: topics[name].partitions for name in _CUSTOMER_TOPICS if name in self._topics}
         if len(set(counts.values())) > 1:
             return f"the customer topics differ in their number of partitions: {counts}"
         if overdue:
-            return f"partitions that no member of the group reads: {by_topic(overdue)}"
+            return f"partitions were added and are not assigned to any consumer: {by_topic(overdue)}"
         return None
 
 

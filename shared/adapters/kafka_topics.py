@@ -162,7 +162,13 @@ def _is_new(future: Future[None]) -> bool:
 
 def _check_copartitioning(admin: AdminClient, prefix: str) -> None:
     names = [prefix + events.RECOMMENDATIONS_REQUESTED, prefix + events.INTERACTIONS_RECORDED]
-    topics = admin.list_topics(timeout=ADMIN_TIMEOUT_SECONDS).topics
-    counts = {name: len(topics[name].partitions) for name in names if name in topics}
+    deadline = time.monotonic() + ADMIN_TIMEOUT_SECONDS
+    counts: dict[str, int] = {}
+    # A broker may need a moment to know a topic that the controller has just made.
+    while len(counts) < len(names) and time.monotonic() < deadline:
+        topics = admin.list_topics(timeout=ADMIN_TIMEOUT_SECONDS).topics
+        counts = {name: len(topics[name].partitions) for name in names if name in topics and topics[name].partitions}
+        if len(counts) < len(names):
+            time.sleep(_ASK_AGAIN_SECONDS)
     if len(set(counts.values())) > 1:
         raise TopicsUnusable(f"the customer topics must have the same number of partitions: {counts}")

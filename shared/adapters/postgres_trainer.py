@@ -195,6 +195,7 @@ class PostgresTrainerStore:
             "key": message.key,
             "value": message.value,
             "reason": reason,
+            "topic_id": self._topic_ids.get((message.topic, message.partition)),
         }
         with self._begin() as connection:
             self._store_offsets(connection, next_offsets)

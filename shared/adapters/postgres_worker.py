@@ -150,7 +150,11 @@ class PostgresWorkerTransaction:
     def insert_dead_letters(self, letters: Sequence[tuple[Message, str]]) -> None:
         """Keep messages that no retry can mend, each once."""
         if letters:
-            rows = [{**self._owner, **worker_rows.letter_row(message, reason)} for message, reason in letters]
+            ids = self._topic_ids
+            rows = [
+                {**self._owner, **worker_rows.letter_row(one, reason), "topic_id": ids.get((one.topic, one.partition))}
+                for one, reason in letters
+            ]
             self._connection.execute(insert(dead_letters).on_conflict_do_nothing(), rows)
 
     def fetch_decided(self, request_ids: Sequence[UUID]) -> Mapping[UUID, KeptEvent]:

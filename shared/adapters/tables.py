@@ -152,7 +152,12 @@ dead_letters = SqlTable(
     Column("reason", Text, nullable=False),
     _timestamp("failed_at", nullable=False, server_default=func.now()),
     _timestamp("replayed_at"),
-    UniqueConstraint("cluster_id", "consumer_group", "topic", "partition", "event_offset"),
+    Column("topic_id", Text),  # Kafka's id of the topic; NULL in rows of older versions
+    UniqueConstraint(
+        *("cluster_id", "consumer_group", "topic", "partition", "event_offset", "topic_id"),
+        name="dead_letters_place_key",
+        postgresql_nulls_not_distinct=True,
+    ),
 )
 
 # --- each row belongs to the consumer group that it names ---

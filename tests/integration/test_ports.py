@@ -19,6 +19,7 @@ from confluent_kafka.admin import AdminClient, NewTopic
 from sqlalchemy.exc import DataError
 
 from shared.adapters.artifacts import FileArtifacts
+from shared.adapters.dead_letter_box import DeadLetterBox, LetterFilter
 from shared.adapters.kafka_consumer import ConsumerSettings, KafkaEventConsumer, fetch_cluster_id
 from shared.adapters.kafka_producer import producer_config
 from shared.adapters.kafka_topics import TopicDurability, create_topics
@@ -489,6 +490,23 @@ def test_two_consumers_of_the_same_partition_meet_at_its_row(database_url: str, 
     assert stores[0].fetch_offsets([REQUESTS]) == {REQUESTS: StoredOffset(5)}
     for store in stores:
         store.close()
+
+
+@pytest.mark.postgres
+def test_a_letter_of_a_topic_that_was_made_anew_is_kept_beside_the_one_at_its_place(database_url: str) -> None:
+    store = PostgresWorkerStore(database_url, cluster_id="cluster", consumer_group="worker")
+    box = DeadLetterBox(database_url)
+    for topic_id, value in (("first", b"old"), ("first", b"old"), ("second", b"new")):
+        store.note_topic_ids({REQUESTS: topic_id})
+        with store.begin() as transaction:
+            transaction.insert_dead_letters([(replace(message(REQUESTS), value=value), "reason")])
+    kept = list(box.find(LetterFilter(), limit=10, value_bytes=10))
+    assert [(one.topic_id, one.value) for one in kept] == [("first", b"old"), ("second", b"new")]
+    with box.replaying(kept[0].dead_letter_id) as letter:
+        assert letter is not None
+    assert [one.value for one in box.find(LetterFilter(), limit=10, value_bytes=10)] == [b"new"]
+    box.close()
+    store.close()
 
 
 @pytest.mark.postgres

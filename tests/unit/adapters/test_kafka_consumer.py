@@ -11,7 +11,7 @@ from confluent_kafka import TIMESTAMP_CREATE_TIME, KafkaError, TopicPartition
 
 from shared.adapters import kafka_consumer
 from shared.adapters.kafka_consumer import ConsumerSettings, KafkaEventConsumer
-from shared.adapters.kafka_metadata import KafkaMetadata, Overview, Question, Topic
+from shared.adapters.kafka_metadata import KafkaMetadata, Question, Topic
 from shared.errors import BrokerUnavailable, DatabaseUnavailable, OffsetOutOfRange
 from shared.events import INTERACTIONS_RECORDED, RECOMMENDATIONS_REQUESTED
 from shared.ports import Partition, StoredOffset
@@ -111,7 +111,6 @@ class Topics(KafkaMetadata):
 
     def __init__(self) -> None:
         self.topics = {name: Topic(f"id of {name}", 2) for name in (RECOMMENDATIONS_REQUESTED, INTERACTIONS_RECORDED)}
-        self.owned: frozenset[Partition] | None = None  # None: all
         self.failing = False
         self.slow = False
         self.questions = 0
@@ -122,12 +121,9 @@ class Topics(KafkaMetadata):
     def fetch_earliest(self, partitions: Collection[Partition]) -> dict[Partition, int]:
         return dict.fromkeys(partitions, 0)
 
-    def ask(self, topics: Collection[str], *, group: str) -> Question:
+    def ask(self, topics: Collection[str]) -> Question:
         self.questions += 1
         return Answer(self)
-
-    def everything(self) -> frozenset[Partition]:
-        return frozenset((name, number) for name, topic in self.topics.items() for number in range(topic.partitions))
 
 
 class Answer(Question):
@@ -139,10 +135,10 @@ class Answer(Question):
     def is_answered(self) -> bool:
         return not self._of.slow
 
-    def answer(self) -> Overview:
+    def answer(self) -> dict[str, Topic]:
         if self._of.failing:
             raise BrokerUnavailable
-        return Overview(dict(self._of.topics), self._of.everything() if self._of.owned is None else self._of.owned)
+        return dict(self._of.topics)
 
 
 @pytest.fixture
@@ -266,6 +262,17 @@ def test_a_message_before_the_position_is_an_old_one(rig: Rig) -> None:
     script.script += [script.granting(REQUESTS), Polled(REQUESTS, 4), Polled(REQUESTS, 5), Polled(REQUESTS, 5)]
     assert poll(consumer) == []
     assert poll(consumer) == [5]
+
+
+def test_a_poll_ends_with_the_message_that_uses_its_bytes_up(rig: Rig) -> None:
+    consumer, script = rig(Stored({REQUESTS: 5}))
+    script.script += [script.granting(REQUESTS), None]
+    poll(consumer)
+    script.script += [Polled(REQUESTS, offset) for offset in (5, 6, 7, 8)]  # 4 bytes each
+    for budget, offsets in ((8, [5, 6]), (1, [7]), (100, [8])):
+        messages = consumer.poll(max_messages=10, timeout_seconds=0.0, max_bytes=budget)
+        assert [message.offset for message in messages] == offsets
+        assert all(message.size_bytes == 4 for message in messages)
 
 
 def test_an_error_of_the_broker_is_no_message(rig: Rig) -> None:

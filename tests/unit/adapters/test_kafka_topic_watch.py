@@ -9,7 +9,7 @@ from confluent_kafka import TIMESTAMP_CREATE_TIME, TIMESTAMP_LOG_APPEND_TIME, TI
 
 from shared.adapters.kafka_consumer import KafkaEventConsumer
 from shared.adapters.kafka_metadata import Topic
-from shared.adapters.kafka_topic_watch import UNREAD_SECONDS, TopicWatch
+from shared.adapters.kafka_topic_watch import UNASSIGNED_SECONDS, TopicWatch
 from shared.errors import OffsetOutOfRange, TopicReplaced
 from shared.events import INTERACTIONS_RECORDED, MODELS_COMMANDS, RECOMMENDATIONS_REQUESTED
 from shared.ports import Message
@@ -39,7 +39,7 @@ def clock() -> FakeClock:
 
 @pytest.fixture
 def watch(topics: Topics, clock: FakeClock) -> TopicWatch:
-    return TopicWatch(topics, topics=topics.topics, group="g", interval_seconds=INTERVAL_SECONDS, clock=clock)
+    return TopicWatch(topics, topics=topics.topics, interval_seconds=INTERVAL_SECONDS, clock=clock)
 
 
 def look(watch: TopicWatch, clock: FakeClock, *, after_seconds: float = INTERVAL_SECONDS) -> str | None:
@@ -95,7 +95,7 @@ def test_customer_topics_with_different_numbers_of_partitions_are_a_problem(
 
 def test_a_topic_of_another_kind_may_have_its_own_number(topics: Topics, clock: FakeClock) -> None:
     topics.topics = {INTERACTIONS_RECORDED: Topic("id", 12), MODELS_COMMANDS: Topic("id", 1)}
-    watch = TopicWatch(topics, topics=topics.topics, group="g", interval_seconds=INTERVAL_SECONDS, clock=clock)
+    watch = TopicWatch(topics, topics=topics.topics, interval_seconds=INTERVAL_SECONDS, clock=clock)
     assert look(watch, clock) is None
 
 
@@ -104,27 +104,37 @@ def test_a_topic_that_is_gone_is_a_problem(watch: TopicWatch, topics: Topics, cl
     assert look(watch, clock) == f"topics do not exist: {INTERACTIONS_RECORDED}"
 
 
-def test_partitions_that_no_member_reads_for_a_minute_are_a_problem(
+def raise_partitions(topics: Topics, count: int) -> None:
+    for name in topics.topics:
+        topics.topics[name] = Topic(f"id of {name}", count)
+
+
+def test_partitions_that_are_added_and_not_assigned_within_a_minute_are_a_problem(
     watch: TopicWatch, topics: Topics, clock: FakeClock
 ) -> None:
-    topics.owned = topics.everything()
-    for name in topics.topics:
-        topics.topics[name] = Topic(f"id of {name}", 3)
+    watch.note_assignment(topics.topics)
+    raise_partitions(topics, 3)
     assert look(watch, clock) is None
-    assert look(watch, clock, after_seconds=UNREAD_SECONDS - 1) is None
+    assert look(watch, clock, after_seconds=UNASSIGNED_SECONDS - 1) is None
     assert look(watch, clock, after_seconds=INTERVAL_SECONDS) == (
-        "partitions that no member of the group reads:"
+        "partitions were added and are not assigned to any consumer:"
         f" {{'{INTERACTIONS_RECORDED}': [2], '{RECOMMENDATIONS_REQUESTED}': [2]}}"
     )
-    topics.owned = topics.everything()
+    watch.note_assignment(topics.topics)
     assert look(watch, clock) is None
 
 
-def test_a_rebalance_that_takes_less_than_a_minute_is_none(watch: TopicWatch, topics: Topics, clock: FakeClock) -> None:
-    for _ in range(5):
-        topics.owned = frozenset()
+def test_partitions_that_are_assigned_soon_are_none(watch: TopicWatch, topics: Topics, clock: FakeClock) -> None:
+    for count in range(2, 8):
+        watch.note_assignment(topics.topics)
+        raise_partitions(topics, count)
         assert look(watch, clock) is None
-        topics.owned = topics.everything()
+    watch.note_assignment(topics.topics)
+    assert look(watch, clock, after_seconds=10 * UNASSIGNED_SECONDS) is None
+
+
+def test_before_the_first_assignment_nothing_is_missing(watch: TopicWatch, topics: Topics, clock: FakeClock) -> None:
+    for _ in range(5):
         assert look(watch, clock) is None
 
 
@@ -221,3 +231,21 @@ def test_only_the_brokers_own_time_is_the_logs(rig: Rig, time: tuple[int, int], 
     [message] = consumer.poll(max_messages=10, timeout_seconds=0.0)
     assert isinstance(message, Message)
     assert (message.logged_at.year if message.logged_at else None) == year
+
+
+def test_a_member_without_partitions_sees_that_some_were_added_until_the_next_assignment(
+    rig: Rig, topics: Topics, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("shared.adapters.kafka_topic_watch.UNASSIGNED_SECONDS", 0.0)
+    consumer, script = rig(Stored({}))
+    script.script += [script.granting(), None]
+    poll(consumer)
+    assert consumer.problem() is None
+    raise_partitions(topics, 3)
+    for _ in range(3):
+        poll(consumer)
+    assert (consumer.problem() or "").startswith("partitions were added and are not assigned")
+    script.script += [script.revoking(), script.granting(), None]
+    for _ in range(4):
+        poll(consumer)
+    assert consumer.problem() is None
