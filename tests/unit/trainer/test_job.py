@@ -163,7 +163,7 @@ def test_a_version_activated_by_hand_meanwhile_stays() -> None:
     def interfere(version: str, progress: str) -> None:
         store_progress(version, progress)
         if progress == "checking":
-            world.releases.activate("by-hand", next_offsets={})
+            world.releases.activate("by-hand")
 
     world.store.store_progress = interfere  # type: ignore[method-assign]
     outcome = world.run("v2")
