@@ -84,8 +84,12 @@ class Step:
                 raise
             self._resume_at = self._clock() + self._failures.note(error)
         else:
-            self._failures.clear()
+            self.note_progress()
             self._resume_at = None
+
+    def note_progress(self) -> None:
+        """Say that part of the step is done: a later failure is the first in a row."""
+        self._failures.clear()
 
 
 class MessageFailures:

@@ -158,6 +158,7 @@ class TrainerLoop:
             self._reading.note(message, interaction=counted)
             self._pending.popleft()
             self._handled += 1
+            self._messages.note_progress()
         metrics.INTERACTIONS_SINCE_LAST.set(self._reading.new_interactions())
 
     def _handle(self, message: Message) -> bool:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -9,6 +11,7 @@ import pytest
 from sqlalchemy import Engine
 
 from shared.adapters.postgres_trainer import PostgresTrainerStore, build_engine
+from tests.integration.trainer_process import REPOSITORY, System, load
 from tests.integration.worker_process import WorkerWorld, worker_world
 from tests.unit.trainer.trainer_fakes import FakeTrainerStore
 from trainer.ports import TrainerStore
@@ -41,3 +44,39 @@ def store(request: pytest.FixtureRequest) -> TrainerStore:
     if request.param == "fake":
         return FakeTrainerStore()
     return PostgresTrainerStore(request.getfixturevalue("engine"), cluster_id="cluster", consumer_group="trainer")
+
+
+@pytest.fixture(scope="session")
+def reference_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A small invented data set as CSV files."""
+    folder = tmp_path_factory.mktemp("reference")
+    command = [
+        sys.executable,
+        str(REPOSITORY / "FAR-Trans" / "synthesize.py"),
+        "--scale",
+        "0.01",
+        "--output",
+        str(folder),
+    ]
+    subprocess.run(command, check=True, capture_output=True, cwd=REPOSITORY)
+    return folder
+
+
+@pytest.fixture
+def empty_system(
+    kafka_bootstrap_servers: str, database_url: str, topic_prefix: str, tmp_path: Path
+) -> Iterator[System]:
+    """Broker, database and volume of one test, without any data."""
+    system = System(kafka_bootstrap_servers, database_url, tmp_path, topic_prefix)
+    yield system
+    for trainer in system.trainers:
+        trainer.stop()
+        print(trainer.log_file.read_text())  # pytest shows it when the test failed
+    system.publisher.close()
+
+
+@pytest.fixture
+def system(empty_system: System, reference_folder: Path) -> System:
+    """The same with a small data set."""
+    load(empty_system, reference_folder)
+    return empty_system

@@ -54,6 +54,7 @@ class FakeTrainerStore:
     offsets: dict[Partition, int] = field(default_factory=dict)
     letters: dict[tuple[str, int, int], str] = field(default_factory=dict)
     commands: dict[UUID, Command] = field(default_factory=dict)
+    effects: list[UUID] = field(default_factory=list)  # of commands, one entry each time
     training_rows: TrainingRows | None = None
     fail: int = 0
     after_finish: Callable[[], None] = lambda: None
@@ -193,6 +194,7 @@ class FakeTrainerStore:
         self._store(command.next_offsets if command else {})
         if command:
             self.commands.setdefault(command.event_id, command)
+            self.effects.append(command.event_id)
 
     def _change(self, version: str, *, only_training: bool = True, **values: Any) -> None:
         row = self.rows[version]

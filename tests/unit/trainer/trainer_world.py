@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
+from typing import Any
 
 from shared.events import INTERACTIONS_RECORDED, InteractionRecorded
 from tests.builders import build_model
@@ -27,7 +29,14 @@ ROWS = build_rows(customers=5, assets=3)
 class World:
     """A trainer's loop with everything around it."""
 
-    def __init__(self, *, with_model: bool = True, after_interactions: int = 3) -> None:
+    def __init__(
+        self,
+        *,
+        with_model: bool = True,
+        after_interactions: int = 3,
+        wrap: Callable[[Any], Any] = lambda port: port,
+    ) -> None:
+        self.wrap = wrap  # what the loop sees of each port
         self.broker = build_broker()
         self.store = FakeTrainerStore(training_rows=ROWS)
         self.artifacts = FakeTrainerArtifacts()
@@ -43,8 +52,10 @@ class World:
         """Let a new process take over: only broker, database and volume remain."""
         self.consumer = FakeConsumer(self.broker, self.store)
         self.background = FakeBackground()
-        self.releases = Releases(artifacts=self.artifacts, store=self.store, publisher=self.announcements, keep=3)
-        parts = LoopParts(self.consumer, self.store, self.releases, self.background, self.rules)
+        store, artifacts, announcements = map(self.wrap, (self.store, self.artifacts, self.announcements))
+        self.releases = Releases(artifacts=artifacts, store=store, publisher=announcements, keep=3)
+        consumer, background = self.wrap(self.consumer), self.wrap(self.background)
+        parts = LoopParts(consumer, store, self.releases, background, self.rules)
         self.loop = TrainerLoop(parts, clock=self.clock, sleep=lambda _: None)
         self.loop.begin()
 
