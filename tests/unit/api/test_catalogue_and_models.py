@@ -113,7 +113,7 @@ def test_a_cancellation_with_a_key_has_one_effect_and_is_none_of_the_request_wit
     client: AsgiClient, publisher: FakePublisher
 ) -> None:
     headers = {"Idempotency-Key": "k"}
-    client.request("POST", "/models/retrain", headers=headers)
+    client.request("POST", "/models/retrain", json={}, headers=headers)
     first = client.request("DELETE", "/models/retrain", headers=headers)
     again = client.request("DELETE", "/models/retrain", headers=headers)
 
