@@ -39,14 +39,19 @@ class Releases:
         self._lock = threading.Lock()
         self._unpublished: Pointer | None = None
         self._unservable: Pointer | None = None
+        self._pointer_error: str | None = None  # logged already
 
     def current(self) -> Pointer | None:
         """Return what is served; an unreadable pointer file counts as none, since no worker can read it either."""
         try:
-            return self._artifacts.read_pointer()
+            pointer = self._artifacts.read_pointer()
         except ArtifactInvalid as error:
-            log.error("pointer.invalid", error=str(error))
+            if str(error) != self._pointer_error:  # the loop asks ten times a second
+                log.error("pointer.invalid", error=str(error))
+            self._pointer_error = str(error)
             return None
+        self._pointer_error = None
+        return pointer
 
     def servable(self) -> Pointer | None:
         """Return what is served, None also when `reconcile` found that no worker can load it."""

@@ -9,7 +9,7 @@ import pytest
 from sqlalchemy.exc import DataError
 from structlog.testing import capture_logs
 
-from shared.errors import BrokerUnavailable, DatabaseUnavailable, StaleOffsets, describe_error
+from shared.errors import ArtifactInvalid, BrokerUnavailable, DatabaseUnavailable, StaleOffsets, describe_error
 from shared.events import INTERACTIONS_RECORDED, MODELS_COMMANDS, ModelActivated, RetrainRequested
 from tests.builders import build_model
 from tests.unit.trainer.trainer_fakes import FakeRow, command
@@ -207,7 +207,7 @@ def test_a_partition_that_is_assigned_while_messages_wait_is_not_read_either() -
     ("error", "described"),
     [
         (ValueError("a\x00b"), "ValueError: a\\x00b"),
-        (KeyError("\ud800"), "KeyError: '\\ud800'"),
+        (ValueError("\ud800"), "ValueError: \\ud800"),
         (RuntimeError("x" * 5_000), "RuntimeError: " + "x" * 1_986),
         (RuntimeError("\x00" * 5_000), ("RuntimeError: " + "\\x00" * 1_000)[:2_000]),
     ],
@@ -228,3 +228,17 @@ def test_interactions_that_cannot_be_read_are_dead_letters_by_class_and_the_rest
     assert {reason.partition(":")[0] for reason in world.store.letters.values()} == {"ContractViolation"}
     assert len(world.store.letters) == 3
     assert [order.triggered_by for order in world.background.orders] == ["interactions: 3 new"]
+
+
+def test_a_pointer_file_that_cannot_be_read_is_one_log_line_until_something_changes(
+    logs: list[MutableMapping[str, Any]],
+) -> None:
+    world = World()
+    world.store.training_rows = None  # no asset: no training, and the question comes again at every step
+    read = world.artifacts.read_pointer
+    for reason in ("damaged", "damaged", "of another format"):
+        world.artifacts.read_pointer = failing(ArtifactInvalid(reason), times=20, then=read)  # type: ignore[method-assign]
+        world.steps(8)
+
+    errors = [line["error"] for line in logs if line["event"] == "pointer.invalid"]
+    assert errors == ["damaged", "of another format"]
