@@ -47,9 +47,9 @@ def fill(engine: Engine) -> None:
             connection.execute(
                 text(
                     "INSERT INTO user_interactions (event_id, customer_id, isin, interaction_type, occurred_at, "
-                    "partition, event_offset) VALUES (:id, 'C', 'X1', 'click', :moment, 0, :number)"
+                    "partition, event_offset, sequence) VALUES (:id, 'C', 'X1', 'click', :moment, 0, 0, :sequence)"
                 ),
-                {"id": uuid4(), "moment": moment, "number": number},
+                {"id": uuid4(), "moment": moment, "sequence": 100 - number},  # the last stored is first in the log
             )
 
 
@@ -71,4 +71,4 @@ def test_interactions_come_in_the_order_of_the_log(engine: Engine) -> None:
 
     read = PostgresTrainerStore(engine, cluster_id="cluster", consumer_group="trainer").fetch_training_rows()
 
-    assert read.interactions["occurred_at"].tolist() == [day * 86_400.0 for day in (OLDEST, NEWEST, NEWEST - 1)]
+    assert read.interactions["occurred_at"].tolist() == [day * 86_400.0 for day in (NEWEST - 1, NEWEST, OLDEST)]
