@@ -6,6 +6,7 @@ RUN := $(VENV)/bin/python
 STAMP := $(VENV)/.installed-$(shell cksum requirements.lock pyproject.toml | cksum | cut -d' ' -f1)
 DATA ?=
 ONCE ?=
+EXAMPLES ?= 50000
 EVENTS ?= 20000
 KILLS ?= 25
 SEED ?=
@@ -14,7 +15,7 @@ OUT ?= .local/benchmark
 FAR_TRANS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup lock demo test lint types kafka load migrate bench benchmark chaos clean
+.PHONY: help setup lock demo test lint types kafka load migrate bench benchmark chaos stateful clean
 
 help:  ## list the commands
 	@grep -E '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -68,6 +69,9 @@ benchmark: $(STAMP)  ## all recommenders on the FAR-Trans protocol in DATA=DIR, 
 
 chaos: $(STAMP)  ## the fault campaign: nothing lost, nothing doubled (EVENTS=20000, KILLS=25, SEED=.., REPORT=file.json)
 	@$(RUN) script/chaos.py --events $(EVENTS) --kills $(KILLS) $(if $(SEED),--seed $(SEED)) $(if $(REPORT),--report $(REPORT))
+
+stateful: $(STAMP)  ## the loops of worker and trainer against their models, with many examples (EXAMPLES=50000)
+	@STATEFUL_EXAMPLES=$(EXAMPLES) $(RUN) -m pytest -q --timeout 0 tests/unit/worker/test_loop_stateful.py
 
 clean:  ## remove the virtual environment and caches
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .import_linter_cache

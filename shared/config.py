@@ -47,6 +47,9 @@ class TopicSettings(DatabaseSettings):
         le=87_600,
         description="how long events are kept: longer than the oldest backup to be restored is old",
     )
+    topic_max_message_bytes: int = Field(
+        131_072, ge=131_072, le=8_388_608, description="size from which the broker refuses a message, or a batch"
+    )
 
     @model_validator(mode="after")
     def _enough_replicas(self) -> TopicSettings:
@@ -63,3 +66,6 @@ class ServiceSettings(DatabaseSettings):
     models_dir: Path = Field(description="the shared volume with model artifacts")
     health_host: str = Field("127.0.0.1", description="where /health/* and /metrics listen")
     shutdown_timeout_seconds: float = Field(15.0, gt=0, description="SIGTERM to exit, at most")
+    stall_seconds: float = Field(
+        60.0, gt=0, description="not live after so long without progress while work waits; longer than a pause (30)"
+    )

@@ -16,7 +16,7 @@ from shared.errors import (
     StaleOffsets,
 )
 from shared.events import InteractionRecorded
-from shared.ports import AssetDisplay, Decision, Message, Partition, StoredList
+from shared.ports import AssetDisplay, Decision, Message, Partition, StoredList, StoredOffset
 
 
 @dataclass
@@ -24,6 +24,7 @@ class FakeTables:
     """What the fake database holds."""
 
     offsets: dict[Partition, int] = field(default_factory=dict)
+    topic_ids: dict[Partition, str] = field(default_factory=dict)  # of the offsets
     interactions: dict[UUID, tuple[Message, InteractionRecorded, datetime]] = field(default_factory=dict)
     decisions: dict[UUID, Decision] = field(default_factory=dict)
     lists: dict[str, StoredList] = field(default_factory=dict)
@@ -40,9 +41,11 @@ class FakeStore:
     def __init__(self, tables: FakeTables | None = None) -> None:
         self.tables = tables or FakeTables()
         self.available = True
+        self.broken_for: set[str] = set()  # storing anything of these customers fails like a bug
         self.lose_next_commit_answer = False
         self.transactions = 0
         self.display_reads = 0
+        self._topic_ids: dict[Partition, str] = {}
         self._now = datetime(2026, 1, 1, tzinfo=UTC)
 
     @contextmanager
@@ -52,18 +55,20 @@ class FakeStore:
         working = copy.copy(self.tables)
         for name in vars(working):
             setattr(working, name, copy.copy(getattr(working, name)))
-        yield FakeTransaction(working, self.tick())
+        yield FakeTransaction(working, self.tick(), self._topic_ids, frozenset(self.broken_for))
         self._check()
         self.tables.__dict__.update(vars(working))
         if self.lose_next_commit_answer:
             self.lose_next_commit_answer = False
             raise DatabaseUnavailable("the connection broke during COMMIT")
 
-    def fetch_offsets(self, partitions: Sequence[Partition]) -> Mapping[Partition, int]:
+    def fetch_offsets(self, partitions: Sequence[Partition]) -> Mapping[Partition, StoredOffset]:
         self._check()
-        return {
-            partition: self.tables.offsets[partition] for partition in partitions if partition in self.tables.offsets
-        }
+        tables = self.tables
+        return {p: StoredOffset(tables.offsets[p], tables.topic_ids.get(p)) for p in partitions if p in tables.offsets}
+
+    def note_topic_ids(self, topic_ids: Mapping[Partition, str]) -> None:
+        self._topic_ids.update(topic_ids)
 
     def fetch_asset_displays(self) -> Mapping[str, AssetDisplay]:
         self._check()
@@ -87,22 +92,61 @@ class FakeStore:
 class FakeTransaction:
     """One transaction on a copy of the tables."""
 
-    def __init__(self, tables: FakeTables, now: datetime) -> None:
+    def __init__(
+        self,
+        tables: FakeTables,
+        now: datetime,
+        topic_ids: Mapping[Partition, str],
+        broken_for: frozenset[str] = frozenset(),
+    ) -> None:
         self._tables = tables
         self._now = now
+        self._topic_ids = topic_ids
+        self._broken_for = broken_for
+        self._aborted = False
+
+    def _store(self, customer_id: str) -> None:
+        if customer_id in self._broken_for:
+            self._aborted = True
+            raise ValueError(f"{customer_id} cannot be stored")
+
+    def _check_not_aborted(self) -> None:
+        """As PostgreSQL: after a failed statement nothing works until the savepoint, or the transaction, is undone."""
+        if self._aborted:
+            raise DatabaseUnavailable("current transaction is aborted")
 
     def lock_offsets(self, starts: Mapping[Partition, int]) -> None:
         for partition, start in starts.items():
-            if self._tables.offsets.setdefault(partition, start) != start:
-                raise StaleOffsets(f"{partition}: stored {self._tables.offsets[partition]}, expected {start}")
+            if partition not in self._tables.offsets:
+                self.store_offsets({partition: start})
+            stored = StoredOffset(self._tables.offsets[partition], self._tables.topic_ids.get(partition))
+            if stored.next_offset != start or not stored.is_of(self._topic_ids.get(partition)):
+                raise StaleOffsets(f"{partition}: stored {stored}, expected {start}")
 
     def store_offsets(self, next_offsets: Mapping[Partition, int]) -> None:
+        self._check_not_aborted()
         self._tables.offsets.update(next_offsets)
+        self._tables.topic_ids.update({p: self._topic_ids[p] for p in next_offsets if p in self._topic_ids})
+
+    @contextmanager
+    def savepoint(self) -> Iterator[None]:
+        before = {name: copy.copy(value) for name, value in vars(self._tables).items()}
+        try:
+            yield
+        except BaseException:
+            self._tables.__dict__.update(before)
+            self._aborted = False
+            raise
 
     def insert_interactions(self, interactions: Sequence[tuple[Message, InteractionRecorded]]) -> frozenset[UUID]:
-        new = {event.event_id: (message, event) for message, event in reversed(interactions)}
-        new = {event_id: pair for event_id, pair in new.items() if event_id not in self._tables.interactions}
-        self._tables.interactions.update({event_id: (*pair, self._now) for event_id, pair in new.items()})
+        for _, event in interactions:
+            self._store(event.customer_id)
+        self._check_not_aborted()
+        new: dict[UUID, tuple[Message, InteractionRecorded, datetime]] = {}
+        for message, event in interactions:
+            if event.event_id not in self._tables.interactions:
+                new.setdefault(event.event_id, (message, event, self._now))
+        self._tables.interactions.update(new)
         return frozenset(new)
 
     def fetch_kept(self, event_ids: Sequence[UUID]) -> Mapping[UUID, str | None]:
@@ -110,6 +154,7 @@ class FakeTransaction:
         return {event_id: kept[event_id][1].fingerprint for event_id in event_ids if event_id in kept}
 
     def insert_dead_letters(self, letters: Sequence[tuple[Message, str]]) -> None:
+        self._check_not_aborted()
         for message, reason in letters:
             place = ((message.topic, message.partition), message.offset)
             self._tables.dead_letters.setdefault(place, (message, reason))
@@ -119,6 +164,7 @@ class FakeTransaction:
         return {request_id: decided[request_id].fingerprint for request_id in request_ids if request_id in decided}
 
     def fetch_histories(self, customer_ids: Sequence[str]) -> Mapping[str, CustomerHistory]:
+        self._check_not_aborted()
         return {customer_id: self._history(customer_id) for customer_id in sorted(set(customer_ids))}
 
     def fetch_fresh_lists(self, customer_ids: Sequence[str]) -> Mapping[str, StoredList]:
@@ -132,6 +178,7 @@ class FakeTransaction:
 
     def insert_decisions(self, decisions: Sequence[Decision]) -> None:
         for decision in decisions:
+            self._store(decision.customer_id)
             if decision.request_id in self._tables.decisions:
                 continue
             self._tables.decisions[decision.request_id] = decision

@@ -22,7 +22,7 @@ from shared.adapters.urls import sqlalchemy_url
 from shared.domain.types import Customer, CustomerHistory, Interaction, InteractionType, Weights
 from shared.errors import DatabaseUnavailable, StaleOffsets
 from shared.events import InteractionRecorded
-from shared.ports import AssetDisplay, Decision, Message, Partition, StoredList
+from shared.ports import AssetDisplay, Decision, Message, Partition, StoredList, StoredOffset
 
 # A dead server is noticed in seconds; a frozen worker's locks fall after 20 s, so that its successor can go on.
 _CONNECT_ARGUMENTS: dict[str, Any] = {
@@ -43,6 +43,7 @@ class PostgresWorkerStore:
 
     def __init__(self, database_url: str, *, cluster_id: str, consumer_group: str) -> None:
         self._owner = {"cluster_id": cluster_id, "consumer_group": consumer_group}
+        self._topic_ids: dict[Partition, str] = {}
         self._engine: Engine = create_engine(
             sqlalchemy_url(database_url),
             pool_size=1,
@@ -57,12 +58,16 @@ class PostgresWorkerStore:
     def begin(self) -> Iterator[PostgresWorkerTransaction]:
         """Open a transaction: commits at the end, rolls back on an exception."""
         with self._connection() as connection:
-            yield PostgresWorkerTransaction(connection, self._owner)
+            yield PostgresWorkerTransaction(connection, self._owner, self._topic_ids)
 
-    def fetch_offsets(self, partitions: Sequence[Partition]) -> Mapping[Partition, int]:
-        """Return the next offset of each partition that has one stored."""
+    def fetch_offsets(self, partitions: Sequence[Partition]) -> Mapping[Partition, StoredOffset]:
+        """Return the next offset of each partition that has one stored, and the topic that it belongs to."""
         with self._connection() as connection:
             return _stored_offsets(connection, self._owner, partitions)
+
+    def note_topic_ids(self, topic_ids: Mapping[Partition, str]) -> None:
+        """Store these ids with every next offset of these partitions from now on."""
+        self._topic_ids.update(topic_ids)
 
     def fetch_asset_displays(self) -> Mapping[str, AssetDisplay]:
         """Return what lists show: the latest version of each asset, its latest close price, by ISIN."""
@@ -81,23 +86,17 @@ class PostgresWorkerStore:
 
     @contextmanager
     def _connection(self) -> Iterator[Connection]:
-        try:
-            with self._engine.begin() as connection:
-                yield connection
-        except (DataError, IntegrityError):
-            raise
-        except DBAPIError as error:
-            raise DatabaseUnavailable(str(error.orig).strip()) from error
-        except PoolTimeout as error:
-            raise DatabaseUnavailable(str(error)) from error
+        with _translated(), self._engine.begin() as connection:
+            yield connection
 
 
 class PostgresWorkerTransaction:
     """As shared.ports.WorkerTransaction describes it; statements take whole batches."""
 
-    def __init__(self, connection: Connection, owner: Mapping[str, str]) -> None:
+    def __init__(self, connection: Connection, owner: Mapping[str, str], topic_ids: Mapping[Partition, str]) -> None:
         self._connection = connection
         self._owner = owner
+        self._topic_ids = topic_ids
 
     def lock_offsets(self, starts: Mapping[Partition, int]) -> None:
         """Lock these partitions' rows and compare; raises StaleOffsets."""
@@ -105,19 +104,30 @@ class PostgresWorkerTransaction:
         rows = [self._offset_row(partition, offset) for partition, offset in sorted(starts.items())]
         self._connection.execute(insert(consumer_offsets).on_conflict_do_nothing(), rows)
         stored = _stored_offsets(self._connection, self._owner, sorted(starts), lock=True)
-        moved = {partition: stored[partition] for partition in starts if stored[partition] != starts[partition]}
+        expected = {one: StoredOffset(offset, self._topic_ids.get(one)) for one, offset in starts.items()}
+        moved = {one: row for one, row in stored.items() if not _continues(row, expected[one])}
         if moved:
-            raise StaleOffsets(f"stored {moved}, expected { ({partition: starts[partition] for partition in moved}) }")
+            raise StaleOffsets(f"stored {moved}, expected { ({one: expected[one] for one in moved}) }")
 
     def store_offsets(self, next_offsets: Mapping[Partition, int]) -> None:
         """Write the offsets that a restart continues at."""
         statement = insert(consumer_offsets)
         statement = statement.on_conflict_do_update(
             index_elements=list(consumer_offsets.primary_key),
-            set_={"next_offset": statement.excluded.next_offset, "updated_at": func.now()},
+            set_={
+                "next_offset": statement.excluded.next_offset,
+                "topic_id": func.coalesce(statement.excluded.topic_id, consumer_offsets.c.topic_id),
+                "updated_at": func.now(),
+            },
         )
         rows = [self._offset_row(partition, offset) for partition, offset in sorted(next_offsets.items())]
         self._connection.execute(statement, rows)
+
+    @contextmanager
+    def savepoint(self) -> Iterator[None]:
+        """Undo, when the block raises, what was done within it."""
+        with _translated(), self._connection.begin_nested():
+            yield
 
     def insert_interactions(self, interactions: Sequence[tuple[Message, InteractionRecorded]]) -> frozenset[UUID]:
         """Keep interactions, each event_id once; return the event_ids that were new."""
@@ -204,21 +214,46 @@ class PostgresWorkerTransaction:
         return self._connection.execute(text(query), {"customer_ids": list(customer_ids)}).all()
 
     def _offset_row(self, partition: Partition, offset: int) -> dict[str, Any]:
-        return {**self._owner, "topic": partition[0], "partition": partition[1], "next_offset": offset}
+        place = {"topic": partition[0], "partition": partition[1], "topic_id": self._topic_ids.get(partition)}
+        return {**self._owner, **place, "next_offset": offset}
+
+
+# SQLSTATE 54: a value is beyond a limit of the server, a message's fault like the other two.
+_LIMIT_EXCEEDED = "54"
+
+
+@contextmanager
+def _translated() -> Iterator[None]:
+    """Raise DatabaseUnavailable for everything that no message can be blamed for."""
+    try:
+        yield
+    except (DataError, IntegrityError):
+        raise
+    except DBAPIError as error:
+        if str(getattr(error.orig, "pgcode", None) or "").startswith(_LIMIT_EXCEEDED):
+            raise
+        raise DatabaseUnavailable(str(error.orig).strip()) from error
+    except PoolTimeout as error:
+        raise DatabaseUnavailable(str(error)) from error
 
 
 def _stored_offsets(
     connection: Connection, owner: Mapping[str, str], partitions: Sequence[Partition], *, lock: bool = False
-) -> dict[Partition, int]:
+) -> dict[Partition, StoredOffset]:
     columns = consumer_offsets.c
     statement = (
-        select(columns.topic, columns.partition, columns.next_offset)
+        select(columns.topic, columns.partition, columns.next_offset, columns.topic_id)
         .where(columns.cluster_id == owner["cluster_id"], columns.consumer_group == owner["consumer_group"])
         .where(tuple_(columns.topic, columns.partition).in_(list(partitions)))
         .order_by(columns.topic, columns.partition)
     )
     rows = connection.execute(statement.with_for_update() if lock else statement)
-    return {(row.topic, row.partition): row.next_offset for row in rows}
+    return {(row.topic, row.partition): StoredOffset(row.next_offset, row.topic_id) for row in rows}
+
+
+def _continues(stored: StoredOffset, expected: StoredOffset) -> bool:
+    """Return whether both mean the same place of the same log."""
+    return stored.is_of(expected.topic_id) and stored.next_offset == expected.next_offset
 
 
 def _customer(customer_id: str, row: Any) -> Customer:

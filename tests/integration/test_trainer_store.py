@@ -18,7 +18,7 @@ from shared.adapters.postgres_trainer import PostgresTrainerStore, build_engine
 from shared.domain.types import Asset, Customer, InvestmentCapacity, RiskLevel
 from shared.errors import DatabaseUnavailable, StaleOffsets
 from shared.events import INTERACTIONS_RECORDED, MODELS_COMMANDS
-from shared.ports import Message, Pointer
+from shared.ports import Message, Pointer, StoredOffset
 from shared.training_records import FinishedTraining
 from tests.unit.trainer.trainer_fakes import build_command
 from trainer.ports import TrainerStore
@@ -58,7 +58,7 @@ def test_a_training_ends_with_its_offsets_and_is_found_again_by_its_pointer(stor
     assert (active.version, active.status, active.sequence, active.progress) == ("v1", "promoted", 1, "done")
     assert active.configuration == {"algorithm": "ease"}
     assert store.fetch_unpointed() == []
-    assert store.fetch_offsets([CLICKS, COMMANDS]) == {CLICKS: 50}
+    assert store.fetch_offsets([CLICKS, COMMANDS]) == {CLICKS: StoredOffset(50)}
     last = store.fetch_last_finished_at()
     assert last is not None
     assert abs((datetime.now(UTC) - last).total_seconds()) < 60
@@ -69,7 +69,7 @@ def test_finishing_twice_is_finishing_once(store: TrainerStore) -> None:
     store.finish_training(finished("v1"))
     store.finish_training(finished("v1"))
 
-    assert store.fetch_offsets([CLICKS]) == {CLICKS: 50}
+    assert store.fetch_offsets([CLICKS]) == {CLICKS: StoredOffset(50)}
 
 
 def test_a_failed_training_leaves_the_offsets_and_cannot_be_finished_later(store: TrainerStore) -> None:
@@ -90,7 +90,7 @@ def test_a_zombie_with_older_offsets_is_refused_and_changes_nothing(store: Train
     with pytest.raises(StaleOffsets):
         store.finish_training(finished("v2", next_offsets={CLICKS: 59}))
 
-    assert store.fetch_offsets([CLICKS]) == {CLICKS: 60}
+    assert store.fetch_offsets([CLICKS]) == {CLICKS: StoredOffset(60)}
     assert store.fetch_unpointed() == ["v1"]
 
 
@@ -105,7 +105,7 @@ def test_the_pointer_moves_the_mark_and_a_stored_version_becomes_promoted(store:
     active = store.fetch_active_version()
     assert active is not None
     assert (active.version, active.sequence, active.status) == ("v2", 2, "promoted")
-    assert store.fetch_offsets([COMMANDS]) == {COMMANDS: 5}
+    assert store.fetch_offsets([COMMANDS]) == {COMMANDS: StoredOffset(5)}
 
 
 def test_a_refusal_demotes_what_was_never_served(store: TrainerStore) -> None:
@@ -116,7 +116,7 @@ def test_a_refusal_demotes_what_was_never_served(store: TrainerStore) -> None:
     store.record_refusal("unknown", reason="missing", command=build_command(1))
 
     assert store.fetch_unpointed() == []
-    assert store.fetch_offsets([COMMANDS]) == {COMMANDS: 1}
+    assert store.fetch_offsets([COMMANDS]) == {COMMANDS: StoredOffset(1)}
 
 
 def test_a_dead_letter_is_kept_once(store: TrainerStore) -> None:
@@ -124,7 +124,7 @@ def test_a_dead_letter_is_kept_once(store: TrainerStore) -> None:
     for _ in range(2):
         store.insert_dead_letter(message, reason="nonsense", next_offsets={COMMANDS: 8})
 
-    assert store.fetch_offsets([COMMANDS]) == {COMMANDS: 8}
+    assert store.fetch_offsets([COMMANDS]) == {COMMANDS: StoredOffset(8)}
 
 
 # --- what only the real database can show ---

@@ -11,11 +11,12 @@ import pytest
 from sqlalchemy import Engine, insert, text
 
 from shared.adapters import tables
+from shared.adapters.dead_letter_box import DeadLetterBox
 from shared.adapters.postgres_trainer import PostgresTrainerStore
 from shared.errors import StaleOffsets
-from shared.events import MODELS_COMMANDS
-from shared.ports import Pointer
-from shared.training_records import FinishedTraining
+from shared.events import MODELS_COMMANDS, RetrainCancelled, RetrainRequested, content_digest
+from shared.ports import Pointer, StoredOffset
+from shared.training_records import Command, FinishedTraining
 from tests.unit.trainer.trainer_fakes import build_command
 from trainer.ports import TrainerStore
 
@@ -47,7 +48,7 @@ def test_a_request_is_queued_with_its_offset_and_others_join_it_until_it_begins(
     queued = store.fetch_queued()
     assert queued is not None
     assert queued.version == "v5"
-    assert store.fetch_offsets([COMMANDS]) == {COMMANDS: 5}
+    assert store.fetch_offsets([COMMANDS]) == {COMMANDS: StoredOffset(5)}
 
 
 def test_a_command_is_known_by_what_it_said_once_it_had_its_effect(store: TrainerStore) -> None:
@@ -63,7 +64,7 @@ def test_a_command_is_known_by_what_it_said_once_it_had_its_effect(store: Traine
 
     digests = [store.fetch_command_digest(event_id) for event_id in (retrain, activate, refuse, cancel)]
     assert digests == ["one", "two", "three", "four"]
-    assert store.fetch_offsets([COMMANDS]) == {COMMANDS: 6}
+    assert store.fetch_offsets([COMMANDS]) == {COMMANDS: StoredOffset(6)}
     with pytest.raises(StaleOffsets):
         store.store_offsets({COMMANDS: 5})
 
@@ -180,3 +181,19 @@ def test_trainers_that_queue_at_the_same_time_leave_one_that_waits(engine: Engin
             assert sorted(pool.map(ask, range(4))) == [False, False, False, True]
         with engine.begin() as connection:
             connection.execute(text("DELETE FROM model_versions"))
+
+
+@pytest.mark.postgres
+def test_whoever_looks_at_a_dead_letter_sees_what_its_command_stands_for_already(
+    engine: Engine, database_url: str
+) -> None:
+    event = RetrainRequested(reason="before")
+    command = Command(event.event_id, "RetrainRequested", content_digest(event), {COMMANDS: 1})
+    box = DeadLetterBox(database_url)
+    assert box.fetch_earlier(event) is None
+
+    postgres_store(engine).queue_training("v1", command=command, reason=event.reason)
+
+    earlier = box.fetch_earlier(RetrainCancelled(event_id=event.event_id))
+    assert earlier is not None
+    assert earlier.content_digest == content_digest(event)

@@ -64,7 +64,10 @@ def test_a_purchase_of_tomorrow_counts_as_known_today_at_the_latest() -> None:
 def test_without_any_purchase_the_newest_price_decides_and_without_any_price_today() -> None:
     nothing = replace(ROWS, purchases=build_purchases([]))
 
+    odd = replace(with_price(date(2062, 12, 31)), purchases=build_purchases([]))
+
     assert build_training_data(nothing, now=NOW).as_of == AS_OF
+    assert build_training_data(odd, now=NOW).as_of == AS_OF
     assert build_training_data(replace(nothing, close_prices=build_prices([])), now=NOW).as_of == NOW.date()
 
 

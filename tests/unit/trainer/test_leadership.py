@@ -72,9 +72,9 @@ class PollingConsumer(FakeConsumer):
 
     stop: Stop
 
-    def poll(self, *, max_messages: int, timeout_seconds: float) -> Sequence[Message]:
+    def poll(self, *, max_messages: int, timeout_seconds: float, max_bytes: int = 2**31) -> Sequence[Message]:
         self.stop.wait(timeout_seconds)
-        return super().poll(max_messages=max_messages, timeout_seconds=timeout_seconds)
+        return super().poll(max_messages=max_messages, timeout_seconds=timeout_seconds, max_bytes=max_bytes)
 
 
 class World:

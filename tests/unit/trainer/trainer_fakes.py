@@ -13,7 +13,7 @@ from uuid import UUID, uuid4
 
 from shared.errors import ArtifactInvalid, DatabaseUnavailable, PublishFailed, StaleOffsets
 from shared.events import INTERACTIONS_RECORDED, MODELS_COMMANDS, Event, encode
-from shared.ports import Message, Partition, Pointer
+from shared.ports import Message, Partition, Pointer, StoredOffset
 from shared.training_records import CancelledTrainings, Command, FinishedTraining, TrainingRows, VersionRow
 from tests.fakes import FakeArtifacts, FakeBroker
 from trainer.job import Outcome, TrainingOrder
@@ -52,6 +52,8 @@ class FakeTrainerStore:
 
     rows: dict[str, FakeRow] = field(default_factory=dict)
     offsets: dict[Partition, int] = field(default_factory=dict)
+    topic_ids: dict[Partition, str] = field(default_factory=dict)  # of the offsets
+    noted_ids: dict[Partition, str] = field(default_factory=dict)
     letters: dict[tuple[str, int, int], str] = field(default_factory=dict)
     commands: dict[UUID, Command] = field(default_factory=dict)
     effects: list[UUID] = field(default_factory=list)  # of commands, one entry each time
@@ -85,9 +87,12 @@ class FakeTrainerStore:
         ended = [row.finished_at for row in self.rows.values() if row.status in {"promoted", "stored"}]
         return max((moment for moment in ended if moment), default=None)
 
-    def fetch_offsets(self, partitions: Sequence[Partition]) -> Mapping[Partition, int]:
+    def fetch_offsets(self, partitions: Sequence[Partition]) -> Mapping[Partition, StoredOffset]:
         self._check()
-        return {partition: self.offsets[partition] for partition in partitions if partition in self.offsets}
+        return {p: StoredOffset(self.offsets[p], self.topic_ids.get(p)) for p in partitions if p in self.offsets}
+
+    def note_topic_ids(self, topic_ids: Mapping[Partition, str]) -> None:
+        self.noted_ids.update(topic_ids)
 
     def fetch_command_digest(self, event_id: UUID) -> str | None:
         self._check()
@@ -203,9 +208,12 @@ class FakeTrainerStore:
 
     def _store(self, next_offsets: Mapping[Partition, int]) -> None:
         self._check()
-        if any(self.offsets.get(partition, 0) > offset for partition, offset in next_offsets.items()):
-            raise StaleOffsets
+        for partition, offset in next_offsets.items():
+            stored = StoredOffset(self.offsets.get(partition, 0), self.topic_ids.get(partition))
+            if stored.is_of(self.noted_ids.get(partition)) and stored.next_offset > offset:
+                raise StaleOffsets
         self.offsets.update(next_offsets)
+        self.topic_ids.update({p: self.noted_ids[p] for p in next_offsets if p in self.noted_ids})
 
     def _check(self) -> None:
         if self.fail:
