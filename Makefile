@@ -7,6 +7,7 @@ STAMP := $(VENV)/.installed-$(shell cksum requirements.lock pyproject.toml | cks
 DATA ?=
 ONCE ?=
 EXAMPLES ?= 50000
+LOAD_OPTIONS ?=
 EVENTS ?= 20000
 KILLS ?= 25
 SEED ?=
@@ -37,7 +38,7 @@ lock:  ## recompute requirements.lock and requirements-image.lock (needs uv)
 	uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header -c requirements.lock pyproject.toml -o requirements-image.lock
 
 demo: $(STAMP)  ## everything with one command: Kafka, Postgres, data, model, answers (DATA=DIR, ONCE=1 to stop after the answers)
-	@$(RUN) script/demo.py $(if $(DATA),--data $(DATA)) $(if $(ONCE),--once)
+	@$(RUN) script/demo.py $(if $(DATA),--data $(DATA)) $(if $(ONCE),--once) $(LOAD_OPTIONS)
 
 test: $(STAMP)  ## every test that this machine can run; skipped ones are named with the reason
 	@$(RUN) -m pytest -ra
@@ -57,8 +58,8 @@ kafka: $(STAMP)  ## only the local Kafka broker, kept running with its data, unt
 migrate: $(STAMP)  ## upgrade the database and create the topics (DATABASE_URL, KAFKA_BOOTSTRAP_SERVERS)
 	@$(RUN) -m shared.migrations
 
-load: $(STAMP)  ## load the FAR-Trans tables from DATA=DIR (default FAR-Trans/) into DATABASE_URL
-	@$(RUN) FAR-Trans/script.py $(if $(DATA),--data $(DATA))
+load: $(STAMP)  ## load the FAR-Trans tables from DATA=DIR (default FAR-Trans/) into DATABASE_URL (LOAD_OPTIONS="--max-rejects 5%")
+	@$(RUN) FAR-Trans/script.py $(if $(DATA),--data $(DATA)) $(LOAD_OPTIONS)
 
 bench: $(STAMP)  ## the loader against a bare COPY of the same rows, in one run
 	@$(RUN) script/bench.py

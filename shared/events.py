@@ -175,8 +175,12 @@ def decode(topic: str, payload: bytes | None, *, logged_at: datetime | None = No
 
 
 def content_digest(event: Event) -> str:
-    """Return a SHA-256 of what the event says, without its identity: equal for a repetition of the same event."""
-    content = event.model_dump_json(exclude={"event_id", "occurred_at", "schema_version", "fingerprint"})
+    """Return a SHA-256 of what the event says, without its identity: equal for a repetition of the same event.
+
+    A field that is not given does not count, so an optional field that a later version adds changes no digest.
+    """
+    identity = {"event_id", "occurred_at", "schema_version", "fingerprint"}
+    content = event.model_dump_json(exclude=identity, exclude_none=True)
     return sha256(content.encode()).hexdigest()
 
 

@@ -163,6 +163,19 @@ class StoredList:
 
 
 @dataclass(frozen=True)
+class KeptEvent:
+    """What is kept of an event that had its effect: enough to tell a repetition from another event under its id.
+
+    `fields` are values of the event's own fields. `content_digest` is None where it is not kept: of interactions, whose
+    fields are all kept, and of requests that an older version answered.
+    """
+
+    fields: Mapping[str, str]
+    fingerprint: str | None
+    content_digest: str | None = None
+
+
+@dataclass(frozen=True)
 class Decision:
     """What one request event was answered with; `items` as the API returns them."""
 
@@ -180,11 +193,12 @@ class Decision:
     event_offset: int
     requested_at: datetime
     decided_at: datetime
+    content_digest: str | None = None  # of the request: shared.events.content_digest
 
 
 @dataclass(frozen=True)
 class AssetDisplay:
-    """What a list shows of an asset, besides its score."""
+    """What a list shows of an asset, besides its score; `asset_sub_category` is not shown, it is for the risk level."""
 
     isin: str
     assetname: str
@@ -193,6 +207,7 @@ class AssetDisplay:
     industry: str | None
     current_price: float | None
     profitability: float | None
+    asset_sub_category: str | None = None
 
 
 class WorkerTransaction(Protocol):
@@ -214,29 +229,34 @@ class WorkerTransaction(Protocol):
     def insert_interactions(self, interactions: Sequence[tuple[Message, InteractionRecorded]]) -> frozenset[UUID]:
         """Keep interactions, each event_id once; return the event_ids that were new."""
 
-    def fetch_kept(self, event_ids: Sequence[UUID]) -> Mapping[UUID, str | None]:
-        """Return the fingerprint of each of these interactions that is kept already."""
+    def fetch_kept(self, event_ids: Sequence[UUID]) -> Mapping[UUID, KeptEvent]:
+        """Return what is kept of each of these interactions that is kept already."""
 
     def insert_dead_letters(self, letters: Sequence[tuple[Message, str]]) -> None:
         """Keep messages that no retry can mend, with the reason."""
 
-    def fetch_decided(self, request_ids: Sequence[UUID]) -> Mapping[UUID, str | None]:
-        """Return the fingerprint of each of these requests that has a decision already."""
+    def fetch_decided(self, request_ids: Sequence[UUID]) -> Mapping[UUID, KeptEvent]:
+        """Return what is kept of each of these requests that has a decision already."""
 
     def fetch_histories(self, customer_ids: Sequence[str]) -> Mapping[str, CustomerHistory]:
-        """Return customer and history for every id; an unknown id gives a Customer with nothing known."""
+        """Return customer and history for every id; an unknown id gives a Customer with nothing known.
+
+        Interactions are the last INTERACTION_WINDOW of the log, in its order, whatever their senders' clocks say.
+        Owned and dismissed assets are complete: they have no window.
+        """
 
     def fetch_fresh_lists(self, customer_ids: Sequence[str]) -> Mapping[str, StoredList]:
         """Return stored lists that nothing newer contradicts.
 
-        Left out: lists older than the customer's last kept interaction, or than any loaded reference table.
+        Left out: lists that do not know the customer's last kept interaction, and lists made with other reference data
+        than those that are loaded now.
         """
 
-    def insert_decisions(self, decisions: Sequence[Decision]) -> None:
-        """Keep one row per request; the last scored one of each customer becomes their list.
+    def insert_decisions(self, decisions: Sequence[Decision], *, reference_snapshot: str) -> frozenset[UUID]:
+        """Keep one row per request and return the new request_ids; a customer's last scored one is their list.
 
-        A stored list that answered a request once more names that request from now on, so that whoever asked can see
-        that they were answered.
+        `reference_snapshot` is what `fetch_snapshots` said before the lists were made. A stored list that answered a
+        request once more names that request from now on, so that whoever asked can see that they were answered.
         """
 
 
@@ -249,8 +269,8 @@ class WorkerStore(OffsetSource, Protocol):
     def fetch_asset_displays(self) -> Mapping[str, AssetDisplay]:
         """Return what lists show, by ISIN."""
 
-    def fetch_snapshots(self) -> Mapping[str, datetime]:
-        """Return when each reference table was loaded last; an equal answer means unchanged reference data."""
+    def fetch_snapshots(self) -> str:
+        """Return which reference data are loaded; an equal answer means unchanged reference data."""
 
 
 @dataclass(frozen=True)

@@ -10,13 +10,14 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID
 
+from shared.domain.history import INTERACTION_WINDOW, dismissed_isins
 from shared.domain.types import Customer, CustomerHistory, Interaction
 from shared.errors import (
     DatabaseUnavailable,
     StaleOffsets,
 )
 from shared.events import InteractionRecorded
-from shared.ports import AssetDisplay, Decision, Message, Partition, StoredList, StoredOffset
+from shared.ports import AssetDisplay, Decision, KeptEvent, Message, Partition, StoredList, StoredOffset
 
 
 @dataclass
@@ -28,11 +29,17 @@ class FakeTables:
     interactions: dict[UUID, tuple[Message, InteractionRecorded, datetime]] = field(default_factory=dict)
     decisions: dict[UUID, Decision] = field(default_factory=dict)
     lists: dict[str, StoredList] = field(default_factory=dict)
+    known_by_lists: dict[str, tuple[int, str]] = field(default_factory=dict)  # interactions, reference snapshot
     dead_letters: dict[tuple[Partition, int], tuple[Message, str]] = field(default_factory=dict)
     customers: dict[str, Customer] = field(default_factory=dict)
     owned: dict[str, set[str]] = field(default_factory=dict)
     displays: dict[str, AssetDisplay] = field(default_factory=dict)
     snapshots: dict[str, datetime] = field(default_factory=dict)
+
+    @property
+    def reference_snapshot(self) -> str:
+        """Which reference data are loaded."""
+        return str(sorted(self.snapshots.items()))
 
 
 class FakeStore:
@@ -75,9 +82,9 @@ class FakeStore:
         self.display_reads += 1
         return dict(self.tables.displays)
 
-    def fetch_snapshots(self) -> Mapping[str, datetime]:
+    def fetch_snapshots(self) -> str:
         self._check()
-        return dict(self.tables.snapshots)
+        return self.tables.reference_snapshot
 
     def tick(self) -> datetime:
         """Return the database's time, later with each call."""
@@ -142,16 +149,21 @@ class FakeTransaction:
         for _, event in interactions:
             self._store(event.customer_id)
         self._check_not_aborted()
-        new: dict[UUID, tuple[Message, InteractionRecorded, datetime]] = {}
+        kept = self._tables.interactions  # the order of insertion is the order of the log
+        new = {event.event_id for _, event in interactions} - kept.keys()
         for message, event in interactions:
-            if event.event_id not in self._tables.interactions:
-                new.setdefault(event.event_id, (message, event, self._now))
-        self._tables.interactions.update(new)
+            kept.setdefault(event.event_id, (message, event, self._now))
         return frozenset(new)
 
-    def fetch_kept(self, event_ids: Sequence[UUID]) -> Mapping[UUID, str | None]:
-        kept = self._tables.interactions
-        return {event_id: kept[event_id][1].fingerprint for event_id in event_ids if event_id in kept}
+    def fetch_kept(self, event_ids: Sequence[UUID]) -> Mapping[UUID, KeptEvent]:
+        events = {event_id: event for event_id, (_, event, _) in self._tables.interactions.items()}
+        return {
+            event_id: KeptEvent(
+                {"customer_id": event.customer_id, "isin": event.isin, "type": event.type.value}, event.fingerprint
+            )
+            for event_id in event_ids
+            if (event := events.get(event_id)) is not None
+        }
 
     def insert_dead_letters(self, letters: Sequence[tuple[Message, str]]) -> None:
         self._check_not_aborted()
@@ -159,9 +171,14 @@ class FakeTransaction:
             place = ((message.topic, message.partition), message.offset)
             self._tables.dead_letters.setdefault(place, (message, reason))
 
-    def fetch_decided(self, request_ids: Sequence[UUID]) -> Mapping[UUID, str | None]:
-        decided = self._tables.decisions
-        return {request_id: decided[request_id].fingerprint for request_id in request_ids if request_id in decided}
+    def fetch_decided(self, request_ids: Sequence[UUID]) -> Mapping[UUID, KeptEvent]:
+        return {
+            request_id: KeptEvent(
+                {"customer_id": one.customer_id, "action": one.action}, one.fingerprint, one.content_digest
+            )
+            for request_id in request_ids
+            if (one := self._tables.decisions.get(request_id)) is not None
+        }
 
     def fetch_histories(self, customer_ids: Sequence[str]) -> Mapping[str, CustomerHistory]:
         self._check_not_aborted()
@@ -172,11 +189,11 @@ class FakeTransaction:
             customer_id: stored
             for customer_id in set(customer_ids)
             if (stored := self._tables.lists.get(customer_id)) is not None
-            and all(recorded <= stored.created_at for _, event, recorded in self._of(customer_id))
-            and all(loaded < stored.created_at for loaded in self._tables.snapshots.values())
+            and self._tables.known_by_lists[customer_id] == self._known_now(customer_id)
         }
 
-    def insert_decisions(self, decisions: Sequence[Decision]) -> None:
+    def insert_decisions(self, decisions: Sequence[Decision], *, reference_snapshot: str) -> frozenset[UUID]:
+        new = {decision.request_id for decision in decisions} - self._tables.decisions.keys()
         for decision in decisions:
             self._store(decision.customer_id)
             if decision.request_id in self._tables.decisions:
@@ -192,17 +209,27 @@ class FakeTransaction:
                     items=decision.items,
                     created_at=self._now,
                 )
+                known = (len(self._of(decision.customer_id)), reference_snapshot)
+                self._tables.known_by_lists[decision.customer_id] = known
             else:
                 answered = self._tables.lists[decision.customer_id]
                 self._tables.lists[decision.customer_id] = replace(answered, request_id=decision.request_id)
+        return frozenset(new)
+
+    def _known_now(self, customer_id: str) -> tuple[int, str]:
+        return len(self._of(customer_id)), self._tables.reference_snapshot
 
     def _history(self, customer_id: str) -> CustomerHistory:
-        interactions = sorted(self._of(customer_id), key=lambda row: (row[1].occurred_at, row[0].offset))
-        return CustomerHistory(
+        interactions = tuple(
+            Interaction(event.isin, event.type, event.occurred_at) for _, event, _ in self._of(customer_id)
+        )
+        history = CustomerHistory(
             self._tables.customers.get(customer_id, Customer(customer_id)),
             tuple(sorted(self._tables.owned.get(customer_id, ()))),
-            tuple(Interaction(event.isin, event.type, event.occurred_at) for _, event, _ in interactions),
+            interactions,
         )
+        dismissed = tuple(sorted(dismissed_isins(history)))
+        return replace(history, interactions=interactions[-INTERACTION_WINDOW:], dismissed=dismissed)
 
     def _of(self, customer_id: str) -> list[tuple[Message, InteractionRecorded, datetime]]:
         return [row for row in self._tables.interactions.values() if row[1].customer_id == customer_id]

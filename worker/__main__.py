@@ -97,7 +97,7 @@ def _parts(
 ) -> Parts:
     metrics = WorkerMetrics()
     slot = ModelSlot(
-        FileArtifacts(settings.models_dir),
+        FileArtifacts(settings.models_dir, signing_keys=settings.signing_keys()),
         recommend=recommend,
         poll_seconds=settings.model_poll_seconds,
         metrics=metrics,

@@ -31,12 +31,9 @@ SELECT r.request_id, r.model_version, r.basis, r.items,
        OR EXISTS (SELECT FROM customer_information c WHERE c.customer_id = $1) AS known
 FROM (SELECT) AS one LEFT JOIN recommendations r ON r.customer_id = $1
 """
-# ctid is the order of lines: a snapshot is loaded as a whole and never updated.
 _ASSETS = """
-WITH latest AS (
-    SELECT DISTINCT ON (isin) * FROM asset_information ORDER BY isin, recorded_on DESC, ctid DESC
-), matching AS (
-    SELECT * FROM latest
+WITH matching AS (
+    SELECT * FROM current_assets
     WHERE ($1::text IS NULL OR sector = $1) AND ($2::text IS NULL OR asset_category = $2)
 ), page AS (
     SELECT * FROM matching ORDER BY isin LIMIT $3 OFFSET $4
@@ -49,12 +46,9 @@ SELECT total.count AS total, page.isin,
 FROM (SELECT count(*) FROM matching) AS total
 LEFT JOIN page ON true
 LEFT JOIN LATERAL (
-    SELECT close_price FROM close_prices c WHERE c.isin = page.isin ORDER BY priced_on DESC LIMIT 1
+    SELECT close_price FROM current_close_prices c WHERE c.isin = page.isin LIMIT 1
 ) AS price ON true
-LEFT JOIN LATERAL (
-    SELECT price_max_date, profitability FROM limit_prices l WHERE l.isin = page.isin
-    ORDER BY max_date DESC, ctid DESC LIMIT 1
-) AS bounds ON true
+LEFT JOIN current_limit_prices AS bounds ON bounds.isin = page.isin
 ORDER BY page.isin
 """
 _ASSET_COLUMNS = tuple(AssetRow.__dataclass_fields__)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from datetime import datetime
 from functools import partial
 from json import dumps
 from typing import Any
@@ -22,7 +21,7 @@ from shared.adapters.urls import sqlalchemy_url
 from shared.domain.types import Customer, CustomerHistory, Interaction, InteractionType, Weights
 from shared.errors import DatabaseUnavailable, StaleOffsets
 from shared.events import InteractionRecorded
-from shared.ports import AssetDisplay, Decision, Message, Partition, StoredList, StoredOffset
+from shared.ports import AssetDisplay, Decision, KeptEvent, Message, Partition, StoredList, StoredOffset
 
 # A dead server is noticed in seconds; a frozen worker's locks fall after 20 s, so that its successor can go on.
 _CONNECT_ARGUMENTS: dict[str, Any] = {
@@ -75,10 +74,10 @@ class PostgresWorkerStore:
             rows = connection.execute(text(queries.ASSET_DISPLAYS)).mappings()
             return {row["isin"]: AssetDisplay(**row) for row in rows}
 
-    def fetch_snapshots(self) -> Mapping[str, datetime]:
-        """Return when each reference table was loaded last."""
+    def fetch_snapshots(self) -> str:
+        """Return which reference data are loaded; an equal answer means unchanged data."""
         with self._connection() as connection:
-            return {row.table_name: row.loaded_at for row in connection.execute(text(queries.SNAPSHOTS))}
+            return str(connection.scalar(text(queries.SNAPSHOTS)))
 
     def close(self) -> None:
         """Close every connection."""
@@ -137,11 +136,16 @@ class PostgresWorkerTransaction:
         rows = [_interaction_row(message, event) for message, event in interactions]
         return frozenset(self._connection.execute(statement, rows).scalars())
 
-    def fetch_kept(self, event_ids: Sequence[UUID]) -> Mapping[UUID, str | None]:
-        """Return the fingerprint of each of these interactions that is kept already."""
+    def fetch_kept(self, event_ids: Sequence[UUID]) -> Mapping[UUID, KeptEvent]:
+        """Return what is kept of each of these interactions that is kept already."""
         columns = user_interactions.c
-        statement = select(columns.event_id, columns.fingerprint).where(columns.event_id.in_(event_ids))
-        return {row[0]: row[1] for row in self._connection.execute(statement)}
+        statement = select(
+            columns.event_id, columns.customer_id, columns.isin, columns.interaction_type, columns.fingerprint
+        ).where(columns.event_id.in_(event_ids))
+        return {
+            event_id: KeptEvent({"customer_id": customer_id, "isin": isin, "type": kind}, fingerprint)
+            for event_id, customer_id, isin, kind, fingerprint in self._connection.execute(statement)
+        }
 
     def insert_dead_letters(self, letters: Sequence[tuple[Message, str]]) -> None:
         """Keep messages that no retry can mend, each once."""
@@ -149,17 +153,23 @@ class PostgresWorkerTransaction:
             rows = [{**self._owner, **_letter_row(message, reason)} for message, reason in letters]
             self._connection.execute(insert(dead_letters).on_conflict_do_nothing(), rows)
 
-    def fetch_decided(self, request_ids: Sequence[UUID]) -> Mapping[UUID, str | None]:
-        """Return the fingerprint of each of these requests that has a decision already."""
+    def fetch_decided(self, request_ids: Sequence[UUID]) -> Mapping[UUID, KeptEvent]:
+        """Return what is kept of each of these requests that has a decision already."""
         columns = decisions.c
-        statement = select(columns.request_id, columns.fingerprint).where(columns.request_id.in_(request_ids))
-        return {row[0]: row[1] for row in self._connection.execute(statement)}
+        statement = select(
+            columns.request_id, columns.customer_id, columns.action, columns.fingerprint, columns.content_digest
+        ).where(columns.request_id.in_(request_ids))
+        return {
+            request_id: KeptEvent({"customer_id": customer_id, "action": action}, fingerprint, digest)
+            for request_id, customer_id, action, fingerprint, digest in self._connection.execute(statement)
+        }
 
     def fetch_histories(self, customer_ids: Sequence[str]) -> Mapping[str, CustomerHistory]:
-        """Return customer and history for every id, in three statements for all of them."""
+        """Return customer and history for every id, in four statements for all of them."""
         ids = sorted(set(customer_ids))
         customers = {row.customer_id: row for row in self._rows(queries.CUSTOMERS, ids)}
         owned = {row.customer_id: row.isins for row in self._rows(queries.OWNED, ids)}
+        dismissed = {row.customer_id: row.isins for row in self._rows(queries.DISMISSED, ids)}
         interactions: dict[str, list[Interaction]] = {}
         for row in self._rows(queries.INTERACTIONS, ids):
             interaction = Interaction(row.isin, InteractionType(row.interaction_type), row.occurred_at)
@@ -169,37 +179,42 @@ class PostgresWorkerTransaction:
                 _customer(customer_id, customers.get(customer_id)),
                 tuple(owned.get(customer_id, ())),
                 tuple(interactions.get(customer_id, ())),
+                tuple(dismissed.get(customer_id, ())),
             )
             for customer_id in ids
         }
 
     def fetch_fresh_lists(self, customer_ids: Sequence[str]) -> Mapping[str, StoredList]:
-        """Return stored lists that nothing newer contradicts, by the database's own clock."""
+        """Return stored lists that nothing newer contradicts, in the order of the log."""
         if not customer_ids:
             return {}
         rows = self._rows(queries.FRESH_LISTS, sorted(set(customer_ids)))
         return {row.customer_id: StoredList(**{**row._mapping, "weights": Weights(**row.weights)}) for row in rows}
 
-    def insert_decisions(self, new: Sequence[Decision]) -> None:
-        """Keep one row per request; the last scored one of each customer becomes their list.
+    def insert_decisions(self, new: Sequence[Decision], *, reference_snapshot: str) -> frozenset[UUID]:
+        """Keep one row per request and return the new request_ids; a customer's last scored one is their list.
 
         A stored list that answered a request once more names that request from now on.
         """
         if not new:
-            return
+            return frozenset()
         statement = insert(decisions).on_conflict_do_nothing().returning(decisions.c.request_id)
         kept = frozenset(self._connection.execute(statement, [_decision_row(decision) for decision in new]).scalars())
         # One customer is one partition, consumed in order and fenced: the last one is the newest.
         in_order = [decision for decision in new if decision.request_id in kept]
         lists = {one.customer_id: _list_row(one) for one in in_order if one.answered_from == "scored"}
         if lists:
+            newest = {row.customer_id: row.sequence for row in self._rows(queries.NEWEST_INTERACTIONS, sorted(lists))}
+            for customer_id, row in lists.items():
+                row |= {"interaction_sequence": newest[customer_id], "reference_snapshot": reference_snapshot}
             self._upsert_lists([lists[customer_id] for customer_id in sorted(lists)])
-        newest = {decision.customer_id: decision for decision in in_order}
-        answered = sorted((one.customer_id, one.request_id) for one in newest.values() if one.answered_from == "stored")
+        last = {decision.customer_id: decision for decision in in_order}
+        answered = sorted((one.customer_id, one.request_id) for one in last.values() if one.answered_from == "stored")
         if answered:
             renamed = update(recommendations).where(recommendations.c.customer_id == bindparam("answered_customer_id"))
             rows = [{"answered_customer_id": name, "answered_request_id": request} for name, request in answered]
             self._connection.execute(renamed.values(request_id=bindparam("answered_request_id")), rows)
+        return kept
 
     def _upsert_lists(self, rows: list[dict[str, Any]]) -> None:
         statement = insert(recommendations).values(created_at=func.now())

@@ -23,6 +23,7 @@ from shared.adapters.kafka_consumer import ConsumerSettings, KafkaEventConsumer,
 from shared.adapters.kafka_producer import producer_config
 from shared.adapters.kafka_topics import TopicDurability, create_topics
 from shared.adapters.postgres_worker import PostgresWorkerStore
+from shared.domain.history import INTERACTION_WINDOW, dismissed_isins
 from shared.domain.types import Customer, InvestmentCapacity, RiskLevel, Weights
 from shared.errors import (
     ArtifactInvalid,
@@ -38,6 +39,7 @@ from shared.ports import (
     ArtifactStore,
     Decision,
     EventConsumer,
+    KeptEvent,
     Message,
     Partition,
     Pointer,
@@ -167,9 +169,10 @@ def keep(store: WorkerStore, *interactions: tuple[Message, InteractionRecorded])
         return transaction.insert_interactions(interactions)
 
 
-def decide(store: WorkerStore, *decisions: Decision) -> None:
+def decide(store: WorkerStore, *decisions: Decision) -> frozenset[UUID]:
+    snapshot = store.fetch_snapshots()
     with store.begin() as transaction:
-        transaction.insert_decisions(decisions)
+        return transaction.insert_decisions(decisions, reference_snapshot=snapshot)
 
 
 def test_stored_offsets_are_found_again(database: StoreWorld) -> None:
@@ -229,7 +232,7 @@ def test_a_transaction_that_fails_leaves_nothing(database: StoreWorld) -> None:
         with database.store.begin() as transaction:
             transaction.lock_offsets({REQUESTS: 0})
             transaction.insert_interactions([click()])
-            transaction.insert_decisions([decision()])
+            transaction.insert_decisions([decision()], reference_snapshot="")
             transaction.insert_dead_letters([(message(), "reason")])
             transaction.store_offsets({REQUESTS: 5})
             raise KeyError
@@ -263,7 +266,7 @@ def test_a_statement_that_the_database_refuses_within_a_savepoint_is_a_messages_
     refused = replace(decision(), event_offset=2**70)
     with store.begin() as transaction:
         with pytest.raises(DataError), transaction.savepoint():
-            transaction.insert_decisions([refused])
+            transaction.insert_decisions([refused], reference_snapshot="")
         transaction.insert_dead_letters([(message(offset=0), "DataError: refused")])
     store.close()
 
@@ -295,11 +298,12 @@ def test_an_interaction_is_kept_once(database: StoreWorld) -> None:
     assert keep(database.store, again) == frozenset()
     assert keep(database.store) == frozenset()
     with database.store.begin() as transaction:
-        assert transaction.fetch_kept([first[1].event_id, uuid4()]) == {first[1].event_id: "a"}
+        kept = KeptEvent({"customer_id": "C1", "isin": "GR1", "type": "click"}, "a")
+        assert transaction.fetch_kept([first[1].event_id, uuid4()]) == {first[1].event_id: kept}
         assert [kept.isin for kept in transaction.fetch_histories(["C1"])["C1"].interactions] == ["GR1", "GR2"]
 
 
-def test_a_history_is_what_was_bought_and_done_oldest_first(database: StoreWorld) -> None:
+def test_a_history_is_what_was_bought_and_done_in_the_order_of_the_log(database: StoreWorld) -> None:
     database.add_customer("C1", "Income", "CAP_LT30K", "2020-01-01")
     database.add_customer("C1", "Aggressive", "CAP_30K_80K", "2022-01-01")
     for isin, kind in (("GR2", "Buy"), ("GR1", "Buy"), ("GR2", "Buy"), ("GR3", "Sell")):
@@ -312,9 +316,44 @@ def test_a_history_is_what_was_bought_and_done_oldest_first(database: StoreWorld
     assert set(histories) == {"C1", "stranger"}
     assert histories["C1"].customer == Customer("C1", RiskLevel.AGGRESSIVE, InvestmentCapacity.FROM_30K_TO_80K)
     assert histories["C1"].owned == ("GR1", "GR2")
-    assert [interaction.isin for interaction in histories["C1"].interactions] == ["GR0", "GR2", "GR1"]
+    assert [interaction.isin for interaction in histories["C1"].interactions] == ["GR0", "GR1", "GR2"]
     assert histories["C1"].interactions[0].occurred_at == NOW - hours[0]
     assert histories["stranger"].customer == Customer("stranger")
+
+
+@pytest.mark.parametrize("ahead", [timedelta(minutes=5), timedelta(days=-400)])
+def test_the_last_interaction_of_the_log_counts_whatever_the_senders_clock_says(
+    database: StoreWorld, ahead: timedelta
+) -> None:
+    keep(database.store, click("GR1", offset=0, occurred_at=NOW + ahead), click("GR2", offset=1, type="dismiss"))
+    keep(database.store, click("GR1", offset=2, type="dismiss", occurred_at=NOW - ahead))
+    keep(database.store, click("GR2", offset=3, occurred_at=NOW - abs(ahead)))
+    with database.store.begin() as transaction:
+        history = transaction.fetch_histories(["C1", "C2"])["C1"]
+        assert transaction.fetch_histories(["C2"])["C2"].dismissed == ()
+    assert [interaction.isin for interaction in history.interactions] == ["GR1", "GR2", "GR1", "GR2"]
+    assert history.dismissed == ("GR1",)
+    assert dismissed_isins(history) == {"GR1"}
+
+
+def test_a_dismissal_stays_however_much_follows_and_however_old_it_is(database: StoreWorld) -> None:
+    keep(database.store, click("GR1", type="dismiss", occurred_at=NOW - timedelta(days=3650)))
+    keep(database.store, click("GR2", type="dismiss", offset=1), click("GR0", type="dismiss", offset=2))
+    keep(database.store, *(click("GR2", type="view", offset=3 + number) for number in range(INTERACTION_WINDOW + 1)))
+    keep(database.store, click("GR3", type="dismiss", customer_id="C2"))
+    with database.store.begin() as transaction:
+        histories = transaction.fetch_histories(["C1", "C2"])
+    assert {interaction.isin for interaction in histories["C1"].interactions} == {"GR2"}
+    assert len(histories["C1"].interactions) == INTERACTION_WINDOW
+    assert (histories["C1"].dismissed, histories["C2"].dismissed) == (("GR0", "GR1"), ("GR3",))
+
+
+def test_the_window_holds_the_newest_of_the_log(database: StoreWorld) -> None:
+    many = [click(f"GR{number:04}", offset=number, occurred_at=NOW - timedelta(hours=number)) for number in range(1005)]
+    keep(database.store, *many)
+    with database.store.begin() as transaction:
+        history = transaction.fetch_histories(["C1"])["C1"]
+    assert [interaction.isin for interaction in history.interactions] == [event.isin for _, event in many[5:]]
 
 
 def test_interactions_of_the_same_transaction_are_in_the_history(database: StoreWorld) -> None:
@@ -324,12 +363,13 @@ def test_interactions_of_the_same_transaction_are_in_the_history(database: Store
 
 
 def test_a_decision_is_kept_once_and_becomes_the_list(database: StoreWorld) -> None:
-    first = decision(fingerprint="a")
-    changed = replace(first, items=[], model_version="v2")
-    decide(database.store, first)
-    decide(database.store, changed)
+    first = decision(fingerprint="a", content_digest="d")
+    changed = replace(first, items=[], model_version="v2", content_digest="e")
+    assert decide(database.store, first) == {first.request_id}
+    assert decide(database.store, changed) == frozenset()
     with database.store.begin() as transaction:
-        assert transaction.fetch_decided([first.request_id, uuid4()]) == {first.request_id: "a"}
+        kept = KeptEvent({"customer_id": "C1", "action": "refresh_recs"}, "a", "d")
+        assert transaction.fetch_decided([first.request_id, uuid4()]) == {first.request_id: kept}
         stored = transaction.fetch_fresh_lists(["C1", "C2"])["C1"]
     assert (stored.request_id, stored.model_version, stored.basis) == (first.request_id, "v1", "history")
     assert (stored.items, stored.weights) == (first.items, first.weights)
@@ -363,7 +403,7 @@ def test_a_list_that_answers_once_more_names_that_request(database: StoreWorld, 
 def test_a_list_is_fresh_until_a_later_interaction(database: StoreWorld) -> None:
     with database.store.begin() as transaction:
         transaction.insert_interactions([click(occurred_at=NOW + timedelta(hours=5))])  # a clock that is wrong
-        transaction.insert_decisions([decision()])
+        transaction.insert_decisions([decision()], reference_snapshot=database.store.fetch_snapshots())
     with database.store.begin() as transaction:
         assert set(transaction.fetch_fresh_lists(["C1"])) == {"C1"}
     with database.store.begin() as transaction:

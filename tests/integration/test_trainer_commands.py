@@ -110,7 +110,7 @@ def hostile_commands() -> list[bytes]:
         *({"event_type": "ModelActivated", "version": name} for name in ("", "../x", "a\x00", ".", "x" * 65, None)),
     ]
     values = [json.dumps({**good, "event_id": str(uuid4()), **change}).encode() for change in changes]
-    raw = [b"", b"\x00", b"[]", b"null", b"{", b"\xff\xfe", b"[" * 100_000, b'"' + b"x" * 500_000 + b'"']
+    raw = [b"", b"\x00", b"[]", b"null", b"{", b"\xff\xfe", b"[" * 60_000, b'"' + b"x" * 60_000 + b'"']
     return values + raw
 
 

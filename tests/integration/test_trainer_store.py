@@ -192,6 +192,18 @@ def test_rows_of_the_published_traps_are_read_as_they_are_meant(engine: Engine) 
 
 
 @pytest.mark.postgres
+def test_interactions_are_read_in_the_order_of_the_log(engine: Engine) -> None:
+    row = {"customer_id": "C1", "interaction_type": "click", "partition": 0, "event_offset": 0}
+    with engine.begin() as connection:
+        for number in (2, 3, 1):  # the order of the rows in the table says nothing
+            moment = datetime(2026, 1, 4 - number, tzinfo=UTC)
+            values = {**row, "event_id": uuid4(), "isin": f"X{number}", "sequence": number, "occurred_at": moment}
+            connection.execute(insert(tables.user_interactions).values(**values))
+
+    assert postgres_store(engine).fetch_training_rows().interactions["isin"].tolist() == ["X1", "X2", "X3"]
+
+
+@pytest.mark.postgres
 def test_empty_tables_are_read_as_empty_columns(engine: Engine) -> None:
     read = postgres_store(engine).fetch_training_rows()
 
