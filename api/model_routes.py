@@ -1,4 +1,4 @@
-"""The calls that operators make about models: look, retrain, activate."""
+"""The calls that operators make about models: look, retrain, cancel, activate."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from api.idempotency import identify
 from api.json_bodies import JsonRoute
 from api.openapi import problems
 from api.routes import ACKNOWLEDGED, IdempotencyKey, acknowledged, json_response
-from api.schemas import Acknowledged, Activation, Limit, ModelItem, ModelList, RetrainBody
-from shared.events import MODEL_NAME, MODELS_COMMANDS, ModelActivated, RetrainRequested
+from api.schemas import Acknowledged, Activation, Cancellation, Limit, ModelItem, ModelList, RetrainBody
+from shared.events import MODEL_NAME, MODELS_COMMANDS, ModelActivated, RetrainCancelled, RetrainRequested
 from shared.identifiers import ModelVersion
 
 router = APIRouter(prefix="/models", route_class=JsonRoute, tags=["models"])
@@ -36,6 +36,16 @@ async def retrain(
     identity = identify("models/retrain", idempotency_key, body)
     request.state.request_id = identity.event_id
     event = RetrainRequested(event_id=identity.event_id, fingerprint=identity.fingerprint, reason=body.reason)
+    await gateway_of(request).publish(MODELS_COMMANDS, key=MODEL_NAME, event=event)
+    return acknowledged(identity.event_id)
+
+
+@router.delete("/retrain", response_model=Acknowledged, responses=ACKNOWLEDGED)
+async def cancel_retraining(request: Request, idempotency_key: IdempotencyKey = None) -> Response:
+    """Ask that the training that runs, and one that waits, be given up; the served model stays."""
+    identity = identify("models/retrain/cancel", idempotency_key, Cancellation())
+    request.state.request_id = identity.event_id
+    event = RetrainCancelled(event_id=identity.event_id, fingerprint=identity.fingerprint)
     await gateway_of(request).publish(MODELS_COMMANDS, key=MODEL_NAME, event=event)
     return acknowledged(identity.event_id)
 

@@ -9,7 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from shared.domain.types import InteractionType
 from shared.events import RequestedWeights
-from shared.identifiers import CustomerId, Isin
+from shared.identifiers import PLAIN_TEXT_PATTERN, CustomerId, Isin
 
 CUSTOMER_EXAMPLE = "85583A768E48870A546D"
 
@@ -47,7 +47,7 @@ class RetrainBody(RequestBody):
     """Say why a new model is wanted."""
 
     reason: str = Field(
-        default="requested", min_length=1, max_length=200, pattern=r"^[^\x00]*$", examples=["new data was loaded"]
+        default="requested", min_length=1, max_length=200, pattern=PLAIN_TEXT_PATTERN, examples=["new data was loaded"]
     )
 
 
@@ -55,6 +55,10 @@ class Activation(RequestBody):
     """What an activation means, for its fingerprint; the version comes from the path."""
 
     version: str
+
+
+class Cancellation(RequestBody):
+    """What a cancellation means, for its fingerprint: it has no fields."""
 
 
 class Acknowledged(BaseModel):

@@ -22,6 +22,8 @@ RecommenderError
 
 from __future__ import annotations
 
+LONGEST_DESCRIPTION = 2_000
+
 
 class RecommenderError(Exception):
     """Something in the recommender failed."""
@@ -100,3 +102,13 @@ class ListsInvalid(RecommenderError):
 
 class InvalidWeights(RecommenderError, ValueError):
     """Weights must be finite, not negative, and not all zero."""
+
+
+def describe_error(error: BaseException) -> str:
+    """Return an error as text that can be stored and logged: its class first, so that reasons can be counted.
+
+    At most LONGEST_DESCRIPTION characters; NUL and lone surrogates, which a database refuses, are escaped.
+    """
+    text = f"{type(error).__name__}: {error}"[:LONGEST_DESCRIPTION]
+    escaped = text.replace("\x00", "\\x00").encode("utf-8", "backslashreplace").decode()
+    return escaped[:LONGEST_DESCRIPTION]

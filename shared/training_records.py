@@ -6,8 +6,9 @@ They lie here, not in `trainer/`, because the database adapter makes them and ma
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
+from uuid import UUID
 
 import pandas as pd
 
@@ -19,7 +20,8 @@ class TrainingRows:
     """One consistent reading of everything that a model is fitted on.
 
     purchases: customer_id, isin, day. close_prices: isin, day, close_price. interactions: customer_id, isin,
-    interaction_type, occurred_at. Days count from 1970-01-01, occurred_at is seconds since then (UTC).
+    interaction_type, occurred_at, in the order of the log. Days count from 1970-01-01, occurred_at is seconds since
+    then (UTC). ignored: for each table, how many rows have a date that no row can have and were left out.
     """
 
     assets: tuple[Asset, ...]
@@ -27,6 +29,25 @@ class TrainingRows:
     purchases: pd.DataFrame
     close_prices: pd.DataFrame
     interactions: pd.DataFrame
+    ignored: Mapping[str, int] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Command:
+    """A message of models.commands.v1 as it is kept with its effect: identity, content, and the offset after it."""
+
+    event_id: UUID
+    event_type: str
+    content_digest: str
+    next_offsets: Mapping[tuple[str, int], int]
+
+
+@dataclass(frozen=True)
+class CancelledTrainings:
+    """What a cancellation ended: the version that ran, and those that waited."""
+
+    running: tuple[str, ...] = ()
+    queued: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -40,6 +61,7 @@ class VersionRow:
     progress: str | None
     sequence: int | None
     configuration: Mapping[str, Any] | None
+    watermark: Mapping[str, Any] | None = None
 
 
 @dataclass(frozen=True)

@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable
 
+from shared.errors import describe_error
+from shared.logging import get_logger
 from trainer.job import Outcome, TrainingOrder
+
+log = get_logger(__name__)
 
 
 class TrainingThread:
@@ -42,4 +47,9 @@ class TrainingThread:
         return self._thread is None or not self._thread.is_alive()
 
     def _work(self, order: TrainingOrder) -> None:
-        self._outcome = self._run(order)
+        began = time.monotonic()
+        try:
+            self._outcome = self._run(order)
+        except Exception as error:  # a training always has an outcome, or the next one would begin without a pause
+            log.exception("training.crashed", version=order.version)
+            self._outcome = Outcome("failed", describe_error(error), time.monotonic() - began)

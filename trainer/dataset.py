@@ -20,6 +20,7 @@ from shared.errors import NotEnoughData
 from shared.training_records import TrainingRows
 
 EPOCH = date(1970, 1, 1)
+PRICE_LAG_DAYS = 30  # prices that end longer than this before a purchase do not confirm its date
 INTERACTION_TYPES = tuple(InteractionType)
 
 
@@ -86,8 +87,8 @@ class TrainingData:
 def build_training_data(rows: TrainingRows, *, now: datetime) -> TrainingData:
     """Build the arrays of everything known now; rows of assets outside the catalogue are left out.
 
-    Purchases, and prices later than the newest purchase, decide `as_of`. Raises NotEnoughData when there
-    is no asset at all.
+    The newest purchase, or the newest price without any purchase, decides `as_of`, which is never later than `now`;
+    later rows are left out. Raises NotEnoughData when there is no asset at all.
     """
     if not rows.assets:
         raise NotEnoughData("there is no asset to recommend: load the reference tables first")
@@ -103,7 +104,7 @@ def build_training_data(rows: TrainingRows, *, now: datetime) -> TrainingData:
         id_map=id_map,
         assets=tuple(by_isin[isin] for isin in id_map.isins),
         customers=customers,
-        purchases=purchases,
+        purchases=_take(purchases, purchases.day <= day_number(as_of)),
         close_prices=_take(prices, prices.day <= day_number(as_of)),
         interactions=_build_interactions(rows.interactions, customer_index, asset_index),
         as_of=as_of,
@@ -132,8 +133,14 @@ def _take(rows: Rows, mask: NDArray[np.bool_]) -> Rows:
 
 
 def _as_of(purchases: Purchases, prices: ClosePrices, now: datetime) -> date:
-    """The newest purchase is "now" of the data set; without any, the newest price; else today."""
-    for days in (purchases.day, prices.day):
+    """Return "now" of the data set: the newest purchase; without any, the newest price; never later than today.
+
+    A purchase long after every price does not decide, as long as there are others: its date may be a mistake.
+    """
+    today = day_number(now.date())
+    bought, priced = purchases.day[purchases.day <= today], prices.day[prices.day <= today]
+    confirmed = bought[bought <= priced.max() + PRICE_LAG_DAYS] if len(priced) else bought
+    for days in (confirmed, bought, priced):
         if len(days):
             return date_of(int(days.max()))
     return now.date()

@@ -6,7 +6,7 @@ import platform
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError
 from importlib.metadata import version as library_version
@@ -15,22 +15,23 @@ from typing import Any, Literal, TypeVar
 import numpy as np
 
 from shared.domain.model import Model
-from shared.errors import ArtifactInvalid, InvalidWeights, StaleOffsets
+from shared.errors import ArtifactInvalid, StaleOffsets, describe_error
 from shared.logging import get_logger
 from shared.ports import Partition, Pointer
 from shared.training_records import FinishedTraining
-from trainer.collaborative import FITS, is_available
+from trainer.champion import Champion, fetch_champion
 from trainer.configuration import ModelConfiguration
 from trainer.dataset import TrainingData, build_training_data
 from trainer.histories import build_histories
 from trainer.patience import TrainingAbandoned, patiently
 from trainer.ports import TrainerArtifacts, TrainerStore
-from trainer.promotion import PromotionDecision, decide_promotion, find_problems
+from trainer.promotion import PromotionDecision, decide_promotion, find_problems, find_shortfalls
 from trainer.releases import ReleaseBusy, Releases
 from trainer.selection import Judgement, SelectionRules, judge_candidates
 from trainer.training import fit_model
 
 SAFETY_SAMPLE = 500
+CANCELLED = "cancelled on request"
 LIBRARIES = ("numpy", "scipy", "scikit-learn", "rectools-lightfm")
 
 Answer = TypeVar("Answer")
@@ -55,6 +56,7 @@ class TrainingOrder:
     version: str
     triggered_by: str
     covered: Mapping[Partition, int]
+    cancelled: threading.Event = field(default_factory=threading.Event, compare=False)
 
 
 @dataclass(frozen=True)
@@ -64,14 +66,6 @@ class Outcome:
     kind: OutcomeKind
     reason: str
     seconds: float
-
-
-@dataclass(frozen=True)
-class _Champion:
-    """What is served while a training begins."""
-
-    version: str | None
-    configuration: ModelConfiguration | None
 
 
 class TrainingJob:
@@ -100,9 +94,12 @@ class TrainingJob:
             kind, reason = self._train(order)
         except (TrainingAbandoned, StaleOffsets) as error:
             kind, reason = "abandoned", str(error)
+            if order.cancelled.is_set():
+                reason = CANCELLED
+                self._fail(order.version, reason)
         except Exception as error:  # whatever it is, the next trigger may do better; the loop must not die of it
             log.exception("training.crashed", version=order.version)
-            kind, reason = self._fail(order.version, f"{type(error).__name__}: {error}")
+            kind, reason = self._fail(order.version, describe_error(error))
         seconds = time.monotonic() - began
         log.info("training.finished", version=order.version, outcome=kind, reason=reason, seconds=round(seconds, 2))
         return Outcome(kind, reason, seconds)
@@ -111,8 +108,10 @@ class TrainingJob:
         self._patiently(lambda: self._store.start_training(order.version, triggered_by=order.triggered_by))
         self._progress(order, "reading")
         rows = self._patiently(self._store.fetch_training_rows)
+        if rows.ignored:
+            log.warning("training.rows_ignored", version=order.version, **rows.ignored)
         data = build_training_data(rows, now=datetime.now(UTC))
-        champion = self._patiently(self._fetch_champion)
+        champion = self._patiently(lambda: fetch_champion(self._store, self._artifacts, self._releases))
         judgement = judge_candidates(
             data,
             self._plan.candidates,
@@ -137,16 +136,15 @@ class TrainingJob:
         model: Model,
         digest: str,
         judgement: Judgement,
-        verdict: tuple[_Champion, Sequence[str]],
+        verdict: tuple[Champion, Sequence[str]],
     ) -> tuple[OutcomeKind, str]:
         """Decide and keep the decision while nobody else can move the pointer."""
         champion, problems = verdict
 
         def conclude() -> PromotionDecision:
             with self._releases.exclusively():
-                if self._stop.is_set():
-                    raise TrainingAbandoned
-                decision = self._decide(judgement, champion, problems)
+                self._check_wanted(order)
+                decision = self._decide(judgement, champion, problems, model.metadata["watermark"])
                 finished = _finished(order, decision, model=model, digest=digest, judgement=judgement)
                 problem = self._patiently(lambda: self._releases.finish(finished))
                 return PromotionDecision(False, problem) if problem else decision
@@ -156,7 +154,9 @@ class TrainingJob:
         log.info(event, version=order.version, algorithm=model.algorithm, reason=decision.reason)
         return ("promoted" if decision.promoted else "stored"), decision.reason
 
-    def _decide(self, judgement: Judgement, champion: _Champion, problems: Sequence[str]) -> PromotionDecision:
+    def _decide(
+        self, judgement: Judgement, champion: Champion, problems: Sequence[str], watermark: Mapping[str, Any]
+    ) -> PromotionDecision:
         pointer = self._releases.current()
         if (pointer.version if pointer else None) != champion.version:
             return PromotionDecision(False, "another version was activated by hand meanwhile")
@@ -166,27 +166,8 @@ class TrainingJob:
             standard_error=judgement.standard_error,
             least_margin=self._plan.margin,
             problems=problems,
+            shortfalls=find_shortfalls(watermark, champion.watermark) if champion.is_served else None,
         )
-
-    def _fetch_champion(self) -> _Champion:
-        """Return what is served and how to fit it again; a model that nobody knows how to fit is no champion."""
-        pointer = self._releases.current()
-        row = self._store.fetch_active_version()
-        if pointer is None:
-            return _Champion(None, None)
-        if self._releases.servable() is None:
-            return _Champion(pointer.version, None)  # nobody can serve it: whatever is sound is better
-        if row is None or row.version != pointer.version or row.configuration is None:
-            log.warning("champion.unknown", version=pointer.version)
-            return _Champion(pointer.version, None)
-        try:
-            configuration = ModelConfiguration.from_json(row.configuration)
-            if configuration.algorithm not in FITS or not is_available(configuration.algorithm):
-                raise ValueError(f"{configuration.algorithm} cannot be fitted here")
-            return _Champion(pointer.version, configuration)
-        except (TypeError, KeyError, ValueError, InvalidWeights) as error:
-            log.warning("champion.unreadable", version=pointer.version, error=str(error))
-            return _Champion(pointer.version, None)
 
     def _find_problems(self, data: TrainingData, pointer: Pointer) -> list[str]:
         """Ask the artifact, as a worker would load it, for lists of a sample of customers."""
@@ -200,11 +181,17 @@ class TrainingJob:
         return find_problems(model, histories, assets=data.assets, now=data.now)
 
     def _progress(self, order: TrainingOrder, step: str) -> None:
-        """Say what is done next; also the place where a training is abandoned."""
-        if self._stop.is_set():
-            raise TrainingAbandoned
+        """Say what is done next; also the place where a training is abandoned.
+
+        Raises TrainingAbandoned, or StaleOffsets when its row says that it ended.
+        """
+        self._check_wanted(order)
         log.info("training.progress", version=order.version, step=step)
         self._patiently(lambda: self._store.store_progress(order.version, step))
+
+    def _check_wanted(self, order: TrainingOrder) -> None:
+        if self._stop.is_set() or order.cancelled.is_set():
+            raise TrainingAbandoned
 
     def _fail(self, version: str, reason: str) -> tuple[OutcomeKind, str]:
         try:

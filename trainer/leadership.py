@@ -5,22 +5,26 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable
+from contextlib import ExitStack
 from dataclasses import dataclass
 
-from shared.errors import BrokerUnavailable, DatabaseUnavailable
+from shared.errors import DatabaseUnavailable, describe_error
 from shared.health import Heartbeat
 from shared.logging import get_logger
 from shared.ports import EventConsumer
 from trainer import metrics
 from trainer.background import TrainingThread
+from trainer.commands import new_version
+from trainer.failures import TRANSIENT, Failures
 from trainer.job import TrainingJob, TrainingPlan
-from trainer.loop import LoopParts, TrainerLoop, new_version
+from trainer.loop import LoopParts, TrainerLoop
 from trainer.ports import Lease, TrainerArtifacts, TrainerStore
 from trainer.releases import Releases
 from trainer.trigger import TriggerRules
 
 STAND_BY_SECONDS = 2.0
 RENEW_LEASE_SECONDS = 1.0
+STEADY_AFTER_SECONDS = 60.0  # of leading; an earlier failure is one in a row
 ABANDON_TIMEOUT_SECONDS = 8.0  # of the 15 s that a stopping process has
 
 log = get_logger(__name__)
@@ -38,7 +42,7 @@ class Surroundings:
 
 
 class Leadership:
-    """Runs until `stop`; several processes may do so, one of them trains."""
+    """Runs until `stop`, whatever fails; several processes may do so, one of them trains."""
 
     def __init__(
         self,
@@ -48,13 +52,16 @@ class Leadership:
         rules: TriggerRules,
         stop: threading.Event,
         heartbeat: Heartbeat,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._surroundings = surroundings
         self._plan = plan
         self._rules = rules
         self._stop = stop
         self._heartbeat = heartbeat
+        self._clock = clock
         self._standing_by = False
+        self._failures = Failures("leadership", first_wait_seconds=STAND_BY_SECONDS)
         self.state = "starting"
 
     def unready_reason(self) -> str | None:
@@ -70,11 +77,19 @@ class Leadership:
                     self._lead()
                 else:
                     self._stand_by()
-            except (DatabaseUnavailable, BrokerUnavailable) as error:
-                self.state = f"waiting: {error}"
-                log.warning("trainer.waiting", error=str(error), retry_in_seconds=STAND_BY_SECONDS)
-                self._stop.wait(STAND_BY_SECONDS)
+            except Exception as error:  # whatever it is, the process lives and tries again
+                self._wait_after(error)
         self._surroundings.lease.release()
+
+    def _wait_after(self, error: Exception) -> None:
+        """Wait, at most as long as the kind of error says; after a bug another trainer may take the lease meanwhile."""
+        self.state = f"waiting: {describe_error(error)}"
+        end = self._clock() + self._failures.note(error)
+        if not isinstance(error, TRANSIENT):
+            self._surroundings.lease.release()
+        while not self._stop.is_set() and (left := end - self._clock()) > 0:
+            self._heartbeat.beat()
+            self._stop.wait(min(left, STAND_BY_SECONDS))
 
     def _stand_by(self) -> None:
         if self.state != "standing by":
@@ -87,7 +102,11 @@ class Leadership:
         consumer = self._surroundings.open_consumer()
         abandon = threading.Event()
         training = TrainingThread(self._job(abandon).run)
-        try:
+        with ExitStack() as at_the_end:  # in reverse order, each whatever the others raise
+            at_the_end.callback(consumer.close)
+            at_the_end.callback(self._give_up, training)
+            at_the_end.callback(abandon.set)
+            at_the_end.callback(metrics.LEADING.set, 0)
             parts = LoopParts(consumer, self._surroundings.store, self._surroundings.releases, training, self._rules)
             loop = TrainerLoop(parts)
             loop.begin()
@@ -95,22 +114,20 @@ class Leadership:
             self.state = "leading"
             metrics.LEADING.set(1)
             self._step_while_leading(loop)
-        finally:
-            metrics.LEADING.set(0)
-            abandon.set()
-            self._give_up(training)
-            consumer.close()
 
     def _step_while_leading(self, loop: TrainerLoop) -> None:
-        renew_at = time.monotonic()
+        renew_at = self._clock()
+        steady_at = renew_at + STEADY_AFTER_SECONDS
         while not self._stop.is_set():
             self._heartbeat.beat()
             loop.step()
-            if time.monotonic() >= renew_at:
+            if self._clock() >= steady_at:
+                self._failures.clear()
+            if self._clock() >= renew_at:
                 if not self._still_leading():
                     log.warning("trainer.lease_lost")
                     return
-                renew_at = time.monotonic() + RENEW_LEASE_SECONDS
+                renew_at = self._clock() + RENEW_LEASE_SECONDS
 
     def _still_leading(self) -> bool:
         try:

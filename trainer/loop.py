@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import secrets
 import time
 from collections import deque
 from collections.abc import Callable
@@ -10,16 +9,17 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Protocol
 
-from shared.errors import BrokerUnavailable, ContractViolation, DatabaseUnavailable, OffsetOutOfRange
-from shared.events import MODELS_COMMANDS, InteractionRecorded, ModelActivated, RetrainRequested, decode
+from shared.errors import OffsetOutOfRange, StaleOffsets
+from shared.events import MODELS_COMMANDS
 from shared.logging import get_logger
 from shared.ports import EventConsumer, Message, Partition
 from trainer import metrics
+from trainer.commands import CommandHandler, new_version
+from trainer.failures import MessageFailures, Step
 from trainer.job import Outcome, TrainingOrder
-from trainer.patience import FIRST_WAIT_SECONDS, LONGEST_WAIT_SECONDS
 from trainer.ports import TrainerStore
 from trainer.reading import Reading
-from trainer.releases import ReleaseBusy, Releases
+from trainer.releases import Releases
 from trainer.trigger import TriggerRules, TriggerState, decide_training
 
 POLL_TIMEOUT_SECONDS = 0.1
@@ -56,48 +56,75 @@ class LoopParts:
 
 
 class TrainerLoop:
-    """Call `begin` once, then `step` for ever. Bad weather pauses it; nothing is skipped."""
+    """Call `begin` once, then `step` for ever. Whatever a message holds, it is handled or a dead letter.
 
-    def __init__(self, parts: LoopParts, *, clock: Callable[[], float] = time.monotonic) -> None:
+    `step` raises only a bug of the consumer: then it takes another consumer to go on.
+    """
+
+    def __init__(
+        self,
+        parts: LoopParts,
+        *,
+        clock: Callable[[], float] = time.monotonic,
+        sleep: Callable[[float], None] = time.sleep,
+    ) -> None:
         self._parts = parts
         self._clock = clock
+        self._sleep = sleep
         self._reading = Reading(parts.consumer)
+        self._commands = CommandHandler(parts.consumer, parts.store, parts.releases)
+        self._message_failures = MessageFailures()
         self._pending: deque[Message] = deque()
+        self._handled = 0
+        self._paused = False
+        self._order: TrainingOrder | None = None
         self._covered_counts: dict[Partition, int] = {}
         self._queued: tuple[str, str] | None = None  # version and triggered_by of a request that waits
+        self._queue_changed = True
         self._last_finished = clock()
-        self._not_before = clock()  # no training is begun before
-        self._failures = 0
-        self._resume_at: float | None = None
-        self._wait_seconds = FIRST_WAIT_SECONDS
+        self._not_before = clock()  # no training is begun before, unless somebody asks for one
+        self._refusals = 0
+        self._ask_for_assets_at = clock()
         self._announce_at = clock()
         self._complained_of_no_assets = False
+        self._polling = Step("poll", self._poll, clock=clock, raise_bugs=True)
+        self._messages = Step("messages", self._handle_pending, clock=clock)
+        self._others = (
+            Step("outcome", self._take_outcome, clock=clock),
+            Step("start", self._start_if_due, clock=clock),
+            Step("announcement", self._announce, clock=clock),
+        )
+
+    @property
+    def waiting_messages(self) -> int:
+        """How many messages were polled and are not handled yet."""
+        return len(self._pending)
+
+    @property
+    def handled_messages(self) -> int:
+        """How many messages were handled so far, dead letters included; it only grows."""
+        return self._handled
 
     def begin(self) -> None:
-        """Find out what happened before: requests that wait, and when the last training ended."""
-        self._refresh_queued()
+        """Find out when the last training ended."""
         finished_at = self._parts.store.fetch_last_finished_at()
         if finished_at is not None:
             self._last_finished -= max(0.0, (datetime.now(UTC) - finished_at).total_seconds())
 
     def step(self) -> None:
         """Poll once and do what is due."""
-        try:
-            self._poll()
-            if self._resume_at is not None and self._clock() < self._resume_at:
-                return
-            self._handle_pending()
-            self._take_outcome()
-            self._start_if_due()
-        except (DatabaseUnavailable, BrokerUnavailable, ReleaseBusy) as error:
-            self._back_off(error)
-        else:
-            self._fair_weather()
-        self._announce()
+        self._polling.run()
+        if self._polling.is_waiting:
+            self._sleep(POLL_TIMEOUT_SECONDS)  # the time that a poll would have taken
+        self._messages.run()
+        self._follow_commands()
+        for step in self._others:
+            step.run()
 
     # --- reading ---
 
     def _poll(self) -> None:
+        self._pause_or_resume()
         try:
             messages = self._parts.consumer.poll(max_messages=MESSAGES_PER_POLL, timeout_seconds=POLL_TIMEOUT_SECONDS)
         except OffsetOutOfRange as error:
@@ -107,6 +134,15 @@ class TrainerLoop:
             self._pending.clear()
         self._pending.extend(messages)
         self._skip_gaps()
+
+    def _pause_or_resume(self) -> None:
+        """Fetch nothing while messages wait for a pause to end; repeated, because a new assignment is unpaused."""
+        owned = sorted(self._parts.consumer.assignment())
+        if self._messages.is_waiting:
+            self._parts.consumer.pause(owned)
+        elif self._paused:
+            self._parts.consumer.resume(owned)
+        self._paused = self._messages.is_waiting
 
     def _skip_gaps(self) -> None:
         """Go on at the end of the log: trainings read interactions from the database, so none is lost here.
@@ -129,57 +165,66 @@ class TrainerLoop:
             counted = self._handle(message)
             self._reading.note(message, interaction=counted)
             self._pending.popleft()
+            self._handled += 1
+            self._messages.note_progress()
         metrics.INTERACTIONS_SINCE_LAST.set(self._reading.new_interactions())
 
     def _handle(self, message: Message) -> bool:
-        """Do what a message asks for; True for a new interaction."""
+        """Do what a message asks for, or make it a dead letter; True for a new interaction."""
         try:
-            event = decode(message.topic, message.value)
-        except ContractViolation as error:
-            self._bury(message, str(error))
+            return self._commands.handle(message)
+        except StaleOffsets:
+            self._parts.consumer.rewind()
+            self._pending.clear()
+            raise
+        except Exception as error:
+            if not self._message_failures.give_up(message, error):
+                raise
+            self._commands.bury(message, error, next_offsets=self._offset_after(message))
             return False
-        if isinstance(event, InteractionRecorded):
-            return True
-        after = {(message.topic, message.partition): message.offset + 1}
-        if isinstance(event, RetrainRequested):
-            self._queue(event, after)
-        elif isinstance(event, ModelActivated):
-            self._parts.releases.activate(event.version, next_offsets=after)
-        metrics.COMMANDS.labels(type(event).__name__).inc()
-        self._parts.consumer.commit(after)
-        return False
 
-    def _bury(self, message: Message, reason: str) -> None:
+    def _offset_after(self, message: Message) -> dict[Partition, int]:
         partition = (message.topic, message.partition)
         # Interaction offsets wait for a training: the message is met again after a restart, and kept once.
         is_command = partition not in self._reading.interaction_offsets()
-        after = {partition: message.offset + 1} if is_command else {}
-        self._parts.store.insert_dead_letter(message, reason=reason, next_offsets=after)
-        metrics.DEAD_LETTERS.inc()
-        log.error("message.dead_lettered", topic=message.topic, offset=message.offset, reason=reason)
-
-    def _queue(self, event: RetrainRequested, after: dict[Partition, int]) -> None:
-        version = new_version()
-        queued = self._parts.store.queue_training(
-            version, request_id=event.event_id, reason=event.reason, next_offsets=after
-        )
-        log.info("retrain.requested", event_id=str(event.event_id), version=version if queued else None)
-        self._not_before = self._clock()  # somebody who asks knows why it may work now
-        self._refresh_queued()
+        return {partition: message.offset + 1} if is_command else {}
 
     # --- training ---
 
     def _start_if_due(self) -> None:
-        if self._parts.background.is_busy() or self._clock() < self._not_before:
+        if self._parts.background.is_busy():
+            return
+        self._refresh_queued()
+        if self._queued is None and self._clock() < self._not_before:
             return
         triggered_by = decide_training(self._state(), self._parts.rules)
         if triggered_by is None or not self._has_assets():
             return
         version = self._queued[0] if self._queued else new_version()
         self._covered_counts = self._reading.new_by_partition()
-        self._parts.background.start(TrainingOrder(version, triggered_by, self._reading.interaction_offsets()))
-        self._queued = None
+        self._order = TrainingOrder(version, triggered_by, self._reading.interaction_offsets())
+        self._parts.background.start(self._order)
+        self._queued, self._queue_changed = None, True
         metrics.TRAINING_NOW.set(1)
+
+    def _follow_commands(self) -> None:
+        """Take over what commands changed: the queue, and whether the training under way is still wanted."""
+        if self._commands.take_queue_changed():
+            self._queue_changed = True
+            self._ask_for_assets_at = self._clock()  # somebody who asks may have loaded them
+        cancelled = self._commands.take_cancelled()
+        if cancelled is None:
+            return
+        if self._order is not None and self._parts.background.is_busy():
+            self._order.cancelled.set()
+        elif cancelled.running or cancelled.queued:
+            self._delay_next()
+
+    def _refresh_queued(self) -> None:
+        if self._queue_changed:
+            row = self._parts.store.fetch_queued()
+            self._queued = (row.version, row.triggered_by) if row else None
+            self._queue_changed = False
 
     def _state(self) -> TriggerState:
         pointer = self._parts.releases.current()
@@ -192,54 +237,39 @@ class TrainerLoop:
         )
 
     def _has_assets(self) -> bool:
+        if self._clock() < self._ask_for_assets_at:
+            return False
         if self._parts.store.has_assets():
             self._complained_of_no_assets = False
             return True
         if not self._complained_of_no_assets:
             log.warning("training.not_enough_data", reason="no asset is loaded", retry_in_seconds=AFTER_FAILURE_SECONDS)
             self._complained_of_no_assets = True
-        self._not_before = self._clock() + AFTER_FAILURE_SECONDS
+        self._ask_for_assets_at = self._clock() + AFTER_FAILURE_SECONDS
         return False
 
     def _take_outcome(self) -> None:
         outcome = self._parts.background.take_outcome()
         if outcome is None:
             return
+        self._order = None
         metrics.TRAINING_NOW.set(0)
         metrics.TRAININGS.labels(outcome.kind).inc()
         metrics.TRAINING_SECONDS.observe(outcome.seconds)
         if outcome.kind in {"promoted", "stored"}:
             self._reading.forget(self._covered_counts)
             self._last_finished = self._clock()
-            self._failures = 0
+        if outcome.kind == "promoted":
+            self._refusals = 0
         else:
-            wait = min(AFTER_FAILURE_SECONDS * 2**self._failures, LONGEST_AFTER_FAILURE_SECONDS)
-            self._failures += 1
-            self._not_before = self._clock() + wait
-        self._refresh_queued()
+            self._delay_next()
 
-    def _refresh_queued(self) -> None:
-        row = self._parts.store.fetch_queued()
-        self._queued = (row.version, row.triggered_by) if row else None
-
-    # --- weather ---
-
-    def _back_off(self, error: Exception) -> None:
-        log.warning("trainer.waiting", error=str(error), retry_in_seconds=self._wait_seconds)
-        self._parts.consumer.pause(sorted(self._parts.consumer.assignment()))
-        self._resume_at = self._clock() + self._wait_seconds
-        self._wait_seconds = min(self._wait_seconds * 2, LONGEST_WAIT_SECONDS)
-
-    def _fair_weather(self) -> None:
-        if self._resume_at is not None:
-            self._parts.consumer.resume(sorted(self._parts.consumer.assignment()))
-            self._resume_at, self._wait_seconds = None, FIRST_WAIT_SECONDS
+    def _delay_next(self) -> None:
+        """Let the triggers wait, doubling: what led to no new model would most likely do so again."""
+        wait_seconds = min(AFTER_FAILURE_SECONDS * 2.0 ** min(self._refusals, 30), LONGEST_AFTER_FAILURE_SECONDS)
+        self._refusals += 1
+        self._not_before = self._clock() + wait_seconds
 
     def _announce(self) -> None:
         if self._clock() >= self._announce_at and not self._parts.releases.publish_pending():
             self._announce_at = self._clock() + ANNOUNCE_AGAIN_SECONDS
-
-
-def new_version() -> str:
-    """Return a name that sorts by time and that no other training has."""
-    return f"{datetime.now(UTC):%Y%m%dT%H%M%SZ}-{secrets.token_hex(2)}"

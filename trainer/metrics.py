@@ -17,4 +17,7 @@ INTERACTIONS_SINCE_LAST = Gauge(
 ACTIVE_SEQUENCE = Gauge("recommender_trainer_active_sequence", "Sequence of the pointer file")
 LEADING = Gauge("recommender_trainer_leading", "1 for the trainer that trains, 0 for one that stands by")
 COMMANDS = Counter("recommender_trainer_commands", "Commands handled", ["event_type"])
+REQUESTS_JOINED = Counter(
+    "recommender_trainer_requests_joined", "Requests for a training that joined one that waits already"
+)
 DEAD_LETTERS = Counter("recommender_trainer_dead_letters", "Messages that no retry can mend")

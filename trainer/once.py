@@ -6,9 +6,9 @@ import threading
 
 from shared.errors import NotEnoughData
 from shared.logging import get_logger
+from trainer.commands import new_version
 from trainer.job import TrainingJob, TrainingOrder, TrainingPlan
 from trainer.leadership import Surroundings, put_in_order
-from trainer.loop import new_version
 
 log = get_logger(__name__)
 

@@ -8,7 +8,7 @@ from typing import Protocol
 from uuid import UUID
 
 from shared.ports import ArtifactStore, Message, OffsetSource, Partition, Pointer
-from shared.training_records import FinishedTraining, TrainingRows, VersionRow
+from shared.training_records import CancelledTrainings, Command, FinishedTraining, TrainingRows, VersionRow
 
 
 class Lease(Protocol):
@@ -52,16 +52,29 @@ class TrainerStore(OffsetSource, Protocol):
     def fetch_last_finished_at(self) -> datetime | None:
         """Return when the last training that ended with a model ended."""
 
-    def queue_training(
-        self, version: str, *, request_id: UUID, reason: str, next_offsets: Mapping[Partition, int]
-    ) -> bool:
-        """Keep a request and the offset behind it; False when this request has a row already."""
+    def fetch_command_digest(self, event_id: UUID) -> str | None:
+        """Return what the command of this id said; None when none had its effect yet."""
+
+    def store_offsets(self, next_offsets: Mapping[Partition, int]) -> None:
+        """Go past messages that have no effect."""
+
+    def queue_training(self, version: str, *, command: Command, reason: str) -> bool:
+        """Queue a requested training, with its command.
+
+        False when the request joins one that waits, or has a row already: at most one waits.
+        """
+
+    def cancel_trainings(self, *, command: Command, reason: str) -> CancelledTrainings:
+        """Mark the training that runs and those that wait as failed, with the command."""
 
     def start_training(self, version: str, *, triggered_by: str) -> None:
-        """Say that a training begins: a new row, or the queued one of this version."""
+        """Say that a training begins: a new row, or the queued one of this version.
+
+        Raises StaleOffsets when the row ended meanwhile: it was cancelled, or another trainer took over.
+        """
 
     def store_progress(self, version: str, progress: str) -> None:
-        """Say what a training is at."""
+        """Say what a training is at; raises StaleOffsets when its row ended meanwhile."""
 
     def finish_training(self, finished: FinishedTraining) -> None:
         """Keep the result and the offsets of the interactions that it covers, together; safe to repeat.
@@ -73,16 +86,16 @@ class TrainerStore(OffsetSource, Protocol):
         """Say that a training ended without a model; offsets stay."""
 
     def abandon_trainings(self, *, reason: str, retry_version: str, counts: bool) -> Sequence[str]:
-        """Mark every begun training as failed; a requested one is queued again as `retry_version`.
+        """Mark every begun training as failed; a requested one is queued again as `retry_version`, unless one waits.
 
         A request is repeated once where that `counts`. Returns the versions that were abandoned.
         """
 
-    def record_pointer(self, pointer: Pointer, *, next_offsets: Mapping[Partition, int]) -> None:
-        """Mark the version that the pointer file names as the served one, and keep offsets with it."""
+    def record_pointer(self, pointer: Pointer, *, command: Command | None = None) -> None:
+        """Mark the version that the pointer file names as the served one, with the command that asked for it."""
 
-    def record_refusal(self, version: str, *, reason: str, next_offsets: Mapping[Partition, int]) -> None:
-        """Say in a version's row, if there is one, why it was not activated, and keep offsets with it."""
+    def record_refusal(self, version: str, *, reason: str, command: Command | None = None) -> None:
+        """Say in a version's row, if there is one, why it was not activated, with the command that asked for it."""
 
     def insert_dead_letter(self, message: Message, *, reason: str, next_offsets: Mapping[Partition, int]) -> None:
         """Keep a message that no retry can mend, once, and offsets with it."""

@@ -15,6 +15,7 @@ from trainer.dataset import ClosePrices
 
 STALE_AFTER_WEEKDAYS = 10  # a price is carried forward this long, then the asset has none
 HORIZON_WEEKDAYS = 126  # six months
+LONGEST_GRID_WEEKDAYS = 2_610  # ten years: older prices teach nothing of today, and memory must not follow a date
 ENOUGH_OBSERVATIONS = 20  # real prices within six months, below that indicators say nothing
 FEATURE_NAMES = (
     *(f"momentum_{days}" for days in (21, 63, 126)),
@@ -42,10 +43,13 @@ class PriceGrid:
 
 
 def build_price_grid(prices: ClosePrices, *, asset_count: int, last_day: int) -> PriceGrid:
-    """Lay prices dated up to `last_day` on weekdays; a weekend's price counts for the Friday before."""
+    """Lay prices dated up to `last_day` on weekdays; a weekend's price counts for the Friday before.
+
+    The first row is the oldest price within LONGEST_GRID_WEEKDAYS of the last row: older ones are left out.
+    """
     rows = _weekday_rows(prices.day)
     last = int(_weekday_rows(np.array([last_day]))[0])
-    kept = rows <= last
+    kept = (rows <= last) & (rows > last - LONGEST_GRID_WEEKDAYS)
     if not kept.any():
         return PriceGrid(np.empty((0, asset_count)), np.empty((0, asset_count), dtype=np.int32))
     first = int(rows[kept].min())

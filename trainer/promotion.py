@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Any
 
 import numpy as np
 
@@ -14,6 +16,8 @@ from shared.domain.ranking import recommend
 from shared.domain.types import Asset, CustomerHistory, Ranking
 
 K = 10
+LEAST_SHARE = 0.5  # of the champion's purchases, customers and assets that a challenger must have learned from
+COUNTED = ("purchases", "customers", "assets")
 
 
 @dataclass(frozen=True)
@@ -31,16 +35,21 @@ def decide_promotion(
     standard_error: float,
     least_margin: float,
     problems: Sequence[str],
+    shortfalls: Sequence[str] | None = None,
 ) -> PromotionDecision:
-    """Decide by nDCG@10 on the same split; None means not evaluated, or that there is no champion.
+    """Decide by nDCG@10 on the same split; None means not evaluated, or that there is no champion to compare with.
 
     A challenger may be worse by the larger of `least_margin` and the standard error of the difference: a smaller
-    one is chance. Any problem that the safety check found keeps a model out, whatever its figures.
+    one is chance. Any problem that the safety check found keeps a model out, whatever its figures, and so does what
+    `find_shortfalls` found. `shortfalls` is None when no model is served: only then is a model promoted that could
+    not be evaluated, because any sound model is better than none.
     """
     if problems:
         return PromotionDecision(False, f"unsafe: {'; '.join(problems)}")
-    if challenger is None:
-        return PromotionDecision(True, "not evaluated: too few purchases for a temporal split")
+    if shortfalls:
+        return PromotionDecision(False, f"learned too little: {'; '.join(shortfalls)}")
+    if challenger is None or not math.isfinite(challenger):
+        return _decide_unevaluated(is_served=shortfalls is not None)
     if champion is None:
         return PromotionDecision(True, f"no champion to compare with; nDCG@10 {challenger:.4f}")
     margin = max(least_margin, standard_error)
@@ -48,6 +57,26 @@ def decide_promotion(
     if challenger < champion - margin:
         return PromotionDecision(False, f"worse than the champion: {compared}")
     return PromotionDecision(True, f"not worse than the champion: {compared}")
+
+
+def find_shortfalls(challenger: Mapping[str, Any], champion: Mapping[str, Any] | None) -> list[str]:
+    """Return which counts of what a model learned from are less than LEAST_SHARE of the champion's.
+
+    Both are watermarks. A count that the champion's does not have (no champion, or an older version) is not compared.
+    """
+    known = {name: count for name in COUNTED if isinstance(count := (champion or {}).get(name), int)}
+    return [
+        f"from {challenger[name]} {name}, the served model from {count}"
+        for name, count in known.items()
+        if challenger[name] < LEAST_SHARE * count
+    ]
+
+
+def _decide_unevaluated(*, is_served: bool) -> PromotionDecision:
+    reason = "not evaluated: too few purchases for a temporal split"
+    if is_served:
+        return PromotionDecision(False, f"{reason}; the served model stays")
+    return PromotionDecision(True, f"{reason}; promoted because no model is served")
 
 
 def find_problems(
@@ -62,7 +91,7 @@ def find_problems(
     for history, ranking in zip(histories, recommend(model, histories, k=K, now=now), strict=True):
         for problem in _problems_of(ranking, history, levels):
             problems[problem] = problems.get(problem, 0) + 1
-    if histories and not model.tradable.any():
+    if not model.tradable.any():
         problems["no asset is tradable"] = len(histories)
     return [f"{problem} ({count} of {len(histories)} customers)" for problem, count in sorted(problems.items())]
 

@@ -6,15 +6,15 @@ One lock guards the pointer, so that a command and a finishing training cannot c
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from uuid import NAMESPACE_URL, uuid5
 
 from shared.errors import ArtifactInvalid, PublishFailed, RecommenderError
 from shared.events import MODEL_NAME, MODELS_PUBLISHED, ModelPublished
 from shared.logging import get_logger
-from shared.ports import Partition, Pointer, SyncEventPublisher
-from shared.training_records import FinishedTraining
+from shared.ports import Pointer, SyncEventPublisher
+from shared.training_records import Command, FinishedTraining
 from trainer.ports import TrainerArtifacts, TrainerStore
 
 LOCK_TIMEOUT_SECONDS = 1.0
@@ -39,14 +39,19 @@ class Releases:
         self._lock = threading.Lock()
         self._unpublished: Pointer | None = None
         self._unservable: Pointer | None = None
+        self._pointer_error: str | None = None  # logged already
 
     def current(self) -> Pointer | None:
         """Return what is served; an unreadable pointer file counts as none, since no worker can read it either."""
         try:
-            return self._artifacts.read_pointer()
+            pointer = self._artifacts.read_pointer()
         except ArtifactInvalid as error:
-            log.error("pointer.invalid", error=str(error))
+            if str(error) != self._pointer_error:  # the loop asks ten times a second
+                log.error("pointer.invalid", error=str(error))
+            self._pointer_error = str(error)
             return None
+        self._pointer_error = None
+        return pointer
 
     def servable(self) -> Pointer | None:
         """Return what is served, None also when `reconcile` found that no worker can load it."""
@@ -75,27 +80,27 @@ class Releases:
         self._artifacts.prune(keep=self._keep)
         return None
 
-    def point_at(self, version: str, *, next_offsets: Mapping[Partition, int] | None = None) -> Pointer:
+    def point_at(self, version: str, *, command: Command | None = None) -> Pointer:
         """Move the pointer unless it is there already, then the rows; raises ArtifactInvalid."""
         pointer = self.current()
         if pointer is None or pointer.version != version:
             pointer = self._artifacts.activate(version, keep=self._keep)
         self._unpublished = pointer
-        self._store.record_pointer(pointer, next_offsets=next_offsets or {})
+        self._store.record_pointer(pointer, command=command)
         return pointer
 
-    def activate(self, version: str, *, next_offsets: Mapping[Partition, int]) -> None:
+    def activate(self, version: str, *, command: Command | None = None) -> None:
         """Serve a stored version because somebody asked for it; one that cannot be served is refused once.
 
         Raises ReleaseBusy and DatabaseUnavailable; safe to repeat.
         """
         with self.exclusively():
             try:
-                pointer = self.point_at(version, next_offsets=next_offsets)
+                pointer = self.point_at(version, command=command)
             except ArtifactInvalid as error:
                 log.error("model.not_activated", version=version, reason=str(error))
                 reason = f"could not be activated: {error}"
-                self._store.record_refusal(version, reason=reason, next_offsets=next_offsets)
+                self._store.record_refusal(version, reason=reason, command=command)
             else:
                 log.info("model.activated", version=version, sequence=pointer.sequence)
 
@@ -112,7 +117,7 @@ class Releases:
             pointer = self.current()
             if pointer is not None:
                 self._unpublished = pointer
-                self._store.record_pointer(pointer, next_offsets={})
+                self._store.record_pointer(pointer)
                 self._check_servable(pointer)
 
     def publish_pending(self) -> bool:
@@ -148,6 +153,6 @@ class Releases:
             self.point_at(version)
         except ArtifactInvalid as error:
             reason = f"could not be promoted: {error}"
-            self._store.record_refusal(version, reason=reason, next_offsets={})
+            self._store.record_refusal(version, reason=reason)
             return reason
         return None

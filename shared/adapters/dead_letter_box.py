@@ -11,7 +11,7 @@ from typing import Any
 from sqlalchemy import ColumnElement, Connection, create_engine, exists, func, select, update
 from sqlalchemy.exc import DBAPIError
 
-from shared.adapters.tables import asset_information, dead_letters, decisions, user_interactions
+from shared.adapters.tables import asset_information, dead_letters, decisions, model_commands, user_interactions
 from shared.adapters.urls import sqlalchemy_url
 from shared.errors import DatabaseUnavailable
 from shared.events import Event, InteractionRecorded, RecommendationRequested
@@ -161,13 +161,15 @@ class DeadLetterBox:
             statement = select(made.customer_id, made.action, made.fingerprint, made.content_digest)
             statement = statement.where(made.request_id == event.event_id)
         else:
-            return None
+            done = model_commands.c
+            statement = select(done.content_digest).where(done.event_id == event.event_id)
         with self._begin() as connection:
             row = connection.execute(statement).one_or_none()
         if row is None:
             return None
         columns = dict(row._mapping)
-        fingerprint, content_digest = columns.pop("fingerprint"), columns.pop("content_digest", None)
+        # Of commands the fingerprint is not kept: their content alone tells them apart.
+        fingerprint, content_digest = columns.pop("fingerprint", event.fingerprint), columns.pop("content_digest", None)
         return EarlierEvent(columns, fingerprint, content_digest)
 
     @contextmanager

@@ -5,10 +5,9 @@ from __future__ import annotations
 import contextlib
 
 from sqlalchemy import Connection, Engine, text
-from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import SQLAlchemyError
 
 from shared.adapters.postgres_trainer import translated
-from shared.errors import DatabaseUnavailable
 
 TRAINER_LOCK = 0x5452_4149_4E45_52  # "TRAINER"
 
@@ -25,7 +24,8 @@ class PostgresLease:
         try:
             with translated():
                 return self._take()
-        except DatabaseUnavailable:
+        except Exception:
+            # A connection that is kept counts as the lease: none may be kept of which that is not known.
             self.release()
             raise
 
@@ -33,7 +33,7 @@ class PostgresLease:
         """Let another trainer take over; never raises."""
         connection, self._connection = self._connection, None
         if connection is not None:
-            with contextlib.suppress(DBAPIError):
+            with contextlib.suppress(SQLAlchemyError):
                 connection.invalidate()  # ends the session, and its lock with it
                 connection.close()
 

@@ -15,15 +15,13 @@ from sqlalchemy.exc import DBAPIError, InterfaceError, InternalError, Operationa
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 from shared.adapters.postgres_training_rows import read_training_rows
-from shared.adapters.tables import asset_information, consumer_offsets, dead_letters, model_versions
+from shared.adapters.tables import asset_information, consumer_offsets, dead_letters, model_commands, model_versions
+from shared.adapters.training_queue import IN_TRAINING, WAITING, abandon_begun, cancel_all, fail, queue_request
 from shared.adapters.urls import sqlalchemy_url
 from shared.errors import DatabaseUnavailable, StaleOffsets
+from shared.identifiers import latest_date
 from shared.ports import Message, Partition, Pointer, StoredOffset
-from shared.training_records import FinishedTraining, TrainingRows, VersionRow
-
-QUEUED = "queued"
-REQUEST = "request"  # triggered_by of a requested training: "request <event_id>[ again]: <reason>"
-AGAIN = " again"
+from shared.training_records import CancelledTrainings, Command, FinishedTraining, TrainingRows, VersionRow
 
 _VERSION_COLUMNS = [model_versions.c[name] for name in VersionRow.__dataclass_fields__]
 
@@ -60,7 +58,8 @@ class PostgresTrainerStore:
     def fetch_training_rows(self) -> TrainingRows:
         """Read one consistent snapshot of everything that a model is fitted on."""
         with translated(), self._engine.connect() as connection:
-            return read_training_rows(connection.execution_options(isolation_level="REPEATABLE READ"))
+            snapshot = connection.execution_options(isolation_level="REPEATABLE READ")
+            return read_training_rows(snapshot, latest=latest_date())
 
     def fetch_active_version(self) -> VersionRow | None:
         """Return the row that is marked as served."""
@@ -77,8 +76,7 @@ class PostgresTrainerStore:
 
     def fetch_queued(self) -> VersionRow | None:
         """Return the oldest requested training that waits for its turn."""
-        waiting = and_(model_versions.c.status == "training", model_versions.c.progress == QUEUED)
-        statement = select(*_VERSION_COLUMNS).where(waiting).order_by(model_versions.c.version).limit(1)
+        statement = select(*_VERSION_COLUMNS).where(WAITING).order_by(model_versions.c.version).limit(1)
         with self._begin() as connection:
             return _version_row(connection.execute(statement).first())
 
@@ -99,33 +97,58 @@ class PostgresTrainerStore:
         """Store these ids with every next offset of these partitions from now on."""
         self._topic_ids.update(topic_ids)
 
-    # --- trainings ---
+    # --- commands ---
 
-    def queue_training(
-        self, version: str, *, request_id: UUID, reason: str, next_offsets: Mapping[Partition, int]
-    ) -> bool:
-        """Keep a request and the offset behind it; False when this request has a row already."""
+    def fetch_command_digest(self, event_id: UUID) -> str | None:
+        """Return what the command of this id said; None when none had its effect yet."""
+        statement = select(model_commands.c.content_digest).where(model_commands.c.event_id == event_id)
+        with self._begin() as connection:
+            digest: str | None = connection.scalar(statement)
+        return digest
+
+    def store_offsets(self, next_offsets: Mapping[Partition, int]) -> None:
+        """Go past messages that have no effect."""
         with self._begin() as connection:
             self._store_offsets(connection, next_offsets)
-            same = model_versions.c.triggered_by.startswith(f"{REQUEST} {request_id}")
-            if connection.execute(select(model_versions.c.version).where(same)).first() is not None:
-                return False
-            _insert_row(connection, version, triggered_by=f"{REQUEST} {request_id}: {reason}", progress=QUEUED)
-            return True
+
+    def queue_training(self, version: str, *, command: Command, reason: str) -> bool:
+        """Queue a requested training, with its command.
+
+        False when the request joins one that waits, or has a row already: at most one waits.
+        """
+        with self._begin() as connection:
+            self._store_command(connection, command)
+            return queue_request(connection, version, request_id=command.event_id, reason=reason)
+
+    def cancel_trainings(self, *, command: Command, reason: str) -> CancelledTrainings:
+        """Mark the training that runs and those that wait as failed, with the command."""
+        with self._begin() as connection:
+            self._store_command(connection, command)
+            return cancel_all(connection, reason=reason)
+
+    # --- trainings ---
 
     def start_training(self, version: str, *, triggered_by: str) -> None:
-        """Say that a training begins: a new row, or the queued one of this version."""
+        """Say that a training begins: a new row, or the queued one of this version.
+
+        Raises StaleOffsets when the row ended meanwhile: it was cancelled, or another trainer took over.
+        """
         values = {"progress": "started", "started_at": func.now()}
         statement = insert(model_versions).values(
             version=version, status="training", triggered_by=triggered_by, **values
         )
+        begun = statement.on_conflict_do_update(index_elements=["version"], set_=values, where=IN_TRAINING)
         with self._begin() as connection:
-            connection.execute(statement.on_conflict_do_update(index_elements=["version"], set_=values))
+            if connection.execute(begun).rowcount != 1:
+                raise _ended(version)
 
     def store_progress(self, version: str, progress: str) -> None:
-        """Say what a training is at."""
+        """Say what a training is at; raises StaleOffsets when its row ended meanwhile."""
+        this = and_(IN_TRAINING, model_versions.c.version == version)
         with self._begin() as connection:
-            connection.execute(_in_training(version).values(progress=progress))
+            changed = connection.execute(update(model_versions).where(this).values(progress=progress))
+            if changed.rowcount != 1:
+                raise _ended(version)
 
     def finish_training(self, finished: FinishedTraining) -> None:
         """Keep the result and the offsets of the interactions that it covers, together; safe to repeat.
@@ -141,46 +164,37 @@ class PostgresTrainerStore:
         with self._begin() as connection:
             self._store_offsets(connection, finished.next_offsets)
             if connection.execute(changed).rowcount != 1:
-                raise StaleOffsets(f"{finished.version} is no longer in training: another trainer took over")
+                raise _ended(finished.version)
 
     def fail_training(self, version: str, *, reason: str) -> None:
         """Say that a training ended without a model; offsets stay."""
         with self._begin() as connection:
-            connection.execute(_in_training(version).values(**_failed(reason)))
+            fail(connection, version, reason=reason)
 
     def abandon_trainings(self, *, reason: str, retry_version: str, counts: bool) -> Sequence[str]:
-        """Mark every begun training as failed; a requested one is queued again as `retry_version`.
+        """Mark every begun training as failed; a requested one is queued again as `retry_version`, unless one waits.
 
         A request is repeated once where that `counts`. Returns the versions that were abandoned.
         """
-        begun = and_(model_versions.c.status == "training", model_versions.c.progress.is_distinct_from(QUEUED))
-        statement = update(model_versions).where(begun).values(**_failed(reason))
         with self._begin() as connection:
-            abandoned = connection.execute(
-                statement.returning(model_versions.c.version, model_versions.c.triggered_by)
-            ).all()
-            repeated = [_repeated(triggered_by, counts=counts) for _, triggered_by in abandoned]
-            for number, triggered_by in enumerate(filter(None, repeated)):
-                version = f"{retry_version}-{number}" if number else retry_version
-                _insert_row(connection, version, triggered_by=triggered_by, progress=QUEUED)
-        return [version for version, _ in abandoned]
+            return abandon_begun(connection, reason=reason, retry_version=retry_version, counts=counts)
 
     # --- what is served ---
 
-    def record_pointer(self, pointer: Pointer, *, next_offsets: Mapping[Partition, int]) -> None:
-        """Mark the version that the pointer file names as the served one, and keep offsets with it."""
+    def record_pointer(self, pointer: Pointer, *, command: Command | None = None) -> None:
+        """Mark the version that the pointer file names as the served one, with the command that asked for it."""
         this, others = model_versions.c.version == pointer.version, model_versions.c.version != pointer.version
         news = or_(~model_versions.c.active, model_versions.c.sequence.is_distinct_from(pointer.sequence))
         served = {"active": True, "sequence": pointer.sequence, "status": "promoted"}
         with self._begin() as connection:
-            self._store_offsets(connection, next_offsets)
+            self._store_command(connection, command)
             connection.execute(update(model_versions).where(others, model_versions.c.active).values(active=False))
             connection.execute(update(model_versions).where(this, news).values(**served, activated_at=func.now()))
 
-    def record_refusal(self, version: str, *, reason: str, next_offsets: Mapping[Partition, int]) -> None:
-        """Say in a version's row, if there is one, why it was not activated, and keep offsets with it."""
+    def record_refusal(self, version: str, *, reason: str, command: Command | None = None) -> None:
+        """Say in a version's row, if there is one, why it was not activated, with the command that asked for it."""
         with self._begin() as connection:
-            self._store_offsets(connection, next_offsets)
+            self._store_command(connection, command)
             never_pointed = and_(model_versions.c.version == version, model_versions.c.sequence.is_(None))
             demoted = update(model_versions).where(never_pointed, model_versions.c.status == "promoted")
             connection.execute(demoted.values(status="stored"))
@@ -207,6 +221,14 @@ class PostgresTrainerStore:
     def _begin(self) -> Iterator[Connection]:
         with translated(), self._engine.begin() as connection:
             yield connection
+
+    def _store_command(self, connection: Connection, command: Command | None) -> None:
+        """Keep a command and the offset after it; kept already, it stays as it is."""
+        if command is None:
+            return
+        self._store_offsets(connection, command.next_offsets)
+        columns = {name: value for name, value in vars(command).items() if name in model_commands.c}
+        connection.execute(insert(model_commands).values(**columns).on_conflict_do_nothing())
 
     def _stored_offsets(self, connection: Connection, *, lock: bool = False) -> dict[Partition, StoredOffset]:
         table = consumer_offsets.c
@@ -249,25 +271,8 @@ class PostgresTrainerStore:
         )
 
 
-def _repeated(triggered_by: str, *, counts: bool) -> str | None:
-    """Return what the repetition of a requested training is triggered by; None when there is to be none."""
-    head, separator, rest = triggered_by.partition(": ")
-    if not head.startswith(f"{REQUEST} ") or (counts and head.endswith(AGAIN)):
-        return None
-    return f"{head}{AGAIN if counts else ''}{separator}{rest}"
-
-
-def _in_training(version: str) -> Any:
-    return update(model_versions).where(model_versions.c.version == version, model_versions.c.status == "training")
-
-
-def _failed(reason: str) -> dict[str, Any]:
-    return {"status": "failed", "reason": reason, "finished_at": func.now()}
-
-
-def _insert_row(connection: Connection, version: str, *, triggered_by: str, progress: str) -> None:
-    values = {"version": version, "status": "training", "triggered_by": triggered_by, "progress": progress}
-    connection.execute(insert(model_versions).values(**values))
+def _ended(version: str) -> StaleOffsets:
+    return StaleOffsets(f"{version} is no longer in training: it was cancelled, or another trainer took over")
 
 
 def _version_row(row: Row[Any] | None) -> VersionRow | None:

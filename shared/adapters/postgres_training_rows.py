@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tempfile
+from datetime import date
 from typing import Any
 
 import pandas as pd
@@ -15,43 +16,79 @@ from shared.training_records import TrainingRows
 _TABLES = "asset_information, limit_prices, customer_information, transactions, close_prices, user_interactions"
 _IN_MEMORY_BYTES = 1 << 26  # beyond that a reading waits on disk
 
+# Rows dated before it, or after `latest`, are mistakes, and some are dates that Python cannot hold.
+EARLIEST_ROW = date(1990, 1, 1)
+_DATED = {"transactions": "traded_on", "close_prices": "priced_on", "user_interactions": "occurred_at"}
+
 _ASSETS = """
-SELECT a.isin, a.asset_category, a.asset_sub_category, a.market_id, a.sector, a.industry, l.min_date, l.max_date
+SELECT a.isin, a.asset_category, a.asset_sub_category, a.market_id, a.sector, a.industry,
+    GREATEST(l.min_date, DATE '{earliest}'), LEAST(GREATEST(l.max_date, DATE '{earliest}'), DATE '{latest}')
 FROM current_assets a LEFT JOIN current_limit_prices l USING (isin)
 """
 _CUSTOMERS = "SELECT customer_id, risk_level, investment_capacity FROM current_customers"
 _PURCHASES = """
-SELECT customer_id, isin, traded_on - DATE '1970-01-01' AS day FROM transactions WHERE transaction_type = 'Buy'
+SELECT customer_id, isin, traded_on - DATE '1970-01-01' AS day FROM transactions
+WHERE transaction_type = 'Buy' AND {plausible}
 """
-_CLOSE_PRICES = "SELECT isin, priced_on - DATE '1970-01-01' AS day, close_price FROM daily_close_prices"
+_CLOSE_PRICES = """
+SELECT isin, priced_on - DATE '1970-01-01' AS day, close_price FROM daily_close_prices WHERE {plausible}
+"""
 _INTERACTIONS = """
 SELECT customer_id, isin, interaction_type, extract(epoch FROM occurred_at)::float8 AS occurred_at
-FROM user_interactions
-ORDER BY sequence
+FROM user_interactions WHERE {plausible} ORDER BY sequence
 """
 
 
-def read_training_rows(connection: Connection) -> TrainingRows:
-    """Read everything in one transaction of this connection, which must be REPEATABLE READ."""
+def read_training_rows(connection: Connection, *, latest: date) -> TrainingRows:
+    """Read everything in one transaction of this connection, which must be REPEATABLE READ.
+
+    Purchases, prices and interactions dated before EARLIEST_ROW or after `latest` are left out and counted.
+    Interactions come in the order of the log.
+    """
     with connection.begin():
         # Before the snapshot is taken: a TRUNCATE of the loader that committed after it would show empty tables.
         connection.execute(text(f"LOCK TABLE {_TABLES} IN ACCESS SHARE MODE"))
         return TrainingRows(
-            assets=tuple(Asset(*row) for row in connection.execute(text(_ASSETS))),
+            assets=tuple(
+                Asset(*row) for row in connection.execute(text(_ASSETS.format(earliest=EARLIEST_ROW, latest=latest)))
+            ),
             customers=tuple(
                 Customer(customer_id, parse_risk_level(risk_level), parse_investment_capacity(capacity))
                 for customer_id, risk_level, capacity in connection.execute(text(_CUSTOMERS))
             ),
-            purchases=_copy(connection, _PURCHASES, {"customer_id": "category", "isin": "category", "day": "int32"}),
+            purchases=_copy(
+                connection,
+                _PURCHASES.format(plausible=_plausible("transactions", latest)),
+                {"customer_id": "category", "isin": "category", "day": "int32"},
+            ),
             close_prices=_copy(
-                connection, _CLOSE_PRICES, {"isin": "category", "day": "int32", "close_price": "float64"}
+                connection,
+                _CLOSE_PRICES.format(plausible=_plausible("close_prices", latest)),
+                {"isin": "category", "day": "int32", "close_price": "float64"},
             ),
             interactions=_copy(
                 connection,
-                _INTERACTIONS,
+                _INTERACTIONS.format(plausible=_plausible("user_interactions", latest)),
                 {"customer_id": "category", "isin": "category", "interaction_type": "category"},
             ),
+            ignored=_count_ignored(connection, latest),
         )
+
+
+def _plausible(table: str, latest: date) -> str:
+    """Return the condition of rows whose date can be true; infinite dates fail it, too."""
+    column = _DATED[table]
+    return f"{column} >= DATE '{EARLIEST_ROW}' AND {column} < DATE '{latest}' + 1"
+
+
+def _count_ignored(connection: Connection, latest: date) -> dict[str, int]:
+    counts = {
+        table: connection.execute(
+            text(f"SELECT count(*) FROM {table} WHERE ({_plausible(table, latest)}) IS NOT TRUE")
+        ).scalar_one()
+        for table in _DATED
+    }
+    return {table: count for table, count in counts.items() if count}
 
 
 def _copy(connection: Connection, query: str, types: dict[str, Any]) -> pd.DataFrame:

@@ -195,3 +195,13 @@ model_versions = SqlTable(
     _timestamp("finished_at"),
     _timestamp("activated_at"),
 )
+
+# One row per command that had its effect: a repetition has none, another content under the same id is a dead letter.
+model_commands = SqlTable(
+    "model_commands",
+    metadata,
+    Column("event_id", Uuid, primary_key=True),
+    Column("event_type", Text, nullable=False),
+    Column("content_digest", Text, nullable=False),  # shared.events.content_digest
+    _timestamp("handled_at", nullable=False, server_default=func.now()),
+)

@@ -16,6 +16,7 @@ from shared.adapters.postgres_worker import PostgresWorkerStore
 from shared.adapters.urls import sqlalchemy_url
 from shared.domain.types import Customer, InvestmentCapacity, RiskLevel
 from shared.gateway_ports import AssetRow
+from shared.identifiers import latest_date
 from shared.ports import AssetDisplay
 from shared.training_records import TrainingRows
 from tests.far_trans_files import SOUND_ROWS, write_folder
@@ -70,7 +71,7 @@ def fetch_training_rows(database_url: str) -> TrainingRows:
     engine = create_engine(sqlalchemy_url(database_url), isolation_level="REPEATABLE READ")
     try:
         with engine.connect() as connection:
-            return read_training_rows(connection)
+            return read_training_rows(connection, latest=latest_date())
     finally:
         engine.dispose()
 

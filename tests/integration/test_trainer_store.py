@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
 from dataclasses import replace
 from datetime import UTC, date, datetime
 from typing import Any
@@ -11,7 +10,7 @@ from uuid import uuid4
 
 import psycopg2
 import pytest
-from sqlalchemy import Engine, insert, text
+from sqlalchemy import Engine, event, insert, text
 
 from shared.adapters import tables
 from shared.adapters.postgres_lease import PostgresLease
@@ -21,26 +20,12 @@ from shared.errors import DatabaseUnavailable, StaleOffsets
 from shared.events import INTERACTIONS_RECORDED, MODELS_COMMANDS
 from shared.ports import Message, Pointer, StoredOffset
 from shared.training_records import FinishedTraining
-from tests.unit.trainer.trainer_fakes import FakeTrainerStore
+from tests.unit.trainer.trainer_fakes import build_command
 from trainer.ports import TrainerStore
 
 CLICKS = (INTERACTIONS_RECORDED, 3)
 COMMANDS = (MODELS_COMMANDS, 0)
 DIGEST = "a" * 64
-
-
-@pytest.fixture
-def engine(database_url: str) -> Iterator[Engine]:
-    engine = build_engine(database_url)
-    yield engine
-    engine.dispose()
-
-
-@pytest.fixture(params=["fake", pytest.param("postgres", marks=pytest.mark.postgres)])
-def store(request: pytest.FixtureRequest) -> TrainerStore:
-    if request.param == "fake":
-        return FakeTrainerStore()
-    return PostgresTrainerStore(request.getfixturevalue("engine"), cluster_id="cluster", consumer_group="trainer")
 
 
 def finished(version: str, status: str = "promoted", **changes: Any) -> FinishedTraining:
@@ -66,7 +51,7 @@ def test_a_training_ends_with_its_offsets_and_is_found_again_by_its_pointer(stor
     store.finish_training(finished("v1"))
     assert store.fetch_unpointed() == ["v1"]
 
-    store.record_pointer(Pointer(1, "v1", DIGEST), next_offsets={})
+    store.record_pointer(Pointer(1, "v1", DIGEST))
 
     active = store.fetch_active_version()
     assert active is not None
@@ -109,64 +94,13 @@ def test_a_zombie_with_older_offsets_is_refused_and_changes_nothing(store: Train
     assert store.fetch_unpointed() == ["v1"]
 
 
-def test_a_request_is_queued_once_with_its_offset_and_started_in_order(store: TrainerStore) -> None:
-    first, second = uuid4(), uuid4()
-    assert store.queue_training("v1", request_id=first, reason="please", next_offsets={COMMANDS: 1})
-    assert store.queue_training("v2", request_id=second, reason="", next_offsets={COMMANDS: 2})
-    assert not store.queue_training("v3", request_id=first, reason="please", next_offsets={COMMANDS: 3})
-    queued = store.fetch_queued()
-    assert queued is not None
-    assert (queued.version, queued.triggered_by) == ("v1", f"request {first}: please")
-
-    store.start_training("v1", triggered_by=queued.triggered_by)
-
-    queued = store.fetch_queued()
-    assert queued is not None
-    assert queued.version == "v2"
-    assert store.fetch_offsets([COMMANDS]) == {COMMANDS: StoredOffset(3)}
-
-
-def test_an_abandoned_request_is_repeated_once_and_others_are_not(store: TrainerStore) -> None:
-    request = uuid4()
-    store.queue_training("v1", request_id=request, reason="please: now", next_offsets={COMMANDS: 1})
-    store.start_training("v1", triggered_by=f"request {request}: please: now")
-    assert list(store.abandon_trainings(reason="died", retry_version="v2", counts=True)) == ["v1"]
-    again = store.fetch_queued()
-    assert again is not None
-    assert (again.version, again.triggered_by) == ("v2", f"request {request} again: please: now")
-
-    store.start_training("v2", triggered_by=again.triggered_by)
-    assert list(store.abandon_trainings(reason="died", retry_version="v3", counts=True)) == ["v2"]
-    assert store.fetch_queued() is None
-    store.start_training("v4", triggered_by="interactions: 50 new")
-    assert list(store.abandon_trainings(reason="died", retry_version="v5", counts=True)) == ["v4"]
-    assert store.fetch_queued() is None
-
-
-def test_a_request_that_was_stopped_politely_does_not_use_up_its_repetition(store: TrainerStore) -> None:
-    request = uuid4()
-    store.start_training("v1", triggered_by=f"request {request}: please")
-    store.abandon_trainings(reason="stopped", retry_version="v2", counts=False)
-
-    queued = store.fetch_queued()
-    assert queued is not None
-    assert queued.triggered_by == f"request {request}: please"
-
-
-def test_queued_requests_are_not_abandoned(store: TrainerStore) -> None:
-    store.queue_training("v1", request_id=uuid4(), reason="x", next_offsets={})
-
-    assert list(store.abandon_trainings(reason="died", retry_version="v2", counts=True)) == []
-    assert store.fetch_queued() is not None
-
-
 def test_the_pointer_moves_the_mark_and_a_stored_version_becomes_promoted(store: TrainerStore) -> None:
     for version, status in (("v1", "promoted"), ("v2", "stored")):
         store.start_training(version, triggered_by="x")
         store.finish_training(finished(version, status))
-    store.record_pointer(Pointer(1, "v1", DIGEST), next_offsets={})
+    store.record_pointer(Pointer(1, "v1", DIGEST))
 
-    store.record_pointer(Pointer(2, "v2", DIGEST), next_offsets={COMMANDS: 5})
+    store.record_pointer(Pointer(2, "v2", DIGEST), command=build_command(5))
 
     active = store.fetch_active_version()
     assert active is not None
@@ -178,8 +112,8 @@ def test_a_refusal_demotes_what_was_never_served(store: TrainerStore) -> None:
     store.start_training("v1", triggered_by="x")
     store.finish_training(finished("v1"))
 
-    store.record_refusal("v1", reason="damaged", next_offsets={})
-    store.record_refusal("unknown", reason="missing", next_offsets={COMMANDS: 1})
+    store.record_refusal("v1", reason="damaged")
+    store.record_refusal("unknown", reason="missing", command=build_command(1))
 
     assert store.fetch_unpointed() == []
     assert store.fetch_offsets([COMMANDS]) == {COMMANDS: StoredOffset(1)}
@@ -218,14 +152,14 @@ def test_rows_of_the_published_traps_are_read_as_they_are_meant(engine: Engine) 
             {"customer_id": "NA", "risk_level": "Aggressive", "recorded_on": date(2020, 1, 1)},
         ],
         tables.limit_prices: [{"isin": "X1", "min_date": date(2018, 1, 2), "max_date": date(2022, 11, 29)}],
-        tables.close_prices: [{"isin": "X1", "priced_on": date(1970, 1, 3), "close_price": 1.5}],
+        tables.close_prices: [{"isin": "X1", "priced_on": date(1990, 1, 3), "close_price": 1.5}],
         tables.transactions: [
             {
                 "customer_id": "NA",
                 "isin": "X1",
                 "transaction_id": "t",
                 "transaction_type": kind,
-                "traded_on": date(1970, 1, 11),
+                "traded_on": date(1990, 1, 11),
             }
             for kind in ("Buy", "Buy", "Sell")
         ],
@@ -235,7 +169,7 @@ def test_rows_of_the_published_traps_are_read_as_they_are_meant(engine: Engine) 
                 "customer_id": 'a "quoted", name',
                 "isin": "X1",
                 "interaction_type": "click",
-                "occurred_at": datetime(1970, 1, 1, 0, 0, 5, 250_000, tzinfo=UTC),
+                "occurred_at": datetime(1990, 1, 1, 0, 0, 5, 250_000, tzinfo=UTC),
                 "partition": 0,
                 "event_offset": 0,
             }
@@ -251,10 +185,10 @@ def test_rows_of_the_published_traps_are_read_as_they_are_meant(engine: Engine) 
     limits = (date(2018, 1, 2), date(2022, 11, 29))
     assert read.assets == (Asset("X1", "Stock", None, None, "last line", None, *limits),)
     assert read.customers == (Customer("NA", RiskLevel.INCOME, InvestmentCapacity.LESS_THAN_30K),)
-    assert read.purchases.to_dict("list") == {"customer_id": ["NA"] * 2, "isin": ["X1"] * 2, "day": [10, 10]}
-    assert read.close_prices.to_dict("list") == {"isin": ["X1"], "day": [2], "close_price": [1.5]}
+    assert read.purchases.to_dict("list") == {"customer_id": ["NA"] * 2, "isin": ["X1"] * 2, "day": [7315, 7315]}
+    assert read.close_prices.to_dict("list") == {"isin": ["X1"], "day": [7307], "close_price": [1.5]}
     assert read.interactions["customer_id"].tolist() == ['a "quoted", name']
-    assert read.interactions["occurred_at"].tolist() == [5.25]
+    assert read.interactions["occurred_at"].tolist() == [631152005.25]
 
 
 @pytest.mark.postgres
@@ -341,6 +275,23 @@ def test_a_database_that_nobody_answers_for_is_unavailable() -> None:
 
 @pytest.mark.postgres
 def test_offsets_belong_to_their_group(engine: Engine) -> None:
-    postgres_store(engine).queue_training("v1", request_id=uuid4(), reason="x", next_offsets={COMMANDS: 4})
+    postgres_store(engine).queue_training("v1", command=build_command(4), reason="x")
 
     assert postgres_store(engine, "another").fetch_offsets([COMMANDS]) == {}
+
+
+@pytest.mark.postgres
+def test_a_session_that_failed_while_it_asked_for_the_lease_does_not_count_as_the_lease(engine: Engine) -> None:
+    lease, other = PostgresLease(engine), PostgresLease(engine)
+
+    def refuse(*_: object) -> None:
+        raise ZeroDivisionError
+
+    event.listen(engine, "before_cursor_execute", refuse)
+    with pytest.raises(ZeroDivisionError):
+        lease.acquire()
+    event.remove(engine, "before_cursor_execute", refuse)
+
+    assert other.acquire()
+    assert not lease.acquire()
+    other.release()

@@ -59,6 +59,8 @@ BAD_FIELDS = [
     ("/models/retrain", {"reason": ""}, "reason"),
     ("/models/retrain", {"reason": "x" * 201}, "reason"),
     ("/models/retrain", {"why": "x"}, "why"),
+    ("/models/retrain", {"reason": "two\nlines"}, "reason"),
+    ("/models/retrain", {"reason": "a separator \u2028"}, "reason"),
 ]
 
 

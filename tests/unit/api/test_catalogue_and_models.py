@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from shared.events import ModelActivated, RetrainRequested
+from shared.events import ModelActivated, RetrainCancelled, RetrainRequested
 from shared.gateway_ports import AssetRow, ModelRow
 from tests.asgi_client import AsgiClient
 from tests.fakes_gateway import FakePublisher, FakeReader, broker_down
@@ -99,6 +99,29 @@ def test_a_retraining_can_be_asked_for(
     assert answer.headers["X-Request-ID"] == str(published.event.event_id)
 
 
+def test_a_retraining_can_be_cancelled(client: AsgiClient, publisher: FakePublisher) -> None:
+    answer = client.request("DELETE", "/models/retrain")
+
+    assert (answer.status_code, answer.text) == (200, '{"status":"ok"}')
+    [published] = publisher.published
+    assert (published.topic, published.key) == ("models.commands.v1", "hybrid")
+    assert isinstance(published.event, RetrainCancelled)
+    assert answer.headers["X-Request-ID"] == str(published.event.event_id)
+
+
+def test_a_cancellation_with_a_key_has_one_effect_and_is_none_of_the_request_with_that_key(
+    client: AsgiClient, publisher: FakePublisher
+) -> None:
+    headers = {"Idempotency-Key": "k"}
+    client.request("POST", "/models/retrain", json={}, headers=headers)
+    first = client.request("DELETE", "/models/retrain", headers=headers)
+    again = client.request("DELETE", "/models/retrain", headers=headers)
+
+    assert (first.status_code, again.status_code) == (200, 200)
+    assert first.headers["X-Request-ID"] == again.headers["X-Request-ID"]
+    assert [type(one.event) for one in publisher.published] == [RetrainRequested, RetrainCancelled]
+
+
 @pytest.mark.parametrize("status", ["stored", "promoted"])
 def test_a_trained_version_can_be_activated(
     client: AsgiClient, publisher: FakePublisher, reader: FakeReader, status: str
@@ -144,4 +167,5 @@ def test_with_the_broker_away_commands_are_503(
     reader.models.append(model_row("v1"))
     publisher.failure = broker_down()
     assert client.post("/models/retrain").status_code == 503
+    assert client.request("DELETE", "/models/retrain").status_code == 503
     assert client.post("/models/v1/activate").status_code == 503

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from datetime import date, timedelta
+from datetime import UTC, date, datetime, timedelta
 
 import numpy as np
 import pytest
@@ -33,6 +33,7 @@ from trainer.profitability import predict_returns
 from trainer.training import fit_model, fit_shared_components, tradable_assets
 
 MONDAY = date(2022, 1, 3)
+LATER = datetime(2024, 6, 1, tzinfo=UTC)  # after 500 weekdays
 EASE = ModelConfiguration("ease", Weights(0.5, 0.2, 0.3), ease_l2=20.0)
 
 
@@ -84,7 +85,7 @@ def test_returns_are_predicted_from_prices_and_assets_without_enough_of_them_get
         prices = 10 * np.exp(np.cumsum(drift + random.normal(0, 0.003, len(days))))
         rows += [(isin_of(asset), day, float(price)) for day, price in zip(days, prices, strict=True)]
     rows.append((isin_of(20), days[-1], 5.0))
-    data = build_data(assets=22, close_prices=build_prices(rows), purchases=build_purchases([]))
+    data = build_data(now=LATER, assets=22, close_prices=build_prices(rows), purchases=build_purchases([]))
     grid = build_price_grid(data.close_prices, asset_count=22, last_day=day_number(days[-1]))
 
     predicted = predict_returns(grid, seed=7)
@@ -114,7 +115,7 @@ def test_nothing_is_learnt_from_series_that_are_too_sparse() -> None:
     days = weekdays(500)
     rows = [(isin_of(asset), day, 1.0 + step) for asset in range(30) for step, day in enumerate(days[::9])]
     rows += [(isin_of(30), day, 1.0) for day in days[-60:]]  # well known, but its outcomes are still to come
-    data = build_data(assets=31, close_prices=build_prices(rows), purchases=build_purchases([]))
+    data = build_data(now=LATER, assets=31, close_prices=build_prices(rows), purchases=build_purchases([]))
     grid = build_price_grid(data.close_prices, asset_count=31, last_day=day_number(days[-1]))
 
     assert not predict_returns(grid, seed=7).any()

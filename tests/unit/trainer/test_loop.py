@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import pytest
 
 from shared.events import (
@@ -16,69 +14,13 @@ from shared.events import (
     encode,
 )
 from tests.builders import build_model
-from tests.fakes import FakeClock, FakeConsumer
-from tests.unit.trainer.planted import build_rows
 from tests.unit.trainer.trainer_fakes import (
-    FakeAnnouncements,
-    FakeBackground,
     FakeRow,
-    FakeTrainerArtifacts,
-    FakeTrainerStore,
-    build_broker,
     command,
 )
-from trainer.job import Outcome
-from trainer.loop import LoopParts, TrainerLoop
-from trainer.releases import Releases
-from trainer.trigger import TriggerRules
+from tests.unit.trainer.trainer_world import ROWS, World
 
 COMMANDS = (MODELS_COMMANDS, 0)
-ROWS = build_rows(customers=5, assets=3)
-
-
-class World:
-    """A trainer's loop with everything around it."""
-
-    def __init__(self, *, with_model: bool = True, after_interactions: int = 3) -> None:
-        self.broker = build_broker()
-        self.store = FakeTrainerStore(training_rows=ROWS)
-        self.artifacts = FakeTrainerArtifacts()
-        self.announcements = FakeAnnouncements()
-        self.clock = FakeClock()
-        if with_model:
-            self.artifacts.publish(build_model(version="v1"))
-            self.store.rows["v1"] = FakeRow("v1", "no model yet", status="promoted", sequence=1, active=True)
-        self.rules = TriggerRules(after_interactions, 600)
-        self.restart()
-
-    def restart(self) -> None:
-        """Let a new process take over: only broker, database and volume remain."""
-        self.consumer = FakeConsumer(self.broker, self.store)
-        self.background = FakeBackground()
-        self.releases = Releases(artifacts=self.artifacts, store=self.store, publisher=self.announcements, keep=3)
-        parts = LoopParts(self.consumer, self.store, self.releases, self.background, self.rules)
-        self.loop = TrainerLoop(parts, clock=self.clock)
-        self.loop.begin()
-
-    def click(self, count: int = 1, *, first: int = 0) -> None:
-        for number in range(first, first + count):
-            self.broker.publish(
-                INTERACTIONS_RECORDED, InteractionRecorded(customer_id=f"C{number}", isin="X1", type="click")
-            )
-
-    def steps(self, count: int = 3) -> None:
-        for _ in range(count):
-            self.loop.step()
-
-    def finish(self, kind: str = "stored") -> None:
-        """Let the training under way end, as the job would."""
-        order = self.background.orders[-1]
-        row = self.store.rows.get(order.version, FakeRow(order.version, order.triggered_by))
-        self.store.rows[order.version] = replace(row, status=kind, progress="done", sequence=0)
-        if kind in {"stored", "promoted"}:
-            self.store.offsets.update(order.covered)
-        self.background.outcome = Outcome(kind, "said so", 1.0)  # type: ignore[arg-type]
-        self.steps(1)
 
 
 def test_a_served_model_that_cannot_be_loaded_any_more_counts_as_none() -> None:
@@ -122,7 +64,7 @@ def test_interactions_during_a_training_count_for_the_next_one() -> None:
     world.click(2, first=3)
     world.steps()
 
-    world.finish()
+    world.finish("promoted")
     world.steps()
     assert len(world.background.orders) == 1
 
@@ -165,7 +107,7 @@ def test_a_rebalance_during_a_training_does_not_count_twice() -> None:
     world.steps()
     world.consumer.assign(world.consumer.assignment())
     world.steps()
-    world.finish()
+    world.finish("promoted")
 
     world.click(2, first=3)
     world.steps()

@@ -26,14 +26,15 @@ BOLD = CustomerHistory(Customer("C2", RiskLevel.AGGRESSIVE, InvestmentCapacity.U
         (0.40, 0.30, True, "not worse"),
         (0.40, 0.405, True, "not worse"),
         (0.40, 0.42, False, "worse than the champion: nDCG@10 0.4000, champion 0.4200, margin 0.01"),
-        (None, 0.42, True, "not evaluated"),
+        (None, 0.42, False, "not evaluated"),
+        (float("nan"), 0.42, False, "not evaluated"),
     ],
 )
 def test_a_challenger_may_be_worse_by_the_margin_and_no_more(
     challenger: float | None, champion: float | None, promoted: bool, reason: str
 ) -> None:
     decision = decide_promotion(
-        challenger=challenger, champion=champion, standard_error=0.002, least_margin=0.01, problems=[]
+        challenger=challenger, champion=champion, standard_error=0.002, least_margin=0.01, problems=[], shortfalls=[]
     )
 
     assert decision.promoted is promoted

@@ -9,12 +9,12 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any
-from uuid import UUID
+from uuid import UUID, uuid4
 
 from shared.errors import ArtifactInvalid, DatabaseUnavailable, PublishFailed, StaleOffsets
 from shared.events import INTERACTIONS_RECORDED, MODELS_COMMANDS, Event, encode
 from shared.ports import Message, Partition, Pointer, StoredOffset
-from shared.training_records import FinishedTraining, TrainingRows, VersionRow
+from shared.training_records import CancelledTrainings, Command, FinishedTraining, TrainingRows, VersionRow
 from tests.fakes import FakeArtifacts, FakeBroker
 from trainer.job import Outcome, TrainingOrder
 
@@ -34,9 +34,15 @@ class FakeRow:
     finished_at: datetime | None = None
 
     def seen(self) -> VersionRow:
-        configuration = self.result.configuration if self.result else None
         return VersionRow(
-            self.version, self.status, self.active, self.triggered_by, self.progress, self.sequence, configuration
+            self.version,
+            self.status,
+            self.active,
+            self.triggered_by,
+            self.progress,
+            self.sequence,
+            configuration=self.result.configuration if self.result else None,
+            watermark=self.result.watermark if self.result else None,
         )
 
 
@@ -49,6 +55,8 @@ class FakeTrainerStore:
     topic_ids: dict[Partition, str] = field(default_factory=dict)  # of the offsets
     noted_ids: dict[Partition, str] = field(default_factory=dict)
     letters: dict[tuple[str, int, int], str] = field(default_factory=dict)
+    commands: dict[UUID, Command] = field(default_factory=dict)
+    effects: list[UUID] = field(default_factory=list)  # of commands, one entry each time
     training_rows: TrainingRows | None = None
     fail: int = 0
     after_finish: Callable[[], None] = lambda: None
@@ -72,8 +80,7 @@ class FakeTrainerStore:
 
     def fetch_queued(self) -> VersionRow | None:
         self._check()
-        waiting = [row for row in self.rows.values() if (row.status, row.progress) == ("training", "queued")]
-        return min(waiting, key=lambda row: row.version).seen() if waiting else None
+        return self.waiting()[0].seen() if self.waiting() else None
 
     def fetch_last_finished_at(self) -> datetime | None:
         self._check()
@@ -87,22 +94,39 @@ class FakeTrainerStore:
     def note_topic_ids(self, topic_ids: Mapping[Partition, str]) -> None:
         self.noted_ids.update(topic_ids)
 
-    def queue_training(
-        self, version: str, *, request_id: UUID, reason: str, next_offsets: Mapping[Partition, int]
-    ) -> bool:
+    def fetch_command_digest(self, event_id: UUID) -> str | None:
+        self._check()
+        return self.commands[event_id].content_digest if event_id in self.commands else None
+
+    def store_offsets(self, next_offsets: Mapping[Partition, int]) -> None:
         self._store(next_offsets)
-        if any(row.triggered_by.startswith(f"request {request_id}") for row in self.rows.values()):
+
+    def queue_training(self, version: str, *, command: Command, reason: str) -> bool:
+        self._keep(command)
+        request = f"request {command.event_id}"
+        if self.waiting() or any(row.triggered_by.startswith(request) for row in self.rows.values()):
             return False
-        self.rows[version] = FakeRow(version, f"request {request_id}: {reason}")
+        self.rows[version] = FakeRow(version, f"{request}: {reason}")
         return True
+
+    def cancel_trainings(self, *, command: Command, reason: str) -> CancelledTrainings:
+        self._keep(command)
+        running, queued = self.begun(), self.waiting()
+        for row in running + queued:
+            self._change(row.version, status="failed", reason=reason, finished_at=datetime.now(UTC))
+        return CancelledTrainings(tuple(row.version for row in running), tuple(row.version for row in queued))
 
     def start_training(self, version: str, *, triggered_by: str) -> None:
         self._check()
         row = self.rows.get(version, FakeRow(version, triggered_by))
+        if row.status != "training":
+            raise StaleOffsets
         self.rows[version] = replace(row, progress="started")
 
     def store_progress(self, version: str, progress: str) -> None:
         self._check()
+        if self.rows[version].status != "training":
+            raise StaleOffsets
         self._change(version, progress=progress)
 
     def finish_training(self, finished: FinishedTraining) -> None:
@@ -128,17 +152,20 @@ class FakeTrainerStore:
 
     def abandon_trainings(self, *, reason: str, retry_version: str, counts: bool) -> Sequence[str]:
         self._check()
-        begun = [row for row in self.rows.values() if row.status == "training" and row.progress != "queued"]
+        begun, queued = self.begun(), self.waiting()
+        for row in queued[1:]:
+            self._change(row.version, status="failed", reason=f"joined {queued[0].version}")
         for row in begun:
-            self.fail_training(row.version, reason=reason)
+            self._change(row.version, status="failed", reason=reason, finished_at=datetime.now(UTC))
             head, _, rest = row.triggered_by.partition(": ")
-            if head.startswith("request ") and not (counts and head.endswith(" again")):
+            wanted = head.startswith("request ") and not (counts and head.endswith(" again"))
+            if wanted and not self.waiting():
                 again = " again" if counts else ""
                 self.rows[retry_version] = FakeRow(retry_version, f"{head}{again}: {rest}")
         return [row.version for row in begun]
 
-    def record_pointer(self, pointer: Pointer, *, next_offsets: Mapping[Partition, int]) -> None:
-        self._store(next_offsets)
+    def record_pointer(self, pointer: Pointer, *, command: Command | None = None) -> None:
+        self._keep(command)
         for version, row in self.rows.items():
             self.rows[version] = replace(row, active=False)
         if pointer.version in self.rows:
@@ -146,8 +173,8 @@ class FakeTrainerStore:
                 pointer.version, active=True, sequence=pointer.sequence, status="promoted", only_training=False
             )
 
-    def record_refusal(self, version: str, *, reason: str, next_offsets: Mapping[Partition, int]) -> None:
-        self._store(next_offsets)
+    def record_refusal(self, version: str, *, reason: str, command: Command | None = None) -> None:
+        self._keep(command)
         if version in self.rows:
             row = self.rows[version]
             demoted = row.status == "promoted" and row.sequence is None
@@ -156,6 +183,23 @@ class FakeTrainerStore:
     def insert_dead_letter(self, message: Message, *, reason: str, next_offsets: Mapping[Partition, int]) -> None:
         self._store(next_offsets)
         self.letters.setdefault((message.topic, message.partition, message.offset), reason)
+
+    def waiting(self) -> list[FakeRow]:
+        """Return the trainings that are queued, the oldest first."""
+        return [row for row in self._in_training() if row.progress == "queued"]
+
+    def begun(self) -> list[FakeRow]:
+        """Return the trainings that run, as far as the rows know."""
+        return [row for row in self._in_training() if row.progress != "queued"]
+
+    def _in_training(self) -> list[FakeRow]:
+        return sorted((r for r in self.rows.values() if r.status == "training"), key=lambda row: row.version)
+
+    def _keep(self, command: Command | None) -> None:
+        self._store(command.next_offsets if command else {})
+        if command:
+            self.commands.setdefault(command.event_id, command)
+            self.effects.append(command.event_id)
 
     def _change(self, version: str, *, only_training: bool = True, **values: Any) -> None:
         row = self.rows[version]
@@ -246,3 +290,8 @@ def build_broker(partitions: int = 2) -> FakeBroker:
 def command(broker: FakeBroker, event: Event) -> Message:
     """Acknowledge a command."""
     return broker.append(MODELS_COMMANDS, 0, key=b"hybrid", value=encode(event))
+
+
+def build_command(offset: int, event_id: UUID | None = None, *, digest: str = "d") -> Command:
+    """Build the record of a command that lies before this offset."""
+    return Command(event_id or uuid4(), "RetrainRequested", digest, {(MODELS_COMMANDS, 0): offset})
