@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from fastapi import APIRouter, Path, Query, Request, Response
+from fastapi import APIRouter, Header, Path, Query, Request, Response
 
 from api.errors import NotFound
 from api.gateway import gateway_of
 from api.idempotency import identify
-from api.json_bodies import JsonRoute
+from api.json_bodies import REQUESTED_WITH, JsonRoute
 from api.openapi import problems
 from api.routes import ACKNOWLEDGED, IdempotencyKey, acknowledged, json_response
 from api.schemas import Acknowledged, Activation, Limit, ModelItem, ModelList, RetrainBody
@@ -17,6 +17,10 @@ from shared.events import MODEL_NAME, MODELS_COMMANDS, ModelActivated, RetrainRe
 from shared.identifiers import ModelVersion
 
 router = APIRouter(prefix="/models", route_class=JsonRoute, tags=["models"])
+# Read by `require_json`; described here so that /docs sends it.
+RequestedWith = Annotated[
+    str, Header(alias=REQUESTED_WITH, description="any value; not needed with a JSON `Content-Type`")
+]
 
 
 @router.get("", response_model=ModelList, responses=problems(422, 503))
@@ -40,9 +44,12 @@ async def retrain(
     return acknowledged(identity.event_id)
 
 
-@router.post("/{version}/activate", response_model=Acknowledged, responses={**ACKNOWLEDGED, **problems(404)})
+@router.post("/{version}/activate", response_model=Acknowledged, responses={**ACKNOWLEDGED, **problems(404, 409)})
 async def activate(
-    version: Annotated[ModelVersion, Path()], request: Request, idempotency_key: IdempotencyKey = None
+    version: Annotated[ModelVersion, Path()],
+    request: Request,
+    requested_with: RequestedWith = "docs",
+    idempotency_key: IdempotencyKey = None,
 ) -> Response:
     """Ask that a stored version be served, a rollback for instance; workers swap it in without a pause."""
     gateway = gateway_of(request)

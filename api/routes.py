@@ -42,7 +42,7 @@ IdempotencyKey = Annotated[
         min_length=1,
         max_length=200,
         pattern=r"^[\x21-\x7e]+$",
-        description="the same key and body have one effect; the same key with another body is refused",
+        description="the same key and body of one customer have one effect; with another body the key is refused",
     ),
 ]
 _items = TypeAdapter(list[RecommendationItem])
@@ -57,7 +57,7 @@ _LIST_HEADERS = {
 }
 ACKNOWLEDGED: dict[int | str, dict[str, Any]] = {
     200: {"description": "The broker has the event.", "headers": _REQUEST_ID},
-    **problems(413, 422, 503),
+    **problems(413, 415, 422, 503),
 }
 
 
@@ -66,7 +66,7 @@ async def request_recommendations(
     body: RecommendationsBody, request: Request, idempotency_key: IdempotencyKey = None
 ) -> Response:
     """Ask for a customer's list; it can be read a moment later."""
-    identity = identify("recommendations", idempotency_key, body)
+    identity = identify("recommendations", idempotency_key, body, customer_id=body.customer_id)
     request.state.request_id = identity.event_id
     event = RecommendationRequested(
         event_id=identity.event_id,
@@ -109,7 +109,7 @@ async def record_interaction(
     gateway = gateway_of(request)
     if not await gateway.catalogue.knows(body.isin):
         raise InvalidField("isin", "the catalogue has no such asset")
-    identity = identify("user_interactions", idempotency_key, body)
+    identity = identify("user_interactions", idempotency_key, body, customer_id=body.customer_id)
     request.state.request_id = identity.event_id
     event = InteractionRecorded(
         event_id=identity.event_id,

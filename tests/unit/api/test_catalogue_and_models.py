@@ -12,6 +12,8 @@ from shared.gateway_ports import AssetRow, ModelRow
 from tests.asgi_client import AsgiClient
 from tests.fakes_gateway import FakePublisher, FakeReader, broker_down
 
+# Without a body; no web page can send it unasked.
+COMMAND = {"X-Requested-With": "tests"}
 ASSET_KEYS = [
     "isin",
     "assetname",
@@ -90,7 +92,11 @@ def test_models_are_listed_newest_first_with_the_active_one(client: AsgiClient, 
 def test_a_retraining_can_be_asked_for(
     client: AsgiClient, publisher: FakePublisher, body: dict[str, str] | None, reason: str
 ) -> None:
-    answer = client.post("/models/retrain", json=body) if body is not None else client.post("/models/retrain")
+    answer = (
+        client.post("/models/retrain", json=body)
+        if body is not None
+        else client.post("/models/retrain", headers=COMMAND)
+    )
     assert (answer.status_code, answer.text) == (200, '{"status":"ok"}')
     [published] = publisher.published
     assert (published.topic, published.key) == ("models.commands.v1", "hybrid")
@@ -104,7 +110,7 @@ def test_a_trained_version_can_be_activated(
     client: AsgiClient, publisher: FakePublisher, reader: FakeReader, status: str
 ) -> None:
     reader.models.append(model_row("v1", status=status))
-    answer = client.post("/models/v1/activate")
+    answer = client.post("/models/v1/activate", headers=COMMAND)
     assert (answer.status_code, answer.text) == (200, '{"status":"ok"}')
     [published] = publisher.published
     assert isinstance(published.event, ModelActivated)
@@ -117,7 +123,7 @@ def test_a_version_without_artifact_cannot_be_activated(
 ) -> None:
     if status is not None:
         reader.models.append(model_row("v1", status=status))
-    assert client.post("/models/v1/activate").status_code == 404
+    assert client.post("/models/v1/activate", headers=COMMAND).status_code == 404
     assert publisher.published == []
 
 
@@ -125,7 +131,7 @@ def test_with_the_database_away_activating_is_503_and_nothing_is_published(
     client: AsgiClient, publisher: FakePublisher, reader: FakeReader
 ) -> None:
     reader.unavailable = True
-    answer = client.post("/models/v1/activate")
+    answer = client.post("/models/v1/activate", headers=COMMAND)
     assert (answer.status_code, answer.json()["outcome"]) == (503, "not_accepted")
     assert publisher.published == []
 
@@ -143,5 +149,5 @@ def test_with_the_broker_away_commands_are_503(
 ) -> None:
     reader.models.append(model_row("v1"))
     publisher.failure = broker_down()
-    assert client.post("/models/retrain").status_code == 503
-    assert client.post("/models/v1/activate").status_code == 503
+    assert client.post("/models/retrain", headers=COMMAND).status_code == 503
+    assert client.post("/models/v1/activate", headers=COMMAND).status_code == 503
