@@ -6,7 +6,7 @@ from typing import Annotated
 
 from fastapi import APIRouter, Header, Path, Query, Request, Response
 
-from api.errors import NotFound
+from api.errors import Conflict, NotFound
 from api.gateway import gateway_of
 from api.idempotency import identify
 from api.json_bodies import REQUESTED_WITH, JsonRoute
@@ -53,8 +53,11 @@ async def activate(
 ) -> Response:
     """Ask that a stored version be served, a rollback for instance; workers swap it in without a pause."""
     gateway = gateway_of(request)
-    if not await gateway.reader.has_artifact(version):
+    state = await gateway.reader.fetch_artifact_state(version)
+    if state == "unknown":
         raise NotFound("no model of this version was trained to its end")
+    if state == "gone":
+        raise Conflict("the artifact of this version was removed (KEPT_VERSIONS); GET /models says what is servable")
     identity = identify("models/activate", idempotency_key, Activation(version=version))
     request.state.request_id = identity.event_id
     event = ModelActivated(event_id=identity.event_id, fingerprint=identity.fingerprint, version=version)

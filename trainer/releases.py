@@ -70,10 +70,13 @@ class Releases:
         `reconcile` completes.
         """
         self._store.finish_training(finished)
+        problem = None
         if finished.status == "promoted":
-            return self._promote(finished.version)
-        self._artifacts.prune(keep=self._keep)
-        return None
+            problem = self._promote(finished.version)
+        else:
+            self._artifacts.prune(keep=self._keep)
+        self._record_servable()
+        return problem
 
     def point_at(self, version: str, *, next_offsets: Mapping[Partition, int] | None = None) -> Pointer:
         """Move the pointer unless it is there already, then the rows; raises ArtifactInvalid."""
@@ -98,6 +101,7 @@ class Releases:
                 self._store.record_refusal(version, reason=reason, next_offsets=next_offsets)
             else:
                 log.info("model.activated", version=version, sequence=pointer.sequence)
+            self._record_servable()
 
     def reconcile(self) -> None:
         """Make the rows agree with the pointer, and complete a promotion that a crash interrupted.
@@ -114,6 +118,7 @@ class Releases:
                 self._unpublished = pointer
                 self._store.record_pointer(pointer, next_offsets={})
                 self._check_servable(pointer)
+            self._record_servable()
 
     def publish_pending(self) -> bool:
         """Announce the served version if that is still to be done; False when the broker did not take it."""
@@ -135,6 +140,10 @@ class Releases:
         if self._unpublished == pointer:
             self._unpublished = None
         return True
+
+    def _record_servable(self) -> None:
+        """Let the rows say what is on the volume: the gateway does not see it."""
+        self._store.record_servable(self._artifacts.versions())
 
     def _check_servable(self, pointer: Pointer) -> None:
         try:
