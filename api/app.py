@@ -71,7 +71,6 @@ def create_app(dependencies: Dependencies, *, admission: Admission = _EVERYBODY_
 def _add_middleware(app: FastAPI, gateway: Gateway, admission: Admission) -> None:
     """Add what surrounds every request; the last added is the outermost."""
     app.add_middleware(BodyLimit)
-    app.add_middleware(HeadAsGet)
     if admission.allowed_origins:
         app.add_middleware(
             CORSMiddleware,
@@ -82,4 +81,5 @@ def _add_middleware(app: FastAPI, gateway: Gateway, admission: Admission) -> Non
             max_age=PREFLIGHT_SECONDS,
         )
     app.add_middleware(RequestGuard, admission=admission)
+    app.add_middleware(HeadAsGet)
     app.add_middleware(RequestBoundary, metrics=gateway.metrics)
