@@ -6,6 +6,8 @@ RUN := $(VENV)/bin/python
 STAMP := $(VENV)/.installed-$(shell cksum requirements.lock pyproject.toml | cksum | cut -d' ' -f1)
 DATA ?=
 ONCE ?=
+EXAMPLES ?= 50000
+LOAD_OPTIONS ?=
 EVENTS ?= 20000
 KILLS ?= 25
 SEED ?=
@@ -14,7 +16,7 @@ OUT ?= .local/benchmark
 FAR_TRANS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup lock demo test lint types kafka load migrate bench benchmark chaos clean
+.PHONY: help setup lock demo test lint types kafka load migrate bench benchmark chaos stateful clean
 
 help:  ## list the commands
 	@grep -E '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -36,7 +38,7 @@ lock:  ## recompute requirements.lock and requirements-image.lock (needs uv)
 	uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header -c requirements.lock pyproject.toml -o requirements-image.lock
 
 demo: $(STAMP)  ## everything with one command: Kafka, Postgres, data, model, answers (DATA=DIR, ONCE=1 to stop after the answers)
-	@$(RUN) script/demo.py $(if $(DATA),--data $(DATA)) $(if $(ONCE),--once)
+	@$(RUN) script/demo.py $(if $(DATA),--data $(DATA)) $(if $(ONCE),--once) $(LOAD_OPTIONS)
 
 test: $(STAMP)  ## every test that this machine can run; skipped ones are named with the reason
 	@$(RUN) -m pytest -ra
@@ -56,8 +58,8 @@ kafka: $(STAMP)  ## only the local Kafka broker, kept running with its data, unt
 migrate: $(STAMP)  ## upgrade the database and create the topics (DATABASE_URL, KAFKA_BOOTSTRAP_SERVERS)
 	@$(RUN) -m shared.migrations
 
-load: $(STAMP)  ## load the FAR-Trans tables from DATA=DIR (default FAR-Trans/) into DATABASE_URL
-	@$(RUN) FAR-Trans/script.py $(if $(DATA),--data $(DATA))
+load: $(STAMP)  ## load the FAR-Trans tables from DATA=DIR (default FAR-Trans/) into DATABASE_URL (LOAD_OPTIONS="--max-rejects 5%")
+	@$(RUN) FAR-Trans/script.py $(if $(DATA),--data $(DATA)) $(LOAD_OPTIONS)
 
 bench: $(STAMP)  ## the loader against a bare COPY of the same rows, in one run
 	@$(RUN) script/bench.py
@@ -68,6 +70,9 @@ benchmark: $(STAMP)  ## all recommenders on the FAR-Trans protocol in DATA=DIR, 
 
 chaos: $(STAMP)  ## the fault campaign: nothing lost, nothing doubled (EVENTS=20000, KILLS=25, SEED=.., REPORT=file.json)
 	@$(RUN) script/chaos.py --events $(EVENTS) --kills $(KILLS) $(if $(SEED),--seed $(SEED)) $(if $(REPORT),--report $(REPORT))
+
+stateful: $(STAMP)  ## the loops of worker and trainer against their models, with many examples (EXAMPLES=50000)
+	@STATEFUL_EXAMPLES=$(EXAMPLES) $(RUN) -m pytest -q --timeout 0 tests/unit/worker/test_loop_stateful.py
 
 clean:  ## remove the virtual environment and caches
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .import_linter_cache

@@ -1,8 +1,9 @@
 """Load the published FAR-Trans tables into Postgres: python FAR-Trans/script.py [--data DIR]
 
-Exit codes: 0 every row is loaded; 1 some rows were rejected (the rejects file says why), the others are loaded;
-2 nothing was touched (a file is missing, truncated or not as published, or the database cannot be used);
-3 stopped part way: the tables named as done are new, the others are as they were.
+Every file is checked before any table is touched, then all six tables are replaced at once.
+Exit codes: 0 every row is loaded; 1 some rows were rejected, within the limit (the rejects file says why), the others
+are loaded; 2 nothing was touched (a file is missing, truncated or not as published, a limit is exceeded, or the
+database cannot be used); 3 not known (the connection was lost at the very end): all six tables are new or none is.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ from __future__ import annotations
 import argparse
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import BinaryIO
 
@@ -20,11 +21,12 @@ from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeR
 from rich.table import Table
 
 from shared.adapters.reference_store import PostgresReferenceStore
-from shared.errors import RecommenderError
-from shared.reference_data.loading import LoadedTable, SourceFile, check_files, load_table
-from shared.reference_data.rejects import RejectsFile
+from shared.errors import CommitUnknown, DatabaseUnavailable, LoadRefused, RecommenderError, ReferenceDataInvalid
+from shared.reference_data.limits import CheckedFile, add_limit_options, limits_of
+from shared.reference_data.loading import FileReading, SourceFile, Step, check_files, load_folder
+from shared.reference_data.rejects import RejectsFile, make_printable
 
-LOADED, SOME_REJECTED, UNTOUCHED, PART_WAY = range(4)
+LOADED, SOME_REJECTED, UNTOUCHED, UNKNOWN = range(4)
 REJECTS_FILE_NAME = "far_trans.rejects.csv"
 
 
@@ -35,24 +37,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if not options.database_url:
         console.print("Say where the database is: DATABASE_URL or --database-url postgresql://user@host:port/name")
         return UNTOUCHED
-    loaded: list[LoadedTable] = []
     try:
-        sources = check_files(options.data)
-        warn_of_missing(sources, console=console)
-        with (
-            PostgresReferenceStore.connect(options.database_url) as store,
-            RejectsFile(options.rejects) as rejects,
-            build_progress(console) as progress,
-        ):
-            for source in sources:
-                loaded.append(_load(source, store=store, rejects=rejects, progress=progress))
+        loaded = load(options, console=console)
     except (RecommenderError, OSError) as error:
-        return report_failure(error, loaded, console=console)
+        return report_failure(error, rejects_path=options.rejects, console=console)
     return report(loaded, rejects_path=options.rejects, console=console)
 
 
 def parse_arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
-    """Return data, database_url and rejects; the database's address comes from the environment by default."""
+    """Return data, database_url, rejects and the limits; DATABASE_URL is the default address."""
     description, _, epilog = (__doc__ or "").partition("\n\n")
     parser = argparse.ArgumentParser(
         description=description, epilog=epilog, formatter_class=argparse.RawDescriptionHelpFormatter
@@ -65,22 +58,42 @@ def parse_arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
         "--rejects",
         type=Path,
         default=Path(REJECTS_FILE_NAME),
-        help=f"rows that were not loaded (default: {REJECTS_FILE_NAME})",
+        help=f"rows that are not valid (default: {REJECTS_FILE_NAME})",
     )
+    add_limit_options(parser)
     return parser.parse_args(arguments)
 
 
+def load(options: argparse.Namespace, *, console: Console) -> list[CheckedFile]:
+    """Replace the six tables by the files of the folder, or none; return what was loaded."""
+    sources = check_files(options.data)
+    if any(source.path and source.path.resolve() == options.rejects.resolve() for source in sources):
+        raise ReferenceDataInvalid(f"{options.rejects} is one of the files to load: name another rejects file")
+    warn_of_missing(sources, console=console)
+    with (
+        PostgresReferenceStore.connect(options.database_url) as store,
+        RejectsFile(options.rejects) as rejects,
+        build_progress(console) as progress,
+    ):
+        reading = FileReading(rejects.add, _open_with(progress, sources))
+        loaded = load_folder(sources, store=store, limits=limits_of(options), reading=reading)
+        try:
+            store.tidy()
+        except DatabaseUnavailable as error:
+            _print(console, "[yellow]warning:[/]", f"the data are loaded, but old rows still take space: {error}")
+    return loaded
+
+
 def warn_of_missing(sources: Sequence[SourceFile], *, console: Console) -> None:
-    """Say which optional files are not there, and that their tables become empty."""
+    """Say which optional files are not there, and that they leave their tables empty."""
     for source in sources:
         if source.path is None:
-            console.print(
-                f"[yellow]warning:[/] {source.schema.file_name} is missing: table {source.schema.table} will be empty"
-            )
+            message = f"{source.schema.file_name} is missing: table {source.schema.table} will be empty"
+            _print(console, "[yellow]warning:[/]", message)
 
 
 def build_progress(console: Console) -> Progress:
-    """Return a progress display in bytes read, one line a table."""
+    """Return a progress display in bytes read: one line for the check, one for each table."""
     return Progress(
         TextColumn("{task.description:<22}"),
         BarColumn(),
@@ -91,39 +104,48 @@ def build_progress(console: Console) -> Progress:
     )
 
 
-def _load(
-    source: SourceFile, *, store: PostgresReferenceStore, rejects: RejectsFile, progress: Progress
-) -> LoadedTable:
-    task = progress.add_task(source.schema.table, total=source.size_bytes)
+def _open_with(progress: Progress, sources: Sequence[SourceFile]) -> Callable[[Path, Step], BinaryIO]:
+    total = sum(source.size_bytes for source in sources)
+    check = progress.add_task("check of all rows", total=total)
 
-    def open_with_progress(path: Path) -> BinaryIO:
-        return progress.open(path, "rb", buffering=0, task_id=task)
+    def open_file(path: Path, step: Step) -> BinaryIO:
+        if step == "check":
+            return progress.open(path, "rb", buffering=0, task_id=check, total=total)
+        return progress.open(path, "rb", buffering=0, description=path.stem)
 
-    return load_table(source, store=store, on_reject=rejects.add, open_file=open_with_progress)
+    return open_file
 
 
-def report_failure(error: Exception, loaded: Sequence[LoadedTable], *, console: Console) -> int:
+def report_failure(error: Exception, *, rejects_path: Path, console: Console) -> int:
     """Say what failed and what that leaves in the database."""
-    console.print("[red]failed:[/]", escape(str(error)))
-    if not loaded:
-        console.print("Nothing was loaded; the database is as it was.")
-        return UNTOUCHED
-    done = ", ".join(table.schema.table for table in loaded)
-    console.print(f"Stopped part way: {done} are loaded; the other tables are as they were. Mend it and load again.")
-    return PART_WAY
+    _print(console, "[red]refused:[/]" if isinstance(error, LoadRefused) else "[red]failed:[/]", str(error))
+    if isinstance(error, CommitUnknown):
+        console.print("The connection was lost at the very end: all six tables are new or none is. Load again.")
+        return UNKNOWN
+    if rejects_path.exists():
+        _print(console, "", f"{rejects_path} lists the rejected rows.")
+    console.print("Nothing was loaded; the database is as it was.")
+    return UNTOUCHED
 
 
-def report(loaded: Sequence[LoadedTable], *, rejects_path: Path, console: Console) -> int:
+def report(loaded: Sequence[CheckedFile], *, rejects_path: Path, console: Console) -> int:
     """Print the rows of each table, and where the rejected ones are."""
     summary = Table("table", "rows", "rejected")
-    for table in loaded:
-        summary.add_row(table.schema.table, f"{table.row_count:,}", f"{table.rejected_count:,}")
+    for file in loaded:
+        summary.add_row(file.table, f"{file.row_count:,}", f"{file.rejected_count:,}")
     console.print(summary)
-    rejected_count = sum(table.rejected_count for table in loaded)
+    if empty := [file.table for file in loaded if file.row_count == 0]:
+        _print(console, "[yellow]warning:[/]", f"no rows: {', '.join(empty)}")
+    rejected_count = sum(file.rejected_count for file in loaded)
     if not rejected_count:
         return LOADED
-    console.print(f"{rejected_count:,} rows were not loaded; {rejects_path} says which and why.")
+    _print(console, "", f"{rejected_count:,} rows were not loaded; {rejects_path} says which and why.")
     return SOME_REJECTED
+
+
+def _print(console: Console, mark: str, message: str) -> None:
+    """Print a message that may quote a file: nothing in it is markup, and a terminal obeys none of it."""
+    console.print(f"{mark} {escape(make_printable(message))}".lstrip())
 
 
 if __name__ == "__main__":

@@ -3,7 +3,9 @@
 Environment: DATABASE_URL, KAFKA_BOOTSTRAP_SERVERS, TOPIC_PREFIX, as for the services.
 
 A replay publishes the original bytes with the original key to the original topic, waits for the broker's
-acknowledgement, and marks the letter. An event has its effect once, however often it is replayed.
+acknowledgement, and marks the letter. An event has its effect once, however often it is replayed. `show` says whether
+a replay can succeed: it checks what broker and consumers will check. `replay` refuses a letter that cannot, unless
+--force; one that a bug made, unless --upgraded.
 
 Exit codes: 0 done, also when there is nothing to list or to replay; 1 something was refused or does not exist (the rest
 was done); 2 wrong usage or a setting missing; 3 the database or the broker did not answer (nothing further was done).
@@ -14,24 +16,28 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 from pydantic import ValidationError
 from rich.table import Table
 
-from script.replaying import Refused, Repair, Replayer
-from script.screen import build_screen
-from shared.adapters.dead_letter_box import DeadLetter, DeadLetterBox, LetterFilter
+from script.replaying import Refused, Repair, ReplayCheck, Replayer
+from script.screen import as_markup, build_screen, printable
+from shared.adapters.dead_letter_box import DeadLetter, DeadLetterBox, LetterFilter, LetterSummary
 from shared.adapters.kafka_consumer import fetch_cluster_id
 from shared.adapters.kafka_producer import SyncKafkaEventPublisher, producer_config
+from shared.adapters.kafka_topics import fetch_max_message_bytes
 from shared.config import DatabaseSettings
 from shared.errors import BrokerUnavailable, DatabaseUnavailable, PublishFailed
 
 DONE, SOME_REFUSED, WRONG_USAGE, UNAVAILABLE = 0, 1, 2, 3
 DEFAULT_LIMIT = 50
+SHOWN_BYTES = 4096  # more than any event has
+LARGEST_MESSAGE_BYTES = 1_000_000_000  # the broker decides, not the producer
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -46,7 +52,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     box = DeadLetterBox(settings.database_url.get_secret_value())
     commands: dict[str, Callable[[], int]] = {
         "list": lambda: list_letters(options, box),
-        "show": lambda: show(options, box),
+        "show": lambda: show(options, box, settings),
         "export": lambda: export(options, box),
         "replay": lambda: replay(options, box, settings),
     }
@@ -65,26 +71,25 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def list_letters(options: argparse.Namespace, box: DeadLetterBox) -> int:
     """Print the letters of the filter, the oldest first, and how many there are of each kind."""
     wanted = filter_of(options, reason=options.reason)
-    letters = box.find(wanted, limit=options.limit)
     if options.json:
-        for letter in letters:
+        for letter in box.find(wanted, limit=options.limit, value_bytes=SHOWN_BYTES):
             print(json.dumps(to_json(letter)))
         return DONE
-    table = Table("id", "failed at", "group", "topic", "partition", "offset", "key", "reason", "replayed at")
-    for letter in letters:
-        table.add_row(*(escaped(cell) for cell in cells(letter)))
+    table = Table("id", "failed at", "group", "topic", "partition", "offset", "key", "bytes", "reason", "replayed at")
+    for letter in box.find(wanted, limit=options.limit):
+        table.add_row(*(as_markup(cell) for cell in cells(letter)))
     screen = build_screen()
     screen.print(table)
-    screen.print(f"{len(letters)} of {box.count(wanted)}; --limit shows more", markup=False)
+    screen.print(f"{table.row_count} of {box.count(wanted)}; --limit shows more", markup=False)
     return DONE
 
 
-def show(options: argparse.Namespace, box: DeadLetterBox) -> int:
-    """Print everything about one letter."""
+def show(options: argparse.Namespace, box: DeadLetterBox, settings: DatabaseSettings) -> int:
+    """Print one letter, and whether a replay can succeed; of a large value the first bytes."""
     letter = fetch(options.id, box)
-    for name, value in to_json(letter).items():
-        print(f"{name}: {value}")
-    print(f"can be replayed: {Repair().problem(letter) or 'yes'}")
+    for name, value in to_json(summary_of(letter)).items():
+        print(printable(f"{name}: {value}"))
+    print(printable(f"can be replayed: {check_with(settings, box).examine(letter, Repair())}"))
     return DONE
 
 
@@ -101,22 +106,22 @@ def export(options: argparse.Namespace, box: DeadLetterBox) -> int:
 
 def replay(options: argparse.Namespace, box: DeadLetterBox, settings: DatabaseSettings) -> int:
     """Publish letters again, one after the other; go on after one that is refused."""
-    ids = options.ids
+    ids: Iterable[int] = options.ids
     if options.all_of_reason is not None:
-        wanted = filter_of(options, reason=options.all_of_reason)
-        ids = [letter.dead_letter_id for letter in box.find(wanted)]
-    servers = settings.kafka_bootstrap_servers
+        ids = box.find_ids(filter_of(options, reason=options.all_of_reason))
+    config = producer_config(settings.kafka_bootstrap_servers, client_id="dead-letters")
     publisher = SyncKafkaEventPublisher(
-        producer_config(servers, client_id="dead-letters"), topic_prefix=settings.topic_prefix
+        {**config, "message.max.bytes": LARGEST_MESSAGE_BYTES}, topic_prefix=settings.topic_prefix
     )
-    replayer = Replayer(box, publisher, cluster_id=fetch_cluster_id(servers))
+    replayer = Replayer(box, publisher, check=check_with(settings, box))
     repair = Repair(
         value=None if options.value is None else options.value.read_bytes(),
         key=None if options.key is None else options.key.encode(),
         force=options.force,
         again=options.again,
+        upgraded=options.upgraded,
     )
-    refused = 0
+    replayed = refused = 0
     for dead_letter_id in ids:
         try:
             letter = replayer.replay(dead_letter_id, repair)
@@ -125,11 +130,24 @@ def replay(options: argparse.Namespace, box: DeadLetterBox, settings: DatabaseSe
             say(f"{dead_letter_id}: refused: {error}")
         except PublishFailed as error:
             say(f"{dead_letter_id}: not replayed: {error}")
-            return UNAVAILABLE
+            if error.outcome_unknown:
+                return UNAVAILABLE
+            refused += 1  # by the broker: the next letter may be another matter
         else:
-            print(f"{dead_letter_id}: replayed to {letter.topic}")
-    print(f"{len(ids) - refused} replayed, {refused} refused")
+            replayed += 1
+            print(printable(f"{dead_letter_id}: replayed to {letter.topic}"))
+    print(f"{replayed} replayed, {refused} refused")
     return SOME_REFUSED if refused else DONE
+
+
+def check_with(settings: DatabaseSettings, box: DeadLetterBox) -> ReplayCheck:
+    """Return the check on this broker and database; each topic is asked for once."""
+
+    @cache
+    def limit(topic: str) -> int | None:
+        return fetch_max_message_bytes(settings.kafka_bootstrap_servers, settings.topic_prefix + topic)
+
+    return ReplayCheck(box, fetch_cluster_id(settings.kafka_bootstrap_servers), limit)
 
 
 def fetch(dead_letter_id: int, box: DeadLetterBox) -> DeadLetter:
@@ -145,15 +163,33 @@ def filter_of(options: argparse.Namespace, *, reason: str | None) -> LetterFilte
     return LetterFilter(options.topic, options.group, reason, replayed_too=getattr(options, "all", False))
 
 
-def cells(letter: DeadLetter) -> list[str]:
+def cells(letter: LetterSummary) -> list[str]:
     """Return one row of the table."""
     times = [f"{at:%Y-%m-%d %H:%M:%S}" if at else "" for at in (letter.failed_at, letter.replayed_at)]
     place = [letter.topic, str(letter.partition), str(letter.event_offset)]
     key = "" if letter.key is None else readable(letter.key)
-    return [str(letter.dead_letter_id), times[0], letter.consumer_group, *place, key, letter.reason[:200], times[1]]
+    size = "" if letter.value_bytes is None else str(letter.value_bytes)
+    return [
+        str(letter.dead_letter_id),
+        times[0],
+        letter.consumer_group,
+        *place,
+        key,
+        size,
+        letter.reason[:200],
+        times[1],
+    ]
 
 
-def to_json(letter: DeadLetter) -> dict[str, Any]:
+def summary_of(letter: DeadLetter) -> LetterSummary:
+    """Return a letter with the first bytes of its value."""
+    columns = asdict(letter)
+    value = columns.pop("value")
+    size = None if value is None else len(value)
+    return LetterSummary(**columns, value=value and value[:SHOWN_BYTES], value_bytes=size)
+
+
+def to_json(letter: LetterSummary) -> dict[str, Any]:
     """Return every column; bytes as text, with what is no UTF-8 as escapes."""
     columns: dict[str, Any] = {}
     for name, value in asdict(letter).items():
@@ -168,15 +204,9 @@ def readable(content: bytes) -> str:
     return content.decode(errors="backslashreplace")
 
 
-def escaped(cell: str) -> str:
-    """Return text in which nothing controls the terminal or the table's markup: letters hold anything at all."""
-    printable = "".join(char if char.isprintable() else repr(char)[1:-1] for char in cell)
-    return printable.replace("[", "\\[")
-
-
 def say(text: str) -> None:
     """Print to standard error."""
-    print(text, file=sys.stderr)
+    print(printable(text), file=sys.stderr)
 
 
 def refuse(text: str) -> int:
@@ -204,6 +234,7 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     replaying.add_argument("--value", type=Path, metavar="FILE", help="one ID only: publish these bytes instead")
     replaying.add_argument("--key", metavar="TEXT", help="one ID only: publish with this key instead")
     replaying.add_argument("--again", action="store_true", help="also what was replayed before")
+    replaying.add_argument("--upgraded", action="store_true", help="also what a bug refused: it is mended by now")
     replaying.add_argument("--force", action="store_true", help="also what consumers will refuse, or another cluster's")
     for command in (listing, replaying):
         command.add_argument("--topic", help="of this topic (without prefix)")

@@ -1,6 +1,6 @@
 """Everything with one command: Kafka, Postgres, data, the three services, a first model, and the README's requests.
 
-make demo [DATA=DIR] [ONCE=1]
+make demo [DATA=DIR] [ONCE=1] [LOAD_OPTIONS="--max-rejects 5%"]
 """
 
 from __future__ import annotations
@@ -35,6 +35,7 @@ from script.model_progress import ModelProgress
 from script.owned_process import LocalServerError, free_port
 from script.screen import build_screen
 from script.service_processes import Services, Surroundings
+from shared.reference_data.limits import add_limit_options, limit_arguments
 
 _PREFERRED_PORT = 8000
 _API_TIMEOUT_SECONDS = 60.0
@@ -83,7 +84,7 @@ class Demo:
             data = choose_data(self._options.data, scale=self._options.scale, root=root, servers=external.addresses())
             forget_older_states(data, root=root)
             self._report(f"data: {data.label}; state: {data.state}")
-            ground = Ground(data, external, self._report)
+            ground = Ground(data, external, self._report, limit_arguments(self._options))
             surroundings = ground.prepare(stack)
             port = stack.enter_context(_reserved_port())
             services = Services(surroundings, folder=data.state / "logs", api_port=port)
@@ -190,6 +191,7 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--scale", type=float, default=SYNTHETIC_SCALE, help="of synthetic data (default: %(default)s)")
     parser.add_argument("--once", action="store_true", help="end after the answers")
     parser.add_argument("--fresh", action="store_true", help="forget what earlier demos of this clone left")
+    add_limit_options(parser)
     return parser.parse_args(arguments)
 
 

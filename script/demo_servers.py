@@ -15,7 +15,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from script.demo_state import REPOSITORY, SYNTHETIC_SEED, DataSet
+from script.demo_state import REPOSITORY, SYNTHETIC_SEED, DataSet, DemoRefused
 from script.local_kafka import LocalKafka
 from script.local_postgres import LocalPostgres
 from script.owned_process import LocalServerError, die_with_parent
@@ -23,7 +23,7 @@ from script.service_processes import Surroundings
 
 _SERVERS_TIMEOUT_SECONDS = 300.0  # the first time Kafka's jars are fetched
 _STEP_TIMEOUT_SECONDS = 900.0  # the whole published data set on a slow disk
-_LOADED_WITH_REJECTS = 1
+_LOADED_WITH_REJECTS, _LOAD_REFUSED = 1, 2
 
 Report = Callable[[str], None]
 
@@ -55,11 +55,15 @@ class Ground:
     data: DataSet
     external: External
     report: Report
+    load_options: Sequence[str] = ()
     kafka: LocalKafka | None = field(init=False, default=None)
     postgres: LocalPostgres | None = field(init=False, default=None)
 
     def prepare(self, stack: ExitStack) -> Surroundings:
-        """Start what is missing, all at once, then migrate and load; `stack` stops it. Raises LocalServerError."""
+        """Start what is missing, all at once, then migrate and load; `stack` stops it.
+
+        Raises LocalServerError; DemoRefused where the loader refuses the data.
+        """
         self.data.state.mkdir(parents=True, exist_ok=True)
         tasks: dict[str, Callable[[], object]] = {}
         if self.external.database_url is None:
@@ -109,7 +113,14 @@ class Ground:
             return
         rejects_file = logs / "rejected_rows.csv"
         arguments = ["FAR-Trans/script.py", "--data", str(self.data.folder), "--rejects", str(rejects_file)]
-        code = run_step("load", arguments, folder=logs, environment=environment, accepted=(0, _LOADED_WITH_REJECTS))
+        arguments += self.load_options
+        codes = (0, _LOADED_WITH_REJECTS, _LOAD_REFUSED)
+        code = run_step("load", arguments, folder=logs, environment=environment, accepted=codes)
+        if code == _LOAD_REFUSED:
+            raise DemoRefused(
+                f"{self.data.label} cannot be loaded; {_tail(logs / 'load.log')}\n"
+                'With make, options of the loader go into LOAD_OPTIONS="...".'
+            )
         self.data.mark_loaded()
         rejects = f" (some rows were rejected: see {rejects_file})" if code else ""
         self.report(f"loaded {self.data.label}{rejects}")

@@ -18,6 +18,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from script.api_client import ApiClient, ApiFailed, ServedList
 from script.screen import build_screen, print_comparison
+from shared.identifiers import is_customer_id
 
 TYPES = ("click", "view", "watchlist", "dismiss")
 _WAIT_SECONDS = 30.0
@@ -124,7 +125,7 @@ def _progress_bar(screen: Console) -> Progress:
 
 def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("customer_id", help="for instance 85583A768E48870A546D")
+    parser.add_argument("customer_id", type=_customer_id, help="for instance 85583A768E48870A546D")
     parser.add_argument("sector", help="as in GET /assets, for instance Technology")
     parser.add_argument("count", type=_count, help="how many interactions to send")
     parser.add_argument(
@@ -133,6 +134,12 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--type", choices=TYPES, default="click")
     parser.add_argument("--seed", type=int, default=7, help="another choice of assets (default: %(default)s)")
     return parser.parse_args(arguments)
+
+
+def _customer_id(text: str) -> str:
+    if not is_customer_id(text):
+        raise argparse.ArgumentTypeError(f"{text!r} cannot name a customer")
+    return text
 
 
 def _count(text: str) -> int:

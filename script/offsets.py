@@ -1,5 +1,8 @@
 """Look at the stored offsets, and move one after an alarm `consumer.offset_out_of_range`: list, set.
 
+An offset belongs to one topic: one that was deleted and made anew under the same name is another. `set` stores the id
+of the topic that exists now.
+
 Environment: DATABASE_URL, KAFKA_BOOTSTRAP_SERVERS, TOPIC_PREFIX, as for the services.
 
 `set` works only while no consumer is in the group (stop its services first; one that was killed counts until its
@@ -19,9 +22,9 @@ from dataclasses import dataclass
 from pydantic import ValidationError
 from rich.table import Table
 
-from script.screen import build_screen
+from script.screen import as_markup, build_screen, printable
 from shared.adapters.kafka_consumer import fetch_cluster_id
-from shared.adapters.offset_book import BrokerView, LogRange, OffsetBook, StoredOffset
+from shared.adapters.offset_book import BrokerView, LogRange, OffsetBook, OffsetRow
 from shared.config import DatabaseSettings
 from shared.errors import BrokerUnavailable, DatabaseUnavailable, RecommenderError
 
@@ -89,23 +92,23 @@ def set_offset(options: argparse.Namespace, sources: Sources) -> int:
     target = int(options.to) if target is None else target
     if not log.earliest <= target <= log.latest:
         raise Refused(f"the log holds {log.earliest} to {log.latest}; {target} would raise the alarm again")
-    print(f"{row.consumer_group} {row.topic}[{row.partition}]: {row.next_offset} -> {target}")
-    print(meaning(row.next_offset, target, log))
+    print(printable(f"{row.consumer_group} {row.topic}[{row.partition}]: {row.next_offset} -> {target}"))
+    print(meaning(row.next_offset, target, log) if row.is_of(log) else meaning_in_a_new_topic(target, log))
     if not options.yes:
         raise Refused("nothing was changed; --yes does it")
-    with sources.book.changing(row, next_offset=target) as current:
+    with sources.book.changing(row, next_offset=target, topic_id=log.topic_id) as current:
         # Asked while the row is locked: a consumer that joins now finds the new offset, or waits for it.
         if sources.broker.has_members(row.consumer_group):
             raise Refused(
                 f"consumers are in the group {row.consumer_group}: stop them and wait for their session to end"
             )
-        if current is None or current.next_offset != row.next_offset:
+        if current is None or (current.next_offset, current.topic_id) != (row.next_offset, row.topic_id):
             raise Refused("the stored offset changed meanwhile")
     print("stored; start the consumers again")
     return DONE
 
 
-def find(options: argparse.Namespace, sources: Sources) -> tuple[StoredOffset, LogRange]:
+def find(options: argparse.Namespace, sources: Sources) -> tuple[OffsetRow, LogRange]:
     """Return the row that is meant and what its log holds. Raises Refused."""
     rows = sources.book.fetch(cluster_id=sources.cluster_id, group=options.group)
     meant = [row for row in rows if (row.topic, row.partition) == (options.topic, options.partition)]
@@ -128,16 +131,25 @@ def meaning(before: int, after: int, log: LogRange) -> str:
     )
 
 
-def cells(row: StoredOffset, log: LogRange | None) -> list[str]:
+def meaning_in_a_new_topic(target: int, log: LogRange) -> str:
+    """Return what an offset does in a topic that the stored one does not belong to."""
+    return (
+        f"the topic was made anew: it holds {log.latest - log.earliest} messages that the group may not have read,"
+        f" the first {target - log.earliest} of them are skipped: they have no effect"
+    )
+
+
+def cells(row: OffsetRow, log: LogRange | None) -> list[str]:
     """Return one row of the table."""
     place = [row.consumer_group, row.topic, str(row.partition), str(row.next_offset)]
     ends = ["", "", ""] if log is None else [str(log.earliest), str(log.latest), str(log.latest - row.next_offset)]
-    return [*place, *ends, row.state(log), f"{row.updated_at:%Y-%m-%d %H:%M:%S}"]
+    texts = [*place, *ends, row.state(log), f"{row.updated_at:%Y-%m-%d %H:%M:%S}"]
+    return [as_markup(text) for text in texts]
 
 
 def say(text: str) -> None:
     """Print to standard error."""
-    print(text, file=sys.stderr)
+    print(printable(text), file=sys.stderr)
 
 
 def parse(arguments: Sequence[str] | None) -> argparse.Namespace:

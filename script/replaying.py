@@ -2,12 +2,22 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Callable
 from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
 
-from shared.adapters.dead_letter_box import DeadLetter, DeadLetterBox
+from shared import errors
+from shared.adapters.dead_letter_box import DeadLetter, DeadLetterBox, EarlierEvent
 from shared.adapters.kafka_producer import SyncKafkaEventPublisher
-from shared.errors import ContractViolation, RecommenderError
-from shared.events import EVENTS_OF_TOPIC, InteractionRecorded, RecommendationRequested, decode
+from shared.errors import BrokerUnavailable, ContractViolation, RecommenderError
+from shared.events import EVENTS_OF_TOPIC, Event, InteractionRecorded, RecommendationRequested, content_digest, decode
+from shared.identifiers import EVENT_CLOCK_TOLERANCE
+
+# Of a message's own: headers, lengths and the batch around it.
+_OVERHEAD_BYTES = 100
+_FAR_AHEAD = timedelta(days=365 * 7000)
+_CLASS = re.compile(r"([A-Z]\w*): ")
 
 
 class Refused(RecommenderError):
@@ -22,6 +32,7 @@ class Repair:
     key: bytes | None = None
     force: bool = False
     again: bool = False
+    upgraded: bool = False
 
     def applied_to(self, letter: DeadLetter) -> DeadLetter:
         """Return the letter as it is to be published."""
@@ -32,14 +43,14 @@ class Repair:
         )
 
     def problem(self, letter: DeadLetter) -> str | None:
-        """Return why consumers would refuse the message once more; None when they would read it."""
+        """Return why consumers would refuse the bytes once more; None when they would read them as an event."""
         repaired = self.applied_to(letter)
         if repaired.topic not in EVENTS_OF_TOPIC:
             return f"nobody consumes {repaired.topic!r}"
         try:
             event = decode(repaired.topic, repaired.value)
         except ContractViolation as error:
-            return str(error)
+            return _not_before(repaired) or str(error)
         if isinstance(event, InteractionRecorded | RecommendationRequested):
             expected = event.customer_id.encode()
             if repaired.key != expected:
@@ -47,18 +58,67 @@ class Repair:
         return None
 
 
+@dataclass(frozen=True)
+class Verdict:
+    """Whether consumers take the letter: `problem` says why not, `note` what else to know when they do."""
+
+    problem: str | None = None
+    note: str | None = None
+
+    def __str__(self) -> str:
+        if self.problem is not None:
+            return f"no: {self.problem}"
+        return "yes" if self.note is None else f"yes: {self.note}"
+
+
+@dataclass(frozen=True)
+class ReplayCheck:
+    """Checks what the broker and the consumers will check, with what broker and database say now."""
+
+    box: DeadLetterBox
+    cluster_id: str
+    fetch_max_message_bytes: Callable[[str], int | None]  # by topic without prefix; None: there is no such topic
+
+    def examine(self, letter: DeadLetter, repair: Repair) -> Verdict:
+        """Return whether a replay can succeed; raises DatabaseUnavailable and BrokerUnavailable."""
+        if letter.cluster_id != self.cluster_id:
+            return Verdict(f"it comes from another Kafka cluster, {letter.cluster_id}")
+        problem = repair.problem(letter) or self._too_large(repair.applied_to(letter))
+        if problem is not None:
+            return Verdict(problem)
+        repaired = repair.applied_to(letter)
+        event = decode(repaired.topic, repaired.value)
+        if isinstance(event, InteractionRecorded) and not self.box.has_asset(event.isin):
+            return Verdict(f"UnknownAsset: the catalogue has no {event.isin}: load reference data that has it")
+        earlier = self.box.fetch_earlier(event)
+        if earlier is not None:
+            reused = _reused(event, earlier)
+            return Verdict(reused) if reused else Verdict(note="the event had its effect already and has none again")
+        bug = _bug_class(letter.reason)
+        if bug is not None and repair.value is None and not repair.upgraded:
+            return Verdict(f"only after an upgrade: {bug} is a bug of the version that wrote the letter")
+        return Verdict()
+
+    def _too_large(self, letter: DeadLetter) -> str | None:
+        limit = self.fetch_max_message_bytes(letter.topic)
+        if limit is None:
+            raise BrokerUnavailable(f"the broker has no topic for {letter.topic}")
+        size = len(letter.key or b"") + len(letter.value or b"") + _OVERHEAD_BYTES
+        return f"{size} bytes are more than the topic's max.message.bytes, {limit}" if size > limit else None
+
+
 class Replayer:
     """Replays letters of one Kafka cluster."""
 
-    def __init__(self, box: DeadLetterBox, publisher: SyncKafkaEventPublisher, *, cluster_id: str) -> None:
+    def __init__(self, box: DeadLetterBox, publisher: SyncKafkaEventPublisher, *, check: ReplayCheck) -> None:
         self._box = box
         self._publisher = publisher
-        self._cluster_id = cluster_id
+        self._check = check
 
     def replay(self, dead_letter_id: int, repair: Repair) -> DeadLetter:
         """Publish the letter, then mark it: a crash in between repeats the event, which has one effect.
 
-        Raises Refused, PublishFailed and DatabaseUnavailable; then the letter is not marked.
+        Raises Refused, PublishFailed, DatabaseUnavailable and BrokerUnavailable; then the letter is not marked.
         """
         with self._box.replaying(dead_letter_id) as letter:
             if letter is None:
@@ -66,14 +126,44 @@ class Replayer:
             if letter.replayed_at is not None and not repair.again:
                 raise Refused(f"replayed already at {letter.replayed_at:%Y-%m-%d %H:%M:%S} UTC (--again does it again)")
             if not repair.force:
-                self._check(letter, repair)
+                verdict = self._check.examine(letter, repair)
+                if verdict.problem is not None:
+                    raise Refused(f"{verdict.problem} (export and repair it, or --force)")
             repaired = repair.applied_to(letter)
             self._publisher.publish_bytes(repaired.topic, key=repaired.key, value=repaired.value)
         return repaired
 
-    def _check(self, letter: DeadLetter, repair: Repair) -> None:
-        if letter.cluster_id != self._cluster_id:
-            raise Refused(f"it comes from another Kafka cluster, {letter.cluster_id} (--force publishes it here)")
-        problem = repair.problem(letter)
-        if problem is not None:
-            raise Refused(f"{problem} (export and repair it, or --force)")
+
+def contract_classes() -> frozenset[str]:
+    """Return the error classes that blame the message: every other one blames the software."""
+    ours = {
+        name for name, kind in vars(errors).items() if isinstance(kind, type) and issubclass(kind, ContractViolation)
+    }
+    return frozenset(ours | {"IdempotencyKeyReused"})
+
+
+def _bug_class(reason: str) -> str | None:
+    found = _CLASS.match(f"{reason} ")
+    return found[1] if found is not None and found[1] not in contract_classes() else None
+
+
+def _not_before(letter: DeadLetter) -> str | None:
+    """Return from when on consumers take an event whose only fault is its time; None when that is no fault."""
+    try:
+        event = decode(letter.topic, letter.value, logged_at=datetime.now(UTC) + _FAR_AHEAD)
+    except (ContractViolation, OverflowError):
+        return None
+    return (
+        f"occurred_at {event.occurred_at.isoformat()} is ahead: not before {event.occurred_at - EVENT_CLOCK_TOLERANCE}"
+    )
+
+
+def _reused(event: Event, earlier: EarlierEvent) -> str | None:
+    """Return why the event_id belongs to another event; None when it is the same one."""
+    if event.fingerprint != earlier.fingerprint:
+        return "IdempotencyKeyReused: its event_id belongs to a request with another body"
+    said = event.model_dump(mode="json")
+    same = all(said[name] == value for name, value in earlier.fields.items())
+    if earlier.content_digest is not None:
+        same = same and content_digest(event) == earlier.content_digest
+    return None if same else "EventIdReused: its event_id belongs to another event, which had its effect"

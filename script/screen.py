@@ -22,6 +22,16 @@ def build_screen() -> Console:
     return Console(highlight=False, width=_PLAIN_WIDTH, no_color=True, force_terminal=False)
 
 
+def printable(text: str) -> str:
+    """Return text in which nothing controls the terminal: what others wrote may hold anything at all."""
+    return "".join(char if char.isprintable() else repr(char)[1:-1] for char in text)
+
+
+def as_markup(text: str) -> str:
+    """Return text for a table: nothing in it controls the terminal or is taken for the table's markup."""
+    return printable(text).replace("[", "\\[")
+
+
 def print_list(served: ServedList, *, title: str, screen: Console) -> None:
     """Print a list with the three contributions to each score."""
     screen.print(title, markup=False)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Literal
 
-from pydantic import Field, SecretStr, model_validator
+from pydantic import Field, SecretStr, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 
@@ -47,6 +47,9 @@ class TopicSettings(DatabaseSettings):
         le=87_600,
         description="how long events are kept: longer than the oldest backup to be restored is old",
     )
+    topic_max_message_bytes: int = Field(
+        131_072, ge=131_072, le=8_388_608, description="size from which the broker refuses a message, or a batch"
+    )
 
     @model_validator(mode="after")
     def _enough_replicas(self) -> TopicSettings:
@@ -61,5 +64,26 @@ class ServiceSettings(DatabaseSettings):
     """What worker and trainer share: the models volume and a small HTTP port for health and metrics."""
 
     models_dir: Path = Field(description="the shared volume with model artifacts")
+    artifact_signing_key: SecretStr | None = Field(
+        None,
+        description="secret that signs models; others are refused; of several, comma-separated, the first signs; "
+        "empty: off (in docker compose POSTGRES_PASSWORD)",
+    )
     health_host: str = Field("127.0.0.1", description="where /health/* and /metrics listen")
     shutdown_timeout_seconds: float = Field(15.0, gt=0, description="SIGTERM to exit, at most")
+    stall_seconds: float = Field(
+        60.0, gt=0, description="not live after so long without progress while work waits; longer than a pause (30)"
+    )
+
+    def signing_keys(self) -> tuple[bytes, ...]:
+        """Return the keys of artifacts: the first signs, every one is accepted; none when signatures are off."""
+        value = self.artifact_signing_key.get_secret_value() if self.artifact_signing_key else ""
+        return tuple(key.strip().encode() for key in value.split(",") if key.strip())
+
+    @field_validator("artifact_signing_key")
+    @classmethod
+    def _names_a_key(cls, value: SecretStr | None) -> SecretStr | None:
+        # Commas and blanks alone would switch the check off that somebody meant to have.
+        if value is not None and not value.get_secret_value().replace(",", "").strip():
+            raise ValueError("holds no key")
+        return value

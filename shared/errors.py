@@ -9,12 +9,14 @@ RecommenderError
 ├── OffsetOutOfRange           the stored offset is no longer (or not yet) in the log
 │   └── TopicReplaced          the topic was deleted and made anew since the offset was stored
 ├── DatabaseUnavailable        the database cannot be reached; try again later
-│   └── DatabaseBusy           it answers, but all connections of this process are in use
+│   ├── DatabaseBusy           it answers, but all connections of this process are in use
+│   └── CommitUnknown          the connection was lost during a commit: all of it holds, or nothing
 ├── BrokerUnavailable          the broker does not answer in time; try again later
 ├── ArtifactInvalid            a model artifact that must not be loaded
 │   └── ArtifactMissing
 ├── NotEnoughData              nothing to train on
 ├── ReferenceDataInvalid       the published files are not as published: nothing is loaded from them
+│   └── LoadRefused            the files would replace good data by implausible data
 ├── ListsInvalid               lists that break the benchmark's protocol and cannot be judged
 └── InvalidWeights             weights that are negative, not finite or all zero
 """
@@ -69,6 +71,10 @@ class DatabaseBusy(DatabaseUnavailable):
     """All connections to the database are in use."""
 
 
+class CommitUnknown(DatabaseUnavailable):
+    """The connection was lost during a commit: either all changes hold or none."""
+
+
 class BrokerUnavailable(RecommenderError):
     """The broker does not answer in time."""
 
@@ -87,6 +93,10 @@ class NotEnoughData(RecommenderError):
 
 class ReferenceDataInvalid(RecommenderError):
     """The reference data is not as published."""
+
+
+class LoadRefused(ReferenceDataInvalid):
+    """The files would replace good data by implausible data."""
 
 
 class ListsInvalid(RecommenderError):

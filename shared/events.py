@@ -149,9 +149,9 @@ def encode(event: Event) -> bytes:
 def decode(topic: str, payload: bytes | None, *, logged_at: datetime | None = None) -> Event:
     """Return the event in `payload`; `topic` is the name without a prefix.
 
-    `logged_at` is the log's time of the message (now, if it is not known): an event that says it occurred more than
-    EVENT_CLOCK_TOLERANCE later is refused. Raises ContractViolation with the reason when no event type of the topic
-    fits.
+    `logged_at` is the log's time of the message, if it is known: an event that says it occurred more than
+    EVENT_CLOCK_TOLERANCE after it, or after now if that is later, is refused. A broker whose clock is behind therefore
+    refuses nothing. Raises ContractViolation with the reason when no event type of the topic fits.
     """
     if not payload:
         raise ContractViolation("empty message")
@@ -167,21 +167,26 @@ def decode(topic: str, payload: bytes | None, *, logged_at: datetime | None = No
             # Defaults are for whoever makes an event; on the wire it must say who it is.
             missing = sorted(_IDENTITY - event.model_fields_set)
             if not missing:
-                _check_clock(event, logged_at or _now())
+                now = _now()
+                _check_clock(event, max(logged_at or now, now))
                 return event
             reasons.append(f"not a {event_type.__name__}: {missing[0]}: missing")
     raise ContractViolation("; ".join(reasons))
 
 
 def content_digest(event: Event) -> str:
-    """Return a SHA-256 of what the event says, without its identity: equal for a repetition of the same event."""
-    content = event.model_dump_json(exclude={"event_id", "occurred_at", "schema_version", "fingerprint"})
+    """Return a SHA-256 of what the event says, without its identity: equal for a repetition of the same event.
+
+    A field that is not given does not count, so an optional field that a later version adds changes no digest.
+    """
+    identity = {"event_id", "occurred_at", "schema_version", "fingerprint"}
+    content = event.model_dump_json(exclude=identity, exclude_none=True)
     return sha256(content.encode()).hexdigest()
 
 
-def _check_clock(event: Event, logged_at: datetime) -> None:
-    if event.occurred_at > logged_at + EVENT_CLOCK_TOLERANCE:
+def _check_clock(event: Event, latest: datetime) -> None:
+    if event.occurred_at - EVENT_CLOCK_TOLERANCE > latest:
         raise ContractViolation(
             f"occurred_at: {event.occurred_at.isoformat()} is more than a day after the log's time"
-            f" {logged_at.isoformat(timespec='seconds')}"
+            f" {latest.isoformat(timespec='seconds')}"
         )

@@ -8,43 +8,58 @@ Fin-RecSys 2024 (data: CC-BY 4.0).
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import date
 from typing import Literal
 
 from shared.domain.types import InvestmentCapacity, RiskLevel
 
-ColumnType = Literal["text", "date", "number", "non_negative"]
+# "amount": not negative. "price": an amount that is 0 or large enough to divide by.
+ColumnType = Literal["text", "customer_id", "isin", "date", "number", "amount", "price"]
+
+# No price, trade or record of the published data is older than 2000-01-01.
+EARLIEST_DATE = date(1990, 1, 1)
+# Customers without a questionnaire may have this placeholder; no computation reads that column.
+EARLIEST_QUESTIONNAIRE = date(1900, 1, 1)
 
 
 @dataclass(frozen=True)
 class Column:
-    """One CSV column: its spelling there, its name in the database, its type and whether it may be empty."""
+    """One CSV column: its spelling there, its name in the database, its type and whether it may be empty.
+
+    `earliest` is the first day that a date may name; the last one is tomorrow in every column.
+    """
 
     csv_name: str
     name: str
     type: ColumnType = "text"
     required: bool = False
     allowed: tuple[str, ...] = ()
+    earliest: date = EARLIEST_DATE
 
 
 @dataclass(frozen=True)
 class TableSchema:
-    """One CSV file and the table that it fills; an optional file may be missing."""
+    """One CSV file and the table that it fills; an optional file may be missing.
+
+    `period` names the two date columns of which the first is never after the second.
+    """
 
     file_name: str
     table: str
     columns: tuple[Column, ...]
     optional: bool = False
+    period: tuple[str, str] | None = None
 
 
 CUSTOMER_INFORMATION = TableSchema(
     "customer_information.csv",
     "customer_information",
     (
-        Column("customerID", "customer_id", required=True),
+        Column("customerID", "customer_id", "customer_id", required=True),
         Column("customerType", "customer_type"),
         Column("riskLevel", "risk_level"),
         Column("investmentCapacity", "investment_capacity"),
-        Column("lastQuestionnaireDate", "last_questionnaire_date", "date"),
+        Column("lastQuestionnaireDate", "last_questionnaire_date", "date", earliest=EARLIEST_QUESTIONNAIRE),
         Column("timestamp", "recorded_on", "date", required=True),
     ),
 )
@@ -52,7 +67,7 @@ ASSET_INFORMATION = TableSchema(
     "asset_information.csv",
     "asset_information",
     (
-        Column("ISIN", "isin", required=True),
+        Column("ISIN", "isin", "isin", required=True),
         Column("assetName", "asset_name"),
         Column("assetShortName", "asset_short_name"),
         Column("assetCategory", "asset_category", required=True, allowed=("Stock", "Bond", "MTF")),
@@ -81,9 +96,9 @@ CLOSE_PRICES = TableSchema(
     "close_prices.csv",
     "close_prices",
     (
-        Column("ISIN", "isin", required=True),
+        Column("ISIN", "isin", "isin", required=True),
         Column("timestamp", "priced_on", "date", required=True),
-        Column("closePrice", "close_price", "non_negative", required=True),
+        Column("closePrice", "close_price", "price", required=True),
     ),
     optional=True,
 )
@@ -91,25 +106,26 @@ LIMIT_PRICES = TableSchema(
     "limit_prices.csv",
     "limit_prices",
     (
-        Column("ISIN", "isin", required=True),
+        Column("ISIN", "isin", "isin", required=True),
         Column("minDate", "min_date", "date", required=True),
         Column("maxDate", "max_date", "date", required=True),
-        Column("priceMinDate", "price_min_date", "non_negative"),
-        Column("priceMaxDate", "price_max_date", "non_negative"),
+        Column("priceMinDate", "price_min_date", "price"),
+        Column("priceMaxDate", "price_max_date", "price"),
         Column("profitability", "profitability", "number"),
     ),
+    period=("minDate", "maxDate"),
 )
 TRANSACTIONS = TableSchema(
     "transactions.csv",
     "transactions",
     (
-        Column("customerID", "customer_id", required=True),
-        Column("ISIN", "isin", required=True),
+        Column("customerID", "customer_id", "customer_id", required=True),
+        Column("ISIN", "isin", "isin", required=True),
         Column("transactionID", "transaction_id", required=True),
         Column("transactionType", "transaction_type", required=True, allowed=("Buy", "Sell")),
         Column("timestamp", "traded_on", "date", required=True),
-        Column("totalValue", "total_value", "non_negative"),
-        Column("units", "units", "non_negative"),
+        Column("totalValue", "total_value", "amount"),
+        Column("units", "units", "amount"),
         Column("channel", "channel"),
         Column("marketID", "market_id"),
     ),

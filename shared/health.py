@@ -29,14 +29,19 @@ class Heartbeat:
 
     def is_live(self) -> bool:
         """Return whether the last step is no longer ago than `within_seconds`."""
-        return self._clock() - self._last <= self._within_seconds
+        return self.overdue_seconds() == 0
+
+    def overdue_seconds(self) -> float:
+        """Return for how long the next step is overdue; 0 while the last one is recent."""
+        return max(0.0, self._clock() - self._last - self._within_seconds)
 
 
 class HealthServer:
     """Answers in threads of its own from start to stop; also a context manager.
 
-    /health/live is 200 while the heartbeat is fresh, /health/ready is 200 while `unready_reason` returns None;
-    else both are 503 with the reason. Port 0 takes any free one: see `port`.
+    /health/live is 200 while the heartbeat is recent and `stalled_reason` returns None, /health/ready is 200 while
+    `unready_reason` returns None; else both are 503 with the reason. HEAD is answered as GET. Port 0 takes any free
+    one: see `port`.
     """
 
     def __init__(
@@ -45,10 +50,12 @@ class HealthServer:
         *,
         heartbeat: Heartbeat,
         unready_reason: Callable[[], str | None],
+        stalled_reason: Callable[[], str | None] = lambda: None,
         registry: CollectorRegistry = REGISTRY,
     ) -> None:
         self._heartbeat = heartbeat
         self._unready_reason = unready_reason
+        self._stalled_reason = stalled_reason
         self._registry = registry
         self._server = _Server(address, self._answer)
         self._thread = threading.Thread(target=self._server.serve_forever, name="health", daemon=True)
@@ -80,7 +87,7 @@ class HealthServer:
 
     def _answer(self, path: str) -> tuple[int, str, bytes]:
         if path == "/health/live":
-            return _status(None if self._heartbeat.is_live() else "the main loop makes no step")
+            return _status(self._stalled_reason() if self._heartbeat.is_live() else "the main loop makes no step")
         if path == "/health/ready":
             return _status(self._unready_reason())
         if path == "/metrics":
@@ -94,7 +101,7 @@ def _status(reason: str | None) -> tuple[int, str, bytes]:
 
 
 class _Server(ThreadingHTTPServer):
-    """Hands every GET to one function."""
+    """Hands every GET and HEAD to one function."""
 
     daemon_threads = True
 
@@ -109,12 +116,20 @@ class _Handler(BaseHTTPRequestHandler):
 
     def do_GET(self) -> None:  # the name that the standard library calls
         """Answer one request."""
+        self._respond(with_body=True)
+
+    def do_HEAD(self) -> None:
+        """Answer one request with the headers alone."""
+        self._respond(with_body=False)
+
+    def _respond(self, *, with_body: bool) -> None:
         status, content_type, body = self.server.answer(self.path.partition("?")[0])
         self.send_response(status)
         self.send_header("Content-Type", content_type)
         self.send_header("Content-Length", str(len(body)))
         self.end_headers()
-        self.wfile.write(body)
+        if with_body:
+            self.wfile.write(body)
 
     def log_message(self, format: str, *args: Any) -> None:  # noqa: A002  (the library's own name)
         """Log nothing: probes come every few seconds."""

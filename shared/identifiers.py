@@ -29,6 +29,7 @@ EVENT_CLOCK_TOLERANCE = timedelta(days=1)  # how far an event's own time may be 
 
 _CUSTOMER_ID = re.compile(CUSTOMER_ID_PATTERN)
 _ISIN = re.compile(ISIN_PATTERN)
+_PLAIN_TEXT = re.compile(PLAIN_TEXT_PATTERN)
 
 
 def is_customer_id(value: str) -> bool:
@@ -39,6 +40,11 @@ def is_customer_id(value: str) -> bool:
 def is_isin(value: str) -> bool:
     """Return whether `value` can name an asset."""
     return _ISIN.fullmatch(value) is not None and "\n" not in value
+
+
+def is_plain_text(value: str) -> bool:
+    """Return whether `value` holds no control character and no separator that ends a line."""
+    return _PLAIN_TEXT.fullmatch(value) is not None
 
 
 def latest_date(today: date | None = None) -> date:

@@ -31,8 +31,26 @@ class Message:
     value: bytes | None
     logged_at: datetime | None = None
 
+    @property
+    def size_bytes(self) -> int:
+        """The bytes of key and value."""
+        return len(self.key or b"") + len(self.value or b"")
+
 
 Partition = tuple[str, int]  # (topic without prefix, partition)
+POLL_BYTES = 8_388_608
+
+
+@dataclass(frozen=True)
+class StoredOffset:
+    """Where to continue, and Kafka's id of the topic that the offset belongs to; None in rows of older versions."""
+
+    next_offset: int
+    topic_id: str | None = None
+
+    def is_of(self, topic_id: str | None) -> bool:
+        """Return whether the offset can belong to this topic; an id that is not known contradicts none."""
+        return None in (self.topic_id, topic_id) or self.topic_id == topic_id
 
 
 class EventPublisher(Protocol):
@@ -52,8 +70,15 @@ class SyncEventPublisher(Protocol):
 class OffsetSource(Protocol):
     """Where stored offsets are read on assignment (the database)."""
 
-    def fetch_offsets(self, partitions: Sequence[Partition]) -> Mapping[Partition, int]:
-        """Return the next offset of each partition that has one stored."""
+    def fetch_offsets(self, partitions: Sequence[Partition]) -> Mapping[Partition, StoredOffset]:
+        """Return the next offset of each partition that has one stored, and the topic that it belongs to."""
+
+    def note_topic_ids(self, topic_ids: Mapping[Partition, str]) -> None:
+        """Store these ids with every next offset of these partitions from now on.
+
+        The consumer calls it when it begins to read a partition, so that an offset is always stored with the id of
+        the topic that was read. Touches no database.
+        """
 
 
 class EventConsumer(Protocol):
@@ -71,24 +96,39 @@ class EventConsumer(Protocol):
     def generation(self) -> int:
         """Changes whenever partitions were assigned, revoked or rewound: drop what was polled before."""
 
-    def poll(self, *, max_messages: int, timeout_seconds: float) -> Sequence[Message]:
+    def poll(self, *, max_messages: int, timeout_seconds: float, max_bytes: int = POLL_BYTES) -> Sequence[Message]:
         """Return what is there, at once when there is any; polls at most 0.1 s at a time.
 
+        Ends with the message that brings keys and values to `max_bytes`: it may exceed them by that one message.
         Returns nothing from a call in which `assignment` or `generation` changed, so that `position` of a new
-        partition can be read first. Raises OffsetOutOfRange once per partition; the others can still be polled.
+        partition can be read first. Raises OffsetOutOfRange once per partition, TopicReplaced once for the
+        partitions of a topic that was deleted and made anew; the others can still be polled.
         """
 
     def assignment(self) -> frozenset[Partition]:
         """The partitions that this consumer owns now and whose offsets are known."""
 
     def out_of_range(self) -> frozenset[Partition]:
-        """The owned partitions that stand still because their offset is outside the log."""
+        """The owned partitions that stand still because their offset is outside the log, or of another topic."""
+
+    def replaced(self) -> frozenset[Partition]:
+        """Those of `out_of_range` whose topic was deleted and made anew; `seek` starts to read it."""
+
+    def problem(self) -> str | None:
+        """What keeps consumed topics from being read as they should be, None when nothing does.
+
+        A topic that does not exist, customer topics with different numbers of partitions, partitions that no member
+        of the group has read for a minute. Looked at every 30 s, so it may be that late.
+        """
 
     def position(self, partition: Partition) -> int:
         """The offset of the next message that `poll` will return."""
 
     def fetch_high_watermarks(self, partitions: Collection[Partition]) -> Mapping[Partition, int]:
         """Ask the broker now for the offsets after the last acknowledged messages; raises BrokerUnavailable."""
+
+    def fetch_low_watermarks(self, partitions: Collection[Partition]) -> Mapping[Partition, int]:
+        """Ask the broker now for the offsets of the first messages that it holds; raises BrokerUnavailable."""
 
     def seek(self, partition: Partition, offset: int) -> None:
         """Read this partition again from `offset`."""
@@ -123,6 +163,19 @@ class StoredList:
 
 
 @dataclass(frozen=True)
+class KeptEvent:
+    """What is kept of an event that had its effect: enough to tell a repetition from another event under its id.
+
+    `fields` are values of the event's own fields. `content_digest` is None where it is not kept: of interactions, whose
+    fields are all kept, and of requests that an older version answered.
+    """
+
+    fields: Mapping[str, str]
+    fingerprint: str | None
+    content_digest: str | None = None
+
+
+@dataclass(frozen=True)
 class Decision:
     """What one request event was answered with; `items` as the API returns them."""
 
@@ -140,11 +193,12 @@ class Decision:
     event_offset: int
     requested_at: datetime
     decided_at: datetime
+    content_digest: str | None = None  # of the request: shared.events.content_digest
 
 
 @dataclass(frozen=True)
 class AssetDisplay:
-    """What a list shows of an asset, besides its score."""
+    """What a list shows of an asset, besides its score; `asset_sub_category` is not shown, it is for the risk level."""
 
     isin: str
     assetname: str
@@ -153,6 +207,7 @@ class AssetDisplay:
     industry: str | None
     current_price: float | None
     profitability: float | None
+    asset_sub_category: str | None = None
 
 
 class WorkerTransaction(Protocol):
@@ -168,32 +223,40 @@ class WorkerTransaction(Protocol):
     def store_offsets(self, next_offsets: Mapping[Partition, int]) -> None:
         """Write the offsets that a restart continues at."""
 
+    def savepoint(self) -> AbstractContextManager[None]:
+        """Undo, when the block raises, what was done within it, and go on; raises DatabaseUnavailable as `begin`."""
+
     def insert_interactions(self, interactions: Sequence[tuple[Message, InteractionRecorded]]) -> frozenset[UUID]:
         """Keep interactions, each event_id once; return the event_ids that were new."""
 
-    def fetch_kept(self, event_ids: Sequence[UUID]) -> Mapping[UUID, str | None]:
-        """Return the fingerprint of each of these interactions that is kept already."""
+    def fetch_kept(self, event_ids: Sequence[UUID]) -> Mapping[UUID, KeptEvent]:
+        """Return what is kept of each of these interactions that is kept already."""
 
     def insert_dead_letters(self, letters: Sequence[tuple[Message, str]]) -> None:
         """Keep messages that no retry can mend, with the reason."""
 
-    def fetch_decided(self, request_ids: Sequence[UUID]) -> Mapping[UUID, str | None]:
-        """Return the fingerprint of each of these requests that has a decision already."""
+    def fetch_decided(self, request_ids: Sequence[UUID]) -> Mapping[UUID, KeptEvent]:
+        """Return what is kept of each of these requests that has a decision already."""
 
     def fetch_histories(self, customer_ids: Sequence[str]) -> Mapping[str, CustomerHistory]:
-        """Return customer and history for every id; an unknown id gives a Customer with nothing known."""
+        """Return customer and history for every id; an unknown id gives a Customer with nothing known.
+
+        Interactions are the last INTERACTION_WINDOW of the log, in its order, whatever their senders' clocks say.
+        Owned and dismissed assets are complete: they have no window.
+        """
 
     def fetch_fresh_lists(self, customer_ids: Sequence[str]) -> Mapping[str, StoredList]:
         """Return stored lists that nothing newer contradicts.
 
-        Left out: lists older than the customer's last kept interaction, or than any loaded reference table.
+        Left out: lists that do not know the customer's last kept interaction, and lists made with other reference data
+        than those that are loaded now.
         """
 
-    def insert_decisions(self, decisions: Sequence[Decision]) -> None:
-        """Keep one row per request; the last scored one of each customer becomes their list.
+    def insert_decisions(self, decisions: Sequence[Decision], *, reference_snapshot: str) -> frozenset[UUID]:
+        """Keep one row per request and return the new request_ids; a customer's last scored one is their list.
 
-        A stored list that answered a request once more names that request from now on, so that whoever asked can see
-        that they were answered.
+        `reference_snapshot` is what `fetch_snapshots` said before the lists were made. A stored list that answered a
+        request once more names that request from now on, so that whoever asked can see that they were answered.
         """
 
 
@@ -206,8 +269,8 @@ class WorkerStore(OffsetSource, Protocol):
     def fetch_asset_displays(self) -> Mapping[str, AssetDisplay]:
         """Return what lists show, by ISIN."""
 
-    def fetch_snapshots(self) -> Mapping[str, datetime]:
-        """Return when each reference table was loaded last; an equal answer means unchanged reference data."""
+    def fetch_snapshots(self) -> str:
+        """Return which reference data are loaded; an equal answer means unchanged reference data."""
 
 
 @dataclass(frozen=True)

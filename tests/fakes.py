@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
+from datetime import datetime
 from typing import Any
 from zlib import crc32
 
@@ -13,9 +14,10 @@ from shared.errors import (
     BrokerUnavailable,
     OffsetOutOfRange,
     RecommenderError,
+    TopicReplaced,
 )
 from shared.events import INTERACTIONS_RECORDED, RECOMMENDATIONS_REQUESTED, encode
-from shared.ports import Message, OffsetSource, Partition, Pointer
+from shared.ports import POLL_BYTES, Message, OffsetSource, Partition, Pointer
 
 
 class FakeClock:
@@ -32,10 +34,14 @@ class FakeClock:
 
 
 class FakeBroker:
-    """Logs of messages by partition; `delayed` partitions are acknowledged but do not arrive at consumers yet."""
+    """Logs of messages by partition; `delayed` partitions are acknowledged but do not arrive at consumers yet.
 
-    def __init__(self, *, partitions: int = 2) -> None:
+    With a `clock` messages carry its time, as with LogAppendTime.
+    """
+
+    def __init__(self, *, partitions: int = 2, clock: Callable[[], datetime] | None = None) -> None:
         self.partitions = partitions
+        self.clock = clock
         self.logs: dict[Partition, list[Message]] = {
             (topic, number): []
             for topic in (RECOMMENDATIONS_REQUESTED, INTERACTIONS_RECORDED)
@@ -43,6 +49,7 @@ class FakeBroker:
         }
         self.lows: dict[Partition, int] = dict.fromkeys(self.logs, 0)
         self.ends: dict[Partition, int] = dict.fromkeys(self.logs, 0)
+        self._topics_made: dict[str, int] = {}
         self.delayed: set[Partition] = set()
         self.available = True
 
@@ -59,7 +66,7 @@ class FakeBroker:
     def append(self, topic: str, number: int, *, key: bytes | None, value: bytes | None) -> Message:
         """Acknowledge any bytes."""
         partition = (topic, number)
-        message = Message(topic, number, self.ends[partition], key, value)
+        message = Message(topic, number, self.ends[partition], key, value, self.clock() if self.clock else None)
         self.logs[partition].append(message)
         self.ends[partition] += 1
         return message
@@ -72,6 +79,17 @@ class FakeBroker:
         """Lose old messages, as retention does."""
         self.lows[partition] = offset
         self.logs[partition] = [message for message in self.logs[partition] if message.offset >= offset]
+
+    def replace_topic(self, topic: str) -> None:
+        """Delete a topic and make it anew, empty."""
+        self._topics_made[topic] = self._topics_made.get(topic, 0) + 1
+        for partition in self.logs:
+            if partition[0] == topic:
+                self.logs[partition], self.lows[partition], self.ends[partition] = [], 0, 0
+
+    def topic_ids(self) -> dict[str, str]:
+        """Return the id of each topic."""
+        return {topic: f"{topic}#{self._topics_made.get(topic, 0)}" for topic, _ in self.logs}
 
 
 class FakeConsumer:
@@ -87,11 +105,15 @@ class FakeConsumer:
         self.closed = False
         self.paused: set[Partition] = set()
         self.polls = 0
+        self.problem_found: str | None = None
         self._offsets = offsets
         self._generation = 0
         self._owned: frozenset[Partition] = frozenset()
         self._positions: dict[Partition, int] = {}
         self._out_of_range: set[Partition] = set()
+        self._replaced: set[Partition] = set()
+        self._alarms: list[TopicReplaced] = []
+        self._topic_ids: dict[str, str] = {}
         self._next_assignment: Collection[Partition] | None = broker.logs.keys() if owned is None else owned
 
     def assign(self, partitions: Collection[Partition]) -> None:
@@ -102,7 +124,7 @@ class FakeConsumer:
     def generation(self) -> int:
         return self._generation
 
-    def poll(self, *, max_messages: int, timeout_seconds: float) -> Sequence[Message]:
+    def poll(self, *, max_messages: int, timeout_seconds: float, max_bytes: int = POLL_BYTES) -> Sequence[Message]:
         self.polls += 1
         if self._next_assignment is not None:
             self._start_over(frozenset(self._next_assignment))
@@ -110,16 +132,21 @@ class FakeConsumer:
             return []
         if self._find_missing_offsets() or not self.broker.available:
             return []
+        self._look_at_topics()
+        if self._alarms:
+            raise self._alarms.pop(0)
         messages: list[Message] = []
+        budget = max_bytes
         for partition in sorted(self._positions):
             if partition in self.paused or partition in self.broker.delayed:
                 continue
             self._check_range(partition, messages)
             for message in self.broker.logs[partition]:
-                if message.offset >= self._positions[partition] and len(messages) < max_messages:
+                if message.offset >= self._positions[partition] and len(messages) < max_messages and budget > 0:
                     messages.append(message)
+                    budget -= message.size_bytes
                     self._positions[partition] = message.offset + 1
-            if len(messages) < max_messages:
+            if len(messages) < max_messages and budget > 0:
                 self._positions[partition] = self.broker.ends[partition]
         return messages
 
@@ -129,6 +156,12 @@ class FakeConsumer:
     def out_of_range(self) -> frozenset[Partition]:
         return frozenset(self._out_of_range)
 
+    def replaced(self) -> frozenset[Partition]:
+        return frozenset(self._replaced)
+
+    def problem(self) -> str | None:
+        return self.problem_found
+
     def position(self, partition: Partition) -> int:
         return self._positions[partition]
 
@@ -137,8 +170,17 @@ class FakeConsumer:
             raise BrokerUnavailable
         return {partition: self.broker.ends[partition] for partition in partitions}
 
+    def fetch_low_watermarks(self, partitions: Collection[Partition]) -> Mapping[Partition, int]:
+        if not self.broker.available:
+            raise BrokerUnavailable
+        return {partition: self.broker.lows[partition] for partition in partitions}
+
     def seek(self, partition: Partition, offset: int) -> None:
         self._positions[partition] = offset
+        self._out_of_range.discard(partition)
+        if partition in self._replaced:
+            self._replaced.discard(partition)
+            self._offsets.note_topic_ids({partition: self._topic_ids[partition[0]]})
 
     def rewind(self) -> None:
         self._start_over(self._owned)
@@ -159,6 +201,9 @@ class FakeConsumer:
         self._generation += 1
         self._owned = owned
         self._out_of_range.clear()
+        self._replaced.clear()
+        self._alarms.clear()
+        self._topic_ids = self.broker.topic_ids()
         self.paused.clear()
         self._positions = self._stored_positions(owned)
 
@@ -173,7 +218,24 @@ class FakeConsumer:
             stored = self._offsets.fetch_offsets(sorted(partitions))
         except RecommenderError:
             return {}
-        return {partition: stored.get(partition, self.broker.lows[partition]) for partition in partitions}
+        self._stand_still({p for p, row in stored.items() if not row.is_of(self._topic_ids[p[0]])})
+        here = [partition for partition in partitions if partition not in self._replaced]
+        self._offsets.note_topic_ids({partition: self._topic_ids[partition[0]] for partition in here})
+        return {p: stored[p].next_offset if p in stored else self.broker.lows[p] for p in here}
+
+    def _look_at_topics(self) -> None:
+        topic_ids = self.broker.topic_ids()
+        replaced = {p for p in self._positions if self._topic_ids[p[0]] != topic_ids[p[0]]}
+        self._topic_ids = topic_ids
+        for partition in replaced:
+            del self._positions[partition]
+        self._stand_still(replaced)
+
+    def _stand_still(self, partitions: Collection[Partition]) -> None:
+        self._replaced |= set(partitions)
+        self._out_of_range |= set(partitions)
+        for name in sorted({topic for topic, _ in partitions}):
+            self._alarms.append(TopicReplaced(f"{name} was made anew"))
 
     def _check_range(self, partition: Partition, before: list[Message]) -> None:
         position = self._positions[partition]

@@ -10,13 +10,14 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID
 
+from shared.domain.history import INTERACTION_WINDOW, dismissed_isins
 from shared.domain.types import Customer, CustomerHistory, Interaction
 from shared.errors import (
     DatabaseUnavailable,
     StaleOffsets,
 )
 from shared.events import InteractionRecorded
-from shared.ports import AssetDisplay, Decision, Message, Partition, StoredList
+from shared.ports import AssetDisplay, Decision, KeptEvent, Message, Partition, StoredList, StoredOffset
 
 
 @dataclass
@@ -24,14 +25,21 @@ class FakeTables:
     """What the fake database holds."""
 
     offsets: dict[Partition, int] = field(default_factory=dict)
+    topic_ids: dict[Partition, str] = field(default_factory=dict)  # of the offsets
     interactions: dict[UUID, tuple[Message, InteractionRecorded, datetime]] = field(default_factory=dict)
     decisions: dict[UUID, Decision] = field(default_factory=dict)
     lists: dict[str, StoredList] = field(default_factory=dict)
+    known_by_lists: dict[str, tuple[int, str]] = field(default_factory=dict)  # interactions, reference snapshot
     dead_letters: dict[tuple[Partition, int], tuple[Message, str]] = field(default_factory=dict)
     customers: dict[str, Customer] = field(default_factory=dict)
     owned: dict[str, set[str]] = field(default_factory=dict)
     displays: dict[str, AssetDisplay] = field(default_factory=dict)
     snapshots: dict[str, datetime] = field(default_factory=dict)
+
+    @property
+    def reference_snapshot(self) -> str:
+        """Which reference data are loaded."""
+        return str(sorted(self.snapshots.items()))
 
 
 class FakeStore:
@@ -40,9 +48,11 @@ class FakeStore:
     def __init__(self, tables: FakeTables | None = None) -> None:
         self.tables = tables or FakeTables()
         self.available = True
+        self.broken_for: set[str] = set()  # storing anything of these customers fails like a bug
         self.lose_next_commit_answer = False
         self.transactions = 0
         self.display_reads = 0
+        self._topic_ids: dict[Partition, str] = {}
         self._now = datetime(2026, 1, 1, tzinfo=UTC)
 
     @contextmanager
@@ -52,27 +62,29 @@ class FakeStore:
         working = copy.copy(self.tables)
         for name in vars(working):
             setattr(working, name, copy.copy(getattr(working, name)))
-        yield FakeTransaction(working, self.tick())
+        yield FakeTransaction(working, self.tick(), self._topic_ids, frozenset(self.broken_for))
         self._check()
         self.tables.__dict__.update(vars(working))
         if self.lose_next_commit_answer:
             self.lose_next_commit_answer = False
             raise DatabaseUnavailable("the connection broke during COMMIT")
 
-    def fetch_offsets(self, partitions: Sequence[Partition]) -> Mapping[Partition, int]:
+    def fetch_offsets(self, partitions: Sequence[Partition]) -> Mapping[Partition, StoredOffset]:
         self._check()
-        return {
-            partition: self.tables.offsets[partition] for partition in partitions if partition in self.tables.offsets
-        }
+        tables = self.tables
+        return {p: StoredOffset(tables.offsets[p], tables.topic_ids.get(p)) for p in partitions if p in tables.offsets}
+
+    def note_topic_ids(self, topic_ids: Mapping[Partition, str]) -> None:
+        self._topic_ids.update(topic_ids)
 
     def fetch_asset_displays(self) -> Mapping[str, AssetDisplay]:
         self._check()
         self.display_reads += 1
         return dict(self.tables.displays)
 
-    def fetch_snapshots(self) -> Mapping[str, datetime]:
+    def fetch_snapshots(self) -> str:
         self._check()
-        return dict(self.tables.snapshots)
+        return self.tables.reference_snapshot
 
     def tick(self) -> datetime:
         """Return the database's time, later with each call."""
@@ -87,38 +99,89 @@ class FakeStore:
 class FakeTransaction:
     """One transaction on a copy of the tables."""
 
-    def __init__(self, tables: FakeTables, now: datetime) -> None:
+    def __init__(
+        self,
+        tables: FakeTables,
+        now: datetime,
+        topic_ids: Mapping[Partition, str],
+        broken_for: frozenset[str] = frozenset(),
+    ) -> None:
         self._tables = tables
         self._now = now
+        self._topic_ids = topic_ids
+        self._broken_for = broken_for
+        self._aborted = False
+
+    def _store(self, customer_id: str) -> None:
+        if customer_id in self._broken_for:
+            self._aborted = True
+            raise ValueError(f"{customer_id} cannot be stored")
+
+    def _check_not_aborted(self) -> None:
+        """As PostgreSQL: after a failed statement nothing works until the savepoint, or the transaction, is undone."""
+        if self._aborted:
+            raise DatabaseUnavailable("current transaction is aborted")
 
     def lock_offsets(self, starts: Mapping[Partition, int]) -> None:
         for partition, start in starts.items():
-            if self._tables.offsets.setdefault(partition, start) != start:
-                raise StaleOffsets(f"{partition}: stored {self._tables.offsets[partition]}, expected {start}")
+            if partition not in self._tables.offsets:
+                self.store_offsets({partition: start})
+            stored = StoredOffset(self._tables.offsets[partition], self._tables.topic_ids.get(partition))
+            if stored.next_offset != start or not stored.is_of(self._topic_ids.get(partition)):
+                raise StaleOffsets(f"{partition}: stored {stored}, expected {start}")
 
     def store_offsets(self, next_offsets: Mapping[Partition, int]) -> None:
+        self._check_not_aborted()
         self._tables.offsets.update(next_offsets)
+        self._tables.topic_ids.update({p: self._topic_ids[p] for p in next_offsets if p in self._topic_ids})
+
+    @contextmanager
+    def savepoint(self) -> Iterator[None]:
+        before = {name: copy.copy(value) for name, value in vars(self._tables).items()}
+        try:
+            yield
+        except BaseException:
+            self._tables.__dict__.update(before)
+            self._aborted = False
+            raise
 
     def insert_interactions(self, interactions: Sequence[tuple[Message, InteractionRecorded]]) -> frozenset[UUID]:
-        new = {event.event_id: (message, event) for message, event in reversed(interactions)}
-        new = {event_id: pair for event_id, pair in new.items() if event_id not in self._tables.interactions}
-        self._tables.interactions.update({event_id: (*pair, self._now) for event_id, pair in new.items()})
+        for _, event in interactions:
+            self._store(event.customer_id)
+        self._check_not_aborted()
+        kept = self._tables.interactions  # the order of insertion is the order of the log
+        new = {event.event_id for _, event in interactions} - kept.keys()
+        for message, event in interactions:
+            kept.setdefault(event.event_id, (message, event, self._now))
         return frozenset(new)
 
-    def fetch_kept(self, event_ids: Sequence[UUID]) -> Mapping[UUID, str | None]:
-        kept = self._tables.interactions
-        return {event_id: kept[event_id][1].fingerprint for event_id in event_ids if event_id in kept}
+    def fetch_kept(self, event_ids: Sequence[UUID]) -> Mapping[UUID, KeptEvent]:
+        events = {event_id: event for event_id, (_, event, _) in self._tables.interactions.items()}
+        return {
+            event_id: KeptEvent(
+                {"customer_id": event.customer_id, "isin": event.isin, "type": event.type.value}, event.fingerprint
+            )
+            for event_id in event_ids
+            if (event := events.get(event_id)) is not None
+        }
 
     def insert_dead_letters(self, letters: Sequence[tuple[Message, str]]) -> None:
+        self._check_not_aborted()
         for message, reason in letters:
             place = ((message.topic, message.partition), message.offset)
             self._tables.dead_letters.setdefault(place, (message, reason))
 
-    def fetch_decided(self, request_ids: Sequence[UUID]) -> Mapping[UUID, str | None]:
-        decided = self._tables.decisions
-        return {request_id: decided[request_id].fingerprint for request_id in request_ids if request_id in decided}
+    def fetch_decided(self, request_ids: Sequence[UUID]) -> Mapping[UUID, KeptEvent]:
+        return {
+            request_id: KeptEvent(
+                {"customer_id": one.customer_id, "action": one.action}, one.fingerprint, one.content_digest
+            )
+            for request_id in request_ids
+            if (one := self._tables.decisions.get(request_id)) is not None
+        }
 
     def fetch_histories(self, customer_ids: Sequence[str]) -> Mapping[str, CustomerHistory]:
+        self._check_not_aborted()
         return {customer_id: self._history(customer_id) for customer_id in sorted(set(customer_ids))}
 
     def fetch_fresh_lists(self, customer_ids: Sequence[str]) -> Mapping[str, StoredList]:
@@ -126,12 +189,13 @@ class FakeTransaction:
             customer_id: stored
             for customer_id in set(customer_ids)
             if (stored := self._tables.lists.get(customer_id)) is not None
-            and all(recorded <= stored.created_at for _, event, recorded in self._of(customer_id))
-            and all(loaded < stored.created_at for loaded in self._tables.snapshots.values())
+            and self._tables.known_by_lists[customer_id] == self._known_now(customer_id)
         }
 
-    def insert_decisions(self, decisions: Sequence[Decision]) -> None:
+    def insert_decisions(self, decisions: Sequence[Decision], *, reference_snapshot: str) -> frozenset[UUID]:
+        new = {decision.request_id for decision in decisions} - self._tables.decisions.keys()
         for decision in decisions:
+            self._store(decision.customer_id)
             if decision.request_id in self._tables.decisions:
                 continue
             self._tables.decisions[decision.request_id] = decision
@@ -145,17 +209,27 @@ class FakeTransaction:
                     items=decision.items,
                     created_at=self._now,
                 )
+                known = (len(self._of(decision.customer_id)), reference_snapshot)
+                self._tables.known_by_lists[decision.customer_id] = known
             else:
                 answered = self._tables.lists[decision.customer_id]
                 self._tables.lists[decision.customer_id] = replace(answered, request_id=decision.request_id)
+        return frozenset(new)
+
+    def _known_now(self, customer_id: str) -> tuple[int, str]:
+        return len(self._of(customer_id)), self._tables.reference_snapshot
 
     def _history(self, customer_id: str) -> CustomerHistory:
-        interactions = sorted(self._of(customer_id), key=lambda row: (row[1].occurred_at, row[0].offset))
-        return CustomerHistory(
+        interactions = tuple(
+            Interaction(event.isin, event.type, event.occurred_at) for _, event, _ in self._of(customer_id)
+        )
+        history = CustomerHistory(
             self._tables.customers.get(customer_id, Customer(customer_id)),
             tuple(sorted(self._tables.owned.get(customer_id, ()))),
-            tuple(Interaction(event.isin, event.type, event.occurred_at) for _, event, _ in interactions),
+            interactions,
         )
+        dismissed = tuple(sorted(dismissed_isins(history)))
+        return replace(history, interactions=interactions[-INTERACTION_WINDOW:], dismissed=dismissed)
 
     def _of(self, customer_id: str) -> list[tuple[Message, InteractionRecorded, datetime]]:
         return [row for row in self._tables.interactions.values() if row[1].customer_id == customer_id]

@@ -6,6 +6,7 @@ import importlib.util
 import io
 import os
 from collections.abc import Mapping
+from datetime import date
 from pathlib import Path
 from types import ModuleType
 
@@ -21,6 +22,15 @@ SOUND_ROWS = {
     "limit_prices": "GRS1,2018-01-02,2022-11-29,3.33,4.165,-0.25",
     "close_prices": "GRS1,2018-01-02,3.669999999999999",
     "transactions": "C1,GRS1,7754066,Buy,2020-07-02,12840.0,1000,Internet Banking,XATH",
+}
+# A sound row of each table, told apart from others by one number.
+NUMBERED_ROWS = {
+    "customer_information": "C{0},Mass,Income,CAP_LT30K,2018-01-02,2018-01-02",
+    "asset_information": "A{0},Name,Short,Stock,,XATH,Technology,,2018-01-02",
+    "markets": "ATHEX,M{0},Athens,,Greece,,,",
+    "limit_prices": "A{0},2018-01-02,2022-11-29,1.5,2.5,0.5",
+    "close_prices": "A{0},2018-01-02,3.5",
+    "transactions": "C{0},A{0},T{0},Buy,2020-07-02,1.5,2.5,,",
 }
 
 
@@ -50,12 +60,17 @@ def write_folder(folder: Path, rows: Mapping[str, str] = SOUND_ROWS) -> Path:
 
 
 def clean(
-    body: bytes, schema: TableSchema = TRANSACTIONS, *, block_bytes: int = BLOCK_BYTES, header: bytes | None = None
+    body: bytes,
+    schema: TableSchema = TRANSACTIONS,
+    *,
+    block_bytes: int = BLOCK_BYTES,
+    header: bytes | None = None,
+    latest: date | None = None,
 ) -> tuple[bytes, list[Reject], CleanRows]:
     """Return what COPY gets of a file with this body, its rejects, and the counters."""
     rejects: list[Reject] = []
     stream = io.BytesIO((header_of(schema).encode() if header is None else header) + body)
-    rows = CleanRows(stream, schema, on_reject=rejects.append, block_bytes=block_bytes)
+    rows = CleanRows(stream, schema, on_reject=rejects.append, latest=latest, block_bytes=block_bytes)
     return b"".join(rows), rejects, rows
 
 

@@ -90,7 +90,7 @@ def _once(settings: TrainerSettings, stop: threading.Event, *, force: bool) -> i
 def _surroundings(settings: TrainerSettings, cluster_id: str) -> Surroundings:
     engine = build_engine(settings.database_url.get_secret_value())
     store = PostgresTrainerStore(engine, cluster_id=cluster_id, consumer_group=settings.trainer_consumer_group)
-    artifacts = FileArtifacts(settings.models_dir)
+    artifacts = FileArtifacts(settings.models_dir, signing_keys=settings.signing_keys())
     # A short delivery timeout: the loop waits for it, and an announcement can be repeated.
     producer = producer_config(settings.kafka_bootstrap_servers, client_id="trainer", delivery_timeout_seconds=3.0)
     releases = Releases(

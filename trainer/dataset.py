@@ -43,7 +43,7 @@ class ClosePrices:
 
 @dataclass(frozen=True)
 class InteractionRows:
-    """Interactions, oldest first: type_code indexes INTERACTION_TYPES, occurred_at (I,) float64 seconds."""
+    """Interactions in the order of the log: type_code indexes INTERACTION_TYPES, occurred_at (I,) float64 seconds."""
 
     customer_index: NDArray[np.int32]
     asset_index: NDArray[np.int32]
@@ -99,7 +99,7 @@ def build_training_data(rows: TrainingRows, *, now: datetime) -> TrainingData:
     purchases = _build_purchases(rows.purchases, customer_index, asset_index)
     prices = _build_close_prices(rows.close_prices, asset_index)
     as_of = _as_of(purchases, prices, now)
-    data = TrainingData(
+    return TrainingData(
         id_map=id_map,
         assets=tuple(by_isin[isin] for isin in id_map.isins),
         customers=customers,
@@ -109,7 +109,6 @@ def build_training_data(rows: TrainingRows, *, now: datetime) -> TrainingData:
         as_of=as_of,
         now=now,
     )
-    return replace(data, interactions=_take(data.interactions, data.interactions.occurred_at <= now.timestamp()))
 
 
 def day_number(day: date) -> int:
@@ -181,6 +180,5 @@ def _build_interactions(
     occurred = frame["occurred_at"].to_numpy(dtype=np.float64)
     columns = (_codes(frame["customer_id"], customers), _codes(frame["isin"], assets))
     kind = _codes(frame["interaction_type"], types).astype(np.int8)
-    order = np.lexsort((*columns, occurred))
-    rows = InteractionRows(columns[0][order], columns[1][order], kind[order], occurred[order])
+    rows = InteractionRows(*columns, kind, occurred)
     return _take(rows, (rows.customer_index >= 0) & (rows.asset_index >= 0) & (rows.type_code >= 0))

@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 from typing import Protocol
 
 from shared.errors import BrokerUnavailable, ContractViolation, DatabaseUnavailable, OffsetOutOfRange
-from shared.events import InteractionRecorded, ModelActivated, RetrainRequested, decode
+from shared.events import MODELS_COMMANDS, InteractionRecorded, ModelActivated, RetrainRequested, decode
 from shared.logging import get_logger
 from shared.ports import EventConsumer, Message, Partition
 from trainer import metrics
@@ -109,10 +109,17 @@ class TrainerLoop:
         self._skip_gaps()
 
     def _skip_gaps(self) -> None:
-        """Go on at the end of the log: trainings read interactions from the database, so none is lost here."""
+        """Go on at the end of the log: trainings read interactions from the database, so none is lost here.
+
+        Commands of a topic that was made anew were never handled: go on at its start.
+        """
         consumer = self._parts.consumer
-        gaps = sorted(consumer.out_of_range() - consumer.assignment())
-        for partition, offset in consumer.fetch_high_watermarks(gaps).items():
+        gaps = consumer.out_of_range() - consumer.assignment()
+        new = {partition for partition in gaps & consumer.replaced() if partition[0] == MODELS_COMMANDS}
+        starts = dict(consumer.fetch_low_watermarks(sorted(new)))
+        starts |= consumer.fetch_high_watermarks(sorted(gaps - new))
+        for partition, offset in starts.items():
+            log.warning("partition.continues", topic=partition[0], partition=partition[1], offset=offset)
             consumer.seek(partition, offset)
             self._reading.skip(partition, offset)
 

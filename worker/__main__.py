@@ -15,8 +15,10 @@ from shared.domain.model import Model
 from shared.domain.ranking import recommend
 from shared.errors import BrokerUnavailable
 from shared.health import HealthServer, Heartbeat
+from shared.liveness import StallWatch, watch_in_background
 from shared.logging import configure_logging, get_logger
 from worker.answers import Scoring
+from worker.backlog import Backlog
 from worker.catalogue import Catalogue
 from worker.config import WorkerSettings
 from worker.intake import CONSUMED_TOPICS
@@ -34,24 +36,35 @@ def main() -> int:
     settings = WorkerSettings()
     configure_logging(level=settings.log_level, log_format=settings.log_format, service="worker")
     stop = _stop_on_signals(settings.shutdown_timeout_seconds)
-    heartbeat = Heartbeat()
+    heartbeat = Heartbeat(within_seconds=settings.stall_seconds)
     loops: list[WorkerLoop] = []
+    backlog = Backlog()
+    watch = StallWatch(backlog, stall_seconds=settings.stall_seconds, name="worker")
     address = (settings.health_host, settings.worker_health_port)
 
     def unready_reason() -> str | None:
         return "stopping" if stop.is_set() else loops[0].unready_reason() if loops else "the broker does not answer yet"
 
-    with HealthServer(address, heartbeat=heartbeat, unready_reason=unready_reason) as health:
+    with HealthServer(
+        address, heartbeat=heartbeat, unready_reason=unready_reason, stalled_reason=watch.reason
+    ) as health:
         log.info("worker.started", health_port=health.port, group=settings.worker_consumer_group)
+        watch_in_background(watch, heartbeat=heartbeat, stop=stop)
         cluster_id = _wait_for_cluster_id(settings.kafka_bootstrap_servers, stop=stop, heartbeat=heartbeat)
         if cluster_id is not None:
-            _consume(settings, cluster_id=cluster_id, stop=stop, heartbeat=heartbeat, loops=loops)
+            _consume(settings, cluster_id=cluster_id, stop=stop, heartbeat=heartbeat, loops=loops, backlog=backlog)
     log.info("worker.stopped")
     return 0
 
 
 def _consume(
-    settings: WorkerSettings, *, cluster_id: str, stop: threading.Event, heartbeat: Heartbeat, loops: list[WorkerLoop]
+    settings: WorkerSettings,
+    *,
+    cluster_id: str,
+    stop: threading.Event,
+    heartbeat: Heartbeat,
+    loops: list[WorkerLoop],
+    backlog: Backlog,
 ) -> None:
     store = PostgresWorkerStore(
         settings.database_url.get_secret_value(),
@@ -72,6 +85,7 @@ def _consume(
     try:
         loop = WorkerLoop(_parts(settings, consumer, store, heartbeat), batch_size=settings.worker_batch_size)
         loops.append(loop)
+        backlog.attach(loop, consumer, store)
         loop.run(stop.is_set)
     finally:
         consumer.close()
@@ -83,7 +97,7 @@ def _parts(
 ) -> Parts:
     metrics = WorkerMetrics()
     slot = ModelSlot(
-        FileArtifacts(settings.models_dir),
+        FileArtifacts(settings.models_dir, signing_keys=settings.signing_keys()),
         recommend=recommend,
         poll_seconds=settings.model_poll_seconds,
         metrics=metrics,

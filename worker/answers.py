@@ -7,9 +7,10 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Protocol
 
+from shared.domain.candidates import CatalogueView
 from shared.domain.model import Model
 from shared.domain.types import CustomerHistory, InteractionWeights, Ranking, Weights
-from shared.events import RecommendationRequested
+from shared.events import RecommendationRequested, content_digest
 from shared.ports import Decision, Message, WorkerTransaction
 from worker.catalogue import Catalogue
 from worker.items import build_items
@@ -21,7 +22,7 @@ Question = tuple[str, Weights]  # whose list, with which weights
 class Recommend(Protocol):
     """shared.domain.ranking.recommend."""
 
-    def __call__(
+    def __call__(  # noqa: PLR0913 - the same keywords as recommend
         self,
         model: Model,
         histories: Sequence[CustomerHistory],
@@ -30,6 +31,7 @@ class Recommend(Protocol):
         now: datetime,
         weights: Sequence[Weights | None],
         interaction_weights: InteractionWeights,
+        catalogue: CatalogueView | None = None,
     ) -> list[Ranking]:
         """Return one ranking per history, in order."""
 
@@ -122,6 +124,7 @@ def _score(
         now=now,
         weights=[weights for _, weights in questions],
         interaction_weights=scoring.interaction_weights,
+        catalogue=catalogue.view(scoring.model.id_map),
     )
     displays = catalogue.displays({asset.isin for ranking in rankings for asset in ranking.assets})
     return {
@@ -154,4 +157,5 @@ def _decision(
         event_offset=message.offset,
         requested_at=event.occurred_at,
         decided_at=decided_at,
+        content_digest=content_digest(event),
     )

@@ -22,8 +22,10 @@ class Batch:
         """All of them, in the order in which they take effect."""
         return self.interactions + self.requests
 
-    def one_by_one(self) -> list[Batch]:
-        """Return the same messages as batches of one, in the same order."""
-        return [Batch(interactions=(message,)) for message in self.interactions] + [
-            Batch(requests=(message,)) for message in self.requests
-        ]
+    def split(self, count: int) -> tuple[Batch, Batch]:
+        """Return the first `count` messages and the others, both in the order in which they take effect."""
+        after = max(0, count - len(self.interactions))
+        return (
+            Batch(self.interactions[:count], self.requests[:after]),
+            Batch(self.interactions[count:], self.requests[after:]),
+        )

@@ -1,11 +1,12 @@
-"""Which assets exist and what lists show of them: cached, read again when the reference data changed or on a miss."""
+"""Which assets exist, what lists show of them, how much risk they carry: cached, read again when data were loaded."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable, Mapping
-from datetime import datetime
 
+from shared.domain.candidates import CatalogueView, asset_risk_level, build_catalogue_view
+from shared.domain.id_map import AssetIdMap
 from shared.ports import AssetDisplay, WorkerStore
 
 
@@ -19,22 +20,47 @@ class Catalogue:
         self._check_seconds = check_seconds
         self._clock = clock
         self._checked_at = -float("inf")
-        self._snapshots: Mapping[str, datetime] | None = None
+        self._snapshot: str | None = None
         self._displays: Mapping[str, AssetDisplay] = {}
+        self._view: tuple[AssetIdMap, CatalogueView] | None = None  # of one model; made anew for another
 
     def refresh(self) -> None:
         """Look, once every `check_seconds`, whether reference data was loaded meanwhile, and read it then."""
         if self._clock() - self._checked_at < self._check_seconds:
             return
-        snapshots = self._store.fetch_snapshots()
-        if snapshots != self._snapshots:
-            self._displays = self._store.fetch_asset_displays()
-            self._snapshots = snapshots
+        snapshot = self._store.fetch_snapshots()
+        if snapshot != self._snapshot:
+            self._read()
+            self._snapshot = snapshot
         self._checked_at = self._clock()
+
+    @property
+    def snapshot(self) -> str:
+        """Which reference data these are; the assets are those, or newer ones."""
+        if self._snapshot is None:
+            self.refresh()
+        return self._snapshot or ""
 
     def displays(self, isins: Iterable[str]) -> Mapping[str, AssetDisplay]:
         """Return those of these assets that exist; looks into the database, once, when one is missing."""
         wanted = set(isins)
         if wanted - self._displays.keys():
-            self._displays = self._store.fetch_asset_displays()
+            self._read()
         return {isin: self._displays[isin] for isin in wanted if isin in self._displays}
+
+    def view(self, id_map: AssetIdMap) -> CatalogueView:
+        """Return what the catalogue says of a model's assets; made once for each model and state of the catalogue."""
+        if self._snapshot is None:
+            self.refresh()
+        if self._view is None or self._view[0] is not id_map:
+            levels = {
+                isin: asset_risk_level(display.assetcategory, display.asset_sub_category)
+                for isin, display in self._displays.items()
+            }
+            self._view = id_map, build_catalogue_view(id_map, levels)
+        return self._view[1]
+
+    def _read(self) -> None:
+        displays = self._store.fetch_asset_displays()
+        if displays != self._displays:
+            self._displays, self._view = displays, None

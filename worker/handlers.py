@@ -1,6 +1,7 @@
 """What messages do: (messages, dependencies) in short functions, all inside one transaction.
 
-Everything here is safe to repeat: an event that had its effect already has none again.
+Everything here is safe to repeat: an event that had its effect already has none again. An event is named by its topic
+and `event_id`: another event under the same name is a dead letter, an interaction and a request may share an id.
 """
 
 from __future__ import annotations
@@ -10,9 +11,9 @@ from dataclasses import dataclass
 from typing import TypeVar
 from uuid import UUID
 
-from shared.errors import ContractViolation, UnknownAsset
-from shared.events import InteractionRecorded, RecommendationRequested, decode
-from shared.ports import Decision, Message, WorkerTransaction
+from shared.errors import ContractViolation, EventIdReused, UnknownAsset
+from shared.events import InteractionRecorded, RecommendationRequested, content_digest, decode
+from shared.ports import Decision, KeptEvent, Message, WorkerTransaction
 from worker.answers import Scoring, decide
 from worker.batch import Batch
 from worker.catalogue import Catalogue
@@ -73,16 +74,20 @@ def handle_requests(
     decided = transaction.fetch_decided([event.event_id for _, event in first])
     undecided = [(message, event) for message, event in first if event.event_id not in decided]
     decisions = decide(undecided, transaction=transaction, catalogue=catalogue, scoring=scoring)
-    transaction.insert_decisions(decisions)
-    fingerprints = {event.event_id: event.fingerprint for _, event in undecided} | dict(decided)
-    repeated += [(message, event) for message, event in first if event.event_id in decided]
-    dead_letters += _reused(repeated, fingerprints)
+    new = transaction.insert_decisions(decisions, reference_snapshot=catalogue.snapshot)
+    repeated += [(message, event) for message, event in first if event.event_id not in new]
+    if repeated:
+        kept = transaction.fetch_decided([event.event_id for _, event in repeated])
+        dead_letters += _reused(repeated, kept)
+    decisions = [decision for decision in decisions if decision.request_id in new]
     return Handled(decisions=tuple(decisions), dead_letters=tuple(dead_letters))
 
 
 def describe(error: Exception) -> str:
     """Return the reason that dead_letters keeps: the class first, so that reasons can be counted."""
-    return f"{type(error).__name__}: {error}"[:2000].replace("\x00", "\\x00")
+    reason = f"{type(error).__name__}: {error}"[:2000]
+    # It may quote the message, whose control characters and half surrogate pairs cannot be stored or shown.
+    return "".join(one if one.isprintable() else repr(one)[1:-1] for one in reason)
 
 
 def _decode(
@@ -92,7 +97,7 @@ def _decode(
     dead_letters: list[DeadLetter] = []
     for message in messages:
         try:
-            event = decode(message.topic, message.value)
+            event = decode(message.topic, message.value, logged_at=message.logged_at)
             if not isinstance(event, event_type) or message.key != event.customer_id.encode():
                 raise ContractViolation("the key is not the customer_id")
         except ContractViolation as error:
@@ -115,6 +120,17 @@ def _first_of_each(
     return first, repeated
 
 
-def _reused(events: Sequence[tuple[Message, CustomerEvent]], kept: Mapping[UUID, str | None]) -> list[DeadLetter]:
-    """Return those that bring another body under an event_id that is kept already."""
-    return [(message, IdempotencyKeyReused()) for message, event in events if kept[event.event_id] != event.fingerprint]
+def _reused(events: Sequence[tuple[Message, CustomerEvent]], kept: Mapping[UUID, KeptEvent]) -> list[DeadLetter]:
+    """Return those that are no repetition of the event that is kept under their event_id."""
+    conflicts = ((message, _conflict(event, kept[event.event_id])) for message, event in events)
+    return [(message, conflict) for message, conflict in conflicts if conflict is not None]
+
+
+def _conflict(event: CustomerEvent, kept: KeptEvent) -> ContractViolation | None:
+    """Return why this is another event than the kept one, None when it says the same."""
+    if event.fingerprint and kept.fingerprint and event.fingerprint != kept.fingerprint:
+        return IdempotencyKeyReused()
+    different = [name for name, value in kept.fields.items() if getattr(event, name) != value]
+    if not different and kept.content_digest not in {None, content_digest(event)}:
+        different = ["content"]
+    return EventIdReused(f"{event.event_id} was kept with another {', '.join(different)}") if different else None

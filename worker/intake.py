@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Collection, Iterator, Mapping
+from contextlib import suppress
 from itertools import chain, islice
 
 from shared.events import INTERACTIONS_RECORDED, RECOMMENDATIONS_REQUESTED
@@ -11,23 +12,28 @@ from shared.ports import EventConsumer, Message, Partition
 from worker.batch import Batch
 
 CONSUMED_TOPICS = (RECOMMENDATIONS_REQUESTED, INTERACTIONS_RECORDED)
+BATCH_BYTES = 16 << 20  # keys and values of one batch; one message may be larger
 
 
 class Intake:
     """Polls the consumer and keeps messages, in order, until their batch is stored.
 
-    Memory is bounded. Pausing throws away what librdkafka has fetched ahead, so the first means is to poll no more than
-    a batch needs; only a topic of which two batches wait, because the other one is waited for, is paused.
+    Memory is bounded, by messages and by bytes. Pausing throws away what librdkafka has fetched ahead, so the first
+    means is to poll no more than a batch needs; only a topic of which two batches wait, because the other one is
+    waited for, is paused. Requests of a partition whose interactions cannot be read are not polled; the others are.
     """
 
-    def __init__(self, consumer: EventConsumer, *, batch_size: int) -> None:
+    def __init__(self, consumer: EventConsumer, *, batch_size: int, batch_bytes: int = BATCH_BYTES) -> None:
         self._consumer = consumer
         self._batch_size = batch_size
+        self._batch_bytes = batch_bytes
         self._generation = consumer.generation
         self._queues: dict[Partition, deque[Message]] = {}
         self._stored: dict[Partition, int] = {}  # what the database holds, as far as this worker knows
         self._paused: frozenset[Partition] = frozenset()
+        self._blocked: frozenset[Partition] = frozenset()  # requests whose interactions cannot be read
         self._full: set[str] = set()
+        self._waiting_bytes: dict[str, int] = dict.fromkeys(CONSUMED_TOPICS, 0)
 
     @property
     def paused(self) -> frozenset[Partition]:
@@ -45,19 +51,36 @@ class Intake:
         changed = self._start_over() or changed
         for message in messages:
             self._queues.setdefault((message.topic, message.partition), deque()).append(message)
+            self._waiting_bytes[message.topic] += _size(message)
         return changed
 
     def waiting(self, topic: str) -> int:
         """Return how many messages of a topic wait here."""
         return sum(len(queue) for (name, _), queue in self._queues.items() if name == topic)
 
+    def unfinished(self, *, held: Collection[str]) -> dict[Partition, int]:
+        """Return the offset of the first message of each partition that is not stored yet, waiting here or in the log.
+
+        Left out: topics that are `held`, blocked requests, and what stands still out of range. Callable from any
+        thread; a partition that is being revoked may be missing.
+        """
+        out_of_range, queues = self._consumer.out_of_range(), dict(self._queues)
+        firsts: dict[Partition, int] = {}
+        for partition in dict(self._stored):
+            if partition[0] in held or partition in self._blocked or partition in out_of_range:
+                continue
+            with suppress(KeyError, IndexError):
+                queue = queues.get(partition)
+                firsts[partition] = queue[0].offset if queue else self._consumer.position(partition)
+        return firsts
+
     def requests(self, limit: int) -> tuple[Message, ...]:
-        """Return the oldest waiting requests."""
+        """Return the oldest waiting requests, of a batch's bytes at most."""
         queues = (queue for (topic, _), queue in self._queues.items() if topic == RECOMMENDATIONS_REQUESTED)
-        return tuple(islice(chain.from_iterable(queues), limit))
+        return self._up_to(limit, chain.from_iterable(queues))
 
     def interactions(self, limit: int, *, targets: Mapping[Partition, int]) -> tuple[Message, ...]:
-        """Return the oldest waiting interactions, those below the targets' offsets first."""
+        """Return the oldest waiting interactions, those below the targets' offsets first, as `requests` does."""
         others = (
             message
             for partition, queue in self._queues.items()
@@ -65,7 +88,7 @@ class Intake:
             for message in queue
             if message.offset >= targets.get(partition, 0)
         )
-        return tuple(islice(chain(self._before(targets), others), limit))
+        return self._up_to(limit, chain(self._before(targets), others))
 
     def count_before(self, targets: Mapping[Partition, int]) -> int:
         """Return how many interactions below these offsets wait."""
@@ -84,11 +107,23 @@ class Intake:
         self._stored.update(self.next_offsets(batch))
         for message in batch.messages:
             self._queues[_partition(message)].popleft()
+            self._waiting_bytes[message.topic] -= _size(message)
         for partition in self.starts(batch):
             # To the end, so that one busy partition cannot keep the others waiting.
             queue = self._queues.pop(partition)
             if queue:
                 self._queues[partition] = queue
+
+    def _up_to(self, limit: int, messages: Iterator[Message]) -> tuple[Message, ...]:
+        """Return messages until there are `limit`, or a batch's bytes; always the first."""
+        taken: list[Message] = []
+        size = 0
+        for message in islice(messages, limit):
+            size += _size(message)
+            if taken and size > self._batch_bytes:
+                break
+            taken.append(message)
+        return tuple(taken)
 
     def _start_over(self) -> bool:
         """Forget everything after a new assignment or a rewind, which also ends every pause; note where it starts."""
@@ -97,7 +132,8 @@ class Intake:
             self._generation = self._consumer.generation
             self._queues.clear()
             self._stored.clear()
-            self._paused = frozenset()
+            self._waiting_bytes = dict.fromkeys(CONSUMED_TOPICS, 0)
+            self._paused = self._blocked = frozenset()
         for partition in self._consumer.assignment() - self._stored.keys():
             self._stored[partition] = self._consumer.position(partition)
         return changed
@@ -111,25 +147,46 @@ class Intake:
         )
 
     def _pause(self, held: Collection[str]) -> None:
+        self._block()
         for topic in CONSUMED_TOPICS:
-            waiting = self.waiting(topic)
-            if waiting >= 2 * self._batch_size:
+            waiting, size = self.waiting(topic), self._waiting_bytes[topic]
+            if waiting >= 2 * self._batch_size or size >= 2 * self._batch_bytes:
                 self._full.add(topic)
-            elif waiting <= self._batch_size:
+            elif waiting <= self._batch_size and size <= self._batch_bytes:
                 self._full.discard(topic)
-        stuck = self._stuck()
-        for partition in stuck:  # read again when an operator has decided, which is a new generation
-            self._queues.pop(partition, None)
-        wanted = {one for one in self._stored if one[0] in held or one[0] in self._full or one in stuck}
+        wanted = {one for one in self._stored if one[0] in held or one[0] in self._full or one in self._blocked}
         self._consumer.pause(wanted - self._paused)
         self._consumer.resume(self._paused - wanted)
         self._paused = frozenset(wanted)
 
-    def _stuck(self) -> set[Partition]:
-        """Return the request partitions whose interactions are out of range: clicks before them may be lost."""
-        numbers = {number for topic, number in self._consumer.out_of_range() if topic == INTERACTIONS_RECORDED}
-        return {(RECOMMENDATIONS_REQUESTED, number) for number in numbers}
+    def _block(self) -> None:
+        """Drop the requests of partitions whose interactions cannot be read, and read them again when they can.
+
+        Their interactions are out of range, or of a partition that this worker does not own (yet): a click that was
+        acknowledged before such a request may be missing.
+        """
+        readable = self._consumer.assignment()
+        blocked = frozenset(
+            partition
+            for partition in self._stored
+            if partition[0] == RECOMMENDATIONS_REQUESTED and (INTERACTIONS_RECORDED, partition[1]) not in readable
+        )
+        for partition in blocked - self._blocked:
+            dropped = self._queues.pop(partition, deque())
+            self._waiting_bytes[RECOMMENDATIONS_REQUESTED] -= sum(map(_size, dropped))
+        free = self._blocked - blocked
+        if free:
+            # A seek ends every pause.
+            self._consumer.resume(self._paused)
+            self._paused = frozenset()
+        for partition in sorted(free & readable):
+            self._consumer.seek(partition, self._stored[partition])
+        self._blocked = blocked
 
 
 def _partition(message: Message) -> Partition:
     return message.topic, message.partition
+
+
+def _size(message: Message) -> int:
+    return len(message.key or b"") + len(message.value or b"")

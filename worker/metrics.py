@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from prometheus_client import REGISTRY, CollectorRegistry, Counter, Gauge, Histogram, Info
 
+from shared.errors import ContractViolation
 from shared.events import INTERACTIONS_RECORDED, RECOMMENDATIONS_REQUESTED
 from shared.logging import get_logger
 from shared.ports import EventConsumer
@@ -47,6 +48,9 @@ class WorkerMetrics:
         self.offset_out_of_range = Gauge(
             name("offset_out_of_range"), "Partitions whose offset is outside the log", registry=registry
         )
+        self.topic_problem = Gauge(
+            name("topic_problem"), "1 while the consumed topics cannot be read as they should be", registry=registry
+        )
 
     def observe(self, batch: Batch, handled: Handled, *, seconds: float) -> None:
         """Count a stored batch and log it."""
@@ -65,6 +69,8 @@ class WorkerMetrics:
             self.request_to_list_seconds.observe(max(0.0, waited_seconds))
         for message, error in handled.dead_letters:
             self.dead_letters.labels(type(error).__name__).inc()
+            if not isinstance(error, ContractViolation):
+                self.failures.labels(type(error).__name__).inc()
             log.warning(
                 "message.dead_letter",
                 topic=message.topic,
@@ -84,4 +90,5 @@ class WorkerMetrics:
         """Show what the consumer owns and what stands still."""
         self.assigned_partitions.set(len(consumer.assignment()))
         self.offset_out_of_range.set(len(consumer.out_of_range()))
+        self.topic_problem.set(consumer.problem() is not None)
         self.paused_partitions.set(paused)

@@ -16,6 +16,8 @@ from shared.errors import (
 )
 
 TRANSIENT = (DatabaseUnavailable, BrokerUnavailable)
+# No message is to blame for these: they are about servers, and about who owns a partition.
+NOT_OF_A_MESSAGE = (*TRANSIENT, StaleOffsets, OffsetOutOfRange)
 
 
 @dataclass(frozen=True)
@@ -33,13 +35,8 @@ class Rewind:
 
 
 @dataclass(frozen=True)
-class Isolate:
-    """Process the batch's messages one by one, so that the guilty ones take no other along."""
-
-
-@dataclass(frozen=True)
-class GiveUp:
-    """Put the one message of the batch into dead_letters."""
+class Narrow:
+    """Process the batch in smaller and smaller parts; a message that fails alone becomes a dead letter."""
 
 
 @dataclass(frozen=True)
@@ -47,34 +44,36 @@ class StandStill:
     """Leave that partition alone until an operator decides; go on with the others."""
 
 
-RetryDecision: TypeAlias = BackOff | Rewind | Isolate | GiveUp | StandStill
+RetryDecision: TypeAlias = BackOff | Rewind | Narrow | StandStill
 
 
 @dataclass(frozen=True)
 class RetryPolicy:
-    """Weather is waited for, without end; a bug is retried `bug_retries` times, then its messages are given up."""
+    """Transient errors are waited for, without end. A bug is retried `bug_retries` times; then its batch is narrowed
+    down, or, where no message can be to blame, everything is read again."""
 
     least_seconds: float = 0.1
     most_seconds: float = 30.0
     bug_retries: int = 3
     jitter: Callable[[], float] = random.random
 
-    def decide(self, error: Exception, *, failures: int, batch_size: int, isolated: bool) -> RetryDecision:
+    def decide(self, error: Exception, *, failures: int, in_batch: bool) -> RetryDecision:
         """Return what to do about `error`.
 
-        `failures` counts those in a row on this work, this one included and at least 1; a batch size of 0 says that
-        it happened outside of any batch; `isolated` that the message was retried already, among others.
+        `failures` counts those of its kind in a row, this one included and at least 1; `in_batch` says that messages
+        were being processed, so that one of them may be to blame.
         """
         if isinstance(error, OffsetOutOfRange):
             return StandStill()
         if isinstance(error, StaleOffsets):
             return Rewind(self.delay_seconds(failures))
-        if isinstance(error, TRANSIENT) or batch_size == 0:
+        if isinstance(error, TRANSIENT):
             return BackOff(self.delay_seconds(failures))
-        hopeless = isinstance(error, ContractViolation) or isolated or failures > self.bug_retries
-        if not hopeless:
-            return BackOff(self.delay_seconds(failures))
-        return GiveUp() if batch_size == 1 else Isolate()
+        if in_batch and (isinstance(error, ContractViolation) or failures > self.bug_retries):
+            return Narrow()
+        if failures > self.bug_retries:
+            return Rewind(self.delay_seconds(failures))  # whatever is wrong in memory is read again
+        return BackOff(self.delay_seconds(failures))
 
     def delay_seconds(self, failures: int) -> float:
         """Return the pause after so many failures in a row: doubling, capped, at random between half and all of it."""

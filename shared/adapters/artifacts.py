@@ -1,7 +1,8 @@
 """Model artifacts on the shared volume: `versions/<version>/` written once, and CURRENT that names the served one.
 
 MODELS_DIR/CURRENT                    {"sequence", "version", "manifest_sha256"}, replaced atomically
-MODELS_DIR/versions/<version>/        manifest.json, arrays.npz: complete from the moment they have this name
+MODELS_DIR/versions/<version>/        manifest.json, manifest.hmac (with a signing key), arrays.npz: complete from the
+                                      moment they have this name
 MODELS_DIR/versions/.tmp-*            a writer's unfinished work, or a version being removed
 """
 
@@ -11,7 +12,7 @@ import os
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from shared.adapters.artifact_files import (
@@ -38,6 +39,7 @@ from shared.adapters.artifact_format import (
     is_version,
     sha256_of,
 )
+from shared.adapters.artifact_signature import LARGEST_SIGNATURE_BYTES, SIGNATURE_FILE, check_signature, sign_manifest
 from shared.domain.model import Model
 from shared.errors import ArtifactInvalid, ArtifactMissing
 from shared.ports import Pointer
@@ -49,12 +51,14 @@ _TEMPORARY_PREFIX = ".tmp-"
 class FileArtifacts:
     """The ArtifactStore of one models volume. Every failure is ArtifactInvalid with a reason.
 
-    Readers need no lock and never write. Writers take the volume's lock, one at a time.
+    Readers need no lock and never write. Writers take the volume's lock, one at a time. With signing keys a version
+    without the signature of one of them does not load; the first key signs. Without keys signatures are ignored.
     """
 
     models_dir: Path
     largest_artifact_bytes: int = 2**30
     lock_timeout_seconds: float = 30.0
+    signing_keys: tuple[bytes, ...] = field(default=(), repr=False)
 
     def read_pointer(self) -> Pointer | None:
         """Return what CURRENT names, None when there is none yet; raises ArtifactInvalid."""
@@ -64,9 +68,13 @@ class FileArtifacts:
             return None
 
     def load_model(self, pointer: Pointer) -> Model:
-        """Read and check one version, sizes before anything is allocated; raises ArtifactInvalid."""
+        """Read and check one version, sizes before anything is allocated; raises ArtifactInvalid.
+
+        The signature comes first: no byte of the manifest is interpreted before it is known to be ours.
+        """
         directory = self._directory(pointer.version)
         encoded = read_file(directory / MANIFEST_FILE, largest=LARGEST_MANIFEST_BYTES)
+        self._check_signature(directory, encoded)
         if sha256_of(encoded) != pointer.manifest_sha256:
             raise ArtifactInvalid(f"{MANIFEST_FILE} does not have the SHA-256 of the pointer")
         manifest = decode_manifest(encoded, version=pointer.version)
@@ -86,6 +94,8 @@ class FileArtifacts:
         """
         version = checked_version(model.version)
         files = encode_model(model)
+        if self.signing_keys:
+            files[SIGNATURE_FILE] = sign_manifest(files[MANIFEST_FILE], key=self.signing_keys[0])
         if len(files[ARRAYS_FILE]) > self.largest_artifact_bytes:
             raise ArtifactInvalid(f"{ARRAYS_FILE} would be larger than {self.largest_artifact_bytes} bytes")
         with self._writing():
@@ -135,6 +145,15 @@ class FileArtifacts:
         directory = self._versions / checked_version(version)
         check_directory(directory)
         return directory
+
+    def _check_signature(self, directory: Path, manifest: bytes) -> None:
+        if not self.signing_keys:
+            return
+        try:
+            signature = read_file(directory / SIGNATURE_FILE, largest=LARGEST_SIGNATURE_BYTES)
+        except ArtifactMissing as error:
+            raise ArtifactInvalid(f"version {directory.name} is not signed") from error
+        check_signature(manifest, signature, keys=self.signing_keys)
 
     @contextmanager
     def _writing(self) -> Iterator[None]:

@@ -4,17 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from datetime import datetime
+from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, create_engine, func, select, tuple_, update
 from sqlalchemy.exc import DBAPIError
 
-from shared.adapters.tables import dead_letters
+from shared.adapters.tables import asset_information, dead_letters, decisions, user_interactions
 from shared.adapters.urls import sqlalchemy_url
 from shared.errors import DatabaseUnavailable
+from shared.events import Event, InteractionRecorded, RecommendationRequested
 
 _COLUMNS = dead_letters.c
+_PAGE_LETTERS = 500
+_KEY_BYTES = 200
+_REASON_CHARACTERS = 2000
 _PLACE = (_COLUMNS.cluster_id, _COLUMNS.topic, _COLUMNS.partition, _COLUMNS.event_offset)
 
 
@@ -33,6 +38,33 @@ class DeadLetter:
     reason: str
     failed_at: datetime
     replayed_at: datetime | None
+
+
+@dataclass(frozen=True)
+class LetterSummary:
+    """One row without what may be large: the first bytes of key and value, and how many the value has."""
+
+    dead_letter_id: int
+    cluster_id: str
+    consumer_group: str
+    topic: str
+    partition: int
+    event_offset: int
+    key: bytes | None
+    value: bytes | None
+    value_bytes: int | None
+    reason: str
+    failed_at: datetime
+    replayed_at: datetime | None
+
+
+@dataclass(frozen=True)
+class EarlierEvent:
+    """What an event_id stands for already: the fields that the database keeps of that event."""
+
+    fields: dict[str, str]
+    fingerprint: str | None
+    content_digest: str | None = None
 
 
 @dataclass(frozen=True)
@@ -65,11 +97,39 @@ class DeadLetterBox:
         connect_arguments = {"connect_timeout": 5, "application_name": "dead-letters", "options": "-c timezone=UTC"}
         self._engine = create_engine(sqlalchemy_url(database_url), connect_args=connect_arguments)
 
-    def find(self, wanted: LetterFilter, *, limit: int | None = None) -> list[DeadLetter]:
-        """Return the letters of the filter, the oldest first."""
-        statement = select(dead_letters).where(*wanted.conditions()).order_by(_COLUMNS.dead_letter_id).limit(limit)
+    def find(self, wanted: LetterFilter, *, limit: int, value_bytes: int = 0) -> Iterator[LetterSummary]:
+        """Return the letters of the filter, the oldest first, with at most so many bytes of each value."""
+        statement = select(*_summary_columns(value_bytes)).where(*wanted.conditions())
+        statement = statement.order_by(_COLUMNS.dead_letter_id)
+        after = 0
+        while limit > 0:
+            with self._begin() as connection:
+                page = statement.where(_COLUMNS.dead_letter_id > after).limit(min(limit, _PAGE_LETTERS))
+                rows = [LetterSummary(**row._mapping) for row in connection.execute(page)]
+            yield from rows
+            if not rows:
+                return
+            after, limit = rows[-1].dead_letter_id, limit - len(rows)
+
+    def find_ids(self, wanted: LetterFilter) -> Iterator[int]:
+        """Return the ids of the letters that the filter finds now, the oldest first; no letter is loaded."""
         with self._begin() as connection:
-            return [DeadLetter(**row._mapping) for row in connection.execute(statement)]
+            newest = connection.scalar(select(func.max(_COLUMNS.dead_letter_id)).where(*wanted.conditions())) or 0
+        after = 0
+        while after < newest:
+            page = select(_COLUMNS.dead_letter_id).where(*wanted.conditions(), _COLUMNS.dead_letter_id > after)
+            with self._begin() as connection:
+                ids = list(
+                    connection.scalars(
+                        page.where(_COLUMNS.dead_letter_id <= newest)
+                        .order_by(_COLUMNS.dead_letter_id)
+                        .limit(_PAGE_LETTERS)
+                    )
+                )
+            if not ids:
+                return
+            yield from ids
+            after = ids[-1]
 
     def count(self, wanted: LetterFilter) -> int:
         """Return how many letters the filter finds."""
@@ -81,6 +141,32 @@ class DeadLetterBox:
         """Return one letter."""
         with self._begin() as connection:
             return _one(connection, dead_letter_id)
+
+    def has_asset(self, isin: str) -> bool:
+        """Return whether the catalogue has this asset."""
+        with self._begin() as connection:
+            statement = select(asset_information.c.isin).where(asset_information.c.isin == isin).limit(1)
+            return connection.execute(statement).first() is not None
+
+    def fetch_earlier(self, event: Event) -> EarlierEvent | None:
+        """Return the event that had its effect under this event_id; None when none had, or it cannot be known."""
+        if isinstance(event, InteractionRecorded):
+            kept = user_interactions.c
+            statement = select(kept.customer_id, kept.isin, kept.interaction_type.label("type"), kept.fingerprint)
+            statement = statement.where(kept.event_id == event.event_id)
+        elif isinstance(event, RecommendationRequested):
+            made = decisions.c
+            statement = select(made.customer_id, made.action, made.fingerprint, made.content_digest)
+            statement = statement.where(made.request_id == event.event_id)
+        else:
+            return None
+        with self._begin() as connection:
+            row = connection.execute(statement).one_or_none()
+        if row is None:
+            return None
+        columns = dict(row._mapping)
+        fingerprint, content_digest = columns.pop("fingerprint"), columns.pop("content_digest", None)
+        return EarlierEvent(columns, fingerprint, content_digest)
 
     @contextmanager
     def replaying(self, dead_letter_id: int) -> Iterator[DeadLetter | None]:
@@ -109,6 +195,20 @@ class DeadLetterBox:
                 yield connection
         except DBAPIError as error:
             raise DatabaseUnavailable(f"the database: {str(error.orig).strip()}") from error
+
+
+def _summary_columns(value_bytes: int) -> list[ColumnElement[Any]]:
+    """Return the columns of LetterSummary; the server cuts what may be large."""
+    cut: dict[str, ColumnElement[Any]] = {
+        "key": func.substring(_COLUMNS.key, 1, _KEY_BYTES, type_=_COLUMNS.key.type),
+        "value": func.substring(_COLUMNS.value, 1, value_bytes, type_=_COLUMNS.value.type),
+        "value_bytes": func.octet_length(_COLUMNS.value),
+        "reason": func.left(_COLUMNS.reason, _REASON_CHARACTERS),
+    }
+    return [
+        cut[field.name].label(field.name) if field.name in cut else _COLUMNS[field.name]
+        for field in fields(LetterSummary)
+    ]
 
 
 def _one(connection: Connection, dead_letter_id: int) -> DeadLetter | None:

@@ -6,49 +6,30 @@ import threading
 import time
 from collections import deque
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
 
-from confluent_kafka import OFFSET_INVALID, Consumer, IsolationLevel, KafkaError, KafkaException, TopicPartition
+from confluent_kafka import OFFSET_INVALID, Consumer, KafkaError, KafkaException, TopicPartition
 from confluent_kafka import Message as KafkaMessage
-from confluent_kafka.admin import AdminClient
-from confluent_kafka.admin._listoffsets import OffsetSpec
 
-from shared.adapters.kafka_consumer_settings import librdkafka_settings
-from shared.errors import BrokerUnavailable, OffsetOutOfRange, RecommenderError
+from shared.adapters.kafka_consumer_settings import ConsumerSettings, librdkafka_settings
+from shared.adapters.kafka_metadata import KafkaMetadata, fetch_cluster_id, log_append_time
+from shared.adapters.kafka_starts import Starts
+from shared.adapters.kafka_topic_watch import TopicWatch, by_topic
+from shared.errors import OffsetOutOfRange, RecommenderError
 from shared.logging import get_logger
-from shared.ports import Message, OffsetSource, Partition
+from shared.ports import POLL_BYTES, Message, OffsetSource, Partition
+
+__all__ = ["ConsumerSettings", "KafkaEventConsumer", "fetch_cluster_id"]
 
 log = get_logger(__name__)
 
-BROKER_TIMEOUT_SECONDS = 5.0
 MOST_POLL_SECONDS = 0.1
-_LATEST: OffsetSpec = OffsetSpec.latest()  # type: ignore[no-untyped-call]
-_EARLIEST: OffsetSpec = OffsetSpec.earliest()  # type: ignore[no-untyped-call]
 _RETRY_OFFSETS_SECONDS = 0.5
 _SAME_ERROR_AGAIN_SECONDS = 30.0
 _JOIN_SECONDS = 20.0
-
-
-@dataclass(frozen=True)
-class ConsumerSettings:
-    """Where to consume, as whom, and how soon a silent member loses its partitions."""
-
-    bootstrap_servers: str
-    group: str
-    topic_prefix: str = ""
-    session_timeout_seconds: float = 10.0
-
-
-def fetch_cluster_id(bootstrap_servers: str, *, timeout_seconds: float = BROKER_TIMEOUT_SECONDS) -> str:
-    """Return the Kafka cluster's own id; raises BrokerUnavailable."""
-    admin = AdminClient({"bootstrap.servers": bootstrap_servers, "log_level": 0})
-    try:
-        cluster_id = admin.list_topics(timeout=timeout_seconds).cluster_id
-    except KafkaException as error:
-        raise BrokerUnavailable(_text(error)) from error
-    if not cluster_id:
-        raise BrokerUnavailable("the broker does not say its cluster id")
-    return str(cluster_id)
+# The topic may be another one by now, or be gone: look at once.
+_ASK_AFTER = frozenset(
+    {KafkaError.UNKNOWN_TOPIC_OR_PART, KafkaError.UNKNOWN_TOPIC_ID, KafkaError.INCONSISTENT_TOPIC_ID}
+)
 
 
 class KafkaEventConsumer:
@@ -59,10 +40,15 @@ class KafkaEventConsumer:
     """
 
     def __init__(
-        self, settings: ConsumerSettings, *, topics: Sequence[str], offsets: OffsetSource, cluster_id: str
+        self,
+        settings: ConsumerSettings,
+        *,
+        topics: Sequence[str],
+        offsets: OffsetSource,
+        cluster_id: str,
+        metadata: KafkaMetadata | None = None,
     ) -> None:
         self._settings = settings
-        self._offsets = offsets
         self._cluster_id = cluster_id
         self._owned: frozenset[Partition] = frozenset()
         self._positions: dict[Partition, int] = {}  # of the owned partitions whose offsets are known
@@ -73,7 +59,11 @@ class KafkaEventConsumer:
         self._retry_offsets_at = 0.0
         self._errors: dict[str, float] = {}
         # Its own connection: on the consumer's one every question waits behind the fetch that is under way.
-        self._admin = self._connect_admin()
+        self._metadata = metadata or KafkaMetadata(settings.bootstrap_servers, prefix=settings.topic_prefix)
+        self._starts = Starts(offsets, self._metadata)
+        self._watch = TopicWatch(
+            self._metadata, topics=topics, group=settings.group, interval_seconds=settings.look_at_topics_seconds
+        )
         self._topics = [settings.topic_prefix + topic for topic in topics]
         self._consumer = self._join()
 
@@ -92,21 +82,33 @@ class KafkaEventConsumer:
         return frozenset(self._positions)
 
     def out_of_range(self) -> frozenset[Partition]:
-        """The owned partitions that stand still because their offset is outside the log."""
-        return frozenset(self._out_of_range)
+        """The owned partitions that stand still because their offset is outside the log, or of another topic."""
+        return frozenset(self._out_of_range) | self._starts.replaced
+
+    def replaced(self) -> frozenset[Partition]:
+        """Those out of range whose topic was made anew."""
+        return self._starts.replaced
+
+    def problem(self) -> str | None:
+        """What keeps partitions of the consumed topics from being read as they should be; None when nothing does."""
+        return self._watch.problem
 
     def position(self, partition: Partition) -> int:
         """The offset of the next message that `poll` will return."""
         return self._positions[partition]
 
-    def poll(self, *, max_messages: int, timeout_seconds: float) -> Sequence[Message]:
+    def poll(self, *, max_messages: int, timeout_seconds: float, max_bytes: int = POLL_BYTES) -> Sequence[Message]:
         """Return what is there, at once when there is any; nothing from a call in which the assignment changed."""
         changes = self._changes
         self._join_again_if_forgotten()
         self._find_missing_offsets()
+        self._look_at_topics()
+        if changes == self._changes and (alarm := self._starts.take_alarm()):
+            raise alarm
         deadline = time.monotonic() + min(timeout_seconds, MOST_POLL_SECONDS)
         messages: list[Message] = []
-        while changes == self._changes and len(messages) < max_messages:
+        budget = max_bytes
+        while changes == self._changes and len(messages) < max_messages and budget > 0:
             wait_seconds = 0.0 if messages else max(0.0, deadline - time.monotonic())
             polled = self._pending.popleft() if self._pending else self._consumer.poll(wait_seconds)
             if changes != self._changes:
@@ -116,21 +118,29 @@ class KafkaEventConsumer:
                 return []
             if polled is None:
                 break
-            messages += self._accept(polled, messages)
+            accepted = self._accept(polled, messages)
+            messages += accepted
+            budget -= sum(message.size_bytes for message in accepted)
         return messages if changes == self._changes else []
 
     def fetch_high_watermarks(self, partitions: Collection[Partition]) -> Mapping[Partition, int]:
         """Ask the broker now for the offsets after the last acknowledged messages, all in one request."""
-        return self._list_offsets(partitions, _LATEST)
+        return self._metadata.fetch_latest(partitions)
+
+    def fetch_low_watermarks(self, partitions: Collection[Partition]) -> Mapping[Partition, int]:
+        """Ask the broker now for the offsets of the first messages that it holds, all in one request."""
+        return self._metadata.fetch_earliest(partitions)
 
     def seek(self, partition: Partition, offset: int) -> None:
         """Read this partition again from `offset`; the others continue where they are."""
         self._positions[partition] = offset
+        self._starts.decide(partition)
+        self._out_of_range.discard(partition)
         self._assign()
 
     def rewind(self) -> None:
         """Read every owned partition again from its stored offset."""
-        self._start_over(self._owned)
+        self._start_over(self._owned, assigned=False)
 
     def pause(self, partitions: Collection[Partition]) -> None:
         """Stop fetching these partitions."""
@@ -176,8 +186,8 @@ class KafkaEventConsumer:
         if consumer is not self._consumer:
             return
         self._waiting_since = None
-        self._start_over(frozenset(self._from_kafka(partition) for partition in partitions))
-        log.info("consumer.assigned", generation=self._generation, partitions=_by_topic(self._owned))
+        self._start_over(frozenset(self._from_kafka(partition) for partition in partitions), assigned=True)
+        log.info("consumer.assigned", generation=self._generation, partitions=by_topic(self._owned))
 
     def _on_revoke(self, consumer: Consumer, _: list[TopicPartition]) -> None:
         if consumer is not self._consumer:
@@ -188,19 +198,21 @@ class KafkaEventConsumer:
         self._owned = frozenset()
         self._positions.clear()
         self._out_of_range.clear()
+        self._starts.forget(topics=True)
         consumer.unassign()
         log.info("consumer.revoked", generation=self._generation)
 
-    def _start_over(self, owned: frozenset[Partition]) -> None:
+    def _start_over(self, owned: frozenset[Partition], *, assigned: bool) -> None:
         self._change(generation=True)
         self._owned = owned
         self._out_of_range.clear()
+        self._starts.forget(topics=assigned)
         self._positions = {}
         self._positions = self._stored_positions(owned)
         self._assign()
 
     def _find_missing_offsets(self) -> None:
-        missing = self._owned - self._positions.keys() - self._out_of_range
+        missing = self._owned - self._positions.keys() - self.out_of_range()
         if not missing or time.monotonic() < self._retry_offsets_at:
             return
         found = self._stored_positions(missing)
@@ -211,15 +223,21 @@ class KafkaEventConsumer:
 
     def _stored_positions(self, partitions: Collection[Partition]) -> dict[Partition, int]:
         """Return where to continue; nothing, and one log line, while database or broker do not answer."""
+        self._retry_offsets_at = time.monotonic() + _RETRY_OFFSETS_SECONDS
         try:
-            stored = self._offsets.fetch_offsets(sorted(partitions))
-            fresh = [partition for partition in partitions if partition not in stored]
-            lows = self._list_offsets(fresh, _EARLIEST)
+            return self._starts.find(partitions)
         except RecommenderError as error:
-            self._retry_offsets_at = time.monotonic() + _RETRY_OFFSETS_SECONDS
             log.warning("consumer.offsets_unknown", partitions=len(partitions), error=str(error))
             return {}
-        return {**stored, **lows}
+
+    def _look_at_topics(self) -> None:
+        """Let partitions of a topic that was made anew meanwhile stand still: their positions mean nothing in it."""
+        overview = self._watch.look()
+        reading = self._positions.keys() | self._out_of_range
+        gone = self._starts.compare(overview, reading) if overview else frozenset()
+        if gone:
+            self._positions = {one: position for one, position in self._positions.items() if one not in gone}
+            self._assign()
 
     def _assign(self) -> None:
         """Let librdkafka fetch from the known positions; nothing stays paused from an earlier assignment."""
@@ -239,14 +257,17 @@ class KafkaEventConsumer:
         topic, number, offset = polled.topic(), polled.partition(), polled.offset()
         partition = (str(topic).removeprefix(self._settings.topic_prefix), -1 if number is None else number)
         if error is not None and error.code() == KafkaError._AUTO_OFFSET_RESET and partition in self._positions:
+            self._watch.ask_now()
             self._stand_still(partition, before, str(error.str()))
         elif error is not None and error.code() != KafkaError._PARTITION_EOF:
             self._log_error(error)
+            if error.code() in _ASK_AFTER:
+                self._watch.ask_now()
         elif partition in self._positions and offset is not None and offset >= self._positions[partition]:
             # An end of partition moves the position too: after a gap at the log's end there is no message.
             self._positions[partition] = offset + (error is None)
             if error is None:
-                return [Message(partition[0], partition[1], offset, polled.key(), polled.value())]
+                return [Message(*partition, offset, polled.key(), polled.value(), log_append_time(polled))]
         return []
 
     def _stand_still(self, partition: Partition, before: list[Message], reason: str) -> None:
@@ -257,24 +278,6 @@ class KafkaEventConsumer:
         self._change(generation=False)
         self._assign()
         raise OffsetOutOfRange(f"{partition[0]}[{partition[1]}] at offset {offset}: {reason}")
-
-    def _list_offsets(self, partitions: Collection[Partition], spec: OffsetSpec) -> dict[Partition, int]:
-        if not partitions:
-            return {}
-        futures = self._admin.list_offsets(
-            {self._to_kafka(partition): spec for partition in partitions},
-            isolation_level=IsolationLevel.READ_COMMITTED,
-            request_timeout=BROKER_TIMEOUT_SECONDS,
-        )
-        try:
-            return {self._from_kafka(partition): int(future.result().offset) for partition, future in futures.items()}
-        except KafkaException as error:
-            # It keeps the leader epochs that it knows: after a restart of the broker each of its questions is refused.
-            self._admin = self._connect_admin()
-            raise BrokerUnavailable(_text(error)) from error
-
-    def _connect_admin(self) -> AdminClient:
-        return AdminClient({"bootstrap.servers": self._settings.bootstrap_servers, "log_level": 0})
 
     def _known(self, partitions: Collection[Partition]) -> list[TopicPartition]:
         return [self._to_kafka(partition) for partition in partitions if partition in self._positions]
@@ -290,12 +293,3 @@ class KafkaEventConsumer:
         if now - self._errors.get(error.name(), -_SAME_ERROR_AGAIN_SECONDS) >= _SAME_ERROR_AGAIN_SECONDS:
             self._errors[error.name()] = now
             log.warning("kafka.error", error=error.name(), reason=error.str())
-
-
-def _by_topic(partitions: Collection[Partition]) -> dict[str, list[int]]:
-    topics = sorted({topic for topic, _ in partitions})
-    return {topic: sorted(number for name, number in partitions if name == topic) for topic in topics}
-
-
-def _text(error: KafkaException) -> str:
-    return str(error.args[0].str())

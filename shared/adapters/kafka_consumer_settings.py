@@ -1,8 +1,20 @@
-"""The librdkafka settings of every consumer in this system."""
+"""What a consumer is told: where and as whom, and the librdkafka settings of every consumer in this system."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
+
+
+@dataclass(frozen=True)
+class ConsumerSettings:
+    """Where to consume, as whom, how soon a silent member loses its partitions, how often topics are looked at."""
+
+    bootstrap_servers: str
+    group: str
+    topic_prefix: str = ""
+    session_timeout_seconds: float = 10.0
+    look_at_topics_seconds: float = 30.0
 
 
 def librdkafka_settings(*, session_timeout_seconds: float) -> dict[str, Any]:
@@ -24,12 +36,13 @@ def librdkafka_settings(*, session_timeout_seconds: float) -> dict[str, Any]:
         "fetch.wait.max.ms": 20,
         "fetch.queue.backoff.ms": 20,
         "fetch.error.backoff.ms": 100,
-        # Bounded memory, however far behind.
+        # Bounded memory, however far behind and however large the messages: what is fetched ahead, one answer more.
         "queued.min.messages": 10_000,
         "queued.max.messages.kbytes": 16_384,
         "fetch.max.bytes": 8_388_608,
         "reconnect.backoff.ms": 50,
         "reconnect.backoff.max.ms": 1_000,
-        "topic.metadata.refresh.interval.ms": 30_000,
+        # Partitions that are added are assigned after the next look at the topics.
+        "topic.metadata.refresh.interval.ms": 10_000,
         "log_level": 0,  # connection errors come through error_cb, each once in a while
     }

@@ -22,6 +22,7 @@ from shared.logging import get_logger
 # Both customer topics must place a key on the same partition number, whichever service produces.
 PARTITIONER = "murmur2_random"
 QUEUE_MESSAGES = 10_000
+BATCH_BYTES = 65_536
 POLL_SECONDS = 0.1
 METADATA_TIMEOUT_SECONDS = 2.0
 # librdkafka looks for expired messages about once a second, so its own report may come that much late.
@@ -71,6 +72,10 @@ def producer_config(
         # A broker that comes back is found within a second.
         "reconnect.backoff.ms": 50,
         "reconnect.backoff.max.ms": 1000,
+        # The broker refuses a whole batch that is larger than the topic's max.message.bytes (default: 1,000,000).
+        "batch.size": BATCH_BYTES,
+        # Until it has looked again, a producer places customers on the partitions that it knows (default: 5 min).
+        "topic.metadata.refresh.interval.ms": 10_000,
         "socket.keepalive.enable": True,
         "log.connection.close": False,
     }

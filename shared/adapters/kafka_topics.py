@@ -1,28 +1,50 @@
-"""Create the topics with their partition counts: an explicit, repeatable step, never auto-creation."""
+"""Create the topics, and set what every version needs of existing ones: an explicit, repeatable step."""
 
 from __future__ import annotations
 
+import time
+from collections.abc import Iterable
 from concurrent.futures import Future
 from dataclasses import dataclass
 from functools import partial
 
 from confluent_kafka import KafkaError, KafkaException
-from confluent_kafka.admin import AdminClient
-from confluent_kafka.cimpl import NewTopic
+from confluent_kafka.admin import (
+    AdminClient,
+    AlterConfigOpType,
+    ConfigEntry,
+    ConfigResource,
+    NewTopic,
+    ResourceType,
+)
 
 from shared import events
-from shared.errors import RecommenderError
+from shared.errors import BrokerUnavailable, RecommenderError
 
 ADMIN_TIMEOUT_SECONDS = 30.0
+ASK_TIMEOUT_SECONDS = 10.0
+_ASK_AGAIN_SECONDS = 0.2
+MAX_MESSAGE_BYTES = 131_072  # an event has less than 4 KiB; the gateway takes bodies of 64 KiB
 
 
 @dataclass(frozen=True)
 class TopicDurability:
-    """How many copies of an event there are, how many an acknowledgement waits for, how long they are kept."""
+    """How many copies of an event there are, how many an acknowledgement waits for, how long they are kept.
+
+    `max_message_bytes` is the size from which the broker refuses a message, and a producer's whole batch.
+    """
 
     replication_factor: int = 1
     min_insync_replicas: int = 1
     retention_hours: int = 168
+    max_message_bytes: int = MAX_MESSAGE_BYTES
+
+    def required(self) -> dict[str, str]:
+        """Return what every topic must be set to, whoever made it.
+
+        Consumers compare an event's own time with the log's, so that must be the broker's.
+        """
+        return {"message.timestamp.type": "LogAppendTime", "max.message.bytes": str(self.max_message_bytes)}
 
 
 class TopicsUnusable(RecommenderError):
@@ -32,7 +54,7 @@ class TopicsUnusable(RecommenderError):
 def create_topics(
     bootstrap_servers: str, *, prefix: str = "", partitions: int = 12, durability: TopicDurability | None = None
 ) -> list[str]:
-    """Create the topics that are missing and return their names; existing ones are left alone.
+    """Create the topics that are missing and return their names; existing ones are left as they are.
 
     Raises TopicsUnusable when the broker cannot be reached, or when the two customer topics would not be
     co-partitioned.
@@ -54,13 +76,77 @@ def create_topics(
     return sorted(created)
 
 
+def configure_topics(
+    bootstrap_servers: str, *, prefix: str = "", durability: TopicDurability | None = None
+) -> dict[str, dict[str, str]]:
+    """Set what every topic must have where it differs, and nothing else; return what was changed.
+
+    The answer is, by topic and setting, the value before and after. Raises TopicsUnusable.
+    """
+    admin = AdminClient({"bootstrap.servers": bootstrap_servers})
+    required = (durability or TopicDurability()).required()
+    changes: dict[str, dict[str, str]] = {}
+    try:
+        for name, before in _settings_of(admin, [prefix + topic for topic in events.EVENTS_OF_TOPIC]).items():
+            wrong = {key: value for key, value in required.items() if before.get(key) != value}
+            if wrong:
+                _set(admin, name, wrong)
+                changes[name] = {key: f"{before.get(key)} -> {value}" for key, value in wrong.items()}
+    except KafkaException as error:
+        raise TopicsUnusable(f"topics at {bootstrap_servers}: {error.args[0].str()}") from error
+    return changes
+
+
+def fetch_max_message_bytes(bootstrap_servers: str, topic: str) -> int | None:
+    """Return the size from which the broker refuses a message of this topic; None when it has no such topic.
+
+    `topic` is the name with its prefix. Raises BrokerUnavailable.
+    """
+    admin = AdminClient({"bootstrap.servers": bootstrap_servers, "log_level": 0})
+    [future] = admin.describe_configs(
+        [ConfigResource(ResourceType.TOPIC, topic)], request_timeout=ASK_TIMEOUT_SECONDS
+    ).values()
+    try:
+        return int(future.result()["max.message.bytes"].value)
+    except KafkaException as error:
+        if error.args[0].code() == KafkaError.UNKNOWN_TOPIC_OR_PART:
+            return None
+        raise BrokerUnavailable(str(error.args[0].str())) from error
+
+
+def _settings_of(admin: AdminClient, names: Iterable[str]) -> dict[str, dict[str, str | None]]:
+    """Ask for all settings of topics; a broker may need a moment to know a topic that was just made."""
+    resources = [ConfigResource(ResourceType.TOPIC, name) for name in names]
+    deadline = time.monotonic() + ADMIN_TIMEOUT_SECONDS
+    while True:
+        futures = admin.describe_configs(resources, request_timeout=ADMIN_TIMEOUT_SECONDS)
+        try:
+            return {
+                resource.name: {name: entry.value for name, entry in future.result().items()}
+                for resource, future in futures.items()
+            }
+        except KafkaException as error:
+            if error.args[0].code() != KafkaError.UNKNOWN_TOPIC_OR_PART or time.monotonic() > deadline:
+                raise
+            time.sleep(_ASK_AGAIN_SECONDS)
+
+
+def _set(admin: AdminClient, topic: str, settings: dict[str, str]) -> None:
+    entries = [
+        ConfigEntry(name, value, incremental_operation=AlterConfigOpType.SET) for name, value in settings.items()
+    ]
+    resource = ConfigResource(ResourceType.TOPIC, topic, incremental_configs=entries)
+    for future in admin.incremental_alter_configs([resource], request_timeout=ADMIN_TIMEOUT_SECONDS).values():
+        future.result()
+
+
 def _topic(name: str, partitions: int, *, durability: TopicDurability, compacted: bool = False) -> NewTopic:
     kept = {"cleanup.policy": "compact"} if compacted else {"retention.ms": str(durability.retention_hours * 3_600_000)}
     return NewTopic(
         name,
         num_partitions=partitions,
         replication_factor=durability.replication_factor,
-        config={"min.insync.replicas": str(durability.min_insync_replicas), **kept},
+        config={"min.insync.replicas": str(durability.min_insync_replicas), **durability.required(), **kept},
     )
 
 

@@ -7,12 +7,12 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 
-from confluent_kafka import ConsumerGroupState, KafkaException, TopicPartition
+from confluent_kafka import ConsumerGroupState, KafkaException
 from confluent_kafka.admin import AdminClient
-from confluent_kafka.admin._listoffsets import OffsetSpec
 from sqlalchemy import Connection, create_engine, func, select, update
 from sqlalchemy.exc import DBAPIError
 
+from shared.adapters.kafka_metadata import KafkaMetadata
 from shared.adapters.tables import consumer_offsets
 from shared.adapters.urls import sqlalchemy_url
 from shared.errors import BrokerUnavailable, DatabaseUnavailable
@@ -20,21 +20,20 @@ from shared.ports import Partition
 
 _COLUMNS = consumer_offsets.c
 _TIMEOUT_SECONDS = 10.0
-_EARLIEST: OffsetSpec = OffsetSpec.earliest()  # type: ignore[no-untyped-call]
-_LATEST: OffsetSpec = OffsetSpec.latest()  # type: ignore[no-untyped-call]
 _WITHOUT_MEMBERS = (ConsumerGroupState.EMPTY, ConsumerGroupState.DEAD)
 
 
 @dataclass(frozen=True)
 class LogRange:
-    """What a partition holds: the offset of its first message, and the one after its last."""
+    """What a partition holds: the offset of its first message, the one after its last, and its topic's id."""
 
     earliest: int
     latest: int
+    topic_id: str | None = None
 
 
 @dataclass(frozen=True)
-class StoredOffset:
+class OffsetRow:
     """One row of consumer_offsets."""
 
     cluster_id: str
@@ -43,11 +42,18 @@ class StoredOffset:
     partition: int
     next_offset: int
     updated_at: datetime
+    topic_id: str | None = None
+
+    def is_of(self, log: LogRange) -> bool:
+        """Return whether the offset can belong to this log; an id that is not known contradicts none."""
+        return None in (self.topic_id, log.topic_id) or self.topic_id == log.topic_id
 
     def state(self, log: LogRange | None) -> str:
         """Return what a consumer that starts here will meet."""
         if log is None:
             return "no such partition"
+        if not self.is_of(log):
+            return "another topic (made anew)"
         if self.next_offset < log.earliest:
             return f"below the log: {log.earliest - self.next_offset} messages are gone"
         if self.next_offset > log.latest:
@@ -64,18 +70,18 @@ class OffsetBook:
         connect_arguments = {"connect_timeout": 5, "application_name": "offsets", "options": options}
         self._engine = create_engine(sqlalchemy_url(database_url), connect_args=connect_arguments)
 
-    def fetch(self, *, cluster_id: str, group: str | None = None) -> list[StoredOffset]:
+    def fetch(self, *, cluster_id: str, group: str | None = None) -> list[OffsetRow]:
         """Return the rows of one cluster, in order."""
         statement = select(consumer_offsets).where(_COLUMNS.cluster_id == cluster_id)
         if group is not None:
             statement = statement.where(_COLUMNS.consumer_group == group)
         ordered = statement.order_by(_COLUMNS.consumer_group, _COLUMNS.topic, _COLUMNS.partition)
         with self._begin() as connection:
-            return [StoredOffset(**row._mapping) for row in connection.execute(ordered)]
+            return [OffsetRow(**row._mapping) for row in connection.execute(ordered)]
 
     @contextmanager
-    def changing(self, row: StoredOffset, *, next_offset: int) -> Iterator[StoredOffset | None]:
-        """Lock one row and hand it out as it is now; leaving without an exception stores `next_offset`."""
+    def changing(self, row: OffsetRow, *, next_offset: int, topic_id: str | None) -> Iterator[OffsetRow | None]:
+        """Lock one row and hand it out as it is now; leaving without an exception stores offset and topic id."""
         this = (
             (_COLUMNS.cluster_id == row.cluster_id)
             & (_COLUMNS.consumer_group == row.consumer_group)
@@ -84,9 +90,9 @@ class OffsetBook:
         )
         with self._begin() as connection:
             found = connection.execute(select(consumer_offsets).where(this).with_for_update()).one_or_none()
-            yield None if found is None else StoredOffset(**found._mapping)
+            yield None if found is None else OffsetRow(**found._mapping)
             changed = update(consumer_offsets).where(this)
-            connection.execute(changed.values(next_offset=next_offset, updated_at=func.now()))
+            connection.execute(changed.values(next_offset=next_offset, topic_id=topic_id, updated_at=func.now()))
 
     def close(self) -> None:
         """Close every connection."""
@@ -105,20 +111,15 @@ class BrokerView:
     """What the broker says of logs and groups; methods raise BrokerUnavailable."""
 
     def __init__(self, bootstrap_servers: str, *, topic_prefix: str) -> None:
+        self._metadata = KafkaMetadata(bootstrap_servers, prefix=topic_prefix, timeout_seconds=_TIMEOUT_SECONDS)
         self._admin = AdminClient({"bootstrap.servers": bootstrap_servers, "log_level": 0})
-        self._prefix = topic_prefix
 
     def log_ranges(self, partitions: Collection[Partition]) -> dict[Partition, LogRange]:
         """Return what these partitions hold; those that do not exist are left out."""
-        try:
-            topics = self._admin.list_topics(timeout=_TIMEOUT_SECONDS).topics
-            there = [
-                one for one in partitions if one[1] in getattr(topics.get(self._prefix + one[0]), "partitions", ())
-            ]
-            earliest, latest = self._offsets(there, _EARLIEST), self._offsets(there, _LATEST)
-        except KafkaException as error:
-            raise BrokerUnavailable(str(error.args[0].str())) from error
-        return {one: LogRange(earliest[one], latest[one]) for one in there}
+        topics = self._metadata.fetch_topics({topic for topic, _ in partitions})
+        there = [one for one in partitions if one[0] in topics and one[1] < topics[one[0]].partitions]
+        earliest, latest = self._metadata.fetch_earliest(there), self._metadata.fetch_latest(there)
+        return {one: LogRange(earliest[one], latest[one], topics[one[0]].topic_id) for one in there}
 
     def has_members(self, group: str) -> bool:
         """Return whether any consumer is in the group now; one that was killed is, until its session times out."""
@@ -130,13 +131,3 @@ class BrokerView:
                 return False
             raise BrokerUnavailable(str(error.args[0].str())) from error
         return description.state not in _WITHOUT_MEMBERS or bool(description.members)
-
-    def _offsets(self, partitions: Collection[Partition], spec: OffsetSpec) -> dict[Partition, int]:
-        if not partitions:
-            return {}
-        wanted = {TopicPartition(self._prefix + topic, number): spec for topic, number in partitions}
-        futures = self._admin.list_offsets(wanted, request_timeout=_TIMEOUT_SECONDS)
-        return {
-            (place.topic.removeprefix(self._prefix), place.partition): int(future.result().offset)
-            for place, future in futures.items()
-        }

@@ -11,6 +11,7 @@ from uuid import UUID
 import asyncpg
 
 from shared.adapters.urls import asyncpg_url
+from shared.adapters.worker_queries import SNAPSHOTS
 from shared.domain.candidates import asset_risk_level
 from shared.errors import DatabaseBusy, DatabaseUnavailable
 from shared.far_trans import parse_risk_level
@@ -28,19 +29,18 @@ from shared.gateway_ports import (
 REACHABLE_TIMEOUT_SECONDS = 2.0
 CLOSE_TIMEOUT_SECONDS = 0.5
 
-# Both times are the database's own. Interactions of the transaction that made the list have its time exactly.
-_LISTS = """
+# A list knows its reference data and the customer's last interaction: no clock decides what is newer.
+_LISTS = f"""
 SELECT r.request_id, r.model_version, r.basis, r.items,
        r.customer_id IS NOT NULL
        OR EXISTS (SELECT FROM customer_information c WHERE c.customer_id = $1) AS known,
-       EXISTS (SELECT FROM reference_snapshots s WHERE s.loaded_at >= r.created_at) AS is_stale,
+       r.reference_snapshot IS DISTINCT FROM ({SNAPSHOTS}) AS is_stale,
        coalesce((
-           SELECT i.recorded_at > r.created_at FROM user_interactions i
+           SELECT i.sequence FROM user_interactions i
            WHERE i.customer_id = $1 ORDER BY i.sequence DESC LIMIT 1
-       ), false) AS has_newer_interactions
+       ), 0) > coalesce(r.interaction_sequence, 0) AS has_newer_interactions
 FROM (SELECT) AS one LEFT JOIN recommendations r ON r.customer_id = $1
 """
-# ctid is the order of lines: a snapshot is loaded as a whole and never updated.
 _FACTS = """
 SELECT item.isin, asset.asset_category, asset.asset_sub_category,
        EXISTS (
@@ -51,23 +51,15 @@ SELECT item.isin, asset.asset_category, asset.asset_sub_category,
            SELECT i.interaction_type = 'dismiss' FROM user_interactions i
            WHERE i.customer_id = $1 AND i.isin = item.isin ORDER BY i.sequence DESC LIMIT 1
        ), false) AS is_dismissed,
-       (
-           SELECT c.risk_level FROM customer_information c
-           WHERE c.customer_id = $1 ORDER BY c.recorded_on DESC, c.ctid DESC LIMIT 1
-       ) AS customer_risk_level
+       (SELECT c.risk_level FROM current_customers c WHERE c.customer_id = $1) AS customer_risk_level
 FROM unnest($2::text[]) AS item(isin)
 LEFT JOIN LATERAL (
-    SELECT asset_category, asset_sub_category FROM asset_information a
-    WHERE a.isin = item.isin ORDER BY a.recorded_on DESC, a.ctid DESC LIMIT 1
+    SELECT asset_category, asset_sub_category FROM current_assets a WHERE a.isin = item.isin LIMIT 1
 ) AS asset ON true
-"""
-_REFERENCE_VERSION = """
-SELECT coalesce(string_agg(table_name || ' ' || extract(epoch FROM loaded_at), ', ' ORDER BY table_name), '') AS version
-FROM reference_snapshots
 """
 _ASSETS = """
 WITH page AS (
-    SELECT DISTINCT ON (isin) * FROM asset_information ORDER BY isin, recorded_on DESC, ctid DESC LIMIT $1
+    SELECT * FROM current_assets ORDER BY isin LIMIT $1
 )
 SELECT page.isin,
        coalesce(page.asset_name, page.asset_short_name, page.isin) AS assetname,
@@ -76,12 +68,9 @@ SELECT page.isin,
        coalesce(price.close_price, bounds.price_max_date) AS current_price, bounds.profitability
 FROM page
 LEFT JOIN LATERAL (
-    SELECT close_price FROM close_prices c WHERE c.isin = page.isin ORDER BY priced_on DESC LIMIT 1
+    SELECT close_price FROM current_close_prices c WHERE c.isin = page.isin LIMIT 1
 ) AS price ON true
-LEFT JOIN LATERAL (
-    SELECT price_max_date, profitability FROM limit_prices l WHERE l.isin = page.isin
-    ORDER BY max_date DESC, ctid DESC LIMIT 1
-) AS bounds ON true
+LEFT JOIN current_limit_prices AS bounds ON bounds.isin = page.isin
 ORDER BY page.isin
 """
 _ASSET_COLUMNS = tuple(AssetRow.__dataclass_fields__)
@@ -200,7 +189,7 @@ class PostgresGatewayReader:
 
     async def fetch_reference_version(self) -> str:
         """Return a text that changes with every load of reference data."""
-        return str((await self._fetch(_REFERENCE_VERSION))[0]["version"])
+        return str((await self._fetch(SNAPSHOTS))[0][0])
 
     async def has_isin(self, isin: str, *, timeout_seconds: float) -> bool:
         """Whether the catalogue has this ISIN now."""

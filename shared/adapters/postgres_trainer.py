@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import datetime
@@ -17,7 +18,7 @@ from shared.adapters.postgres_training_rows import read_training_rows
 from shared.adapters.tables import asset_information, consumer_offsets, dead_letters, model_versions
 from shared.adapters.urls import sqlalchemy_url
 from shared.errors import DatabaseUnavailable, StaleOffsets
-from shared.ports import Message, Partition, Pointer
+from shared.ports import Message, Partition, Pointer, StoredOffset
 from shared.training_records import FinishedTraining, TrainingRows, VersionRow
 
 QUEUED = "queued"
@@ -47,6 +48,7 @@ class PostgresTrainerStore:
     def __init__(self, engine: Engine, *, cluster_id: str, consumer_group: str) -> None:
         self._engine = engine
         self._owner = {"cluster_id": cluster_id, "consumer_group": consumer_group}
+        self._topic_ids: dict[Partition, str] = {}
 
     # --- reading ---
 
@@ -87,11 +89,15 @@ class PostgresTrainerStore:
             newest: datetime | None = connection.scalar(select(func.max(model_versions.c.finished_at)).where(ended))
         return newest
 
-    def fetch_offsets(self, partitions: Sequence[Partition]) -> Mapping[Partition, int]:
-        """Return the next offset of each partition that has one stored."""
+    def fetch_offsets(self, partitions: Sequence[Partition]) -> Mapping[Partition, StoredOffset]:
+        """Return the next offset of each partition that has one stored, and the topic that it belongs to."""
         with self._begin() as connection:
             stored = self._stored_offsets(connection)
         return {partition: stored[partition] for partition in partitions if partition in stored}
+
+    def note_topic_ids(self, topic_ids: Mapping[Partition, str]) -> None:
+        """Store these ids with every next offset of these partitions from now on."""
+        self._topic_ids.update(topic_ids)
 
     # --- trainings ---
 
@@ -209,31 +215,43 @@ class PostgresTrainerStore:
         with translated(), self._engine.begin() as connection:
             yield connection
 
-    def _stored_offsets(self, connection: Connection, *, lock: bool = False) -> dict[Partition, int]:
+    def _stored_offsets(self, connection: Connection, *, lock: bool = False) -> dict[Partition, StoredOffset]:
         table = consumer_offsets.c
-        statement = select(table.topic, table.partition, table.next_offset).where(
+        statement = select(table.topic, table.partition, table.next_offset, table.topic_id).where(
             *(table[name] == value for name, value in self._owner.items())
         )
         ordered = statement.order_by(table.topic, table.partition)
         rows = connection.execute(ordered.with_for_update() if lock else ordered)
-        return {(topic, partition): next_offset for topic, partition, next_offset in rows}
+        return {(row.topic, row.partition): StoredOffset(row.next_offset, row.topic_id) for row in rows}
 
     def _store_offsets(self, connection: Connection, next_offsets: Mapping[Partition, int]) -> None:
         if not next_offsets:
             return
         stored = self._stored_offsets(connection, lock=True)
-        ahead = {p: stored[p] for p, offset in next_offsets.items() if stored.get(p, offset) > offset}
+        # Offsets of another topic of that name, which was read before it was made anew, are not comparable.
+        same_topic = {p: row for p, row in stored.items() if row.is_of(self._topic_ids.get(p))}
+        ahead = {p: row.next_offset for p, row in same_topic.items() if row.next_offset > next_offsets.get(p, math.inf)}
         if ahead:
             raise StaleOffsets(f"later offsets are stored already: {ahead}")
         rows = [
-            {**self._owner, "topic": topic, "partition": partition, "next_offset": offset}
-            for (topic, partition), offset in sorted(next_offsets.items())
+            {
+                **self._owner,
+                "topic": partition[0],
+                "partition": partition[1],
+                "next_offset": offset,
+                "topic_id": self._topic_ids.get(partition),
+            }
+            for partition, offset in sorted(next_offsets.items())
         ]
         statement = insert(consumer_offsets).values(rows)
         connection.execute(
             statement.on_conflict_do_update(
                 index_elements=list(consumer_offsets.primary_key.columns),
-                set_={"next_offset": statement.excluded.next_offset, "updated_at": func.now()},
+                set_={
+                    "next_offset": statement.excluded.next_offset,
+                    "topic_id": func.coalesce(statement.excluded.topic_id, consumer_offsets.c.topic_id),
+                    "updated_at": func.now(),
+                },
             )
         )
 

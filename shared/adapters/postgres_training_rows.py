@@ -15,23 +15,19 @@ from shared.training_records import TrainingRows
 _TABLES = "asset_information, limit_prices, customer_information, transactions, close_prices, user_interactions"
 _IN_MEMORY_BYTES = 1 << 26  # beyond that a reading waits on disk
 
-# The latest version is the one of the largest date; of two with one date the last line (ctid: order of loading).
 _ASSETS = """
 SELECT a.isin, a.asset_category, a.asset_sub_category, a.market_id, a.sector, a.industry, l.min_date, l.max_date
-FROM (SELECT DISTINCT ON (isin) * FROM asset_information ORDER BY isin, recorded_on DESC, ctid DESC) a
-LEFT JOIN (SELECT DISTINCT ON (isin) * FROM limit_prices ORDER BY isin, max_date DESC, ctid DESC) l USING (isin)
+FROM current_assets a LEFT JOIN current_limit_prices l USING (isin)
 """
-_CUSTOMERS = """
-SELECT DISTINCT ON (customer_id) customer_id, risk_level, investment_capacity
-FROM customer_information ORDER BY customer_id, recorded_on DESC, ctid DESC
-"""
+_CUSTOMERS = "SELECT customer_id, risk_level, investment_capacity FROM current_customers"
 _PURCHASES = """
 SELECT customer_id, isin, traded_on - DATE '1970-01-01' AS day FROM transactions WHERE transaction_type = 'Buy'
 """
-_CLOSE_PRICES = "SELECT isin, priced_on - DATE '1970-01-01' AS day, close_price FROM close_prices"
+_CLOSE_PRICES = "SELECT isin, priced_on - DATE '1970-01-01' AS day, close_price FROM daily_close_prices"
 _INTERACTIONS = """
 SELECT customer_id, isin, interaction_type, extract(epoch FROM occurred_at)::float8 AS occurred_at
 FROM user_interactions
+ORDER BY sequence
 """
 
 

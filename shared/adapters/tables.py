@@ -35,15 +35,26 @@ metadata = MetaData()
 
 _SQL_TYPES: dict[str, type[TypeEngine[Any]]] = {
     "text": Text,
+    "customer_id": Text,
+    "isin": Text,
     "date": Date,
     "number": Float,
-    "non_negative": Float,
+    "amount": Float,
+    "price": Float,
 }
 
 
-def _reference_table(schema: far_trans.TableSchema, *indexes: tuple[str, ...]) -> SqlTable:
-    """Build the table of one published file; written by FAR-Trans/script.py alone."""
+def _reference_table(
+    schema: far_trans.TableSchema, *indexes: tuple[str, ...], in_order_of_file: bool = False
+) -> SqlTable:
+    """Build the table of one published file; written by FAR-Trans/script.py alone.
+
+    `in_order_of_file`: with a column `sequence`, which grows from line to line. The views `current_...` (migrations)
+    say with it which row of several is the current one.
+    """
     columns = [Column(column.name, _SQL_TYPES[column.type], nullable=not column.required) for column in schema.columns]
+    if in_order_of_file:
+        columns.append(Column("sequence", BigInteger, Identity(always=False), nullable=False))
     named = [Index(f"ix_{schema.table}_{'_'.join(names)}", *names) for names in indexes]
     return SqlTable(schema.table, metadata, *columns, *named)
 
@@ -52,11 +63,11 @@ def _timestamp(name: str, **options: object) -> Column[object]:
     return Column(name, DateTime(timezone=True), **options)  # type: ignore[arg-type]
 
 
-customer_information = _reference_table(far_trans.CUSTOMER_INFORMATION, ("customer_id",))
-asset_information = _reference_table(far_trans.ASSET_INFORMATION, ("isin",))
+customer_information = _reference_table(far_trans.CUSTOMER_INFORMATION, ("customer_id",), in_order_of_file=True)
+asset_information = _reference_table(far_trans.ASSET_INFORMATION, ("isin",), in_order_of_file=True)
 markets = _reference_table(far_trans.MARKETS, ("market_id",))
-limit_prices = _reference_table(far_trans.LIMIT_PRICES, ("isin",))
-close_prices = _reference_table(far_trans.CLOSE_PRICES, ("isin", "priced_on"))
+limit_prices = _reference_table(far_trans.LIMIT_PRICES, ("isin",), in_order_of_file=True)
+close_prices = _reference_table(far_trans.CLOSE_PRICES, ("isin", "priced_on"), in_order_of_file=True)
 transactions = _reference_table(far_trans.TRANSACTIONS, ("customer_id",))
 
 # What FAR-Trans/script.py loaded last into each reference table.
@@ -86,7 +97,7 @@ user_interactions = SqlTable(
     # The order in which the worker consumed them, which is the log's for each customer; no clock is involved.
     Column("sequence", BigInteger, Identity(always=False), nullable=False),
     Index("ix_user_interactions_customer_id_sequence", "customer_id", "sequence"),
-    Index("ix_user_interactions_customer_id_occurred_at", "customer_id", "occurred_at"),
+    Index("ix_user_interactions_customer_id_isin_sequence", "customer_id", "isin", "sequence"),
 )
 
 # The newest list of each customer, as the API answers it.
@@ -99,6 +110,9 @@ recommendations = SqlTable(
     Column("basis", Text, nullable=False),
     Column("weights", JSONB, nullable=False),
     Column("items", JSONB, nullable=False),
+    # What the list knew: the customer's last interaction (0: none), and which reference data. NULL in older rows.
+    Column("interaction_sequence", BigInteger),
+    Column("reference_snapshot", Text),
     _timestamp("created_at", nullable=False),
 )
 

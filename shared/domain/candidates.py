@@ -1,14 +1,16 @@
-"""Which assets may appear in a customer's list at all: tradable, not owned, not dismissed, suitable."""
+"""Which assets may appear in a customer's list: in the catalogue, tradable, not owned, not dismissed, suitable."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from datetime import date
 
 import numpy as np
 from numpy.typing import NDArray
 
 from shared.domain.history import dismissed_isins
+from shared.domain.id_map import AssetIdMap
 from shared.domain.model import Model
 from shared.domain.types import Asset, Customer, CustomerHistory, RiskLevel
 
@@ -23,17 +25,45 @@ _RISK_LEVELS: dict[tuple[str, str], RiskLevel] = {
 }
 
 
+@dataclass(frozen=True, eq=False)
+class CatalogueView:
+    """What today's catalogue says of a model's A assets. listed: (A,) bool, whether the asset exists in it.
+
+    risk_level: (A,) int8, 1..4, by the category of today; without meaning where the asset is not listed.
+    """
+
+    listed: NDArray[np.bool_]
+    risk_level: NDArray[np.int8]
+
+
+def build_catalogue_view(id_map: AssetIdMap, risk_levels: Mapping[str, RiskLevel]) -> CatalogueView:
+    """Build the view of a catalogue that has these assets, with their risk levels; it may have more, or none."""
+    levels = [risk_levels.get(isin) for isin in id_map.isins]
+    return CatalogueView(
+        listed=np.array([level is not None for level in levels], dtype=np.bool_),
+        risk_level=np.array([level or RiskLevel.AGGRESSIVE for level in levels], dtype=np.int8),
+    )
+
+
 def candidate_mask(
-    model: Model, histories: Sequence[CustomerHistory], *, enforce_suitability: bool = True
+    model: Model,
+    histories: Sequence[CustomerHistory],
+    *,
+    catalogue: CatalogueView | None = None,
+    enforce_suitability: bool = True,
 ) -> NDArray[np.bool_]:
     """Return (B, A): may this asset be recommended to this customer?
 
+    With a catalogue only its assets are candidates, and it alone says how much risk they carry. Without one (in an
+    evaluation, which fits the model on the same catalogue) the model's own arrays do.
     `enforce_suitability=False` is for offline benchmarks only, whose protocol knows no suitability.
     """
-    mask = np.repeat(model.tradable[np.newaxis], len(histories), axis=0)
+    available = model.tradable if catalogue is None else model.tradable & catalogue.listed
+    mask = np.repeat(available[np.newaxis], len(histories), axis=0)
     if enforce_suitability:
+        asset_levels = model.asset_risk_level if catalogue is None else catalogue.risk_level
         accepted = np.array([accepted_risk_level(history.customer) for history in histories], dtype=np.int8)
-        mask &= model.asset_risk_level[np.newaxis] <= accepted[:, np.newaxis]
+        mask &= asset_levels[np.newaxis] <= accepted[:, np.newaxis]
     for row, history in enumerate(histories):
         mask[row, model.id_map.known_indices([*history.owned, *dismissed_isins(history)])] = False
     return mask

@@ -12,10 +12,12 @@ import numpy as np
 from scipy import sparse
 
 from shared.domain.id_map import AssetIdMap
-from shared.domain.types import CustomerHistory, Interaction, InteractionType, InteractionWeights
+from shared.domain.types import CustomerHistory, InteractionType, InteractionWeights
 
 HistoryMatrix: TypeAlias = "sparse.csr_array[np.float32, tuple[int, int]]"
 
+# So many of a customer's interactions, the newest of the log, add weight; exclusions have no window.
+INTERACTION_WINDOW = 1_000
 # Below this an interaction is forgotten: normalisation would blow a remainder of rounding up to a full score.
 FORGOTTEN_BELOW = 1e-6
 _SECONDS_PER_DAY = 86_400.0
@@ -30,8 +32,9 @@ def build_history_matrix(
 ) -> HistoryMatrix:
     """Return (B, A) float32 rows: 1.0 for an owned asset, else the faded sum of its interactions, at most 1.0.
 
-    A dismissed asset's interactions count 0 (owning it still counts), unknown ISINs are ignored, and an interaction
-    dated after `now` counts as just happened. Column order within a row is ascending. Raises ValueError on naive `now`.
+    The last INTERACTION_WINDOW interactions count. Those with a dismissed asset count 0 (owning it still counts),
+    unknown ISINs are ignored, and an interaction dated after `now` counts as just happened. Column order within a row
+    is ascending. Raises ValueError on naive `now`.
     """
     if now.utcoffset() is None:
         raise ValueError("now must carry a time zone")
@@ -43,13 +46,13 @@ def build_history_matrix(
 
 
 def dismissed_isins(history: CustomerHistory) -> set[str]:
-    """Return the assets whose latest interaction is a dismissal; of two at one time the one told last is latest."""
-    latest: dict[str, Interaction] = {}
-    for interaction in history.interactions:
-        known = latest.get(interaction.isin)
-        if known is None or interaction.occurred_at >= known.occurred_at:
-            latest[interaction.isin] = interaction
-    return {isin for isin, interaction in latest.items() if interaction.type is InteractionType.DISMISS}
+    """Return the assets whose last interaction in the order of the log is a dismissal, however long ago it was.
+
+    `history.dismissed` covers what is older than `history.interactions`. No clock is involved.
+    """
+    last = dict.fromkeys(history.dismissed, InteractionType.DISMISS)
+    last.update((interaction.isin, interaction.type) for interaction in history.interactions)
+    return {isin for isin, kind in last.items() if kind is InteractionType.DISMISS}
 
 
 def _history_row(
@@ -69,7 +72,7 @@ def _interaction_parts(
 ) -> dict[str, list[float]]:
     parts: dict[str, list[float]] = defaultdict(list)
     dismissed = dismissed_isins(history)
-    for interaction in history.interactions:
+    for interaction in history.interactions[-INTERACTION_WINDOW:]:
         if interaction.isin not in dismissed:
             age_days = max(0.0, (now - interaction.occurred_at).total_seconds() / _SECONDS_PER_DAY)
             faded = 0.5 ** (age_days / interaction_weights.half_life_days)

@@ -9,6 +9,7 @@ from datetime import datetime
 import numpy as np
 from numpy.typing import NDArray
 
+from shared.domain.candidates import CatalogueView
 from shared.domain.model import Model
 from shared.domain.scoring import BatchScores, ScoringRules, score_batch
 from shared.domain.types import (
@@ -48,13 +49,15 @@ def recommend(  # noqa: PLR0913 - the one entry of serving: everything but the b
     now: datetime,
     weights: Weights | Sequence[Weights | None] | None = None,
     interaction_weights: InteractionWeights | None = None,
+    catalogue: CatalogueView | None = None,
     enforce_suitability: bool = True,
 ) -> list[Ranking]:
     """Return one ranking per history, in order, of at most k candidates; fewer candidates give a shorter list.
 
-    `weights`: for all, or one entry per history; None means the model's own. Raises ValueError on k < 1.
+    `weights`: for all, or one entry per history; None means the model's own. `catalogue`: what exists today and how
+    much risk it carries; None means as the model knew it. Raises ValueError on k < 1.
     """
-    rules = ScoringRules(now, interaction_weights or model.interaction_weights, enforce_suitability)
+    rules = ScoringRules(now, interaction_weights or model.interaction_weights, enforce_suitability, catalogue)
     rankings: list[Ranking] = []
     for top in _chunks(model, histories, k=k, weights=weights, rules=rules):
         start = len(rankings)
@@ -71,10 +74,11 @@ def recommend_indices(  # noqa: PLR0913 - the same keywords as recommend
     now: datetime,
     weights: Weights | Sequence[Weights | None] | None = None,
     interaction_weights: InteractionWeights | None = None,
+    catalogue: CatalogueView | None = None,
     enforce_suitability: bool = True,
 ) -> NDArray[np.int64]:
     """Return what `recommend` ranks as (B, k) asset indices, NO_ASSET past the end of a list; for evaluation."""
-    rules = ScoringRules(now, interaction_weights or model.interaction_weights, enforce_suitability)
+    rules = ScoringRules(now, interaction_weights or model.interaction_weights, enforce_suitability, catalogue)
     chunks = [top.asset_indices for top in _chunks(model, histories, k=k, weights=weights, rules=rules)]
     return np.concatenate([np.empty((0, k), dtype=np.int64), *chunks])
 

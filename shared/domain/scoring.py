@@ -15,7 +15,7 @@ from datetime import datetime
 import numpy as np
 from numpy.typing import NDArray
 
-from shared.domain.candidates import candidate_mask
+from shared.domain.candidates import CatalogueView, candidate_mask
 from shared.domain.collaborative import collaborative_component
 from shared.domain.history import build_history_matrix
 from shared.domain.model import Model, segment_index
@@ -27,11 +27,12 @@ COMPONENTS = ("collaborative", "content", "profitability")  # the order of every
 
 @dataclass(frozen=True)
 class ScoringRules:
-    """What holds for every customer of a batch: the time, and how history and suitability are read."""
+    """What holds for every customer of a batch: the time, how history is read, and which assets are candidates."""
 
     now: datetime
     interaction_weights: InteractionWeights
     enforce_suitability: bool = True
+    catalogue: CatalogueView | None = None
 
 
 @dataclass(frozen=True)
@@ -51,7 +52,9 @@ def score_batch(
     model: Model, histories: Sequence[CustomerHistory], *, weights: Sequence[Weights], rules: ScoringRules
 ) -> BatchScores:
     """Return the scores of these customers, each with their own weights."""
-    candidates = candidate_mask(model, histories, enforce_suitability=rules.enforce_suitability)
+    candidates = candidate_mask(
+        model, histories, catalogue=rules.catalogue, enforce_suitability=rules.enforce_suitability
+    )
     components, cold = raw_components(model, histories, candidates, rules=rules)
     normalised_weights = [weight.normalised() for weight in weights]
     contributions = np.empty((len(COMPONENTS), *candidates.shape))

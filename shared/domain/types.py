@@ -56,7 +56,7 @@ class Customer:
 
 @dataclass(frozen=True)
 class Interaction:
-    """One event of a customer with one asset."""
+    """One event of a customer with one asset. `occurred_at` is the sender's clock: age for time decay, never order."""
 
     isin: str
     type: InteractionType
@@ -65,11 +65,16 @@ class Interaction:
 
 @dataclass(frozen=True)
 class CustomerHistory:
-    """What a customer owns (has ever bought) and what they did in the app, oldest first."""
+    """What a customer owns (has ever bought) and what they did in the app, in the order of the log.
+
+    `interactions` may be the newest ones only. `dismissed` are all assets whose last interaction ever is a dismissal;
+    those among `interactions` need not be repeated there.
+    """
 
     customer: Customer
     owned: tuple[str, ...] = ()
     interactions: tuple[Interaction, ...] = ()
+    dismissed: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -1,10 +1,10 @@
-"""`python -m shared.migrations`: upgrade the database and create the topics; repeatable."""
+"""`python -m shared.migrations`: upgrade the database, create the topics and set what they need; repeatable."""
 
 from __future__ import annotations
 
 import sys
 
-from shared.adapters.kafka_topics import TopicDurability, create_topics
+from shared.adapters.kafka_topics import TopicDurability, configure_topics, create_topics
 from shared.config import TopicSettings
 from shared.errors import RecommenderError
 from shared.logging import configure_logging, get_logger
@@ -14,24 +14,25 @@ log = get_logger(__name__)
 
 
 def main() -> int:
-    """Run both steps; 0 when both hold, 1 with one log line when one failed."""
+    """Run all steps; 0 when all hold, 1 with one log line when one failed."""
     settings = TopicSettings()
     configure_logging(level=settings.log_level, log_format=settings.log_format, service="migrate")
+    servers, prefix = settings.kafka_bootstrap_servers, settings.topic_prefix
+    durability = TopicDurability(
+        settings.topic_replication_factor,
+        settings.topic_min_insync_replicas,
+        settings.topic_retention_hours,
+        settings.topic_max_message_bytes,
+    )
     try:
         upgrade_database(settings.database_url.get_secret_value())
-        created = create_topics(
-            settings.kafka_bootstrap_servers,
-            prefix=settings.topic_prefix,
-            partitions=settings.topic_partitions,
-            durability=TopicDurability(
-                settings.topic_replication_factor,
-                settings.topic_min_insync_replicas,
-                settings.topic_retention_hours,
-            ),
-        )
+        created = create_topics(servers, prefix=prefix, partitions=settings.topic_partitions, durability=durability)
+        changed = configure_topics(servers, prefix=prefix, durability=durability)
     except RecommenderError as error:
         log.error("migration.failed", error=str(error), error_type=type(error).__name__)
         return 1
+    for topic, settings_changed in changed.items():
+        log.info("migration.topic_changed", topic=topic, **settings_changed)
     log.info("migration.done", topics_created=created)
     return 0
 

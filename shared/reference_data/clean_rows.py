@@ -5,17 +5,20 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from datetime import date
 from typing import BinaryIO
 
 from shared.errors import ReferenceDataInvalid
 from shared.far_trans import TableSchema
+from shared.identifiers import latest_date
 from shared.reference_data.csv_records import CsvRecord, read_record
 from shared.reference_data.row_checks import build_plain_rows_pattern, find_fault
 
 BLOCK_BYTES = 1 << 18
 MAX_RAW_BYTES = 10_000
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
-_COPY_ESCAPES = str.maketrans({"\\": "\\\\", "\n": "\\n", "\r": "\\r", ",": "\\,"})
+# Valid texts hold no line ends (row_checks), so only these two mean something to COPY.
+_COPY_ESCAPES = str.maketrans({"\\": "\\\\", ",": "\\,"})
 
 
 @dataclass(frozen=True)
@@ -31,8 +34,9 @@ class Reject:
 class CleanRows:
     """Iterates over blocks of valid rows, as `COPY ... (FORMAT text, DELIMITER ',', NULL '')` takes them.
 
-    Empty fields are NULL. Rejected rows go to `on_reject` in the order of the file. Raises ReferenceDataInvalid
-    where the header is not as published or the last line has no end.
+    Empty fields are NULL. Rejected rows go to `on_reject` in the order of the file; a date after `latest` (default:
+    tomorrow) is one of their reasons. Raises ReferenceDataInvalid where the header is not as published or the last
+    line has no end.
     """
 
     def __init__(
@@ -41,6 +45,7 @@ class CleanRows:
         schema: TableSchema,
         *,
         on_reject: Callable[[Reject], None],
+        latest: date | None = None,
         block_bytes: int = BLOCK_BYTES,
     ) -> None:
         self.row_count = 0
@@ -50,7 +55,8 @@ class CleanRows:
         self._schema = schema
         self._on_reject = on_reject
         self._block_bytes = block_bytes
-        self._plain_rows = build_plain_rows_pattern(schema)
+        self._latest = latest or latest_date()
+        self._plain_rows = build_plain_rows_pattern(schema, latest=self._latest)
         self._line_number = 1
         self._in_long_line = False
 
@@ -119,7 +125,7 @@ class CleanRows:
         if record.fields == (b"",):  # a blank line
             return b""
         fields = [field.decode("utf-8", "surrogateescape") for field in record.fields]
-        fault = record.fault or find_fault(fields, self._schema)
+        fault = record.fault or find_fault(fields, self._schema, latest=self._latest)
         if fault:
             self.rejected_count += 1
             self._on_reject(Reject(self._schema.file_name, line_number, fault, raw[:MAX_RAW_BYTES]))

@@ -1,15 +1,21 @@
-"""Replace the reference tables by one folder of published files: first check all files, then load one by one."""
+"""Replace the reference tables by one folder of published files: check every file, then load all of them or none."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from datetime import date
 from pathlib import Path
-from typing import BinaryIO, Protocol
+from typing import BinaryIO, Literal, Protocol
 
 from shared.errors import ReferenceDataInvalid
 from shared.far_trans import TABLES, TableSchema
+from shared.identifiers import latest_date
 from shared.reference_data.clean_rows import BLOCK_BYTES, MAX_RAW_BYTES, CleanRows, Reject, check_header
+from shared.reference_data.limits import CheckedFile, LoadLimits, check_limits
+
+Step = Literal["check", "load"]
 
 
 class RowSource(Protocol):
@@ -24,10 +30,19 @@ class RowSource(Protocol):
 class ReferenceStore(Protocol):
     """Where the reference tables live."""
 
-    def replace_table(self, schema: TableSchema, rows: RowSource, *, source: str) -> None:
-        """Replace the table by these rows, all or nothing, and note the counts and the source of the snapshot.
+    def fetch_today(self) -> date:
+        """Return the day (UTC) by the store's clock. Raises ReferenceDataInvalid where that clock must be wrong."""
 
-        Whatever `rows` raises leaves the table as it was.
+    def count_rows(self) -> Mapping[str, int]:
+        """Return how many rows each table has now."""
+
+    def replacement(self) -> AbstractContextManager[None]:
+        """One transaction: what is replaced within becomes visible at its end, all at once, or not at all."""
+
+    def replace_table(self, schema: TableSchema, rows: RowSource, *, source: str) -> None:
+        """Replace the table by these rows and note the counts and the source; within a `replacement` only.
+
+        Whatever `rows` raises ends the replacement without effect.
         """
 
 
@@ -40,13 +55,17 @@ class SourceFile:
     size_bytes: int
 
 
-@dataclass(frozen=True)
-class LoadedTable:
-    """What became of one file."""
+def _open_file(path: Path, step: Step) -> BinaryIO:
+    return path.open("rb")
 
-    schema: TableSchema
-    row_count: int
-    rejected_count: int
+
+@dataclass(frozen=True)
+class FileReading:
+    """How the files are read: `open_file` is called once for each step, `on_reject` gets every rejected row once."""
+
+    on_reject: Callable[[Reject], None]
+    open_file: Callable[[Path, Step], BinaryIO] = _open_file
+    block_bytes: int = BLOCK_BYTES
 
 
 def check_files(directory: Path) -> list[SourceFile]:
@@ -78,25 +97,56 @@ def _check_file(path: Path, schema: TableSchema) -> SourceFile:
         return SourceFile(schema, path, stream.tell())
 
 
-def load_table(
-    source: SourceFile,
-    *,
-    store: ReferenceStore,
-    on_reject: Callable[[Reject], None],
-    open_file: Callable[[Path], BinaryIO] = lambda path: path.open("rb"),
-    block_bytes: int = BLOCK_BYTES,
-) -> LoadedTable:
-    """Replace the table of this file by its valid rows; a missing file empties it.
+def load_folder(
+    sources: Sequence[SourceFile], *, store: ReferenceStore, limits: LoadLimits, reading: FileReading
+) -> list[CheckedFile]:
+    """Replace all tables by the valid rows of these files, or none of them; a missing file empties its table.
 
-    Memory does not grow with the file.
+    Each file is read twice: the first reading checks the rows and touches no table. Raises LoadRefused where that
+    shows more than the limits accept, and ReferenceDataInvalid. Memory does not grow with the files.
     """
+    latest = latest_date(store.fetch_today())
+    checked = [check_rows(source, latest=latest, reading=reading) for source in sources]
+    check_limits(checked, row_counts=store.count_rows(), limits=limits)
+    with store.replacement():
+        for source, file in zip(sources, checked, strict=True):
+            found = load_table(source, store=store, latest=latest, reading=reading)
+            if found != (file.row_count, file.rejected_count):
+                raise ReferenceDataInvalid(f"{file.file_name} changed while it was loaded")
+    return checked
+
+
+def check_rows(source: SourceFile, *, latest: date, reading: FileReading) -> CheckedFile:
+    """Return what a load would make of this file; touches no table."""
+    first: list[Reject] = []
+
+    def take(reject: Reject) -> None:
+        if not first:
+            first.append(reject)
+        reading.on_reject(reject)
+
+    row_count = rejected_count = 0
+    if source.path is not None:
+        with reading.open_file(source.path, "check") as stream:
+            rows = CleanRows(stream, source.schema, on_reject=take, latest=latest, block_bytes=reading.block_bytes)
+            for _ in rows:
+                pass
+        row_count, rejected_count = rows.row_count, rows.rejected_count
+    first_reject = first[0] if first else None
+    return CheckedFile(source.schema.file_name, source.schema.table, row_count, rejected_count, first_reject)
+
+
+def load_table(source: SourceFile, *, store: ReferenceStore, latest: date, reading: FileReading) -> tuple[int, int]:
+    """Replace the table of this file by its valid rows; return how many were loaded and how many were rejected."""
     if source.path is None:
         store.replace_table(source.schema, _NoRows(), source="")
-        return LoadedTable(source.schema, 0, 0)
-    with open_file(source.path) as stream:
-        rows = CleanRows(stream, source.schema, on_reject=on_reject, block_bytes=block_bytes)
+        return 0, 0
+    with reading.open_file(source.path, "load") as stream:
+        rows = CleanRows(
+            stream, source.schema, on_reject=lambda _: None, latest=latest, block_bytes=reading.block_bytes
+        )
         store.replace_table(source.schema, rows, source=str(source.path.resolve()))
-    return LoadedTable(source.schema, rows.row_count, rows.rejected_count)
+    return rows.row_count, rows.rejected_count
 
 
 @dataclass

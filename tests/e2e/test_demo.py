@@ -17,6 +17,7 @@ import pytest
 from script.owned_process import command_line
 from script.service_processes import REPOSITORY
 from tests.e2e.system import CUSTOMER_ID, start_python, wait_until
+from tests.far_trans_files import SOUND_ROWS, write_folder
 from tests.servers import temporary_folder
 
 pytestmark = [pytest.mark.kafka, pytest.mark.postgres]
@@ -162,6 +163,21 @@ def test_a_folder_without_data_is_refused(state: Path, tmp_path: Path) -> None:
 
     assert demo.returncode == 2
     assert "customer_information.csv" in output
+
+
+def test_data_that_the_loader_refuses_end_the_demo_with_the_reason_and_an_option_accepts_them(tmp_path: Path) -> None:
+    rows = {**SOUND_ROWS, "close_prices": "GRS1,2018-01-02,3.5\nGRS1,1/3/18,3.5"}
+    data = str(write_folder(tmp_path / "data", rows))
+    with state_folder("demo-refused") as state:
+        with running_demo(state, "--once", "--data", data) as demo:
+            output = finish(demo)
+        assert demo.returncode == 2, output
+        assert "line 3: timestamp is not a date like 2018-01-02" in output
+        assert "--max-rejects 50%" in output
+        assert server_pids(state) == []
+
+        with running_demo(state, "--data", data, "--max-rejects", "50%") as demo:
+            assert "some rows were rejected" in read_until(demo, "loaded the files in")
 
 
 def test_real_data_give_ten_named_assets_that_the_customer_does_not_own() -> None:

@@ -1,4 +1,4 @@
-"""What both files of loader tests use."""
+"""What the files of loader tests use."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 import psycopg2
 
 from shared.far_trans import TABLES
-from tests.far_trans_files import SOUND_ROWS, load_command
+from tests.far_trans_files import NUMBERED_ROWS, SOUND_ROWS, load_command, write_folder
 
 LOADER = load_command("script")
 TABLE_NAMES = [schema.table for schema in TABLES]
@@ -34,3 +34,20 @@ def count_rows(database_url: str) -> dict[str, int]:
 
 def with_rows(table: str, *rows: str) -> dict[str, str]:
     return {**SOUND_ROWS, table: "\n".join(rows)}
+
+
+def rows_of(table: str, first: int, count: int) -> str:
+    return "\n".join(NUMBERED_ROWS[table].format(number) for number in range(first, first + count))
+
+
+def write_rows(folder: Path, *, first: int = 0, count: int = 10) -> Path:
+    """Write the six files with this many rows each."""
+    return write_folder(folder, {table: rows_of(table, first, count) for table in TABLE_NAMES})
+
+
+def read_all(database_url: str) -> dict[str, list[tuple[Any, ...]]]:
+    """Return every row of the six tables and of their snapshots."""
+    return {
+        name: query(database_url, f"SELECT * FROM {name} ORDER BY 1, 2, 3")
+        for name in [*TABLE_NAMES, "reference_snapshots"]
+    }

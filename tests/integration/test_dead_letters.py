@@ -5,6 +5,8 @@ from __future__ import annotations
 import io
 import json
 import os
+import subprocess
+import sys
 from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
 from unittest.mock import patch
@@ -12,6 +14,8 @@ from unittest.mock import patch
 import pytest
 
 from script.dead_letters import main
+from shared.adapters.kafka_consumer import fetch_cluster_id
+from shared.adapters.kafka_topics import TopicDurability, configure_topics
 from shared.events import INTERACTIONS_RECORDED, InteractionRecorded, encode
 from tests.integration.worker_process import WorkerWorld
 
@@ -178,3 +182,116 @@ def test_without_broker_or_database_nothing_is_marked(world: WorkerWorld) -> Non
     assert command(world, "replay", letter, TOPIC_PREFIX="nowhere.")[0] == 3
     assert command(world, "list", DATABASE_URL="postgresql://nobody@127.0.0.1:1/none")[0] == 3
     assert [one["dead_letter_id"] for one in letters(world)] == [letter]
+
+
+def insert_letters(world: WorkerWorld, count: int, *, value: bytes, reason: str = "UnknownAsset: by hand") -> None:
+    """Put letters into the table as a worker does, one for each offset."""
+    world.rows(
+        'INSERT INTO dead_letters (cluster_id, consumer_group, topic, "partition", event_offset, key, value, reason)'
+        " SELECT %s, 'worker', %s, 0, number, 'C1', %s, %s FROM generate_series(1, %s) AS number",
+        fetch_cluster_id(world.bootstrap_servers),
+        INTERACTIONS_RECORDED,
+        value,
+        reason,
+        count,
+    )
+
+
+def peak_megabytes(world: WorkerWorld, *arguments: object) -> tuple[float, str]:
+    """Run the command as a process of its own; return the memory that it used at most, and its output."""
+    program = (
+        "import resource, sys; from script.dead_letters import main; code = main(sys.argv[1:]);"
+        " print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024, file=sys.stderr); sys.exit(code)"
+    )
+    settings = {
+        "DATABASE_URL": world.database_url,
+        "KAFKA_BOOTSTRAP_SERVERS": world.bootstrap_servers,
+        "TOPIC_PREFIX": world.topic_prefix,
+    }
+    ended = subprocess.run(
+        [sys.executable, "-c", program, *map(str, arguments)],
+        env=os.environ | settings,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=True,
+    )
+    return float(ended.stderr.splitlines()[-1]), ended.stdout
+
+
+@pytest.mark.parametrize("arguments", [("replay", "--all-of-reason", "by hand"), ("list", "--json", "--limit", 1000)])
+def test_memory_follows_neither_the_number_of_letters_nor_their_bytes(
+    world: WorkerWorld, arguments: tuple[object, ...]
+) -> None:
+    configure_topics(
+        world.bootstrap_servers, prefix=world.topic_prefix, durability=TopicDurability(max_message_bytes=2_000_000)
+    )
+    event = encode(InteractionRecorded(customer_id="C1", isin=world.model.id_map.isins[0], type="click"))
+    alone, _ = peak_megabytes(world, "list", "--json")
+    insert_letters(world, 120, value=event + b" " * 900_000)
+
+    peak, output = peak_megabytes(world, *arguments)
+
+    assert peak - alone < 50
+    if arguments[0] == "replay":
+        assert output.splitlines()[-1] == "120 replayed, 0 refused"
+    else:
+        assert [json.loads(line)["value_bytes"] for line in output.splitlines()] == [len(event) + 900_000] * 120
+
+
+def test_more_letters_than_one_page_are_listed_and_replayed(world: WorkerWorld) -> None:
+    event = encode(InteractionRecorded(customer_id="C1", isin=world.model.id_map.isins[0], type="click"))
+    insert_letters(world, 1203, value=event)
+
+    listed = letters(world, "--limit", 5000)
+
+    assert [one["event_offset"] for one in listed] == list(range(1, 1204))
+    assert len(letters(world, "--limit", 501)) == 501
+    code, output, _ = command(world, "replay", "--all-of-reason", "by hand")
+    assert (code, output.splitlines()[-1]) == (0, "1203 replayed, 0 refused")
+    assert letters(world) == []
+
+
+def test_one_letter_that_is_too_large_does_not_keep_the_others_from_being_replayed(world: WorkerWorld) -> None:
+    event = encode(InteractionRecorded(customer_id="C1", isin=world.model.id_map.isins[0], type="click"))
+    insert_letters(world, 1, value=event + b" " * 1_500_000)
+    world.rows("UPDATE dead_letters SET event_offset = 1000")
+    insert_letters(world, 2, value=event)
+
+    code, output, said = command(world, "replay", "--all-of-reason", "by hand")
+
+    assert (code, output.splitlines()[-1]) == (1, "2 replayed, 1 refused")
+    assert "max.message.bytes" in said
+    [left] = letters(world)
+    assert command(world, "replay", left["dead_letter_id"], "--force")[0] == 1  # the broker refuses it
+    assert len(letters(world)) == 1
+
+
+def test_what_is_shown_says_whether_a_replay_can_succeed_and_cannot_steer_the_terminal(world: WorkerWorld) -> None:
+    world.start()
+    world.click("C1", UNKNOWN)
+    [letter] = wait_for_letters(world, 1)
+    code, output, _ = command(world, "show", letter)
+    assert code == 0
+    assert f"can be replayed: no: UnknownAsset: the catalogue has no {UNKNOWN}" in output
+    code, _, said = command(world, "replay", letter)
+    assert code == 1
+    assert "UnknownAsset" in said
+    load_asset(world, UNKNOWN)
+    assert "can be replayed: yes\n" in command(world, "show", letter)[1]
+
+    kept = world.click("C1", world.model.id_map.isins[0])
+    world.wait(lambda: world.count("user_interactions") == 1, "the interaction is kept")
+    world.rows("UPDATE dead_letters SET value = %s", encode(kept))
+    assert "can be replayed: yes: the event had its effect already" in command(world, "show", letter)[1]
+    other = kept.model_copy(update={"isin": UNKNOWN})
+    world.rows("UPDATE dead_letters SET value = %s", encode(other))
+    assert "can be replayed: no: EventIdReused" in command(world, "show", letter)[1]
+
+    world.rows("UPDATE dead_letters SET reason = %s, key = %s", "KeyError: \x1b]0;x\x07", b"\x1b[2J")
+    output = command(world, "show", letter)[1]
+    assert "\x1b" not in output
+    assert "reason: KeyError: \\x1b]0;x\\x07" in output
+    code, output, _ = command(world, "show", letter, KAFKA_BOOTSTRAP_SERVERS="127.0.0.1:1")
+    assert code == 3
+    assert "reason: KeyError" in output

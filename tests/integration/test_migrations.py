@@ -11,14 +11,13 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
-from confluent_kafka import KafkaException
-from confluent_kafka.admin import AdminClient
-from confluent_kafka.admin._config import ConfigResource
-from confluent_kafka.cimpl import NewTopic
+from confluent_kafka import KafkaError, KafkaException, Producer
+from confluent_kafka.admin import AdminClient, ConfigResource, NewTopic
 from sqlalchemy import create_engine, text
 
 from shared import events
-from shared.adapters.kafka_topics import TopicDurability, TopicsUnusable, create_topics
+from shared.adapters.kafka_producer import producer_config
+from shared.adapters.kafka_topics import TopicDurability, TopicsUnusable, configure_topics, create_topics
 from shared.adapters.tables import metadata
 from shared.adapters.urls import sqlalchemy_url
 from shared.errors import DatabaseUnavailable
@@ -97,6 +96,81 @@ def test_topics_say_how_long_and_how_safely_events_are_kept(kafka_bootstrap_serv
     assert topic_config(kafka_bootstrap_servers, strict + events.MODELS_COMMANDS)["min.insync.replicas"] == "2"
 
 
+@pytest.mark.kafka
+def test_every_topic_keeps_the_brokers_time_and_refuses_large_messages(
+    kafka_bootstrap_servers: str, topic_prefix: str
+) -> None:
+    create_topics(
+        kafka_bootstrap_servers, prefix=topic_prefix, partitions=1, durability=TopicDurability(max_message_bytes=50_000)
+    )
+
+    for topic in events.EVENTS_OF_TOPIC:
+        settings = topic_config(kafka_bootstrap_servers, topic_prefix + topic)
+        assert settings["message.timestamp.type"] == "LogAppendTime"
+        assert settings["max.message.bytes"] == "50000"
+    producer = Producer(producer_config(kafka_bootstrap_servers, client_id="test"))
+    assert reports(producer, topic_prefix + events.MODELS_COMMANDS, [b"x" * 49_000]) == [None]
+    assert reports(producer, topic_prefix + events.MODELS_COMMANDS, [b"x" * 51_000]) == [KafkaError.MSG_SIZE_TOO_LARGE]
+
+
+@pytest.mark.kafka
+def test_a_burst_of_events_is_never_refused_for_the_size_of_its_batches(
+    kafka_bootstrap_servers: str, topic_prefix: str
+) -> None:
+    create_topics(kafka_bootstrap_servers, prefix=topic_prefix, partitions=1)
+    config = producer_config(kafka_bootstrap_servers, client_id="test")
+
+    # All of them wait for one batch to be filled.
+    burst = reports(
+        Producer({**config, "linger.ms": 500}), topic_prefix + events.INTERACTIONS_RECORDED, [b"x" * 300] * 5_000
+    )
+
+    assert set(burst) == {None}
+
+
+def reports(producer: Producer, topic: str, values: list[bytes]) -> list[int | None]:
+    """Publish at once and return what the broker said of each: an error's code, or None."""
+    codes: list[int | None] = []
+    for value in values:
+        producer.produce(topic, value, on_delivery=lambda error, _: codes.append(error.code() if error else None))
+    assert producer.flush(30) == 0
+    return codes
+
+
+@pytest.mark.kafka
+def test_topics_of_an_older_version_get_what_is_needed_and_keep_everything_else(
+    kafka_bootstrap_servers: str, topic_prefix: str
+) -> None:
+    admin = AdminClient({"bootstrap.servers": kafka_bootstrap_servers})
+    old = [
+        NewTopic(topic_prefix + topic, num_partitions=1, replication_factor=1, config={"retention.ms": "3600000"})
+        for topic in events.EVENTS_OF_TOPIC
+    ]
+    for future in admin.create_topics(old).values():
+        future.result(timeout=10)
+
+    changed = configure_topics(kafka_bootstrap_servers, prefix=topic_prefix)
+
+    assert changed.keys() == {topic.topic for topic in old}
+    for topic, changes in changed.items():
+        assert changes == {
+            "message.timestamp.type": "CreateTime -> LogAppendTime",
+            "max.message.bytes": "1048588 -> 131072",
+        }
+        wait_for_setting(kafka_bootstrap_servers, topic, "max.message.bytes", "131072")
+        settings = topic_config(kafka_bootstrap_servers, topic)
+        assert (settings["message.timestamp.type"], settings["retention.ms"]) == ("LogAppendTime", "3600000")
+    assert configure_topics(kafka_bootstrap_servers, prefix=topic_prefix) == {}
+
+
+def wait_for_setting(bootstrap_servers: str, topic: str, name: str, value: str) -> None:
+    """Return once the broker says so: it learns from the controller."""
+    deadline = time.monotonic() + 20
+    while topic_config(bootstrap_servers, topic)[name] != value:
+        assert time.monotonic() < deadline, f"{topic}: {name} is not {value}"
+        time.sleep(0.1)
+
+
 def topic_config(bootstrap_servers: str, topic: str) -> dict[str, str]:
     """Ask for a topic's settings; the broker may not know yet what the controller has just made."""
     admin = AdminClient({"bootstrap.servers": bootstrap_servers})
@@ -132,10 +206,14 @@ def test_the_command_does_both_and_is_repeatable(
         "TOPIC_PREFIX": topic_prefix,
         "DATABASE_URL": empty_database_url,
     }
-    for _ in range(2):
+    admin = AdminClient({"bootstrap.servers": kafka_bootstrap_servers})
+    old = NewTopic(topic_prefix + events.MODELS_COMMANDS, num_partitions=1, replication_factor=1)
+    admin.create_topics([old])[old.topic].result(timeout=10)
+    for changes in (1, 0):
         command = [sys.executable, "-m", "shared.migrations"]
         result = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60, check=False)
         assert result.returncode == 0, result.stderr
         assert "migration.done" in result.stderr
+        assert result.stderr.count("migration.topic_changed") == changes
     with create_engine(sqlalchemy_url(empty_database_url)).connect() as connection:
         assert connection.execute(text("SELECT count(*) FROM decisions")).scalar_one() == 0

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -13,13 +14,16 @@ from uuid import UUID, uuid4
 
 import psycopg2
 import pytest
-from confluent_kafka import Producer
+from confluent_kafka import KafkaException, Producer, TopicCollection
+from confluent_kafka.admin import AdminClient, NewTopic
+from sqlalchemy.exc import DataError
 
 from shared.adapters.artifacts import FileArtifacts
 from shared.adapters.kafka_consumer import ConsumerSettings, KafkaEventConsumer, fetch_cluster_id
 from shared.adapters.kafka_producer import producer_config
-from shared.adapters.kafka_topics import create_topics
+from shared.adapters.kafka_topics import TopicDurability, create_topics
 from shared.adapters.postgres_worker import PostgresWorkerStore
+from shared.domain.history import INTERACTION_WINDOW, dismissed_isins
 from shared.domain.types import Customer, InvestmentCapacity, RiskLevel, Weights
 from shared.errors import (
     ArtifactInvalid,
@@ -28,9 +32,20 @@ from shared.errors import (
     DatabaseUnavailable,
     OffsetOutOfRange,
     StaleOffsets,
+    TopicReplaced,
 )
 from shared.events import INTERACTIONS_RECORDED, RECOMMENDATIONS_REQUESTED, InteractionRecorded
-from shared.ports import ArtifactStore, Decision, EventConsumer, Message, Partition, Pointer, WorkerStore
+from shared.ports import (
+    ArtifactStore,
+    Decision,
+    EventConsumer,
+    KeptEvent,
+    Message,
+    Partition,
+    Pointer,
+    StoredOffset,
+    WorkerStore,
+)
 from tests.builders import build_model
 from tests.fakes import FakeArtifacts, FakeBroker, FakeConsumer
 from tests.fakes_store import FakeStore, display_of
@@ -154,9 +169,10 @@ def keep(store: WorkerStore, *interactions: tuple[Message, InteractionRecorded])
         return transaction.insert_interactions(interactions)
 
 
-def decide(store: WorkerStore, *decisions: Decision) -> None:
+def decide(store: WorkerStore, *decisions: Decision) -> frozenset[UUID]:
+    snapshot = store.fetch_snapshots()
     with store.begin() as transaction:
-        transaction.insert_decisions(decisions)
+        return transaction.insert_decisions(decisions, reference_snapshot=snapshot)
 
 
 def test_stored_offsets_are_found_again(database: StoreWorld) -> None:
@@ -164,7 +180,7 @@ def test_stored_offsets_are_found_again(database: StoreWorld) -> None:
         transaction.lock_offsets({REQUESTS: 0, CLICKS: 7})
         transaction.store_offsets({REQUESTS: 5, CLICKS: 9})
     found = database.other.fetch_offsets([REQUESTS, CLICKS, ("recommendations.requested.v1", 1)])
-    assert found == {REQUESTS: 5, CLICKS: 9}
+    assert found == {REQUESTS: StoredOffset(5), CLICKS: StoredOffset(9)}
 
 
 def test_a_start_that_is_not_the_stored_offset_is_refused(database: StoreWorld) -> None:
@@ -174,7 +190,41 @@ def test_a_start_that_is_not_the_stored_offset_is_refused(database: StoreWorld) 
     for start in (0, 4, 6):
         with pytest.raises(StaleOffsets), database.other.begin() as transaction:
             transaction.lock_offsets({CLICKS: 0, REQUESTS: start})
-    assert database.store.fetch_offsets([REQUESTS, CLICKS]) == {REQUESTS: 5}
+    assert database.store.fetch_offsets([REQUESTS, CLICKS]) == {REQUESTS: StoredOffset(5)}
+
+
+def test_an_offset_is_stored_with_the_topic_that_was_read(database: StoreWorld) -> None:
+    database.store.note_topic_ids({REQUESTS: "first"})
+    with database.store.begin() as transaction:
+        transaction.lock_offsets({REQUESTS: 0, CLICKS: 0})
+        transaction.store_offsets({REQUESTS: 5, CLICKS: 5})
+    assert database.other.fetch_offsets([REQUESTS, CLICKS]) == {
+        REQUESTS: StoredOffset(5, "first"),
+        CLICKS: StoredOffset(5),
+    }
+    # One that knows no ids keeps what is there; a row without an id gets one with the next offset.
+    database.store.note_topic_ids({CLICKS: "second"})
+    with database.other.begin() as transaction:
+        transaction.lock_offsets({REQUESTS: 5})
+        transaction.store_offsets({REQUESTS: 6})
+    with database.store.begin() as transaction:
+        transaction.lock_offsets({CLICKS: 5})
+        transaction.store_offsets({CLICKS: 7})
+    assert database.other.fetch_offsets([REQUESTS, CLICKS]) == {
+        REQUESTS: StoredOffset(6, "first"),
+        CLICKS: StoredOffset(7, "second"),
+    }
+
+
+def test_a_batch_of_another_topic_of_that_name_is_refused(database: StoreWorld) -> None:
+    database.store.note_topic_ids({REQUESTS: "first"})
+    database.other.note_topic_ids({REQUESTS: "second"})
+    with database.store.begin() as transaction:
+        transaction.lock_offsets({REQUESTS: 0})
+        transaction.store_offsets({REQUESTS: 5})
+    with pytest.raises(StaleOffsets), database.other.begin() as transaction:
+        transaction.lock_offsets({REQUESTS: 5})
+    assert database.store.fetch_offsets([REQUESTS]) == {REQUESTS: StoredOffset(5, "first")}
 
 
 def test_a_transaction_that_fails_leaves_nothing(database: StoreWorld) -> None:
@@ -182,7 +232,7 @@ def test_a_transaction_that_fails_leaves_nothing(database: StoreWorld) -> None:
         with database.store.begin() as transaction:
             transaction.lock_offsets({REQUESTS: 0})
             transaction.insert_interactions([click()])
-            transaction.insert_decisions([decision()])
+            transaction.insert_decisions([decision()], reference_snapshot="")
             transaction.insert_dead_letters([(message(), "reason")])
             transaction.store_offsets({REQUESTS: 5})
             raise KeyError
@@ -195,6 +245,52 @@ def test_a_transaction_that_fails_leaves_nothing(database: StoreWorld) -> None:
         assert transaction.fetch_fresh_lists(["C1"]) == {}
 
 
+def test_what_fails_within_a_savepoint_is_undone_and_the_transaction_goes_on(database: StoreWorld) -> None:
+    good, bad = click("GR1"), click("GR2", offset=1)
+    with database.store.begin() as transaction:
+        transaction.lock_offsets({REQUESTS: 0})
+        with transaction.savepoint():
+            transaction.insert_interactions([good])
+        with contextlib.suppress(KeyError), transaction.savepoint():
+            transaction.insert_interactions([bad])
+            raise KeyError
+        transaction.store_offsets({REQUESTS: 2})
+    assert database.store.fetch_offsets([REQUESTS]) == {REQUESTS: StoredOffset(2)}
+    with database.store.begin() as transaction:
+        assert [kept.isin for kept in transaction.fetch_histories(["C1"])["C1"].interactions] == ["GR1"]
+
+
+@pytest.mark.postgres
+def test_a_statement_that_the_database_refuses_within_a_savepoint_is_a_messages_fault(database_url: str) -> None:
+    store = PostgresWorkerStore(database_url, cluster_id=str(uuid4()), consumer_group="worker")
+    refused = replace(decision(), event_offset=2**70)
+    with store.begin() as transaction:
+        with pytest.raises(DataError), transaction.savepoint():
+            transaction.insert_decisions([refused], reference_snapshot="")
+        transaction.insert_dead_letters([(message(offset=0), "DataError: refused")])
+    store.close()
+
+
+@pytest.mark.postgres
+def test_a_connection_that_breaks_within_a_savepoint_is_no_messages_fault(database_url: str) -> None:
+    store = PostgresWorkerStore(database_url, cluster_id=str(uuid4()), consumer_group="worker")
+
+    def lose_the_connection() -> None:
+        with store.begin() as transaction:
+            transaction.lock_offsets({REQUESTS: 0})
+            with psycopg2.connect(database_url) as other, other.cursor() as cursor:
+                cursor.execute(
+                    "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
+                    " WHERE datname = current_database() AND pid <> pg_backend_pid()"
+                )
+            with transaction.savepoint():
+                transaction.insert_interactions([click()])
+
+    with pytest.raises(DatabaseUnavailable):
+        lose_the_connection()
+    store.close()
+
+
 def test_an_interaction_is_kept_once(database: StoreWorld) -> None:
     first, same = click(fingerprint="a"), click("GR2", offset=1)
     again = (message(offset=2), first[1])
@@ -202,11 +298,12 @@ def test_an_interaction_is_kept_once(database: StoreWorld) -> None:
     assert keep(database.store, again) == frozenset()
     assert keep(database.store) == frozenset()
     with database.store.begin() as transaction:
-        assert transaction.fetch_kept([first[1].event_id, uuid4()]) == {first[1].event_id: "a"}
+        kept = KeptEvent({"customer_id": "C1", "isin": "GR1", "type": "click"}, "a")
+        assert transaction.fetch_kept([first[1].event_id, uuid4()]) == {first[1].event_id: kept}
         assert [kept.isin for kept in transaction.fetch_histories(["C1"])["C1"].interactions] == ["GR1", "GR2"]
 
 
-def test_a_history_is_what_was_bought_and_done_oldest_first(database: StoreWorld) -> None:
+def test_a_history_is_what_was_bought_and_done_in_the_order_of_the_log(database: StoreWorld) -> None:
     database.add_customer("C1", "Income", "CAP_LT30K", "2020-01-01")
     database.add_customer("C1", "Aggressive", "CAP_30K_80K", "2022-01-01")
     for isin, kind in (("GR2", "Buy"), ("GR1", "Buy"), ("GR2", "Buy"), ("GR3", "Sell")):
@@ -219,9 +316,44 @@ def test_a_history_is_what_was_bought_and_done_oldest_first(database: StoreWorld
     assert set(histories) == {"C1", "stranger"}
     assert histories["C1"].customer == Customer("C1", RiskLevel.AGGRESSIVE, InvestmentCapacity.FROM_30K_TO_80K)
     assert histories["C1"].owned == ("GR1", "GR2")
-    assert [interaction.isin for interaction in histories["C1"].interactions] == ["GR0", "GR2", "GR1"]
+    assert [interaction.isin for interaction in histories["C1"].interactions] == ["GR0", "GR1", "GR2"]
     assert histories["C1"].interactions[0].occurred_at == NOW - hours[0]
     assert histories["stranger"].customer == Customer("stranger")
+
+
+@pytest.mark.parametrize("ahead", [timedelta(minutes=5), timedelta(days=-400)])
+def test_the_last_interaction_of_the_log_counts_whatever_the_senders_clock_says(
+    database: StoreWorld, ahead: timedelta
+) -> None:
+    keep(database.store, click("GR1", offset=0, occurred_at=NOW + ahead), click("GR2", offset=1, type="dismiss"))
+    keep(database.store, click("GR1", offset=2, type="dismiss", occurred_at=NOW - ahead))
+    keep(database.store, click("GR2", offset=3, occurred_at=NOW - abs(ahead)))
+    with database.store.begin() as transaction:
+        history = transaction.fetch_histories(["C1", "C2"])["C1"]
+        assert transaction.fetch_histories(["C2"])["C2"].dismissed == ()
+    assert [interaction.isin for interaction in history.interactions] == ["GR1", "GR2", "GR1", "GR2"]
+    assert history.dismissed == ("GR1",)
+    assert dismissed_isins(history) == {"GR1"}
+
+
+def test_a_dismissal_stays_however_much_follows_and_however_old_it_is(database: StoreWorld) -> None:
+    keep(database.store, click("GR1", type="dismiss", occurred_at=NOW - timedelta(days=3650)))
+    keep(database.store, click("GR2", type="dismiss", offset=1), click("GR0", type="dismiss", offset=2))
+    keep(database.store, *(click("GR2", type="view", offset=3 + number) for number in range(INTERACTION_WINDOW + 1)))
+    keep(database.store, click("GR3", type="dismiss", customer_id="C2"))
+    with database.store.begin() as transaction:
+        histories = transaction.fetch_histories(["C1", "C2"])
+    assert {interaction.isin for interaction in histories["C1"].interactions} == {"GR2"}
+    assert len(histories["C1"].interactions) == INTERACTION_WINDOW
+    assert (histories["C1"].dismissed, histories["C2"].dismissed) == (("GR0", "GR1"), ("GR3",))
+
+
+def test_the_window_holds_the_newest_of_the_log(database: StoreWorld) -> None:
+    many = [click(f"GR{number:04}", offset=number, occurred_at=NOW - timedelta(hours=number)) for number in range(1005)]
+    keep(database.store, *many)
+    with database.store.begin() as transaction:
+        history = transaction.fetch_histories(["C1"])["C1"]
+    assert [interaction.isin for interaction in history.interactions] == [event.isin for _, event in many[5:]]
 
 
 def test_interactions_of_the_same_transaction_are_in_the_history(database: StoreWorld) -> None:
@@ -231,12 +363,13 @@ def test_interactions_of_the_same_transaction_are_in_the_history(database: Store
 
 
 def test_a_decision_is_kept_once_and_becomes_the_list(database: StoreWorld) -> None:
-    first = decision(fingerprint="a")
-    changed = replace(first, items=[], model_version="v2")
-    decide(database.store, first)
-    decide(database.store, changed)
+    first = decision(fingerprint="a", content_digest="d")
+    changed = replace(first, items=[], model_version="v2", content_digest="e")
+    assert decide(database.store, first) == {first.request_id}
+    assert decide(database.store, changed) == frozenset()
     with database.store.begin() as transaction:
-        assert transaction.fetch_decided([first.request_id, uuid4()]) == {first.request_id: "a"}
+        kept = KeptEvent({"customer_id": "C1", "action": "refresh_recs"}, "a", "d")
+        assert transaction.fetch_decided([first.request_id, uuid4()]) == {first.request_id: kept}
         stored = transaction.fetch_fresh_lists(["C1", "C2"])["C1"]
     assert (stored.request_id, stored.model_version, stored.basis) == (first.request_id, "v1", "history")
     assert (stored.items, stored.weights) == (first.items, first.weights)
@@ -270,7 +403,7 @@ def test_a_list_that_answers_once_more_names_that_request(database: StoreWorld, 
 def test_a_list_is_fresh_until_a_later_interaction(database: StoreWorld) -> None:
     with database.store.begin() as transaction:
         transaction.insert_interactions([click(occurred_at=NOW + timedelta(hours=5))])  # a clock that is wrong
-        transaction.insert_decisions([decision()])
+        transaction.insert_decisions([decision()], reference_snapshot=database.store.fetch_snapshots())
     with database.store.begin() as transaction:
         assert set(transaction.fetch_fresh_lists(["C1"])) == {"C1"}
     with database.store.begin() as transaction:
@@ -353,7 +486,7 @@ def test_two_consumers_of_the_same_partition_meet_at_its_row(database_url: str, 
         transaction.store_offsets({REQUESTS: 5})
     thread.join()
     assert outcomes == ["refused"]
-    assert stores[0].fetch_offsets([REQUESTS]) == {REQUESTS: 5}
+    assert stores[0].fetch_offsets([REQUESTS]) == {REQUESTS: StoredOffset(5)}
     for store in stores:
         store.close()
 
@@ -379,29 +512,36 @@ class Offsets:
 
     def __init__(self) -> None:
         self.stored: dict[Partition, int] = {}
+        self.topic_ids: dict[Partition, str] = {}  # of the stored offsets
+        self.noted: dict[Partition, str] = {}
         self.available = True
 
-    def fetch_offsets(self, partitions: Sequence[Partition]) -> dict[Partition, int]:
+    def fetch_offsets(self, partitions: Sequence[Partition]) -> dict[Partition, StoredOffset]:
         if not self.available:
             raise DatabaseUnavailable
-        return {partition: self.stored[partition] for partition in partitions if partition in self.stored}
+        return {p: StoredOffset(self.stored[p], self.topic_ids.get(p)) for p in partitions if p in self.stored}
+
+    def note_topic_ids(self, topic_ids: Mapping[Partition, str]) -> None:
+        self.noted.update(topic_ids)
 
 
 @dataclass
 class BrokerWorld:
-    """Topics with two partitions, a way to publish, and consumers of one group."""
+    """Topics with two partitions, a way to publish, and consumers of one group that look at topics all the time."""
 
     publish: Callable[[Partition, bytes], None]
     start: Callable[[Offsets], EventConsumer]
+    replace_topic: Callable[[str], None]
 
 
 @pytest.fixture(params=["fake", REAL_BROKER])
 def broker(request: pytest.FixtureRequest) -> Iterator[BrokerWorld]:
     if request.param == "fake":
-        fake = FakeBroker(partitions=2)
+        fake = FakeBroker(partitions=2, clock=lambda: datetime.now(UTC))
         yield BrokerWorld(
             lambda partition, value: cast(None, fake.append(*partition, key=b"k", value=value)),
             lambda offsets: FakeConsumer(fake, offsets),
+            fake.replace_topic,
         )
         return
     servers, prefix = request.getfixturevalue("kafka_bootstrap_servers"), request.getfixturevalue("topic_prefix")
@@ -415,7 +555,9 @@ def broker(request: pytest.FixtureRequest) -> Iterator[BrokerWorld]:
 
     def start(offsets: Offsets) -> EventConsumer:
         consumer = KafkaEventConsumer(
-            ConsumerSettings(servers, prefix + "group", prefix, session_timeout_seconds=6.0),
+            ConsumerSettings(
+                servers, prefix + "group", prefix, session_timeout_seconds=6.0, look_at_topics_seconds=0.2
+            ),
             topics=[RECOMMENDATIONS_REQUESTED, INTERACTIONS_RECORDED],
             offsets=offsets,
             cluster_id=fetch_cluster_id(servers),
@@ -423,9 +565,28 @@ def broker(request: pytest.FixtureRequest) -> Iterator[BrokerWorld]:
         consumers.append(consumer)
         return consumer
 
-    yield BrokerWorld(publish, start)
+    yield BrokerWorld(publish, start, lambda topic: replace_topic(servers, prefix + topic))
     for consumer in consumers:
         consumer.close()
+
+
+def replace_topic(servers: str, name: str) -> None:
+    """Delete a topic and make it anew, as `create_topics` makes it."""
+    admin = AdminClient({"bootstrap.servers": servers})
+    settings = TopicDurability().required()
+    before = admin.describe_topics(TopicCollection([name]))[name].result(10.0).topic_id
+    admin.delete_topics([name])[name].result(10.0)
+    deadline = time.monotonic() + 20.0
+    while time.monotonic() < deadline:
+        with contextlib.suppress(KafkaException):  # it is still being deleted
+            admin.create_topics([NewTopic(name, num_partitions=2, replication_factor=1, config=settings)])[name].result(
+                10.0
+            )
+        with contextlib.suppress(KafkaException):  # the broker does not know it yet
+            if str(admin.describe_topics(TopicCollection([name]))[name].result(10.0).topic_id) != str(before):
+                return
+        time.sleep(0.1)
+    pytest.fail(f"{name} could not be made anew")
 
 
 def poll(consumer: EventConsumer, *, seconds: float = 0.5, until: int = 10_000) -> list[Message]:
@@ -554,6 +715,101 @@ def test_an_offset_outside_the_log_is_told_once_and_the_others_go_on(broker: Bro
     consumer.rewind()
     assert consumer.out_of_range() == frozenset()
     assert b"1" in [message.value for message in poll(consumer, seconds=2.0)]
+
+
+def test_a_poll_ends_when_its_bytes_are_used_up_and_brings_one_message_at_least(broker: BrokerWorld) -> None:
+    for number in range(6):
+        broker.publish(REQUESTS, b"%d" % number * 100)
+    consumer = joined(broker.start(Offsets()))
+    sizes: list[int] = []
+    deadline = time.monotonic() + 20.0
+    while sum(sizes) < 6 and time.monotonic() < deadline:
+        sizes.append(len(consumer.poll(max_messages=100, timeout_seconds=0.05, max_bytes=250)))
+    assert sum(sizes) == 6
+    assert max(sizes) <= 3
+    consumer.seek(REQUESTS, 0)
+    messages: list[Message] = []
+    while not messages and time.monotonic() < deadline:
+        messages += consumer.poll(max_messages=100, timeout_seconds=0.05, max_bytes=1)
+    assert [message.offset for message in messages] == [0]
+    assert messages[0].size_bytes == 101
+    assert consumer.position(REQUESTS) == 1
+
+
+def test_messages_say_when_the_broker_had_them(broker: BrokerWorld) -> None:
+    before = datetime.now(UTC) - timedelta(seconds=1)
+    broker.publish(REQUESTS, b"0")
+    [polled] = poll(joined(broker.start(Offsets())), until=1)
+    assert polled.logged_at is not None
+    assert before <= polled.logged_at <= datetime.now(UTC) + timedelta(seconds=1)
+
+
+def wait_for_alarm(consumer: EventConsumer) -> None:
+    """Poll until TopicReplaced is raised; no request may come before."""
+    deadline = time.monotonic() + 20.0
+    while time.monotonic() < deadline:
+        try:
+            messages = consumer.poll(max_messages=100, timeout_seconds=0.05)
+        except TopicReplaced:
+            return
+        except OffsetOutOfRange:
+            continue  # the new topic is shorter: that may be noticed first
+        assert [message for message in messages if message.topic == RECOMMENDATIONS_REQUESTED] == []
+    pytest.fail("no alarm")
+
+
+def test_an_offset_of_a_topic_that_was_made_anew_is_an_alarm_and_nothing_is_skipped(broker: BrokerWorld) -> None:
+    offsets = Offsets()
+    first = joined(broker.start(offsets))
+    offsets.topic_ids = dict(offsets.noted)
+    assert offsets.topic_ids.keys() == {(topic, number) for topic, _ in (REQUESTS, CLICKS) for number in range(2)}
+    offsets.stored = {REQUESTS: 2, CLICKS: 0}
+    first.close()
+    broker.replace_topic(RECOMMENDATIONS_REQUESTED)
+    for number in range(5):
+        broker.publish(REQUESTS, b"%d" % number)
+    consumer = broker.start(offsets)
+    wait_for_alarm(consumer)
+    assert consumer.out_of_range() == consumer.replaced() == {REQUESTS}
+    assert consumer.assignment() == {CLICKS, (CLICKS[0], 1), (REQUESTS[0], 1)}
+    broker.publish(CLICKS, b"c")
+    assert [message.value for message in poll(consumer, until=1)] == [b"c"]
+    consumer.rewind()
+    wait_for_alarm(consumer)
+    # Whoever seeks has decided; from then on offsets are stored with the new id.
+    assert offsets.noted[REQUESTS] == offsets.topic_ids[REQUESTS]
+    [start] = consumer.fetch_low_watermarks([REQUESTS]).values()
+    consumer.seek(REQUESTS, start)
+    assert offsets.noted[REQUESTS] == offsets.noted[REQUESTS[0], 1] != offsets.topic_ids[REQUESTS]
+    assert consumer.replaced() == frozenset()
+    assert values(poll(consumer, until=5), REQUESTS) == [b"0", b"1", b"2", b"3", b"4"]
+
+
+def test_a_topic_that_is_made_anew_under_a_consumer_stands_still(broker: BrokerWorld) -> None:
+    for number in range(3):
+        broker.publish(REQUESTS, b"%d" % number)
+    offsets = Offsets()
+    consumer = joined(broker.start(offsets))
+    poll(consumer, until=3)
+    # As the loop stores them; the row of the other partition is not there yet.
+    offsets.stored, offsets.topic_ids = {REQUESTS: 3}, {REQUESTS: offsets.noted[REQUESTS]}
+    broker.replace_topic(RECOMMENDATIONS_REQUESTED)
+    wait_for_alarm(consumer)
+    assert REQUESTS in consumer.out_of_range()
+    assert REQUESTS not in consumer.assignment()
+    assert offsets.noted[REQUESTS] == offsets.topic_ids[REQUESTS]
+    broker.publish(CLICKS, b"c")
+    assert [message.value for message in poll(consumer, until=1)] == [b"c"]
+
+
+def test_offsets_of_older_versions_are_taken_for_offsets_of_this_topic(broker: BrokerWorld) -> None:
+    for number in range(3):
+        broker.publish(REQUESTS, b"%d" % number)
+    offsets = Offsets()
+    offsets.stored[REQUESTS] = 1
+    consumer = joined(broker.start(offsets))
+    assert consumer.position(REQUESTS) == 1
+    assert offsets.noted[REQUESTS] == offsets.noted[REQUESTS[0], 1]
 
 
 def test_a_commit_is_only_told_and_changes_no_position(broker: BrokerWorld) -> None:

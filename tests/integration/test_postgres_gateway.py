@@ -6,7 +6,7 @@ import asyncio
 import json
 import time
 from collections.abc import Awaitable, Callable, Iterator
-from datetime import UTC, date, datetime, timedelta
+from datetime import UTC, date, datetime
 from typing import Any, TypeVar
 from uuid import uuid4
 
@@ -149,29 +149,34 @@ def interaction(customer_id: str, isin: str, kind: str, *, recorded_at: datetime
 
 
 def test_a_list_says_what_happened_since_it_was_made(database_url: str, engine: Engine) -> None:
-    made = datetime(2026, 1, 2, tzinfo=UTC)
-    day = timedelta(days=1)
-    for customer_id in ("C1", "C2", "C3"):
-        add(engine, tables.recommendations, {**list_row(customer_id), "created_at": made})
+    now = datetime.now(UTC)
+    add(engine, tables.reference_snapshots, snapshot("transactions", now))
+    known = read(database_url, lambda reader: reader.fetch_reference_version())
     add(
         engine,
         tables.user_interactions,
-        interaction("C1", "A", "click", recorded_at=made - day),
-        interaction("C1", "A", "click", recorded_at=made),  # of the transaction that made the list
-        interaction("C2", "A", "click", recorded_at=made + day),
+        {**interaction("C1", "A", "click", recorded_at=now), "sequence": 7},
+        {**interaction("C2", "A", "click", recorded_at=now), "sequence": 8},
     )
-    add(engine, tables.reference_snapshots, snapshot("transactions", made - day))
+    for customer_id, sequence in (("C1", 7), ("C2", 7), ("C3", 0)):
+        made_with = {"interaction_sequence": sequence, "reference_snapshot": known}
+        add(engine, tables.recommendations, {**list_row(customer_id), **made_with})
+    add(engine, tables.recommendations, list_row("C4"))  # of an older version: nobody knows
 
     def since(customer_id: str) -> tuple[bool, bool]:
         newest = read(database_url, lambda reader: reader.fetch_lists(customer_id)).newest
         assert newest is not None
         return newest.is_stale, newest.has_newer_interactions
 
-    assert [since(customer_id) for customer_id in ("C1", "C2", "C3")] == [(False, False), (False, True), (False, False)]
-    before = read(database_url, lambda reader: reader.fetch_reference_version())
-    add(engine, tables.reference_snapshots, snapshot("asset_information", made + day))
+    assert [since(f"C{number}") for number in (1, 2, 3, 4)] == [
+        (False, False),
+        (False, True),
+        (False, False),
+        (True, False),
+    ]
+    add(engine, tables.reference_snapshots, snapshot("asset_information", now))
+    assert read(database_url, lambda reader: reader.fetch_reference_version()) != known
     assert [since(customer_id)[0] for customer_id in ("C1", "C2", "C3")] == [True, True, True]
-    assert read(database_url, lambda reader: reader.fetch_reference_version()) != before
 
 
 def test_facts_are_those_of_today(database_url: str, engine: Engine) -> None:

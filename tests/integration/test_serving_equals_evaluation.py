@@ -5,6 +5,7 @@ from __future__ import annotations
 import uuid
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 from sqlalchemy import create_engine, text
@@ -12,6 +13,7 @@ from sqlalchemy import create_engine, text
 from shared.adapters.postgres_trainer import PostgresTrainerStore, build_engine
 from shared.adapters.postgres_worker import PostgresWorkerStore
 from shared.adapters.urls import sqlalchemy_url
+from shared.domain.history import INTERACTION_WINDOW, dismissed_isins
 from shared.domain.ranking import NO_ASSET, recommend, recommend_indices
 from shared.domain.types import InteractionType, InteractionWeights, Weights
 from shared.events import (
@@ -57,10 +59,18 @@ def test_the_worker_lists_what_the_evaluation_lists(database_url: str, tmp_path:
         for number, customer in enumerate(customers)
         if number % 3 == 0
     ]
+    # One clicks by a clock that is ahead and then dismisses; one dismisses and then views more than the window holds.
+    ahead = datetime.now(UTC) + timedelta(hours=20)
+    others = [
+        _click(customers[1], isins[0], 1000, type=InteractionType.CLICK, occurred_at=ahead),
+        _click(customers[1], isins[0], 1001, type=InteractionType.DISMISS),
+        *(_click(customers[2], isin, 1002 + n, type=InteractionType.DISMISS) for n, isin in enumerate(isins[1::2])),
+        *(_click(customers[2], isins[2], 3000 + n, type=InteractionType.VIEW) for n in range(INTERACTION_WINDOW)),
+    ]
     worker = PostgresWorkerStore(database_url, cluster_id="c", consumer_group="worker")
     with worker.begin() as transaction:
         handle_batch(
-            Batch(interactions=tuple(clicks)), transaction=transaction, catalogue=Catalogue(worker), scoring=None
+            Batch(interactions=(*clicks, *others)), transaction=transaction, catalogue=Catalogue(worker), scoring=None
         )
 
     data = build_training_data(trainer.fetch_training_rows(), now=NOW)
@@ -79,14 +89,15 @@ def test_the_worker_lists_what_the_evaluation_lists(database_url: str, tmp_path:
     served = [[item["isin"] for item in decision.items] for decision in handled.decisions]
     evaluated = [[isins[index] for index in row if index != NO_ASSET] for row in offline.tolist()]
     assert len(customers) >= 50
-    assert sum(bool(history.interactions) for history in histories) == len(clicks)
+    assert sum(bool(history.interactions) for history in histories) == len(clicks) + 2
+    assert (isins[0] in dismissed_isins(histories[1]), isins[1] in dismissed_isins(histories[2])) == (True, True)
     assert len({tuple(row) for row in evaluated}) > 10
     assert served == evaluated
 
 
-def _click(customer: str, isin: str, number: int) -> Message:
+def _click(customer: str, isin: str, number: int, **fields: Any) -> Message:
     kind = InteractionType.DISMISS if number % 2 else InteractionType.CLICK
-    event = InteractionRecorded(event_id=uuid.uuid4(), customer_id=customer, isin=isin, type=kind)
+    event = InteractionRecorded(event_id=uuid.uuid4(), customer_id=customer, isin=isin, **{"type": kind, **fields})
     return Message(INTERACTIONS_RECORDED, 0, number, customer.encode(), encode(event))
 
 

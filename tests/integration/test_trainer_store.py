@@ -19,7 +19,7 @@ from shared.adapters.postgres_trainer import PostgresTrainerStore, build_engine
 from shared.domain.types import Asset, Customer, InvestmentCapacity, RiskLevel
 from shared.errors import DatabaseUnavailable, StaleOffsets
 from shared.events import INTERACTIONS_RECORDED, MODELS_COMMANDS
-from shared.ports import Message, Pointer
+from shared.ports import Message, Pointer, StoredOffset
 from shared.training_records import FinishedTraining
 from tests.unit.trainer.trainer_fakes import FakeTrainerStore
 from trainer.ports import TrainerStore
@@ -73,7 +73,7 @@ def test_a_training_ends_with_its_offsets_and_is_found_again_by_its_pointer(stor
     assert (active.version, active.status, active.sequence, active.progress) == ("v1", "promoted", 1, "done")
     assert active.configuration == {"algorithm": "ease"}
     assert store.fetch_unpointed() == []
-    assert store.fetch_offsets([CLICKS, COMMANDS]) == {CLICKS: 50}
+    assert store.fetch_offsets([CLICKS, COMMANDS]) == {CLICKS: StoredOffset(50)}
     last = store.fetch_last_finished_at()
     assert last is not None
     assert abs((datetime.now(UTC) - last).total_seconds()) < 60
@@ -84,7 +84,7 @@ def test_finishing_twice_is_finishing_once(store: TrainerStore) -> None:
     store.finish_training(finished("v1"))
     store.finish_training(finished("v1"))
 
-    assert store.fetch_offsets([CLICKS]) == {CLICKS: 50}
+    assert store.fetch_offsets([CLICKS]) == {CLICKS: StoredOffset(50)}
 
 
 def test_a_failed_training_leaves_the_offsets_and_cannot_be_finished_later(store: TrainerStore) -> None:
@@ -105,7 +105,7 @@ def test_a_zombie_with_older_offsets_is_refused_and_changes_nothing(store: Train
     with pytest.raises(StaleOffsets):
         store.finish_training(finished("v2", next_offsets={CLICKS: 59}))
 
-    assert store.fetch_offsets([CLICKS]) == {CLICKS: 60}
+    assert store.fetch_offsets([CLICKS]) == {CLICKS: StoredOffset(60)}
     assert store.fetch_unpointed() == ["v1"]
 
 
@@ -123,7 +123,7 @@ def test_a_request_is_queued_once_with_its_offset_and_started_in_order(store: Tr
     queued = store.fetch_queued()
     assert queued is not None
     assert queued.version == "v2"
-    assert store.fetch_offsets([COMMANDS]) == {COMMANDS: 3}
+    assert store.fetch_offsets([COMMANDS]) == {COMMANDS: StoredOffset(3)}
 
 
 def test_an_abandoned_request_is_repeated_once_and_others_are_not(store: TrainerStore) -> None:
@@ -171,7 +171,7 @@ def test_the_pointer_moves_the_mark_and_a_stored_version_becomes_promoted(store:
     active = store.fetch_active_version()
     assert active is not None
     assert (active.version, active.sequence, active.status) == ("v2", 2, "promoted")
-    assert store.fetch_offsets([COMMANDS]) == {COMMANDS: 5}
+    assert store.fetch_offsets([COMMANDS]) == {COMMANDS: StoredOffset(5)}
 
 
 def test_a_refusal_demotes_what_was_never_served(store: TrainerStore) -> None:
@@ -182,7 +182,7 @@ def test_a_refusal_demotes_what_was_never_served(store: TrainerStore) -> None:
     store.record_refusal("unknown", reason="missing", next_offsets={COMMANDS: 1})
 
     assert store.fetch_unpointed() == []
-    assert store.fetch_offsets([COMMANDS]) == {COMMANDS: 1}
+    assert store.fetch_offsets([COMMANDS]) == {COMMANDS: StoredOffset(1)}
 
 
 def test_a_dead_letter_is_kept_once(store: TrainerStore) -> None:
@@ -190,7 +190,7 @@ def test_a_dead_letter_is_kept_once(store: TrainerStore) -> None:
     for _ in range(2):
         store.insert_dead_letter(message, reason="nonsense", next_offsets={COMMANDS: 8})
 
-    assert store.fetch_offsets([COMMANDS]) == {COMMANDS: 8}
+    assert store.fetch_offsets([COMMANDS]) == {COMMANDS: StoredOffset(8)}
 
 
 # --- what only the real database can show ---
@@ -255,6 +255,18 @@ def test_rows_of_the_published_traps_are_read_as_they_are_meant(engine: Engine) 
     assert read.close_prices.to_dict("list") == {"isin": ["X1"], "day": [2], "close_price": [1.5]}
     assert read.interactions["customer_id"].tolist() == ['a "quoted", name']
     assert read.interactions["occurred_at"].tolist() == [5.25]
+
+
+@pytest.mark.postgres
+def test_interactions_are_read_in_the_order_of_the_log(engine: Engine) -> None:
+    row = {"customer_id": "C1", "interaction_type": "click", "partition": 0, "event_offset": 0}
+    with engine.begin() as connection:
+        for number in (2, 3, 1):  # the order of the rows in the table says nothing
+            moment = datetime(2026, 1, 4 - number, tzinfo=UTC)
+            values = {**row, "event_id": uuid4(), "isin": f"X{number}", "sequence": number, "occurred_at": moment}
+            connection.execute(insert(tables.user_interactions).values(**values))
+
+    assert postgres_store(engine).fetch_training_rows().interactions["isin"].tolist() == ["X1", "X2", "X3"]
 
 
 @pytest.mark.postgres

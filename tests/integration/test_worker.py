@@ -20,6 +20,7 @@ from shared.events import (
     RecommendationRequested,
     encode,
 )
+from shared.liveness import STALLED_EXIT_CODE
 from tests.builders import build_model
 from tests.integration.worker_process import WorkerProcess, WorkerWorld, worker_world
 
@@ -315,3 +316,64 @@ def test_an_offset_outside_the_log_stops_that_partition_alone(world: WorkerWorld
     assert len(alarms) == 1
     stored = 'SELECT next_offset FROM consumer_offsets WHERE topic = %s AND "partition" = 0'
     assert world.rows(stored, RECOMMENDATIONS_REQUESTED) == [(1000000,)]
+
+
+# A worker that keeps its membership and reads, and stores nothing: as a wrong state of the loop makes it.
+_STUCK_WORKER = """
+import shared.liveness, worker.loop
+from worker.__main__ import main
+
+def stuck(*_, **__):
+    raise KeyError("stuck")
+
+shared.liveness.EXIT_AFTER_SECONDS = 3.0
+worker.loop.handle_batch = worker.loop.narrow = stuck
+raise SystemExit(main())
+"""
+
+
+def test_a_worker_that_stores_nothing_says_so_ends_and_its_successor_goes_on(world: WorkerWorld) -> None:
+    stuck = world.start(program=_STUCK_WORKER, stall_seconds=4)
+    assert stuck.get("/health/live")[0] == 200
+    click, request = world.click("C1", world.model.id_map.isins[0]), world.ask("C1")
+    world.wait(lambda: stuck.get("/health/live")[0] == 503, "the stuck worker is not live")
+    assert "messages wait and nothing was stored for 4 s" in stuck.get("/health/live")[1]
+    assert stuck.metric("stalled") == 1
+    assert stuck.process.wait(timeout=60) == STALLED_EXIT_CODE
+    assert "service.stalled" in {line["event"] for line in stuck.log_lines()}
+    world.start()
+    assert world.answers([request])
+    assert world.rows("SELECT event_id::text FROM user_interactions") == [(str(click.event_id),)]
+
+
+def test_a_worker_with_nothing_to_do_or_without_its_servers_stays_live(world: WorkerWorld) -> None:
+    worker = world.start(stall_seconds=1.5)
+    with world.database_outage():
+        world.ask("C1")
+        world.wait(lambda: "DatabaseUnavailable" in worker.unready_reason(), "the outage is met")
+        checked = worker.metric("failures_total")
+        world.wait(lambda: worker.metric("failures_total") > checked + 4, "the outage lasts longer than a stall")
+        assert worker.get("/health/live")[0] == 200
+    world.wait(lambda: world.count("decisions") == 1, "the request is answered")
+    world.wait(lambda: worker.get("/health/live")[0] == 200, "the worker is live")
+    assert worker.process.poll() is None
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("fingerprint", "a\x00b"),
+        ("occurred_at", "0001-01-01T05:00:00+05:30"),
+        ("occurred_at", "9999-12-31T23:59:59Z"),
+        ("customer_id", "E1/C4"),
+        ("weights", {"collaborative": 1e308, "content": 1e308}),
+    ],
+)
+def test_a_request_that_looks_valid_alone_in_its_batch_stops_nobody(world: WorkerWorld, field: str, value: Any) -> None:
+    worker = world.start()
+    bad = {**json.loads(encode(RecommendationRequested(customer_id="C1", action="refresh_recs"))), field: value}
+    world.send(RECOMMENDATIONS_REQUESTED, key=str(bad["customer_id"]), value=json.dumps(bad).encode())
+    world.wait(lambda: world.count("dead_letters") == 1, "the letter is kept")
+    assert world.answers([world.ask(f"C{index}") for index in range(8)])
+    assert world.rows("SELECT reason FROM dead_letters")[0][0].startswith("ContractViolation: ")
+    assert worker.unready_reason() == ""

@@ -123,8 +123,11 @@ class WorkerWorld:
         self.artifacts.save_model(model)
         self.artifacts.activate(model.version)
 
-    def start(self, *, ready: bool = True, **settings: object) -> WorkerProcess:
-        """Start one more worker; `settings` are environment variables in lower case."""
+    def start(self, *, ready: bool = True, program: str | None = None, **settings: object) -> WorkerProcess:
+        """Start one more worker; `settings` are environment variables in lower case.
+
+        `program` is what Python runs instead of `-m worker`.
+        """
         port, log_file = unused_port(), self.folder / f"worker-{len(self.workers)}.log"
         environment = {
             **os.environ,
@@ -139,7 +142,8 @@ class WorkerWorld:
             **{name.upper(): str(value) for name, value in settings.items()},
         }
         with log_file.open("wb") as log:
-            process = subprocess.Popen([sys.executable, "-m", "worker"], env=environment, stderr=log)
+            what = ["-m", "worker"] if program is None else ["-c", program]
+            process = subprocess.Popen([sys.executable, *what], env=environment, stderr=log)
         worker = WorkerProcess(process, port, log_file)
         self.workers.append(worker)
         if ready:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -80,8 +81,42 @@ def test_rejected_rows_are_shown_and_are_no_failure(
     assert capsys.readouterr().out.count("line 7: bad date") == 20
 
 
+def test_options_of_the_loader_are_handed_on(published: Path, runs: Runs) -> None:
+    options = ["--max-rejects", "5%", "--max-shrink", "0.5", "--allow-empty", "transactions"]
+    assert first_data.main(["--data", str(published), *options]) == 0
+
+    ((_, _, _, *arguments),) = runs
+    assert arguments[:-2] == ["--max-rejects", "0.05", "--max-shrink", "0.5", "--allow-empty", "transactions"]
+
+
+def test_options_of_the_loader_count_for_a_synthetic_set_too(tmp_path: Path, runs: Runs) -> None:
+    assert first_data.main(["--data", str(tmp_path), "--max-shrink", "100%"]) == 0
+
+    assert runs[1][3:7] == ("--max-rejects", "0.01", "--max-shrink", "1.0")
+
+
+def test_rejects_of_a_refused_load_are_shown(
+    published: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(first_data, "_run", loader_that_returns(2, "line 7: bad date\n" * 30))
+
+    assert first_data.main(["--data", str(published)]) == 2
+    assert capsys.readouterr().out.count("line 7: bad date") == 20
+
+
 @pytest.mark.parametrize("code", [2, 3])
 def test_a_load_that_failed_is_a_failure(code: int, published: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(first_data, "_run", loader_that_returns(code))
 
     assert first_data.main(["--data", str(published)]) == code
+
+
+def test_arguments_of_compose_run_follow_the_command_of_the_load_service() -> None:
+    """`docker compose run --rm load --max-rejects 5%` replaces `command`, never `entrypoint`."""
+    compose = (Path(__file__).resolve().parents[2] / "docker-compose.yml").read_text()
+    (service,) = re.findall(r"^  load:\n((?:    .*\n)+)", compose, flags=re.MULTILINE)
+    assert "entrypoint: [python, script/first_data.py, --data, /data]" in service
+    assert "command: []" in service
+
+    options = first_data.parse_arguments(["--data", "/data", "--max-rejects", "5%"])
+    assert (options.data, options.max_rejects) == (Path("/data"), 0.05)

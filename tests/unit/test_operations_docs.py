@@ -15,6 +15,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from api.metrics import GatewayMetrics
 from script.render_settings import collect_settings
+from shared.liveness import StallWatch
 from trainer import metrics as trainer_metrics
 from worker.metrics import WorkerMetrics
 
@@ -59,6 +60,8 @@ def exposed() -> set[str]:
     """Return the name of every sample that the three services can expose."""
     worker = CollectorRegistry()
     WorkerMetrics(worker)
+    for name in ("worker", "trainer"):
+        StallWatch(lambda: None, stall_seconds=60.0, name=name, registry=worker)
     trainer = [value for value in vars(trainer_metrics).values() if isinstance(value, MetricWrapperBase)]
     families: list[Metric] = [*worker.collect(), *(family for metric in trainer for family in metric.collect())]
     gateway = GatewayMetrics(queue_length=lambda: 0).exposition().decode()

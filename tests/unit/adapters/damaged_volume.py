@@ -21,9 +21,9 @@ ASSETS = 5
 class Volume:
     """A volume whose one version is v1; the `write_` methods make digests and sizes fit again."""
 
-    def __init__(self, models_dir: Path) -> None:
+    def __init__(self, models_dir: Path, *, signing_keys: tuple[bytes, ...] = ()) -> None:
         self.model = build_model(assets=ASSETS, version="v1")
-        self.store = FileArtifacts(models_dir)
+        self.store = FileArtifacts(models_dir, signing_keys=signing_keys)
         self.store.save_model(self.model)
         self.store.activate("v1")
         self.directory = models_dir / "versions" / "v1"

@@ -63,13 +63,14 @@ def count_effects(monkeypatch: pytest.MonkeyPatch, action: Callable[[], object])
     return len(effects)
 
 
+@pytest.mark.parametrize("keys", [(), (b"key",)])
 def test_a_writer_that_dies_while_saving_leaves_no_half_version_and_the_next_save_succeeds(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, keys: tuple[bytes, ...]
 ) -> None:
     model = build_model(assets=5, version="v2")
 
     def volume(name: str) -> FileArtifacts:
-        store = FileArtifacts(tmp_path / name)
+        store = FileArtifacts(tmp_path / name, signing_keys=keys)
         save(store, "v1")
         store.activate("v1")
         return store
@@ -81,7 +82,7 @@ def test_a_writer_that_dies_while_saving_leaves_no_half_version_and_the_next_sav
         store = volume(f"at-{at}")
         with dying(monkeypatch, at=at), pytest.raises(Died):
             store.save_model(model)
-        survivor = FileArtifacts(store.models_dir)
+        survivor = FileArtifacts(store.models_dir, signing_keys=keys)
         pointer = survivor.read_pointer()
         assert pointer is not None
         assert survivor.load_model(pointer).version == "v1"

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 
 import pytest
-from confluent_kafka import KafkaError, TopicPartition
+from confluent_kafka import TIMESTAMP_CREATE_TIME, KafkaError, TopicPartition
 
 from shared.adapters import kafka_consumer
 from shared.adapters.kafka_consumer import ConsumerSettings, KafkaEventConsumer
-from shared.errors import DatabaseUnavailable, OffsetOutOfRange
+from shared.adapters.kafka_metadata import KafkaMetadata, Overview, Question, Topic
+from shared.errors import BrokerUnavailable, DatabaseUnavailable, OffsetOutOfRange
 from shared.events import INTERACTIONS_RECORDED, RECOMMENDATIONS_REQUESTED
-from shared.ports import Partition
+from shared.ports import Partition, StoredOffset
 
 REQUESTS: Partition = (RECOMMENDATIONS_REQUESTED, 0)
 CLICKS: Partition = (INTERACTIONS_RECORDED, 0)
@@ -26,6 +27,7 @@ class Polled:
     def __init__(self, partition: Partition, offset: int, error: int | None = None) -> None:
         self._partition, self._offset = partition, offset
         self._error = None if error is None else KafkaError(error)
+        self.time = (TIMESTAMP_CREATE_TIME, 1_700_000_000_000)
 
     def error(self) -> KafkaError | None:
         return self._error
@@ -44,6 +46,9 @@ class Polled:
 
     def value(self) -> bytes:
         return b"%d" % self._offset
+
+    def timestamp(self) -> tuple[int, int]:
+        return self.time
 
 
 class ScriptedConsumer:
@@ -87,30 +92,79 @@ class ScriptedConsumer:
 class Stored:
     """Stored offsets; `failing` times the database is down first."""
 
-    def __init__(self, offsets: dict[Partition, int], *, failing: int = 0) -> None:
-        self.offsets, self.failing = offsets, failing
+    def __init__(self, offsets: dict[Partition, int], *, topic_id: str | None = None, failing: int = 0) -> None:
+        self.offsets, self.topic_id, self.failing = offsets, topic_id, failing
+        self.noted: dict[Partition, str] = {}
 
-    def fetch_offsets(self, partitions: Sequence[Partition]) -> dict[Partition, int]:
+    def fetch_offsets(self, partitions: Sequence[Partition]) -> dict[Partition, StoredOffset]:
         if self.failing:
             self.failing -= 1
             raise DatabaseUnavailable
-        return {partition: self.offsets[partition] for partition in partitions}
+        return {partition: StoredOffset(self.offsets[partition], self.topic_id) for partition in partitions}
+
+    def note_topic_ids(self, topic_ids: Mapping[Partition, str]) -> None:
+        self.noted.update(topic_ids)
+
+
+class Topics(KafkaMetadata):
+    """A broker with two topics that answers at once, or `when_asked` after a test lets it."""
+
+    def __init__(self) -> None:
+        self.topics = {name: Topic(f"id of {name}", 2) for name in (RECOMMENDATIONS_REQUESTED, INTERACTIONS_RECORDED)}
+        self.owned: frozenset[Partition] | None = None  # None: all
+        self.failing = False
+        self.slow = False
+        self.questions = 0
+
+    def fetch_topics(self, topics: Collection[str]) -> dict[str, Topic]:
+        return {name: self.topics[name] for name in topics if name in self.topics}
+
+    def fetch_earliest(self, partitions: Collection[Partition]) -> dict[Partition, int]:
+        return dict.fromkeys(partitions, 0)
+
+    def ask(self, topics: Collection[str], *, group: str) -> Question:
+        self.questions += 1
+        return Answer(self)
+
+    def everything(self) -> frozenset[Partition]:
+        return frozenset((name, number) for name, topic in self.topics.items() for number in range(topic.partitions))
+
+
+class Answer(Question):
+    """What the broker says when the answer is taken."""
+
+    def __init__(self, topics: Topics) -> None:
+        self._of = topics
+
+    def is_answered(self) -> bool:
+        return not self._of.slow
+
+    def answer(self) -> Overview:
+        if self._of.failing:
+            raise BrokerUnavailable
+        return Overview(dict(self._of.topics), self._of.everything() if self._of.owned is None else self._of.owned)
 
 
 @pytest.fixture
-def rig(monkeypatch: pytest.MonkeyPatch) -> Callable[[Stored], tuple[KafkaEventConsumer, ScriptedConsumer]]:
+def topics() -> Topics:
+    return Topics()
+
+
+@pytest.fixture
+def rig(monkeypatch: pytest.MonkeyPatch, topics: Topics) -> Callable[..., tuple[KafkaEventConsumer, ScriptedConsumer]]:
     made: list[ScriptedConsumer] = []
 
     def make(config: dict[str, Any]) -> ScriptedConsumer:
         made.append(ScriptedConsumer(config))
         return made[-1]
 
-    def build(stored: Stored) -> tuple[KafkaEventConsumer, ScriptedConsumer]:
+    def build(stored: Stored, *, look_at_topics_seconds: float = 0.0) -> tuple[KafkaEventConsumer, ScriptedConsumer]:
         consumer = KafkaEventConsumer(
-            ConsumerSettings("127.0.0.1:1", "group", PREFIX),
+            ConsumerSettings("127.0.0.1:1", "group", PREFIX, look_at_topics_seconds=look_at_topics_seconds),
             topics=[RECOMMENDATIONS_REQUESTED, INTERACTIONS_RECORDED],
             offsets=stored,
             cluster_id="cluster",
+            metadata=topics,
         )
         return consumer, made[-1]
 
@@ -119,7 +173,7 @@ def rig(monkeypatch: pytest.MonkeyPatch) -> Callable[[Stored], tuple[KafkaEventC
     return build
 
 
-Rig = Callable[[Stored], tuple[KafkaEventConsumer, ScriptedConsumer]]
+Rig = Callable[..., tuple[KafkaEventConsumer, ScriptedConsumer]]
 
 
 def poll(consumer: KafkaEventConsumer) -> list[int]:

@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 
 from shared.adapters import kafka_consumer
-from tests.unit.adapters.test_kafka_consumer import REQUESTS, Polled, Rig, ScriptedConsumer, Stored, poll, rig
+from tests.unit.adapters.test_kafka_consumer import REQUESTS, Polled, Rig, ScriptedConsumer, Stored, poll, rig, topics
 
-__all__ = ["rig"]  # the fixture
+__all__ = ["rig", "topics"]  # the fixtures
 
 
 class Clock:

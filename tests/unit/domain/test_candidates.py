@@ -8,7 +8,14 @@ from datetime import date
 import numpy as np
 import pytest
 
-from shared.domain.candidates import accepted_risk_level, asset_risk_level, candidate_mask, is_suitable, is_tradable
+from shared.domain.candidates import (
+    accepted_risk_level,
+    asset_risk_level,
+    build_catalogue_view,
+    candidate_mask,
+    is_suitable,
+    is_tradable,
+)
 from shared.domain.model import Model
 from shared.domain.types import CustomerHistory, RiskLevel
 from tests.builders import build_asset, build_customer, build_history, build_interaction, build_model
@@ -88,14 +95,54 @@ def test_a_dismissed_asset_is_no_candidate_until_the_customer_turns_to_it_again(
     assert candidates_of(model, build_history(interactions=again)) == {0, 1}
 
 
-def test_the_latest_interaction_counts_whatever_the_order_and_the_last_told_of_two_at_one_time() -> None:
+def test_the_last_interaction_of_the_log_counts_whatever_the_clocks_say() -> None:
     model = open_model([1, 1])
     isin = model.id_map.isins[0]
-    unordered = [build_interaction(isin, "dismiss", days_ago=1), build_interaction(isin, "click", days_ago=2)]
-    assert candidates_of(model, build_history(interactions=unordered)) == {1}
+    ahead = [build_interaction(isin, "click", days_ago=-1), build_interaction(isin, "dismiss")]
+    assert candidates_of(model, build_history(interactions=ahead)) == {1}
+    behind = [build_interaction(isin, "dismiss"), build_interaction(isin, "click", days_ago=2)]
+    assert candidates_of(model, build_history(interactions=behind)) == {0, 1}
     same_time = [build_interaction(isin, "click"), build_interaction(isin, "dismiss")]
     assert candidates_of(model, build_history(interactions=same_time)) == {1}
     assert candidates_of(model, build_history(interactions=same_time[::-1])) == {0, 1}
+
+
+def test_a_dismissal_older_than_the_interactions_excludes_until_the_customer_turns_to_the_asset_again() -> None:
+    model = open_model([1, 1])
+    isin = model.id_map.isins[0]
+    history = replace(build_history(interactions=[build_interaction("UNKNOWN")]), dismissed=(isin, "GONE"))
+    assert candidates_of(model, history) == {1}
+    again = replace(history, interactions=(build_interaction(isin, "view"),))
+    assert candidates_of(model, again) == {0, 1}
+
+
+def test_the_catalogue_decides_what_exists_and_how_much_risk_it_carries() -> None:
+    model = open_model([1, 1, 1, 3])
+    isins = model.id_map.isins
+    levels = {isins[0]: RiskLevel.CONSERVATIVE, isins[1]: RiskLevel.AGGRESSIVE, isins[3]: RiskLevel.INCOME}
+    view = build_catalogue_view(model.id_map, {**levels, "NEW": RiskLevel.CONSERVATIVE})
+    careful, bold = build_customer(risk_level=RiskLevel.INCOME), build_customer()
+    histories = [build_history(careful), build_history(bold), build_history(bold, owned=[isins[3]])]
+    assert [np.flatnonzero(row).tolist() for row in candidate_mask(model, histories, catalogue=view)] == [
+        [0, 3],
+        [0, 1, 3],
+        [0, 1],
+    ]
+    unchecked = candidate_mask(model, histories, catalogue=view, enforce_suitability=False)
+    assert unchecked.tolist()[0] == [True, True, False, True]
+
+
+def test_an_untradable_asset_is_no_candidate_though_the_catalogue_has_it() -> None:
+    model = replace(open_model([1, 1]), tradable=np.array([False, True]))
+    view = build_catalogue_view(model.id_map, dict.fromkeys(model.id_map.isins, RiskLevel.CONSERVATIVE))
+    assert candidate_mask(model, [build_history()], catalogue=view).tolist() == [[False, True]]
+
+
+def test_an_empty_catalogue_leaves_no_candidate() -> None:
+    model = open_model([1, 1])
+    view = build_catalogue_view(model.id_map, {})
+    assert not candidate_mask(model, [build_history()], catalogue=view).any()
+    assert len(build_catalogue_view(build_model(assets=0).id_map, {}).listed) == 0
 
 
 def test_each_customer_of_a_batch_has_their_own_row() -> None:

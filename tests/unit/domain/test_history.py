@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from dataclasses import replace
 from datetime import datetime
 
 import numpy as np
@@ -10,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shared.domain.history import FORGOTTEN_BELOW, build_history_matrix
+from shared.domain.history import FORGOTTEN_BELOW, INTERACTION_WINDOW, build_history_matrix
 from shared.domain.id_map import AssetIdMap
 from shared.domain.types import CustomerHistory, Interaction, InteractionType, InteractionWeights
 from tests.builders import NOW, build_history, build_interaction
@@ -58,6 +59,18 @@ def test_a_dismissal_takes_back_what_interactions_said_but_not_a_purchase() -> N
     said = [build_interaction(isin, days_ago=2) for isin in "AB"]
     taken_back = [build_interaction(isin, "dismiss", days_ago=1) for isin in "AB"]
     assert row_of(build_history(owned=["B"], interactions=[*said, *taken_back])) == [0, 1, 0, 0]
+
+
+def test_a_dismissal_older_than_the_interactions_takes_back_nothing_that_was_said_later() -> None:
+    history = replace(build_history(interactions=[build_interaction("A")]), dismissed=("A", "B"))
+    assert row_of(history) == pytest.approx([0.5, 0, 0, 0])
+
+
+def test_only_the_newest_interactions_of_the_log_add_weight() -> None:
+    old = [build_interaction("A")]
+    many = [build_interaction("X", "view")] * (INTERACTION_WINDOW - 1)
+    assert row_of(build_history(interactions=[*old, *many])) == pytest.approx([0.5, 0, 0, 0])
+    assert row_of(build_history(interactions=[*old, *many, *many[:1]])) == [0, 0, 0, 0]
 
 
 def test_what_is_almost_forgotten_leaves_no_entry() -> None:

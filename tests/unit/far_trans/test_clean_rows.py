@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import time
 import tracemalloc
+from datetime import date
 
 import pytest
 from hypothesis import given, settings
@@ -35,9 +36,9 @@ def test_windows_line_ends_and_byte_order_mark_are_no_part_of_the_data() -> None
     assert rejects == []
 
 
-def test_quoted_commas_quotes_and_line_ends_become_copy_escapes() -> None:
-    copied, rejects, rows = clean(MARKET % b'"One, ""two""\nthree\r\nback\\slash\tand \\."', MARKETS)
-    escaped = rb'One\, "two"\nthree\r\nback\\slash' + b"\t" + rb"and \\."
+def test_quoted_commas_quotes_and_backslashes_become_copy_escapes() -> None:
+    copied, rejects, rows = clean(MARKET % b'"One, ""two"" three back\\slash and \\."', MARKETS)
+    escaped = rb'One\, "two" three back\\slash and \\.'
     assert copied == MARKET % escaped
     assert rejects == []
     assert rows.row_count == 1
@@ -69,14 +70,17 @@ def test_blank_lines_are_no_rows_but_count_as_lines() -> None:
 
 
 def test_line_numbers_are_right_behind_quoted_line_ends() -> None:
-    body = MARKET % b"plain" + MARKET % b'"one\ntwo\nthree"' + b"bad\n" + MARKET % b"x" + b'a,"b\nc",bad\n' + b"bad\n"
+    quoted = MARKET % b'"one\ntwo\nthree"'
+    body = MARKET % b"plain" + quoted + b"bad\n" + MARKET % b"x" + b'a,"b\nc",bad\n' + b"bad\n"
     _, rejects, rows = clean(body, MARKETS)
     assert [(reject.line_number, reject.raw) for reject in rejects] == [
+        (3, quoted),
         (6, b"bad\n"),
         (8, b'a,"b\nc",bad\n'),
         (10, b"bad\n"),
     ]
-    assert (rows.row_count, rows.rejected_count) == (3, 3)
+    assert rejects[0].reason == "description holds a control character or a line separator"
+    assert (rows.row_count, rows.rejected_count) == (2, 4)
 
 
 @pytest.mark.parametrize(
@@ -90,11 +94,17 @@ def test_line_numbers_are_right_behind_quoted_line_ends() -> None:
         (b"GRS\xed\xa0\x801,2018-01-02,3.5\n", "ISIN is not valid UTF-8"),
         (b"GRS\x001,2018-01-02,3.5\n", "ISIN holds a NUL byte"),
         (b"GRS1,2018-01-02,-3.5\n", "closePrice is negative"),
+        (b"GRS1 ,2018-01-02,3.5\n", "ISIN is no ISIN: 1 to 20 of A-Z, a-z, 0-9"),
+        (b"GRS1,0001-01-01,3.5\n", "timestamp is before 1990-01-01"),
+        (b"GRS1,1900-01-01,3.5\n", "timestamp is before 1990-01-01"),
+        (b"GRS1,2062-12-31,3.5\n", "timestamp is after 2024-02-29, which is tomorrow (UTC)"),
+        (b"GRS1,2024-03-01,3.5\n", "timestamp is after 2024-02-29, which is tomorrow (UTC)"),
+        (b"GRS1,2018-01-02,1e13\n", "closePrice is out of range: more than 1e+12"),
         (b"GRS1,2018-01-02\n", "expected 3 columns, found 2"),
     ],
 )
 def test_faulty_line_costs_that_line_and_no_other(line: bytes, reason: str) -> None:
-    copied, rejects, _ = clean(PRICE * 3 + line + PRICE * 3, CLOSE_PRICES)
+    copied, rejects, _ = clean(PRICE * 3 + line + PRICE * 3, CLOSE_PRICES, latest=date(2024, 2, 29))
     assert copied == PRICE * 6
     assert [(reject.line_number, reject.reason, reject.raw) for reject in rejects] == [(5, reason, line)]
 

@@ -43,6 +43,15 @@ def test_a_count_that_makes_no_sense_is_refused(count: str, capsys: pytest.Captu
     assert "count" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("customer_id", ["E1/C4", " C1", "C1 ", "", "..", "C" * 65])
+def test_a_customer_that_no_request_can_name_is_refused(customer_id: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as exit_:
+        main([customer_id, "Technology", "3"])
+
+    assert exit_.value.code == 2
+    assert "cannot name a customer" in capsys.readouterr().err
+
+
 def served(version: str, *sectors: str | None) -> ServedList:
     items: list[dict[str, Any]] = [
         {"isin": f"ISIN{position}", "assetname": f"NAME {position} [AB]", "sector": sector}

@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 import pytest
 
 from script.offsets import WRONG_USAGE, main, meaning, parse
-from shared.adapters.offset_book import LogRange, StoredOffset
+from shared.adapters.offset_book import LogRange, OffsetRow
 
 LOG = LogRange(earliest=100, latest=200)
 
@@ -22,10 +22,27 @@ LOG = LogRange(earliest=100, latest=200)
     ],
 )
 def test_an_offset_is_fine_from_the_first_message_to_the_end(next_offset: int, state: str) -> None:
-    row = StoredOffset("cluster", "worker", "topic", 0, next_offset, datetime(2026, 1, 1, tzinfo=UTC))
+    row = OffsetRow("cluster", "worker", "topic", 0, next_offset, datetime(2026, 1, 1, tzinfo=UTC))
 
     assert row.state(LOG) == state
     assert row.state(None) == "no such partition"
+
+
+@pytest.mark.parametrize(
+    ("stored", "now", "state"),
+    [
+        ("a", "a", "ok"),
+        ("a", "b", "another topic (made anew)"),
+        (None, "b", "ok"),
+        ("a", None, "ok"),
+    ],
+)
+def test_an_offset_of_a_topic_that_was_made_anew_is_not_fine_wherever_it_points(
+    stored: str | None, now: str | None, state: str
+) -> None:
+    row = OffsetRow("cluster", "worker", "topic", 0, 150, datetime(2026, 1, 1, tzinfo=UTC), stored)
+
+    assert row.state(LogRange(100, 200, now)) == state
 
 
 @pytest.mark.parametrize(

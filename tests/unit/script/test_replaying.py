@@ -2,22 +2,26 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
 
-from script.dead_letters import WRONG_USAGE, escaped, main, parse, to_json
-from script.replaying import Repair
-from shared.adapters.dead_letter_box import DeadLetter
+from script.dead_letters import SHOWN_BYTES, WRONG_USAGE, main, parse, summary_of, to_json
+from script.replaying import Repair, ReplayCheck, contract_classes
+from script.screen import as_markup, printable
+from shared.adapters.dead_letter_box import DeadLetter, DeadLetterBox, EarlierEvent
 from shared.domain.types import InteractionType
+from shared.errors import BrokerUnavailable, ContractViolation
 from shared.events import (
     INTERACTIONS_RECORDED,
     MODELS_COMMANDS,
+    Event,
     InteractionRecorded,
     RetrainRequested,
     encode,
 )
+from worker.handlers import IdempotencyKeyReused
 
 CLICK = encode(InteractionRecorded(customer_id="C1", isin="GRS1", type=InteractionType.CLICK))
 
@@ -108,5 +112,96 @@ def test_a_missing_setting_is_named(monkeypatch: pytest.MonkeyPatch, capsys: pyt
 
 
 def test_what_a_letter_holds_cannot_steer_the_terminal() -> None:
-    assert escaped("\x1b[31mred\x00") == "\\x1b\\[31mred\\x00"
-    assert to_json(letter(value=b"\xff\x1b"))["value"] == "\\xff\x1b"
+    assert as_markup("\x1b[31mred\x00") == "\\x1b\\[31mred\\x00"
+    assert to_json(summary_of(letter(value=b"\xff\x1b")))["value"] == "\\xff\x1b"
+    assert printable("key: \x1b]0;owned\x07\u202e\n") == "key: \\x1b]0;owned\\x07\\u202e\\n"
+
+
+def test_of_a_large_value_the_first_bytes_are_shown_and_its_size() -> None:
+    shown = to_json(summary_of(letter(value=b"x" * 1_000_000)))
+    assert (len(shown["value"]), shown["value_bytes"]) == (SHOWN_BYTES, 1_000_000)
+    assert to_json(summary_of(letter(value=None)))["value_bytes"] is None
+
+
+class Box(DeadLetterBox):
+    """A database with one asset, and what it has of earlier events."""
+
+    def __init__(self, earlier: EarlierEvent | None = None) -> None:
+        self.earlier = earlier
+
+    def has_asset(self, isin: str) -> bool:
+        return isin == "GRS1"
+
+    def fetch_earlier(self, event: Event) -> EarlierEvent | None:
+        return self.earlier
+
+
+def verdict(one: DeadLetter, repair: Repair | None = None, *, earlier: EarlierEvent | None = None) -> str:
+    """Return what `show` says."""
+    check = ReplayCheck(Box(earlier), "cluster", {INTERACTIONS_RECORDED: 1000, MODELS_COMMANDS: 1000}.get)
+    return str(check.examine(one, repair or Repair()))
+
+
+def click(**fields: Any) -> bytes:
+    return encode(InteractionRecorded(**{"customer_id": "C1", "isin": "GRS1", "type": "click", **fields}))
+
+
+def test_a_letter_that_consumers_will_take_can_be_replayed() -> None:
+    assert verdict(letter()) == "yes"
+
+
+@pytest.mark.parametrize(
+    ("fields", "said"),
+    [
+        ({"cluster_id": "elsewhere"}, "no: it comes from another Kafka cluster, elsewhere"),
+        ({"value": b"{}"}, "no: not a InteractionRecorded"),
+        ({"key": b"C2"}, "no: the key b'C2' is not the customer_id b'C1'"),
+        ({"value": click(isin="GRS2")}, "no: UnknownAsset: the catalogue has no GRS2"),
+        ({"value": CLICK + b" " * 1000}, "bytes are more than the topic's max.message.bytes, 1000"),
+        ({"topic": "elsewhere"}, "no: nobody consumes 'elsewhere'"),
+        ({"reason": "KeyError: 'x'"}, "no: only after an upgrade: KeyError is a bug"),
+        ({"reason": "IdempotencyKeyReused: another body"}, "yes"),
+        ({"reason": "not a InteractionRecorded: isin: missing"}, "yes"),  # the trainer of an older version
+    ],
+)
+def test_what_cannot_succeed_is_said(fields: dict[str, Any], said: str) -> None:
+    assert said in verdict(letter(**fields))
+
+
+def test_an_event_that_is_ahead_of_the_log_can_be_replayed_from_its_time_on() -> None:
+    ahead = datetime.now(UTC) + timedelta(days=3)
+    assert f"is ahead: not before {ahead - timedelta(days=1)}" in verdict(letter(value=click(occurred_at=ahead)))
+    assert verdict(letter(value=click(occurred_at=ahead - timedelta(days=2, minutes=1)))) == "yes"
+
+
+@pytest.mark.parametrize(
+    ("earlier", "said"),
+    [
+        (EarlierEvent({"customer_id": "C1", "isin": "GRS1", "type": "click"}, None), "yes: the event had its effect"),
+        (EarlierEvent({"customer_id": "C2", "isin": "GRS1", "type": "click"}, None), "no: EventIdReused"),
+        (EarlierEvent({"customer_id": "C1", "isin": "GRS9", "type": "click"}, None), "no: EventIdReused"),
+        (EarlierEvent({"customer_id": "C1", "isin": "GRS1", "type": "click"}, "f"), "no: IdempotencyKeyReused"),
+        (EarlierEvent({"customer_id": "C1"}, None, "another digest"), "no: EventIdReused"),
+    ],
+)
+def test_an_event_id_that_is_used_already_is_compared(earlier: EarlierEvent, said: str) -> None:
+    assert verdict(letter(), earlier=earlier).startswith(said)
+
+
+def test_a_bug_may_be_mended_by_now_or_the_letter_repaired() -> None:
+    bug = letter(reason="KeyError: 'x'")
+    assert verdict(bug, Repair(upgraded=True)) == "yes"
+    assert verdict(bug, Repair(value=CLICK)) == "yes"
+
+
+def test_a_topic_that_the_broker_does_not_have_is_no_verdict() -> None:
+    with pytest.raises(BrokerUnavailable):
+        ReplayCheck(Box(), "cluster", lambda _: None).examine(letter(), Repair())
+
+
+def test_every_class_that_blames_the_message_is_known() -> None:
+    def below(kind: type[Exception]) -> set[str]:
+        return {kind.__name__}.union(*(below(child) for child in kind.__subclasses__()))
+
+    assert IdempotencyKeyReused.__name__ in below(ContractViolation)
+    assert contract_classes() == below(ContractViolation)

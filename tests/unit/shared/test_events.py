@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from uuid import UUID
 
 import pytest
@@ -125,10 +125,21 @@ def test_the_command_topic_tells_its_events_apart() -> None:
     assert events.decode(events.MODELS_COMMANDS, events.encode(retrain)) == retrain
 
 
+@pytest.mark.parametrize("logged_at", [None, datetime(2001, 1, 1, tzinfo=UTC), datetime(1970, 1, 1, tzinfo=UTC)])
+def test_a_broker_whose_clock_is_behind_refuses_no_event_of_today(logged_at: datetime | None) -> None:
+    now = datetime.now(UTC)
+    accepted = encoded_request(occurred_at=(now + timedelta(hours=23)).isoformat())
+    refused = encoded_request(occurred_at=(now + timedelta(hours=25)).isoformat())
+
+    assert events.decode(events.RECOMMENDATIONS_REQUESTED, accepted, logged_at=logged_at)
+    with pytest.raises(ContractViolation, match="more than a day after the log's time"):
+        events.decode(events.RECOMMENDATIONS_REQUESTED, refused, logged_at=logged_at)
+
+
 def test_an_event_from_more_than_a_day_after_the_log_is_refused() -> None:
-    logged_at = datetime(2026, 1, 2, tzinfo=UTC)
-    accepted = encoded_request(occurred_at="2026-01-03T00:00:00Z")
-    refused = encoded_request(occurred_at="2026-01-03T00:00:00.000001Z")
+    logged_at = datetime(2126, 1, 2, tzinfo=UTC)  # later than now
+    accepted = encoded_request(occurred_at="2126-01-03T00:00:00Z")
+    refused = encoded_request(occurred_at="2126-01-03T00:00:00.000001Z")
 
     assert events.decode(events.RECOMMENDATIONS_REQUESTED, accepted, logged_at=logged_at)
     with pytest.raises(ContractViolation, match=r"occurred_at: .* more than a day after the log's time"):

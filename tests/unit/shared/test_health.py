@@ -20,12 +20,14 @@ class Service:
     def __init__(self) -> None:
         self.seconds = 0.0
         self.reason: str | None = None
+        self.stalled: str | None = None
         self.registry = CollectorRegistry()
         self.heartbeat = Heartbeat(within_seconds=10.0, clock=lambda: self.seconds)
         self.server = HealthServer(
             ("127.0.0.1", 0),
             heartbeat=self.heartbeat,
             unready_reason=lambda: self.reason,
+            stalled_reason=lambda: self.stalled,
             registry=self.registry,
         )
 
@@ -50,6 +52,23 @@ def test_live_as_long_as_the_main_loop_makes_steps(service: Service) -> None:
     assert service.get("/health/live")[0] == 503
     service.heartbeat.beat()
     assert service.get("/health/live")[0] == 200
+
+
+def test_not_live_while_work_waits_without_progress(service: Service) -> None:
+    service.stalled = "3 messages wait"
+    status, body = service.get("/health/live")
+    assert (status, json.loads(body)) == (503, {"status": "unavailable", "reason": "3 messages wait"})
+    assert service.get("/health/ready")[0] == 200
+
+
+@pytest.mark.parametrize(("path", "expected"), [("/health/live", 200), ("/metrics", 200), ("/nothing", 404)])
+def test_head_is_answered_as_get_without_a_body(service: Service, path: str, expected: int) -> None:
+    with socket.create_connection(("127.0.0.1", service.server.port), timeout=5) as connection:
+        connection.sendall(f"HEAD {path} HTTP/1.0\r\n\r\n".encode())
+        head, separator, body = b"".join(iter(lambda: connection.recv(4096), b"")).partition(b"\r\n\r\n")
+    assert head.split()[1] == str(expected).encode()
+    assert b"Content-Length: " in head
+    assert (separator, body) == (b"\r\n\r\n", b"")
 
 
 def test_ready_unless_there_is_a_reason(service: Service) -> None:

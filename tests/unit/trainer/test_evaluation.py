@@ -11,6 +11,7 @@ import pytest
 from shared.domain.types import RiskLevel
 from tests.unit.trainer.planted import (
     AS_OF,
+    NOW,
     build_data,
     build_interactions,
     build_prices,
@@ -20,6 +21,7 @@ from tests.unit.trainer.planted import (
 )
 from trainer.dataset import day_number
 from trainer.evaluation import TemporalSplit, build_split, evaluate_lists, monthly_returns, ndcg_at_k
+from trainer.histories import build_histories
 from trainer.training import fit_shared_components
 
 NO = -1
@@ -121,6 +123,15 @@ def test_the_window_grows_until_there_are_enough_customers() -> None:
 
 def test_without_purchases_there_is_no_split() -> None:
     assert build_split(build_data(purchases=build_purchases([])), window_days=90) is None
+
+
+def test_histories_keep_the_order_of_the_log_and_the_trainers_clock_drops_nothing() -> None:
+    moments = [NOW + timedelta(hours=5), NOW, NOW - timedelta(days=900)]
+    kinds = ("click", "dismiss", "view")
+    done = [(customer_of(0), isin_of(1), kind, moment) for kind, moment in zip(kinds, moments, strict=True)]
+
+    [history] = build_histories(build_data(interactions=build_interactions(done)), [0])
+    assert [one.type.value for one in history.interactions] == ["click", "dismiss", "view"]
 
 
 def test_interactions_after_the_cutoff_are_not_in_the_histories() -> None:

@@ -5,11 +5,13 @@ from __future__ import annotations
 import threading
 from dataclasses import replace
 from functools import cache
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
+from shared.adapters.artifacts import FileArtifacts
 from shared.domain.types import Weights
 from shared.errors import DatabaseUnavailable
 from shared.events import INTERACTIONS_RECORDED
@@ -347,6 +349,25 @@ def test_a_promotion_whose_artifact_is_gone_is_given_up() -> None:
     assert world.store.rows["v2"].status == "stored"
     assert "could not be promoted" in (world.store.rows["v2"].reason or "")
     assert world.served() == "v1"
+
+
+def test_a_served_version_without_signature_counts_as_no_model_once_there_is_a_key_and_a_training_mends_it(
+    tmp_path: Path,
+) -> None:
+    unsigned = FileArtifacts(tmp_path)
+    unsigned.save_model(build_model(version="v0"))
+    unsigned.activate("v0")
+    world = World()
+    world.artifacts = signed = FileArtifacts(tmp_path, signing_keys=(b"key",))  # type: ignore[assignment]
+    world.restart()
+
+    world.releases.reconcile()
+    assert world.releases.servable() is None
+
+    assert world.run("v1").kind == "promoted"
+    pointer = world.releases.servable()
+    assert pointer is not None
+    assert signed.load_model(pointer).version == "v1"
 
 
 def test_the_pointer_decides_which_row_is_active() -> None:

@@ -363,6 +363,36 @@ def test_an_offset_outside_the_log_is_gone_past_and_still_counts() -> None:
     assert world.background.orders[0].covered[partition] == world.broker.ends[partition]
 
 
+def test_commands_of_a_topic_that_was_made_anew_are_read_from_its_start() -> None:
+    world = World()
+    requests = [RetrainRequested(reason=reason) for reason in ("first", "second")]
+    for request in requests:
+        command(world.broker, request)
+    world.store.offsets[COMMANDS] = 1
+    world.store.topic_ids[COMMANDS] = "the topic before"
+
+    world.steps(5)
+
+    assert any(f"request {requests[0].event_id}" in row.triggered_by for row in world.store.rows.values())
+    assert world.store.offsets[COMMANDS] == 2
+    assert world.store.topic_ids[COMMANDS] == world.broker.topic_ids()[MODELS_COMMANDS]
+    assert world.consumer.out_of_range() == frozenset()
+
+
+def test_interactions_of_a_topic_that_was_made_anew_are_gone_past_and_still_count() -> None:
+    world = World(after_interactions=1)
+    world.click(4)
+    partition = next(p for p in world.broker.logs if p[0] == INTERACTIONS_RECORDED and world.broker.logs[p])
+    world.store.offsets.update(world.broker.ends)
+    world.store.offsets[partition] = 0
+    world.store.topic_ids[partition] = "the topic before"
+
+    world.steps(5)
+
+    assert world.background.orders[0].triggered_by == "interactions: 1 new"
+    assert world.background.orders[0].covered[partition] == world.broker.ends[partition]
+
+
 def test_an_announcement_that_the_broker_refuses_is_repeated_later() -> None:
     world = World()
     world.announcements.broken = True

@@ -13,7 +13,7 @@ from uuid import UUID
 
 from shared.errors import ArtifactInvalid, DatabaseUnavailable, PublishFailed, StaleOffsets
 from shared.events import INTERACTIONS_RECORDED, MODELS_COMMANDS, Event, encode
-from shared.ports import Message, Partition, Pointer
+from shared.ports import Message, Partition, Pointer, StoredOffset
 from shared.training_records import FinishedTraining, TrainingRows, VersionRow
 from tests.fakes import FakeArtifacts, FakeBroker
 from trainer.job import Outcome, TrainingOrder
@@ -47,6 +47,8 @@ class FakeTrainerStore:
 
     rows: dict[str, FakeRow] = field(default_factory=dict)
     offsets: dict[Partition, int] = field(default_factory=dict)
+    topic_ids: dict[Partition, str] = field(default_factory=dict)  # of the offsets
+    noted_ids: dict[Partition, str] = field(default_factory=dict)
     letters: dict[tuple[str, int, int], str] = field(default_factory=dict)
     training_rows: TrainingRows | None = None
     fail: int = 0
@@ -79,9 +81,12 @@ class FakeTrainerStore:
         ended = [row.finished_at for row in self.rows.values() if row.status in {"promoted", "stored"}]
         return max((moment for moment in ended if moment), default=None)
 
-    def fetch_offsets(self, partitions: Sequence[Partition]) -> Mapping[Partition, int]:
+    def fetch_offsets(self, partitions: Sequence[Partition]) -> Mapping[Partition, StoredOffset]:
         self._check()
-        return {partition: self.offsets[partition] for partition in partitions if partition in self.offsets}
+        return {p: StoredOffset(self.offsets[p], self.topic_ids.get(p)) for p in partitions if p in self.offsets}
+
+    def note_topic_ids(self, topic_ids: Mapping[Partition, str]) -> None:
+        self.noted_ids.update(topic_ids)
 
     def queue_training(
         self, version: str, *, request_id: UUID, reason: str, next_offsets: Mapping[Partition, int]
@@ -166,9 +171,12 @@ class FakeTrainerStore:
 
     def _store(self, next_offsets: Mapping[Partition, int]) -> None:
         self._check()
-        if any(self.offsets.get(partition, 0) > offset for partition, offset in next_offsets.items()):
-            raise StaleOffsets
+        for partition, offset in next_offsets.items():
+            stored = StoredOffset(self.offsets.get(partition, 0), self.topic_ids.get(partition))
+            if stored.is_of(self.noted_ids.get(partition)) and stored.next_offset > offset:
+                raise StaleOffsets
         self.offsets.update(next_offsets)
+        self.topic_ids.update({p: self.noted_ids[p] for p in next_offsets if p in self.noted_ids})
 
     def _check(self) -> None:
         if self.fail:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from shared.domain.id_map import AssetIdMap
 from tests.fakes import FakeClock
 from tests.fakes_store import FakeStore, display_of
 from worker.catalogue import Catalogue
@@ -45,3 +46,42 @@ def test_a_new_snapshot_is_read_within_the_check_interval(store: FakeStore) -> N
     clock.advance(0.5)
     catalogue.refresh()
     assert catalogue.displays(["GR1"])["GR1"].current_price == 9.99
+
+
+def test_the_view_of_a_model_is_made_once_and_again_after_a_load(store: FakeStore) -> None:
+    clock = FakeClock()
+    catalogue = Catalogue(store, check_seconds=1.0, clock=clock)
+    id_map, other = AssetIdMap(("GR1", "GR2")), AssetIdMap(("GR2",))
+    first = catalogue.view(id_map)
+    assert first.listed.tolist() == [True, False]
+    assert first.risk_level[0] == 3
+    assert catalogue.view(id_map) is first
+    assert catalogue.view(other).listed.tolist() == [False]
+    store.tables.displays["GR1"] = display_of("GR1", assetcategory="Bond", asset_sub_category="Government")
+    store.tables.displays["GR2"] = display_of("GR2")
+    store.tables.snapshots["asset_information"] = store.tick()
+    clock.advance(1.0)
+    catalogue.refresh()
+    assert catalogue.view(id_map).listed.tolist() == [True, True]
+    assert catalogue.view(id_map).risk_level.tolist() == [1, 3]
+
+
+def test_the_view_follows_a_reading_that_a_miss_caused(store: FakeStore) -> None:
+    catalogue = Catalogue(store)
+    id_map = AssetIdMap(("GR1", "GR2"))
+    catalogue.view(id_map)
+    store.tables.displays["GR2"] = display_of("GR2")
+    catalogue.displays(["GR2"])
+    assert catalogue.view(id_map).listed.all()
+
+
+def test_the_snapshot_is_the_one_that_the_assets_were_read_after(store: FakeStore) -> None:
+    clock = FakeClock()
+    catalogue = Catalogue(store, check_seconds=1.0, clock=clock)
+    before = catalogue.snapshot
+    store.tables.snapshots["close_prices"] = store.tick()
+    catalogue.displays(["missing"])
+    assert catalogue.snapshot == before
+    clock.advance(1.0)
+    catalogue.refresh()
+    assert catalogue.snapshot != before

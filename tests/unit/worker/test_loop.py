@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 from uuid import uuid4
 
@@ -13,7 +13,7 @@ from shared.domain.ranking import recommend
 from shared.domain.types import CustomerHistory, Ranking
 from shared.events import INTERACTIONS_RECORDED, RECOMMENDATIONS_REQUESTED
 from tests.builders import build_model
-from tests.unit.worker.world import CUSTOMERS, World
+from tests.unit.worker.world import CUSTOMERS, World, bug_for
 
 
 def seen_history(world: World) -> list[CustomerHistory]:
@@ -26,17 +26,6 @@ def seen_history(world: World) -> list[CustomerHistory]:
 
     world.scorer = scorer
     return seen
-
-
-def bug_for(customer_id: str) -> Callable[..., list[Ranking]]:
-    """Build a scorer that fails whenever this customer is in the batch."""
-
-    def scorer(model: Model, histories: Sequence[CustomerHistory], **options: Any) -> list[Ranking]:
-        if any(history.customer.customer_id == customer_id for history in histories):
-            raise ZeroDivisionError("a bug in scoring")
-        return recommend(model, histories, **options)
-
-    return scorer
 
 
 @pytest.fixture
@@ -532,3 +521,9 @@ def test_an_event_id_with_another_fingerprint_goes_to_dead_letters(world: World)
 def test_a_loop_that_is_told_to_stop_is_unready_and_ends(world: World) -> None:
     world.loop.run(lambda: True)
     assert world.loop.unready_reason() == "stopping"
+
+
+def test_topics_that_are_not_read_as_they_should_be_make_the_worker_unready(world: World) -> None:
+    assert world.loop.unready_reason() is None
+    world.consumer.problem = lambda: "partition 12 is read by nobody"  # type: ignore[method-assign]
+    assert world.loop.unready_reason() == "partition 12 is read by nobody"

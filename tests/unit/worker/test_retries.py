@@ -12,20 +12,20 @@ from shared.errors import (
     StaleOffsets,
     UnknownAsset,
 )
-from worker.retries import BackOff, GiveUp, Isolate, RetryDecision, RetryPolicy, Rewind, StandStill
+from worker.retries import BackOff, Narrow, RetryDecision, RetryPolicy, Rewind, StandStill
 
 LATEST = RetryPolicy(jitter=lambda: 1.0)
 
 
-def decide(error: Exception, *, failures: int = 1, batch_size: int = 5, isolated: bool = False) -> RetryDecision:
-    return LATEST.decide(error, failures=failures, batch_size=batch_size, isolated=isolated)
+def decide(error: Exception, *, failures: int = 1, in_batch: bool = True) -> RetryDecision:
+    return LATEST.decide(error, failures=failures, in_batch=in_batch)
 
 
 @pytest.mark.parametrize("error", [DatabaseUnavailable(), BrokerUnavailable()])
 @pytest.mark.parametrize("failures", [1, 4, 1000])
-@pytest.mark.parametrize("isolated", [False, True])
-def test_weather_is_waited_for_without_end(error: Exception, failures: int, isolated: bool) -> None:
-    assert isinstance(decide(error, failures=failures, batch_size=1, isolated=isolated), BackOff)
+@pytest.mark.parametrize("in_batch", [False, True])
+def test_a_transient_error_is_waited_for_without_end(error: Exception, failures: int, in_batch: bool) -> None:
+    assert isinstance(decide(error, failures=failures, in_batch=in_batch), BackOff)
 
 
 def test_pauses_double_from_a_tenth_of_a_second_to_thirty_seconds() -> None:
@@ -51,23 +51,14 @@ def test_an_offset_outside_the_log_is_left_to_an_operator() -> None:
 
 @pytest.mark.parametrize("error", [ContractViolation(), UnknownAsset()])
 def test_a_contract_violation_is_never_retried(error: Exception) -> None:
-    assert decide(error, batch_size=1) == GiveUp()
-    assert decide(error, batch_size=2) == Isolate()
+    assert decide(error) == Narrow()
 
 
-def test_a_bug_is_retried_three_times_and_then_isolated() -> None:
+def test_a_bug_is_retried_three_times_and_then_its_batch_is_narrowed() -> None:
     decisions = [decide(KeyError(), failures=failures) for failures in (1, 2, 3, 4)]
-    assert [type(decision) for decision in decisions] == [BackOff, BackOff, BackOff, Isolate]
+    assert [type(decision) for decision in decisions] == [BackOff, BackOff, BackOff, Narrow]
 
 
-def test_a_bug_of_a_lone_message_is_retried_three_times_and_then_given_up() -> None:
-    decisions = [decide(KeyError(), failures=failures, batch_size=1) for failures in (1, 2, 3, 4)]
-    assert [type(decision) for decision in decisions] == [BackOff, BackOff, BackOff, GiveUp]
-
-
-def test_a_bug_of_an_isolated_message_is_given_up_at_once() -> None:
-    assert decide(KeyError(), batch_size=1, isolated=True) == GiveUp()
-
-
-def test_a_bug_outside_of_any_batch_is_waited_for() -> None:
-    assert isinstance(decide(KeyError(), failures=99, batch_size=0), BackOff)
+def test_a_bug_outside_of_any_batch_is_waited_for_and_then_everything_is_read_again() -> None:
+    decisions = [decide(KeyError(), failures=failures, in_batch=False) for failures in (1, 3, 4, 99)]
+    assert [type(decision) for decision in decisions] == [BackOff, BackOff, Rewind, Rewind]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
@@ -119,3 +119,14 @@ class World:
     def metric(self, name: str, **labels: str) -> float:
         """Return a metric's value, 0 when it was never touched."""
         return self.registry.get_sample_value(f"recommender_worker_{name}", labels) or 0.0
+
+
+def bug_for(customer_id: str) -> Callable[..., list[Ranking]]:
+    """Build a scorer that fails whenever this customer is in the batch."""
+
+    def scorer(model: Model, histories: Sequence[CustomerHistory], **options: Any) -> list[Ranking]:
+        if any(history.customer.customer_id == customer_id for history in histories):
+            raise ZeroDivisionError("a bug in scoring")
+        return recommend(model, histories, **options)
+
+    return scorer

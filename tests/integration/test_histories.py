@@ -1,0 +1,153 @@
+"""How the worker reads histories: bounded work whatever a customer did, and rows that Python cannot read."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from typing import Any
+from uuid import uuid4
+
+import pytest
+from sqlalchemy import Connection, Engine, create_engine, text
+
+from shared.adapters import worker_queries as queries
+from shared.adapters.postgres_worker import PostgresWorkerStore
+from shared.adapters.urls import sqlalchemy_url
+from shared.domain.history import INTERACTION_WINDOW
+from shared.domain.id_map import AssetIdMap
+from shared.domain.types import RiskLevel
+from worker.catalogue import Catalogue
+
+pytestmark = pytest.mark.postgres
+
+ROWS = 100_000
+# Each asset is dismissed first, then seen again and again.
+INSERT = """
+INSERT INTO user_interactions
+    (event_id, customer_id, isin, interaction_type, occurred_at, "partition", event_offset)
+SELECT gen_random_uuid(), :prefix || customer, 'GR' || number % :assets,
+       CASE WHEN number < :assets THEN 'dismiss' ELSE 'view' END, now(), 0, number
+FROM generate_series(0, :rows - 1) AS number, generate_series(1, :customers) AS customer
+ORDER BY number
+"""
+FRESH_LIST = """
+INSERT INTO recommendations
+    (customer_id, request_id, model_version, basis, weights, items, created_at,
+     interaction_sequence, reference_snapshot)
+SELECT 'busy1', :id, 'v1', 'history', '{}', '[]', now(), max(sequence), ''
+FROM user_interactions WHERE customer_id = 'busy1'
+"""
+
+
+@pytest.fixture
+def engine(database_url: str) -> Iterator[Engine]:
+    engine = create_engine(sqlalchemy_url(database_url))
+    yield engine
+    engine.dispose()
+
+
+@pytest.fixture
+def store(database_url: str) -> Iterator[PostgresWorkerStore]:
+    store = PostgresWorkerStore(database_url, cluster_id="cluster", consumer_group="worker")
+    yield store
+    store.close()
+
+
+@pytest.mark.parametrize("others", [20, 5_000])
+@pytest.mark.parametrize("query", ["INTERACTIONS", "DISMISSED", "NEWEST_INTERACTIONS", "FRESH_LISTS"])
+def test_what_is_read_does_not_grow_with_the_interactions_of_a_customer(
+    engine: Engine, query: str, others: int
+) -> None:
+    with engine.begin() as connection:
+        connection.execute(text(INSERT), {"prefix": "busy", "customers": 1, "assets": 50, "rows": ROWS})
+        connection.execute(text(INSERT), {"prefix": "other", "customers": others, "assets": 5, "rows": 10})
+        connection.execute(text(FRESH_LIST), {"id": uuid4()})
+    with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+        connection.execute(text("VACUUM ANALYZE user_interactions"))
+        customers = ["busy1", *(f"other{number}" for number in range(1, 21))]
+        assert _rows_read(connection, getattr(queries, query), customers) < 2 * INTERACTION_WINDOW
+
+
+@pytest.mark.parametrize("unreadable", ["infinity", "-infinity", "0001-01-01 BC", "4714-11-24 BC", "294276-12-31"])
+def test_a_time_that_python_cannot_represent_stops_nobody(
+    engine: Engine, store: PostgresWorkerStore, unreadable: str
+) -> None:
+    with engine.begin() as connection:
+        _keep(connection, "C1", "GR1", "dismiss", unreadable)
+        _keep(connection, "C1", "GR2", "click", "2026-01-01 12:00+00")
+        _keep(connection, "C2", "GR3", "click", "2026-01-01 12:00+00")
+    with store.begin() as transaction:
+        histories = transaction.fetch_histories(["C1", "C2"])
+    assert [one.isin for one in histories["C1"].interactions] == ["GR1", "GR2"]
+    assert histories["C1"].dismissed == ("GR1",)
+    assert histories["C2"].interactions[0].occurred_at == datetime(2026, 1, 1, 12, tzinfo=UTC)
+
+
+def test_a_type_that_this_version_does_not_know_stops_nobody(engine: Engine, store: PostgresWorkerStore) -> None:
+    with engine.begin() as connection:
+        _keep(connection, "C1", "GR1", "dismiss", "now")
+        _keep(connection, "C1", "GR1", "hover", "now")
+        _keep(connection, "C1", "GR2", "hover", "now")
+    with store.begin() as transaction:
+        history = transaction.fetch_histories(["C1"])["C1"]
+    assert [(one.isin, one.type.value) for one in history.interactions] == [("GR1", "dismiss")]
+    assert history.dismissed == ("GR1",)
+
+
+def test_reference_rows_that_python_cannot_represent_stop_nobody(engine: Engine, store: PostgresWorkerStore) -> None:
+    with engine.begin() as connection:
+        for statement in (
+            "INSERT INTO customer_information VALUES ('C1', 'Mass', 'None', 'CAP_1', 'infinity', '4714-11-24 BC')",
+            "INSERT INTO transactions VALUES ('C1', 'GR1', 'T1', 'Buy', '-infinity', 'NaN', 'NaN')",
+            "INSERT INTO asset_information VALUES ('GR1', NULL, NULL, '', NULL, NULL, NULL, NULL, 'infinity')",
+            "INSERT INTO close_prices VALUES ('GR1', 'infinity', 'NaN')",
+            "INSERT INTO limit_prices VALUES ('GR1', '-infinity', 'infinity', 'NaN', 'NaN', '-infinity')",
+            "INSERT INTO reference_snapshots VALUES ('transactions', 1, 0, 'test', 'infinity')",
+        ):
+            connection.execute(text(statement))
+    with store.begin() as transaction:
+        history = transaction.fetch_histories(["C1"])["C1"]
+    assert (history.owned, history.customer.risk_level) == (("GR1",), None)
+    assert set(store.fetch_asset_displays()) == {"GR1"}
+    assert store.fetch_snapshots() == store.fetch_snapshots() != ""
+
+
+def test_the_risk_of_an_asset_is_that_of_its_newest_row_in_the_database(
+    engine: Engine, store: PostgresWorkerStore
+) -> None:
+    row = "INSERT INTO asset_information VALUES ('GR1', 'Name', NULL, :category, :sub_category, NULL, NULL, NULL, :day)"
+    id_map = AssetIdMap(("GR0", "GR1"))
+    with engine.begin() as connection:
+        connection.execute(text(row), {"category": "Bond", "sub_category": "Government", "day": "2020-01-01"})
+    view = Catalogue(store).view(id_map)
+    assert (view.listed.tolist(), view.risk_level[1]) == ([False, True], RiskLevel.CONSERVATIVE)
+    with engine.begin() as connection:
+        connection.execute(text(row), {"category": "Bond", "sub_category": None, "day": "2021-01-01"})
+    assert Catalogue(store).view(id_map).risk_level[1] == RiskLevel.INCOME
+
+
+def _keep(connection: Connection, customer_id: str, isin: str, kind: str, occurred_at: str) -> None:
+    connection.execute(
+        text(
+            "INSERT INTO user_interactions"
+            ' (event_id, customer_id, isin, interaction_type, occurred_at, "partition", event_offset)'
+            " VALUES (:id, :customer_id, :isin, :kind, CAST(:occurred_at AS timestamptz), 0, 0)"
+        ),
+        {"id": uuid4(), "customer_id": customer_id, "isin": isin, "kind": kind, "occurred_at": occurred_at},
+    )
+
+
+def _rows_read(connection: Connection, query: str, customer_ids: list[str]) -> int:
+    """Return how many rows and index entries of user_interactions the query looked at."""
+    explained = connection.execute(
+        text(f"EXPLAIN (ANALYZE, TIMING OFF, FORMAT JSON) {query}"), {"customer_ids": customer_ids}
+    ).scalar_one()
+    return _looked_at(explained[0]["Plan"])
+
+
+def _looked_at(node: dict[str, Any]) -> int:
+    own = 0
+    if node.get("Relation Name") == "user_interactions":
+        rows = node["Actual Rows"] + node.get("Rows Removed by Filter", 0)
+        own = round(rows * node["Actual Loops"])
+    return own + sum(_looked_at(child) for child in node.get("Plans", []))

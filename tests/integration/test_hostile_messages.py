@@ -1,0 +1,96 @@
+"""On a real database: whatever messages hold, a batch is stored, and workers and trainings can read what was kept."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from datetime import UTC, datetime
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from sqlalchemy import create_engine, text
+
+from shared.adapters.postgres_trainer import PostgresTrainerStore, build_engine
+from shared.adapters.postgres_worker import PostgresWorkerStore
+from shared.adapters.urls import sqlalchemy_url
+from shared.domain.ranking import recommend
+from shared.domain.types import InteractionWeights
+from shared.events import (
+    INTERACTIONS_RECORDED,
+    RECOMMENDATIONS_REQUESTED,
+    InteractionRecorded,
+    content_digest,
+    decode,
+)
+from shared.ports import KeptEvent, Message
+from tests.builders import build_model
+from tests.hostile_messages import CUSTOMERS, LOGGED_AT, hostile_messages
+from trainer.dataset import build_training_data
+from trainer.histories import build_histories
+from worker.answers import Scoring
+from worker.batch import Batch
+from worker.catalogue import Catalogue
+from worker.handlers import Handled, handle_batch
+
+pytestmark = pytest.mark.postgres
+
+MODEL = build_model(assets=12)
+SCORING = Scoring(MODEL, recommend, 10, None, InteractionWeights(), lambda: LOGGED_AT)
+
+
+@pytest.fixture
+def store(database_url: str) -> Iterator[PostgresWorkerStore]:
+    row = "INSERT INTO asset_information VALUES (:isin, 'Name', NULL, 'Stock', NULL, NULL, NULL, NULL, '2020-01-01')"
+    with create_engine(sqlalchemy_url(database_url)).begin() as connection:
+        connection.execute(text(row), [{"isin": isin} for isin in MODEL.id_map.isins])
+    store = PostgresWorkerStore(database_url, cluster_id="cluster", consumer_group="worker")
+    yield store
+    store.close()
+
+
+def test_a_batch_of_anything_is_stored_and_can_be_read_back(store: PostgresWorkerStore, database_url: str) -> None:
+    catalogue = Catalogue(store)
+    offset = 0
+
+    @given(hostile_messages(MODEL.id_map.isins))
+    @settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
+    def handle_and_read(messages: list[Message]) -> None:
+        nonlocal offset
+        messages = [
+            Message(one.topic, one.partition, offset + position, one.key, one.value, one.logged_at)
+            for position, one in enumerate(messages)
+        ]
+        offset += len(messages)
+        handled = handle(store, messages, catalogue)
+        dead = {message for message, _ in handled.dead_letters}
+        with store.begin() as transaction:
+            transaction.fetch_fresh_lists(CUSTOMERS)
+            for history in transaction.fetch_histories(CUSTOMERS).values():
+                for one in history.interactions:
+                    assert datetime.fromtimestamp(one.occurred_at.timestamp(), tz=UTC) == one.occurred_at
+            for message in messages:
+                if message not in dead:
+                    event = decode(message.topic, message.value, logged_at=message.logged_at)
+                    if isinstance(event, InteractionRecorded):
+                        fields = {"customer_id": event.customer_id, "isin": event.isin, "type": event.type.value}
+                        kept: KeptEvent = transaction.fetch_kept([event.event_id])[event.event_id]
+                        assert kept.fields == fields
+                    else:
+                        kept = transaction.fetch_decided([event.event_id])[event.event_id]
+                        assert kept.content_digest == content_digest(event)
+
+    handle_and_read()
+    trainer = PostgresTrainerStore(build_engine(database_url), cluster_id="cluster", consumer_group="trainer")
+    data = build_training_data(trainer.fetch_training_rows(), now=LOGGED_AT)
+    assert sum(len(history.interactions) for history in build_histories(data)) > 0
+    with create_engine(sqlalchemy_url(database_url)).connect() as connection:
+        assert connection.scalar(text("SELECT count(*) FROM dead_letters")) > 0
+        assert connection.scalar(text("SELECT count(*) FROM decisions")) > 0
+
+
+def handle(store: PostgresWorkerStore, messages: Sequence[Message], catalogue: Catalogue) -> Handled:
+    batch = Batch(
+        tuple(one for one in messages if one.topic == INTERACTIONS_RECORDED),
+        tuple(one for one in messages if one.topic == RECOMMENDATIONS_REQUESTED),
+    )
+    with store.begin() as transaction:
+        return handle_batch(batch, transaction=transaction, catalogue=catalogue, scoring=SCORING)

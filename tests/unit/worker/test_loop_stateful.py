@@ -1,0 +1,336 @@
+"""The loop against a model: random interleavings of good and bad messages, failures at every port, and rebalances.
+
+Every good message has its effect exactly once and in order, every bad one is a dead letter, and the loop never idles
+while work waits. `STATEFUL_EXAMPLES` sets how many examples are run (`make stateful EXAMPLES=50000`).
+"""
+
+from __future__ import annotations
+
+import os
+from collections import defaultdict
+from collections.abc import Sequence
+from typing import Any
+from uuid import UUID, uuid4
+
+from hypothesis import HealthCheck, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+from structlog.testing import capture_logs
+
+from shared.domain.model import Model
+from shared.domain.types import Basis, Contributions, CustomerHistory, RankedAsset, Ranking
+from shared.errors import BrokerUnavailable, DatabaseUnavailable, StaleOffsets
+from shared.events import INTERACTIONS_RECORDED, RECOMMENDATIONS_REQUESTED
+from shared.ports import Message, Partition
+from tests.builders import build_model
+from tests.unit.worker.world import World
+
+EXAMPLES = int(os.environ.get("STATEFUL_EXAMPLES", "2000"))
+GOOD = ("C0", "C1", "C2", "C3")
+NOT_SCORED, NOT_STORED = ("C5", "C6"), ("C7",)  # scoring, or storing, fails like a bug for these customers
+MODELS = [build_model(seed=seed, assets=6) for seed in (1, 2, 3)]
+ISINS = MODELS[0].id_map.isins
+# A bug is retried three times, then its batch is narrowed down; a batch may have to be made once more in between.
+MOST_STEPS_WITHOUT_COMMIT = 12
+PORTS = (  # of a transaction, but `begin`
+    "begin",
+    "lock_offsets",
+    "store_offsets",
+    "fetch_histories",
+    "fetch_fresh_lists",
+    "insert_interactions",
+    "insert_decisions",
+    "insert_dead_letters",
+    "savepoint",
+)
+OTHER_PORTS = ("fetch_snapshots", "fetch_asset_displays", "fetch_high_watermarks", "poll", "commit", "read_pointer")
+
+
+class Failures:
+    """What fails next: an error of a class at the n-th call of a port."""
+
+    def __init__(self) -> None:
+        self.armed: dict[str, list[Exception]] = defaultdict(list)
+
+    def meet(self, port: str) -> None:
+        """Raise what is armed for this port."""
+        if self.armed[port]:
+            raise self.armed[port].pop()
+
+    def wrap(self, owner: Any, port: str) -> None:
+        """Let each call of the owner's method meet what is armed first."""
+        method = getattr(owner, port)
+
+        def call(*arguments: Any, **options: Any) -> Any:
+            self.meet(port)
+            return method(*arguments, **options)
+
+        setattr(owner, port, call)
+
+    def disarm(self) -> None:
+        """Let nothing fail any more."""
+        self.armed.clear()
+
+
+class FaultyWorld(World):
+    """A worker on fakes of which every port may fail, with a scorer that is cheap and has a bug for some customers."""
+
+    def __init__(self) -> None:
+        self.failures = Failures()
+        self.seen: dict[str, list[tuple[str, ...]]] = defaultdict(list)
+        super().__init__(batch_size=5)
+        self.scorer = self._rank
+        self.store.broken_for = set(NOT_STORED)
+        begin = self.store.begin
+
+        def faulty_begin() -> Any:
+            self.failures.meet("begin")
+            return FaultyTransaction(begin(), self.failures)
+
+        self.store.begin = faulty_begin  # type: ignore[method-assign]
+        for port in ("fetch_snapshots", "fetch_asset_displays"):
+            self.failures.wrap(self.store, port)
+        self.failures.wrap(self.artifacts, "read_pointer")
+
+    def start(self, *, batch_size: int = 5, **consumer: Any) -> None:
+        """Start a worker whose consumer may fail."""
+        super().start(batch_size=batch_size, **consumer)
+        for port in ("fetch_high_watermarks", "poll", "commit"):
+            self.failures.wrap(self.consumer, port)
+
+    def _rank(self, model: Model, histories: Sequence[CustomerHistory], **_: Any) -> list[Ranking]:
+        if any(history.customer.customer_id in NOT_SCORED for history in histories):
+            raise ZeroDivisionError("a bug in scoring")
+        for history in histories:
+            isins = tuple(interaction.isin for interaction in history.interactions)
+            self.seen[history.customer.customer_id].append(isins)
+        assets = (RankedAsset(model.id_map.isins[0], 1, 0.5, Contributions(0.5, 0.0, 0.0)),)
+        return [Ranking(history.customer.customer_id, Basis.HISTORY, assets) for history in histories]
+
+
+class FaultyTransaction:
+    """A transaction whose methods may fail, as a context manager."""
+
+    def __init__(self, context: Any, failures: Failures) -> None:
+        self._context, self._failures = context, failures
+
+    def __enter__(self) -> Any:
+        transaction = self._context.__enter__()
+        for port in PORTS[1:]:
+            self._failures.wrap(transaction, port)
+        return transaction
+
+    def __exit__(self, *details: Any) -> Any:
+        return self._context.__exit__(*details)
+
+
+class LoopMachine(RuleBasedStateMachine):
+    """What was acknowledged, and what must become of it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._logs = capture_logs()
+        self._logs.__enter__()
+        self.world = FaultyWorld()
+        self.clicks: dict[UUID, Message] = {}
+        self.requests: dict[UUID, tuple[Message, int]] = {}  # with how many clicks of the customer came before
+        self.bad: dict[tuple[Partition, int], str] = {}  # place -> class of the dead letter
+        self.bugs_pass = False
+        self.spurious_since_commit = (0, 0)
+
+    def teardown(self) -> None:
+        self._everything_has_its_effect()
+        self._logs.__exit__(None, None, None)
+
+    @initialize(has_model=st.booleans(), bugs_pass=st.booleans())
+    def begin(self, has_model: bool, bugs_pass: bool) -> None:
+        """An example has bugs of messages, or bugs that pass: the loop cannot tell them apart."""
+        self.bugs_pass = bugs_pass
+        if has_model:
+            self.world.publish_model(MODELS[0])
+        self.world.step(2, seconds=1.0)
+
+    # --- messages ---
+
+    @rule(customer_id=st.sampled_from(GOOD), isin=st.sampled_from(ISINS))
+    def good_click(self, customer_id: str, isin: str) -> None:
+        event_id = uuid4()
+        self.clicks[event_id] = self.world.click(customer_id, isin, event_id=event_id)
+
+    @rule(customer_id=st.sampled_from(GOOD), action=st.sampled_from(["request_recs", "refresh_recs"]))
+    def good_request(self, customer_id: str, action: str) -> None:
+        before = sum(1 for message in self.clicks.values() if message.key == customer_id.encode())
+        event = self.world.ask(customer_id, action)
+        self.requests[event.event_id] = (self._last(RECOMMENDATIONS_REQUESTED, customer_id), before)
+
+    @precondition(lambda self: not self.bugs_pass)
+    @rule(customer_id=st.sampled_from(NOT_SCORED + NOT_STORED))
+    def request_with_a_bug(self, customer_id: str) -> None:
+        self.world.ask(customer_id)
+        self._note_bad(RECOMMENDATIONS_REQUESTED, customer_id, "ZeroDivisionError|ValueError")
+
+    @precondition(lambda self: not self.bugs_pass)
+    @rule(customer_id=st.sampled_from(NOT_STORED), isin=st.sampled_from(ISINS))
+    def click_with_a_bug(self, customer_id: str, isin: str) -> None:
+        self.world.click(customer_id, isin)
+        self._note_bad(INTERACTIONS_RECORDED, customer_id, "ValueError")
+
+    @rule(
+        topic=st.sampled_from([RECOMMENDATIONS_REQUESTED, INTERACTIONS_RECORDED]),
+        number=st.integers(0, 1),
+        value=st.sampled_from([None, b"", b"{", b"[1]", b"\xff", b'{"customer_id": "C1"}']),
+    )
+    def poison(self, topic: str, number: int, value: bytes | None) -> None:
+        message = self.world.broker.append(topic, number, key=b"C1", value=value)
+        self.bad[(topic, number), message.offset] = "ContractViolation"
+
+    @rule(customer_id=st.sampled_from(GOOD))
+    def click_on_an_unknown_asset(self, customer_id: str) -> None:
+        self.world.click(customer_id, "XX0000000000")
+        self._note_bad(INTERACTIONS_RECORDED, customer_id, "UnknownAsset")
+
+    @precondition(lambda self: self.clicks)
+    @rule(data=st.data())
+    def the_same_click_again(self, data: st.DataObject) -> None:
+        message = data.draw(st.sampled_from(list(self.clicks.values())))
+        self.world.broker.append(message.topic, message.partition, key=message.key, value=message.value)
+
+    @rule(topic=st.sampled_from([RECOMMENDATIONS_REQUESTED, INTERACTIONS_RECORDED]), number=st.integers(0, 1))
+    def a_gap_in_the_log(self, topic: str, number: int) -> None:
+        self.world.broker.skip((topic, number))
+
+    # --- faults ---
+
+    @rule(
+        port=st.sampled_from([*PORTS, *OTHER_PORTS]),
+        kind=st.sampled_from([DatabaseUnavailable, BrokerUnavailable, StaleOffsets]),
+        count=st.integers(1, 5),
+    )
+    def a_port_fails_for_a_while(self, port: str, kind: type[Exception], count: int) -> None:
+        self.world.failures.armed[port] += [kind() for _ in range(count)]
+
+    @rule(port=st.sampled_from(OTHER_PORTS), kind=st.sampled_from([KeyError, MemoryError, OSError]))
+    def a_port_outside_of_the_batch_has_a_bug(self, port: str, kind: type[Exception]) -> None:
+        self.world.failures.armed[port].append(kind("a bug"))
+
+    @precondition(lambda self: self.bugs_pass)
+    @rule(port=st.sampled_from(PORTS), kind=st.sampled_from([KeyError, RecursionError, TypeError]))
+    def a_bug_that_passes(self, port: str, kind: type[Exception]) -> None:
+        """At most three times until the next commit: then it costs no message anything."""
+        commits, count = self.spurious_since_commit
+        count = count if commits == self.world.loop.commits else 0
+        if count < 3:
+            self.world.failures.armed[port].append(kind("passes"))
+            self.spurious_since_commit = (self.world.loop.commits, count + 1)
+
+    @rule()
+    def the_answer_to_a_commit_is_lost(self) -> None:
+        self.world.store.lose_next_commit_answer = True
+
+    @rule(partitions=st.sets(st.integers(0, 1)), halves=st.booleans())
+    def rebalance(self, partitions: set[int], halves: bool) -> None:
+        topics = [RECOMMENDATIONS_REQUESTED] if halves else [RECOMMENDATIONS_REQUESTED, INTERACTIONS_RECORDED]
+        self.world.consumer.assign({(topic, number) for topic in topics for number in partitions})
+
+    @rule(topic=st.sampled_from([RECOMMENDATIONS_REQUESTED, INTERACTIONS_RECORDED]), number=st.integers(0, 1))
+    def a_partition_is_late(self, topic: str, number: int) -> None:
+        self.world.broker.delayed ^= {(topic, number)}
+
+    @rule()
+    def the_worker_is_killed(self) -> None:
+        self.world.start()
+        self.spurious_since_commit = (0, 3)
+
+    @rule(model=st.sampled_from(MODELS), damaged=st.booleans())
+    def a_model_is_published(self, model: Model, damaged: bool) -> None:
+        if damaged:
+            self.world.artifacts.damaged.add(model.version)
+        else:
+            self.world.artifacts.damaged.discard(model.version)
+        self._publish(model)
+
+    def _publish(self, model: Model) -> None:
+        artifacts = self.world.artifacts
+        if model.version in artifacts.models:
+            artifacts.activate(model.version, keep=9)
+            self.world.clock.advance(1.0)
+        else:
+            self.world.publish_model(model)
+
+    @rule(count=st.integers(1, 6), seconds=st.sampled_from([0.0, 0.3, 40.0]))
+    def steps(self, count: int, seconds: float) -> None:
+        self.world.step(count, seconds=seconds)
+
+    # --- what must hold ---
+
+    @invariant()
+    def nothing_good_is_a_dead_letter(self) -> None:
+        for place, (_, reason) in self.world.store.tables.dead_letters.items():
+            assert place in self.bad, reason
+            assert reason.partition(":")[0] in self.bad[place].split("|")
+
+    @invariant()
+    def effects_are_in_the_order_of_the_log(self) -> None:
+        last: dict[tuple[str, str], int] = defaultdict(lambda: -1)
+        for decision in self.world.store.tables.decisions.values():
+            assert decision.event_offset > last["request", decision.customer_id]
+            last["request", decision.customer_id] = decision.event_offset
+        for message, event, _ in self.world.store.tables.interactions.values():
+            assert message.offset > last["click", event.customer_id]
+            last["click", event.customer_id] = message.offset
+
+    def _everything_has_its_effect(self) -> None:
+        """With every fault gone, all that waits is worked off without an idle step."""
+        world = self.world
+        world.failures.disarm()
+        world.store.lose_next_commit_answer = False
+        world.broker.delayed.clear()
+        world.artifacts.damaged.clear()
+        self._publish(MODELS[0])
+        world.consumer.assign(world.broker.logs)
+        world.step(2, seconds=61.0)
+        idle = 0
+        while not self._is_done():
+            commits = world.loop.commits
+            world.step(seconds=61.0)
+            idle = idle + 1 if world.loop.commits == commits else 0
+            assert idle <= MOST_STEPS_WITHOUT_COMMIT, "the loop idles while work waits"
+        tables = world.store.tables
+        assert tables.interactions.keys() == self.clicks.keys()
+        assert tables.decisions.keys() == self.requests.keys()
+        assert tables.dead_letters.keys() == self.bad.keys()
+        assert world.loop.unready_reason() is None
+        self.effects_are_in_the_order_of_the_log()
+        self._every_request_saw_the_clicks_before_it()
+
+    def _is_done(self) -> bool:
+        """Whether every message of the log is covered by a stored offset."""
+        offsets = self.world.store.tables.offsets
+        return all(
+            offsets.get(partition, 0) > log[-1].offset for partition, log in self.world.broker.logs.items() if log
+        )
+
+    def _every_request_saw_the_clicks_before_it(self) -> None:
+        """A customer's scored histories only grow, and the last one has every click before the last scored request."""
+        scored: dict[str, int] = {}
+        for event_id, (message, clicks) in self.requests.items():
+            if self.world.store.tables.decisions[event_id].answered_from == "scored":
+                scored[(message.key or b"").decode()] = clicks
+        for customer_id, clicks in scored.items():
+            assert max(len(isins) for isins in self.world.seen[customer_id]) >= clicks
+
+    def _note_bad(self, topic: str, customer_id: str, kinds: str) -> None:
+        message = self._last(topic, customer_id)
+        self.bad[(topic, message.partition), message.offset] = kinds
+
+    def _last(self, topic: str, customer_id: str) -> Message:
+        return self.world.broker.logs[topic, self.world.broker.partition_of(customer_id)][-1]
+
+
+LoopMachine.TestCase.settings = settings(
+    max_examples=EXAMPLES,
+    stateful_step_count=25,
+    deadline=None,
+    suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much],
+)
+TestEveryMessageHasItsEffectOnceWhateverFails = LoopMachine.TestCase

@@ -1,0 +1,72 @@
+"""A batch that fails as a whole: its good messages have their effects, each bad one becomes a dead letter.
+
+Everything happens in the batch's own transaction, each attempt within a savepoint, so that the state afterwards is
+that of a batch that went well. The size of a part is halved after a failure and doubled after a success: one bad
+message among n costs about 2 log2(n) attempts, n bad ones cost n.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from shared.ports import WorkerTransaction
+from worker.batch import Batch
+from worker.handlers import DeadLetter, Handled, describe
+from worker.retries import NOT_OF_A_MESSAGE
+
+
+@dataclass(frozen=True)
+class Narrowed:
+    """What became of `done`; `rest` was not reached in time and is processed in a transaction of its own."""
+
+    handled: Handled
+    done: Batch
+    rest: Batch
+
+
+def narrow(
+    batch: Batch,
+    *,
+    transaction: WorkerTransaction,
+    handle: Callable[[Batch], Handled],
+    is_late: Callable[[], bool],
+) -> Narrowed:
+    """Handle the batch part by part, in order, until it is done or `is_late`; at least one part is done.
+
+    Raises what is no message's fault (database, broker, stale offsets); then nothing of the batch is stored.
+    """
+    rest, size = batch, max(1, len(batch) // 2)
+    results: list[Handled] = []
+    while rest and (not results or not is_late()):
+        part, others = rest.split(size)
+        try:
+            with transaction.savepoint():
+                handled = handle(part)
+        except NOT_OF_A_MESSAGE:
+            raise
+        except Exception as error:
+            if len(part) > 1:
+                size = max(1, len(part) // 2)
+                continue
+            handled = _bury(part, error, transaction)
+        else:
+            size *= 2
+        results.append(handled)
+        rest = others
+    done, rest = batch.split(len(batch) - len(rest))
+    return Narrowed(_together(results), done, rest)
+
+
+def _bury(part: Batch, error: Exception, transaction: WorkerTransaction) -> Handled:
+    letter: DeadLetter = (part.messages[0], error)
+    transaction.insert_dead_letters([(letter[0], describe(error))])
+    return Handled(dead_letters=(letter,))
+
+
+def _together(results: list[Handled]) -> Handled:
+    return Handled(
+        decisions=tuple(decision for each in results for decision in each.decisions),
+        interactions=sum(each.interactions for each in results),
+        dead_letters=tuple(letter for each in results for letter in each.dead_letters),
+    )
