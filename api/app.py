@@ -7,18 +7,32 @@ import contextlib
 from collections.abc import AsyncIterator
 
 from fastapi import FastAPI
+from starlette.middleware.cors import CORSMiddleware
 
 from api import model_routes, operations_routes, routes
 from api.errors import install_problem_handlers
 from api.gateway import Dependencies, Gateway
+from api.guards import Admission, HeadAsGet, RequestGuard
+from api.idempotency import KEY_HEADER
+from api.json_bodies import REQUESTED_WITH
 from api.middleware import BodyLimit, RequestBoundary
 from api.openapi import DESCRIPTION, install_openapi
 from shared.logging import get_logger
 
+EXPOSED_HEADERS = (
+    "X-Request-ID",
+    "X-Model-Version",
+    "X-Recommendation-Basis",
+    "X-Recommendation-Stale",
+    "Retry-After",
+)
+PREFLIGHT_SECONDS = 600
+_EVERYBODY_ON_LOOPBACK = Admission()
+
 log = get_logger(__name__)
 
 
-def create_app(dependencies: Dependencies) -> FastAPI:
+def create_app(dependencies: Dependencies, *, admission: Admission = _EVERYBODY_ON_LOOPBACK) -> FastAPI:
     """Build the application; its lifespan starts and closes publisher and reader, which need no server to be up."""
     gateway = Gateway(dependencies)
 
@@ -50,6 +64,22 @@ def create_app(dependencies: Dependencies) -> FastAPI:
         app.include_router(each)
     install_problem_handlers(app)
     install_openapi(app)
-    app.add_middleware(BodyLimit)
-    app.add_middleware(RequestBoundary, metrics=gateway.metrics)  # the last added is the outermost
+    _add_middleware(app, gateway, admission)
     return app
+
+
+def _add_middleware(app: FastAPI, gateway: Gateway, admission: Admission) -> None:
+    """Add what surrounds every request; the last added is the outermost."""
+    app.add_middleware(BodyLimit)
+    if admission.allowed_origins:
+        app.add_middleware(
+            CORSMiddleware,
+            allow_origins=sorted(admission.allowed_origins),
+            allow_methods=["GET", "HEAD", "POST"],
+            allow_headers=["Content-Type", KEY_HEADER, REQUESTED_WITH],
+            expose_headers=EXPOSED_HEADERS,
+            max_age=PREFLIGHT_SECONDS,
+        )
+    app.add_middleware(RequestGuard, admission=admission)
+    app.add_middleware(HeadAsGet)
+    app.add_middleware(RequestBoundary, metrics=gateway.metrics)

@@ -1,25 +1,62 @@
-"""Which ISINs exist: a copy of the catalogue in memory, read again in the background."""
+"""The assets that exist: a copy of the catalogue in memory, read again when a load has changed it."""
 
 from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
 
+from api.schemas import AssetItem
 from shared.errors import DatabaseUnavailable
-from shared.gateway_ports import GatewayReader
+from shared.gateway_ports import AssetRow, GatewayReader
 from shared.logging import get_logger
 
 RETRY_SECONDS = 2.0
 LOOKUP_TIMEOUT_SECONDS = 0.5
 # Made-up ISINs must not become a load on the database.
 LOOKUPS_PER_SECOND = 20
+# About 40 MB; assets beyond are known by their ISIN alone, through lookups.
+MOST_ASSETS = 100_000
 
 log = get_logger(__name__)
 
 
+@dataclass(frozen=True)
+class AssetPage:
+    """Some assets in order of their ISIN, each as JSON, and how many match in all."""
+
+    assets: Sequence[bytes]
+    total: int
+
+
+class Catalogue:
+    """One reading of the catalogue, every asset as the JSON that is answered."""
+
+    def __init__(self, rows: Sequence[AssetRow]) -> None:
+        self.isins = frozenset(row.isin for row in rows)
+        self._assets = [AssetItem.model_validate(row).model_dump_json().encode() for row in rows]
+        self._of_sector = _positions(row.sector for row in rows)
+        self._of_category = _positions(row.assetcategory for row in rows)
+
+    def page(self, *, sector: str | None, category: str | None, limit: int, offset: int) -> AssetPage:
+        """Return assets that match exactly; the work grows with the matches of one filter at most."""
+        matching: Sequence[int] = range(len(self._assets))
+        if sector is not None:
+            matching = self._of_sector.get(sector, [])
+        if category is not None:
+            of_category = self._of_category.get(category, [])
+            if sector is None:
+                matching = of_category
+            else:
+                both = set(of_category)
+                matching = [position for position in matching if position in both]
+        shown = [self._assets[position] for position in matching[offset : offset + limit]]
+        return AssetPage(shown, len(matching))
+
+
 class AssetCatalogue:
-    """The ISINs as last read; while they were never read, every ISIN counts as known (the worker checks too)."""
+    """The catalogue as last read; while it was never read, every ISIN counts as known (the worker checks too)."""
 
     def __init__(
         self, reader: GatewayReader, *, refresh_seconds: float, clock: Callable[[], float] = time.monotonic
@@ -27,27 +64,53 @@ class AssetCatalogue:
         self._reader = reader
         self._refresh_seconds = refresh_seconds
         self._clock = clock
-        self._isins: frozenset[str] | None = None
+        self._version: str | None = None
+        self._catalogue: Catalogue | None = None
+        self._found: set[str] = set()  # by lookups, since the catalogue was read
+        self._reading = asyncio.Lock()
         self._window_started_at = float("-inf")
         self._lookups = 0
 
     async def refresh_forever(self) -> None:
-        """Read the catalogue now and then; a database that is away is tried again soon, the last copy stays."""
+        """Look for a new catalogue now and then; a database that is away is tried again soon, the last copy stays.
+
+        An empty catalogue is looked at again soon as well: the first load must not wait for its turn.
+        """
         while True:
+            pause_seconds = self._refresh_seconds
             try:
                 await self.refresh()
-                await asyncio.sleep(self._refresh_seconds)
             except DatabaseUnavailable:
-                log.warning("catalogue.stale", loaded=self._isins is not None)
-                await asyncio.sleep(min(RETRY_SECONDS, self._refresh_seconds))
+                log.warning("catalogue.stale", loaded=self._catalogue is not None)
+                pause_seconds = min(RETRY_SECONDS, pause_seconds)
+            if self._catalogue is not None and not self._catalogue.isins:
+                pause_seconds = min(RETRY_SECONDS, pause_seconds)
+            await asyncio.sleep(pause_seconds)
 
     async def refresh(self) -> None:
-        """Read the catalogue once; raises DatabaseUnavailable."""
-        self._isins = await self._reader.fetch_isins()
+        """Read the catalogue if reference data were loaded since, or it is empty; raises DatabaseUnavailable."""
+        async with self._reading:
+            version = await self._reader.fetch_reference_version()
+            if self._catalogue is not None and self._catalogue.isins and version == self._version:
+                return
+            rows = await self._reader.fetch_assets(limit=MOST_ASSETS + 1)
+            if len(rows) > MOST_ASSETS:
+                log.warning("catalogue.truncated", kept=MOST_ASSETS)
+            # Off the event loop: a large catalogue takes long to serialise.
+            self._catalogue = await asyncio.to_thread(Catalogue, rows[:MOST_ASSETS])
+            self._version = version
+            self._found.clear()
+
+    async def page(self, *, sector: str | None, category: str | None, limit: int, offset: int) -> AssetPage:
+        """Return assets that match exactly, from memory; raises DatabaseUnavailable while it was never read."""
+        if self._catalogue is None:
+            await self.refresh()
+        assert self._catalogue is not None
+        return self._catalogue.page(sector=sector, category=category, limit=limit, offset=offset)
 
     async def knows(self, isin: str) -> bool:
         """Whether the asset exists; asks the database about one that is not in the copy, a few times a second."""
-        if self._isins is None or isin in self._isins:
+        if self._catalogue is None or isin in self._catalogue.isins or isin in self._found:
             return True
         if not self._may_look_up():
             return False
@@ -56,7 +119,7 @@ class AssetCatalogue:
         except DatabaseUnavailable:
             return False
         if found:
-            self._isins |= {isin}
+            self._found.add(isin)
         return found
 
     def _may_look_up(self) -> bool:
@@ -65,3 +128,11 @@ class AssetCatalogue:
             self._window_started_at, self._lookups = now, 0
         self._lookups += 1
         return self._lookups <= LOOKUPS_PER_SECOND
+
+
+def _positions(values: Iterable[str | None]) -> dict[str, list[int]]:
+    positions: dict[str, list[int]] = {}
+    for position, value in enumerate(values):
+        if value is not None:
+            positions.setdefault(value, []).append(position)
+    return positions

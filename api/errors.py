@@ -11,7 +11,7 @@ from starlette.exceptions import HTTPException
 from starlette.types import Scope
 
 from api.schemas import FieldProblem, Problem
-from shared.errors import DatabaseUnavailable, PublishFailed, RecommenderError
+from shared.errors import DatabaseBusy, DatabaseUnavailable, PublishFailed, RecommenderError
 from shared.logging import get_logger
 
 PROBLEM_JSON = "application/problem+json"
@@ -21,9 +21,16 @@ SHOWN_CHARACTERS = 200
 
 _TITLES = {
     404: ("not-found", "There is no such thing"),
+    400: ("not-http", "The request is no valid HTTP"),
+    403: ("foreign-origin", "Web pages of this origin may not call"),
     405: ("method-not-allowed", "This path does not take this method"),
+    408: ("too-slow", "The request did not arrive in time"),
+    409: ("conflict", "This cannot be done now"),
     413: ("body-too-large", "The body is too large"),
+    415: ("unsupported-media-type", "The body must be JSON and say so"),
+    421: ("foreign-host", "This gateway has another name"),
     422: ("invalid-request", "The request is not valid"),
+    431: ("header-too-large", "The header is too large"),
     500: ("internal-error", "The gateway failed"),
     503: ("unavailable", "Try again later"),
 }
@@ -43,6 +50,10 @@ class NotFound(RecommenderError):
     """What the path names does not exist."""
 
 
+class Conflict(RecommenderError):
+    """What the path names exists and cannot be used for this."""
+
+
 class BodyTooLarge(HTTPException):
     """The body is larger than the gateway reads; the connection is closed, so the rest is never read."""
 
@@ -50,11 +61,27 @@ class BodyTooLarge(HTTPException):
         super().__init__(413, f"at most {limit_bytes} bytes are read", headers={"Connection": "close"})
 
 
+class UnsupportedMediaType(HTTPException):
+    """The body is not announced as JSON."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(415, message)
+
+
+class DoubledKey(HTTPException):
+    """An object of the body has one key twice."""
+
+    def __init__(self, field: str) -> None:
+        super().__init__(422, "this key is given twice")
+        self.field = field[:SHOWN_CHARACTERS]
+
+
 def install_problem_handlers(app: FastAPI) -> None:
     """Let every failure of a request be answered with a problem."""
     app.add_exception_handler(RequestValidationError, _invalid_request)
     app.add_exception_handler(InvalidField, _invalid_field)
     app.add_exception_handler(NotFound, _not_found)
+    app.add_exception_handler(Conflict, _conflict)
     app.add_exception_handler(PublishFailed, _publish_failed)
     app.add_exception_handler(DatabaseUnavailable, _database_unavailable)
     app.add_exception_handler(HTTPException, _http_exception)
@@ -63,12 +90,12 @@ def install_problem_handlers(app: FastAPI) -> None:
 def body_too_large(limit_bytes: int) -> Response:
     """The answer before anything of a body was read whose announced length is over the limit."""
     error = BodyTooLarge(limit_bytes)
-    return _problem(error.status_code, error.detail, headers=error.headers)
+    return build_problem(error.status_code, error.detail, headers=error.headers)
 
 
 def internal_error() -> Response:
     """What a caller sees of a bug: nothing of its inside."""
-    return _problem(500, "The failure is logged; the request was not at fault.")
+    return build_problem(500, "The failure is logged; the request was not at fault.")
 
 
 async def _invalid_request(_: Request, error: Exception) -> Response:
@@ -76,16 +103,20 @@ async def _invalid_request(_: Request, error: Exception) -> Response:
     found = [
         FieldProblem(field=_field_name(each["loc"]), message=_message(each)) for each in error.errors()[:SHOWN_ERRORS]
     ]
-    return _problem(422, "See errors.", errors=found)
+    return build_problem(422, "See errors.", errors=found)
 
 
 async def _invalid_field(_: Request, error: Exception) -> Response:
     assert isinstance(error, InvalidField)
-    return _problem(422, "See errors.", errors=[FieldProblem(field=error.field, message=str(error))])
+    return build_problem(422, "See errors.", errors=[FieldProblem(field=error.field, message=str(error))])
 
 
 async def _not_found(_: Request, error: Exception) -> Response:
-    return _problem(404, str(error))
+    return build_problem(404, str(error))
+
+
+async def _conflict(_: Request, error: Exception) -> Response:
+    return build_problem(409, str(error))
 
 
 async def _publish_failed(request: Request, error: Exception) -> Response:
@@ -94,26 +125,33 @@ async def _publish_failed(request: Request, error: Exception) -> Response:
     log.warning("publish.failed", path=request.url.path, outcome=outcome, error=str(error))
     headers = {"Retry-After": RETRY_AFTER_SECONDS, **_request_id(request.scope)}
     detail = "The event broker has not acknowledged the event."
-    return _problem(503, detail, outcome=outcome, headers=headers)
+    return build_problem(503, detail, outcome=outcome, headers=headers)
 
 
 async def _database_unavailable(request: Request, error: Exception) -> Response:
-    log.warning("database.unavailable", path=request.url.path, error=str(error))
+    if isinstance(error, DatabaseBusy):
+        log.warning("database.busy", path=request.url.path, error=str(error))
+        detail = "Too many reads wait for a database connection."
+    else:
+        log.warning("database.unavailable", path=request.url.path, error=str(error))
+        detail = "The database cannot be read."
     headers = {"Retry-After": RETRY_AFTER_SECONDS}
     # Nothing is published before a read that a request needs.
     outcome: Literal["not_accepted"] | None = "not_accepted" if request.method == "POST" else None
-    return _problem(503, "The database cannot be read.", outcome=outcome, headers=headers)
+    return build_problem(503, detail, outcome=outcome, headers=headers)
 
 
 async def _http_exception(_: Request, error: Exception) -> Response:
     """Answer what the framework itself refuses; a body that it cannot parse is the caller's 422."""
     assert isinstance(error, HTTPException)
+    if isinstance(error, DoubledKey):
+        return build_problem(422, "See errors.", errors=[FieldProblem(field=error.field, message=error.detail)])
     if error.status_code == 400:
-        return _problem(422, "See errors.", errors=[FieldProblem(field="body", message=error.detail)])
-    return _problem(error.status_code, error.detail, headers=error.headers)
+        return build_problem(422, "See errors.", errors=[FieldProblem(field="body", message=error.detail)])
+    return build_problem(error.status_code, error.detail, headers=error.headers)
 
 
-def _problem(
+def build_problem(
     status: int,
     detail: str,
     *,

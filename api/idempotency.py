@@ -1,4 +1,4 @@
-"""One effect per Idempotency-Key: the key decides the event's id, and the body's fingerprint tells misuse."""
+"""One effect per Idempotency-Key: endpoint, customer and key decide the event's id, the fingerprint tells misuse."""
 
 from __future__ import annotations
 
@@ -31,12 +31,17 @@ class EventIdentity:
     fingerprint: str | None = None
 
 
-def identify(endpoint: str, key: str | None, body: BaseModel) -> EventIdentity:
-    """Return a new identity, or with a key always the same one for this endpoint, key and body."""
+def identify(endpoint: str, key: str | None, body: BaseModel, *, customer_id: str | None = None) -> EventIdentity:
+    """Return a new identity, or with a key always the same one for this endpoint, customer, key and body.
+
+    What concerns no customer, such as a training, has one name space per endpoint.
+    """
     if key is None:
         return EventIdentity(uuid4())
     canonical = body.model_dump_json(exclude_none=True).encode()
-    return EventIdentity(uuid5(_NAMESPACE, f"{endpoint}\n{key}"), hashlib.sha256(canonical).hexdigest())
+    # No part can hold a line feed, so different parts never make the same name.
+    name = "\n".join([endpoint, key] if customer_id is None else [endpoint, customer_id, key])
+    return EventIdentity(uuid5(_NAMESPACE, name), hashlib.sha256(canonical).hexdigest())
 
 
 @dataclass

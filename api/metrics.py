@@ -48,6 +48,13 @@ class GatewayMetrics:
             "gateway_producer_queue_length", "Events that wait for their acknowledgement", registry=self._registry
         )
         waiting.set_function(queue_length)
+        self._dropped = Counter(
+            "gateway_dropped_connections",
+            "Connections that the gateway refused or closed before their request was answered, by reason",
+            ["reason"],
+            registry=self._registry,
+        )
+        self._open = Gauge("gateway_open_connections", "Connections that are open now", registry=self._registry)
 
     def count_request(self, *, method: str, route: str, status: int, seconds: float) -> None:
         """Count one finished request; status 0 means that nobody got an answer."""
@@ -57,6 +64,14 @@ class GatewayMetrics:
     def count_published(self, topic: str, outcome: str) -> None:
         """Count one event by what became of it."""
         self._published.labels(topic, outcome).inc()
+
+    def count_dropped_connection(self, reason: str) -> None:
+        """Count one connection that was refused, or closed before its request was answered."""
+        self._dropped.labels(reason).inc()
+
+    def show_open_connections(self, count: Callable[[], int]) -> None:
+        """Show what `count` returns."""
+        self._open.set_function(count)
 
     def exposition(self) -> bytes:
         """Return everything in Prometheus' text format."""

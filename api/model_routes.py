@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from fastapi import APIRouter, Path, Query, Request, Response
+from fastapi import APIRouter, Header, Path, Query, Request, Response
 
-from api.errors import NotFound
+from api.errors import Conflict, NotFound
 from api.gateway import gateway_of
 from api.idempotency import identify
-from api.json_bodies import JsonRoute
+from api.json_bodies import REQUESTED_WITH, JsonRoute
 from api.openapi import problems
 from api.routes import ACKNOWLEDGED, IdempotencyKey, acknowledged, json_response
 from api.schemas import Acknowledged, Activation, Cancellation, Limit, ModelItem, ModelList, RetrainBody
@@ -17,6 +17,10 @@ from shared.events import MODEL_NAME, MODELS_COMMANDS, ModelActivated, RetrainCa
 from shared.identifiers import ModelVersion
 
 router = APIRouter(prefix="/models", route_class=JsonRoute, tags=["models"])
+# Read by `require_json`; described here so that /docs sends it.
+RequestedWith = Annotated[
+    str, Header(alias=REQUESTED_WITH, description="any value; not needed with a JSON `Content-Type`")
+]
 
 
 @router.get("", response_model=ModelList, responses=problems(422, 503))
@@ -50,14 +54,20 @@ async def cancel_retraining(request: Request, idempotency_key: IdempotencyKey = 
     return acknowledged(identity.event_id)
 
 
-@router.post("/{version}/activate", response_model=Acknowledged, responses={**ACKNOWLEDGED, **problems(404)})
+@router.post("/{version}/activate", response_model=Acknowledged, responses={**ACKNOWLEDGED, **problems(404, 409)})
 async def activate(
-    version: Annotated[ModelVersion, Path()], request: Request, idempotency_key: IdempotencyKey = None
+    version: Annotated[ModelVersion, Path()],
+    request: Request,
+    requested_with: RequestedWith = "docs",
+    idempotency_key: IdempotencyKey = None,
 ) -> Response:
     """Ask that a stored version be served, a rollback for instance; workers swap it in without a pause."""
     gateway = gateway_of(request)
-    if not await gateway.reader.has_artifact(version):
+    state = await gateway.reader.fetch_artifact_state(version)
+    if state == "unknown":
         raise NotFound("no model of this version was trained to its end")
+    if state == "gone":
+        raise Conflict("the artifact of this version was removed (KEPT_VERSIONS); GET /models says what is servable")
     identity = identify("models/activate", idempotency_key, Activation(version=version))
     request.state.request_id = identity.event_id
     event = ModelActivated(event_id=identity.event_id, fingerprint=identity.fingerprint, version=version)

@@ -20,7 +20,9 @@ Failures are `application/problem+json` (RFC 9457).
 """
 _DESCRIPTIONS = {
     404: "There is no such thing.",
+    409: "The version exists and is no longer on the models volume.",
     413: "The body is larger than 64 KiB.",
+    415: "The body is not announced as JSON; a POST without a body needs a JSON `Content-Type` or `X-Requested-With`.",
     422: "The request is not valid; `errors` names the fields.",
     503: "Broker or database is away; try again after `Retry-After` seconds. `outcome` tells whether the event may "
     "have been taken.",

@@ -1,9 +1,8 @@
-"""The calls that machines make: is it alive, is it ready, how is it doing."""
+"""The calls that machines make: is it alive, is it ready."""
 
 from __future__ import annotations
 
 from fastapi import APIRouter, Request, Response
-from prometheus_client import CONTENT_TYPE_LATEST
 
 from api.gateway import gateway_of
 from api.schemas import Alive, Readiness
@@ -27,9 +26,3 @@ async def ready(request: Request) -> Response:
     readiness = gateway_of(request).health.readiness()
     status = 200 if readiness.status == "ok" else 503
     return Response(readiness.model_dump_json(), status, media_type="application/json")
-
-
-@router.get("/metrics", response_class=Response, responses={200: {"content": {"text/plain": {}}}})
-async def metrics(request: Request) -> Response:
-    """Return the gateway's metrics for Prometheus."""
-    return Response(gateway_of(request).metrics.exposition(), media_type=CONTENT_TYPE_LATEST)

@@ -143,6 +143,9 @@ class ModelItem(BaseModel):
     started_at: datetime
     finished_at: datetime | None
     activated_at: datetime | None
+    servable: bool | None = Field(
+        description="whether its artifact is on the models volume; null while the trainer has not said so"
+    )
 
 
 class ModelList(BaseModel):

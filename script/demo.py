@@ -117,7 +117,8 @@ class Demo:
 
     def _show_places(self, services: Services, surroundings: Surroundings, state: Path) -> None:
         places = {
-            "API": f"{services['api'].url}  (/docs, /models, /assets, /health/ready, /metrics)",
+            "API": f"{services['api'].url}  (/docs, /models, /assets, /health/ready)",
+            "metrics": services["api"].metrics_url,
             "worker": f"{services['worker'].url}  (/health/ready, /metrics)",
             "trainer": f"{services['trainer'].url}  (/health/ready, /metrics)",
             "Kafka": surroundings.bootstrap_servers,

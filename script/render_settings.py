@@ -56,6 +56,7 @@ COMPOSE_SETTINGS = (
 # docker-compose.yml sets these to what its containers need.
 FIXED_IN_COMPOSE = frozenset(
     {"KAFKA_BOOTSTRAP_SERVERS", "DATABASE_URL", "MODELS_DIR", "API_HOST", "HEALTH_HOST"}
+    | {"API_METRICS_HOST", "API_METRICS_PORT"}
     | {"WORKER_HEALTH_PORT", "TRAINER_HEALTH_PORT"}
 )
 

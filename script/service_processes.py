@@ -46,6 +46,7 @@ class Surroundings:
             "MODELS_DIR": str(self.models_folder),
             "TOPIC_PREFIX": self.topic_prefix,
             "API_HOST": "127.0.0.1",
+            "API_METRICS_HOST": "127.0.0.1",
             "HEALTH_HOST": "127.0.0.1",
             # Several processes with NumPy on one machine: more threads would only get into each other's way.
             "OPENBLAS_NUM_THREADS": "2",
@@ -70,7 +71,12 @@ class ServiceProcess:
         self.service = service
         self.name = name or service
         self.port = port or free_port()
-        self._environment = {**surroundings.environment(), _PORT_VARIABLES[service]: str(self.port)}
+        # Worker and trainer serve their metrics beside their health.
+        self.metrics_port = free_port() if service == "api" else self.port
+        ports = {_PORT_VARIABLES[service]: str(self.port)}
+        if service == "api":
+            ports["API_METRICS_PORT"] = str(self.metrics_port)
+        self._environment = {**surroundings.environment(), **ports}
         mark = f"folder={folder}/{self.name}"
         # -X takes any word: it makes the command line this process's own, so that a stale pid is never mistaken.
         self._command = [sys.executable, "-X", mark, "-m", *self._module()]
@@ -82,6 +88,10 @@ class ServiceProcess:
     @property
     def url(self) -> str:
         return f"http://127.0.0.1:{self.port}"
+
+    @property
+    def metrics_url(self) -> str:
+        return f"http://127.0.0.1:{self.metrics_port}/metrics"
 
     @property
     def pid(self) -> int:

@@ -9,6 +9,7 @@ RecommenderError
 ├── OffsetOutOfRange           the stored offset is no longer (or not yet) in the log
 │   └── TopicReplaced          the topic was deleted and made anew since the offset was stored
 ├── DatabaseUnavailable        the database cannot be reached; try again later
+│   ├── DatabaseBusy           it answers, but all connections of this process are in use
 │   └── CommitUnknown          the connection was lost during a commit: all of it holds, or nothing
 ├── BrokerUnavailable          the broker does not answer in time; try again later
 ├── ArtifactInvalid            a model artifact that must not be loaded
@@ -66,6 +67,10 @@ class TopicReplaced(OffsetOutOfRange):
 
 class DatabaseUnavailable(RecommenderError):
     """The database cannot be reached right now."""
+
+
+class DatabaseBusy(DatabaseUnavailable):
+    """All connections to the database are in use."""
 
 
 class CommitUnknown(DatabaseUnavailable):

@@ -2,25 +2,43 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Literal, Protocol
 from uuid import UUID
 
+from shared.domain.types import RiskLevel
 from shared.ports import EventPublisher
 
 EffectKind = Literal["decision", "interaction"]
+# servable: on the models volume; gone: trained, and removed from the volume since; unknown: never trained to its end.
+ArtifactState = Literal["servable", "gone", "unknown"]
 
 
 @dataclass(frozen=True)
 class ListRow:
-    """A customer's newest list; `items` is the JSON array that the worker stored."""
+    """A customer's newest list; `items` is the JSON array that the worker stored.
+
+    `is_stale`: reference data was loaded since. `has_newer_interactions`: the customer did something since.
+    """
 
     request_id: UUID
     model_version: str
     basis: str
     items: str
+    is_stale: bool = False
+    has_newer_interactions: bool = False
+
+
+@dataclass(frozen=True)
+class CurrentFacts:
+    """What decides today whether assets may be shown to one customer; an asset that is gone has no risk level."""
+
+    customer_risk_level: RiskLevel | None
+    asset_risk_levels: Mapping[str, RiskLevel]
+    owned: frozenset[str]
+    dismissed: frozenset[str]
 
 
 @dataclass(frozen=True)
@@ -46,14 +64,6 @@ class AssetRow:
 
 
 @dataclass(frozen=True)
-class AssetPage:
-    """Some assets in order of their ISIN, and how many match in all."""
-
-    assets: Sequence[AssetRow]
-    total: int
-
-
-@dataclass(frozen=True)
 class ModelRow:
     """One trained, or tried, model version."""
 
@@ -70,6 +80,7 @@ class ModelRow:
     started_at: datetime
     finished_at: datetime | None
     activated_at: datetime | None
+    servable: bool | None = None  # None: the trainer has not said yet
 
 
 @dataclass(frozen=True)
@@ -97,7 +108,10 @@ class GatewayPublisher(EventPublisher, Protocol):
 
 
 class GatewayReader(Protocol):
-    """The gateway's database, read only. Every fetch raises DatabaseUnavailable within a bounded time."""
+    """The gateway's database, read only. Every fetch raises DatabaseUnavailable within a bounded time.
+
+    It raises DatabaseBusy, which is one, when the database answers but all connections were in use all that time.
+    """
 
     async def start(self) -> None:
         """Get ready to read; does not need a database."""
@@ -111,20 +125,23 @@ class GatewayReader(Protocol):
     async def fetch_lists(self, customer_id: str) -> CustomerLists:
         """Return the newest list of a customer, and whether the bank knows the customer: one statement."""
 
-    async def fetch_isins(self) -> frozenset[str]:
-        """Return every ISIN of the catalogue."""
+    async def fetch_current_facts(self, customer_id: str, isins: Sequence[str]) -> CurrentFacts:
+        """Return what decides today whether these assets may be shown to this customer: one statement."""
+
+    async def fetch_reference_version(self) -> str:
+        """Return a text that changes with every load of reference data."""
+
+    async def fetch_assets(self, *, limit: int) -> Sequence[AssetRow]:
+        """Return the latest version of the first assets in order of their ISIN."""
 
     async def has_isin(self, isin: str, *, timeout_seconds: float) -> bool:
         """Whether the catalogue has this ISIN now."""
 
-    async def fetch_assets(self, *, sector: str | None, category: str | None, limit: int, offset: int) -> AssetPage:
-        """Return assets whose latest version matches exactly."""
-
     async def fetch_models(self, *, limit: int) -> ModelPage:
         """Return the newest model versions first."""
 
-    async def has_artifact(self, version: str) -> bool:
-        """Whether this version was trained to its end, so that it can be served."""
+    async def fetch_artifact_state(self, version: str) -> ArtifactState:
+        """Return whether this version can be served, as the trainer said last."""
 
     async def fetch_fingerprint(self, kind: EffectKind, event_id: UUID, *, timeout_seconds: float) -> str | None:
         """Return the fingerprint that came with the event of this id, None if there is no effect of it (yet)."""

@@ -22,7 +22,7 @@ class AsgiClient:
         self._lifespan = app.router.lifespan_context(app)
         # Failures come back as answers, as they do over a network.
         transport = httpx.ASGITransport(app, raise_app_exceptions=False)
-        self.http = httpx.AsyncClient(transport=transport, base_url="http://gateway")
+        self.http = httpx.AsyncClient(transport=transport, base_url="http://127.0.0.1")
 
     def __enter__(self) -> Self:
         self.run(self._lifespan.__aenter__)

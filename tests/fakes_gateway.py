@@ -3,12 +3,22 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from uuid import UUID
 
-from shared.errors import DatabaseUnavailable, PublishFailed
+from shared.errors import DatabaseBusy, DatabaseUnavailable, PublishFailed
 from shared.events import Event
-from shared.gateway_ports import AssetPage, AssetRow, CustomerLists, EffectKind, ListRow, ModelPage, ModelRow
+from shared.gateway_ports import (
+    ArtifactState,
+    AssetRow,
+    CurrentFacts,
+    CustomerLists,
+    EffectKind,
+    ListRow,
+    ModelPage,
+    ModelRow,
+)
 
 
 @dataclass(frozen=True)
@@ -66,7 +76,10 @@ class FakeReader:
     assets: list[AssetRow] = field(default_factory=list)
     models: list[ModelRow] = field(default_factory=list)
     effects: dict[tuple[EffectKind, UUID], str] = field(default_factory=dict)
+    facts: CurrentFacts = field(default_factory=lambda: CurrentFacts(None, {}, frozenset(), frozenset()))
+    reference_version: str = "loaded once"
     unavailable: bool = False
+    busy: bool = False
     calls: list[str] = field(default_factory=list)
 
     async def start(self) -> None:
@@ -83,22 +96,21 @@ class FakeReader:
         newest = self.lists.get(customer_id)
         return CustomerLists(known=newest is not None or customer_id in self.customers, newest=newest)
 
-    async def fetch_isins(self) -> frozenset[str]:
-        self._called("fetch_isins")
-        return frozenset(asset.isin for asset in self.assets)
+    async def fetch_current_facts(self, customer_id: str, isins: Sequence[str]) -> CurrentFacts:
+        self._called("fetch_current_facts")
+        return self.facts
+
+    async def fetch_reference_version(self) -> str:
+        self._called("fetch_reference_version")
+        return self.reference_version
 
     async def has_isin(self, isin: str, *, timeout_seconds: float) -> bool:
         self._called("has_isin")
         return any(asset.isin == isin for asset in self.assets)
 
-    async def fetch_assets(self, *, sector: str | None, category: str | None, limit: int, offset: int) -> AssetPage:
+    async def fetch_assets(self, *, limit: int) -> Sequence[AssetRow]:
         self._called("fetch_assets")
-        matching = [
-            asset
-            for asset in sorted(self.assets, key=lambda asset: asset.isin)
-            if sector in (None, asset.sector) and category in (None, asset.assetcategory)
-        ]
-        return AssetPage(assets=matching[offset : offset + limit], total=len(matching))
+        return sorted(self.assets, key=lambda asset: asset.isin)[:limit]
 
     async def fetch_models(self, *, limit: int) -> ModelPage:
         self._called("fetch_models")
@@ -106,9 +118,12 @@ class FakeReader:
         active = next((model.version for model in self.models if model.active), None)
         return ModelPage(active=active, models=newest_first[:limit])
 
-    async def has_artifact(self, version: str) -> bool:
-        self._called("has_artifact")
-        return any(model.version == version and model.status in ("stored", "promoted") for model in self.models)
+    async def fetch_artifact_state(self, version: str) -> ArtifactState:
+        self._called("fetch_artifact_state")
+        for model in self.models:
+            if model.version == version and model.status in ("stored", "promoted"):
+                return "gone" if model.servable is False else "servable"
+        return "unknown"
 
     async def fetch_fingerprint(self, kind: EffectKind, event_id: UUID, *, timeout_seconds: float) -> str | None:
         self._called("fetch_fingerprint")
@@ -116,5 +131,7 @@ class FakeReader:
 
     def _called(self, name: str) -> None:
         self.calls.append(name)
+        if self.busy:
+            raise DatabaseBusy
         if self.unavailable:
             raise DatabaseUnavailable

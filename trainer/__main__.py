@@ -19,6 +19,7 @@ from shared.adapters.postgres_trainer import PostgresTrainerStore, build_engine
 from shared.errors import BrokerUnavailable, RecommenderError
 from shared.events import INTERACTIONS_RECORDED, MODELS_COMMANDS
 from shared.health import HealthServer, Heartbeat
+from shared.liveness import StallWatch, watch_in_background
 from shared.logging import configure_logging, get_logger
 from shared.ports import EventConsumer
 from trainer.config import TrainerSettings
@@ -49,14 +50,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _serve(settings: TrainerSettings, stop: threading.Event) -> int:
-    heartbeat = Heartbeat()
+    heartbeat = Heartbeat(within_seconds=settings.stall_seconds)
     state: list[Leadership] = []
+    watch = StallWatch(
+        lambda: state[0].backlog() if state else None, stall_seconds=settings.stall_seconds, name="trainer"
+    )
 
     def unready_reason() -> str | None:
         return state[0].unready_reason() if state else "waiting for the broker"
 
     address = (settings.health_host, settings.trainer_health_port)
-    with HealthServer(address, heartbeat=heartbeat, unready_reason=unready_reason):
+    with HealthServer(address, heartbeat=heartbeat, unready_reason=unready_reason, stalled_reason=watch.reason):
+        watch_in_background(watch, heartbeat=heartbeat, stop=stop)
         cluster_id = _cluster_id(settings, stop, heartbeat)
         if cluster_id is not None:
             leadership = Leadership(

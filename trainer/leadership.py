@@ -14,6 +14,7 @@ from shared.logging import get_logger
 from shared.ports import EventConsumer
 from trainer import metrics
 from trainer.background import TrainingThread
+from trainer.backlog import Backlog
 from trainer.commands import new_version
 from trainer.failures import TRANSIENT, Failures
 from trainer.job import TrainingJob, TrainingPlan
@@ -62,6 +63,7 @@ class Leadership:
         self._clock = clock
         self._standing_by = False
         self._failures = Failures("leadership", first_wait_seconds=STAND_BY_SECONDS)
+        self.backlog = Backlog()
         self.state = "starting"
 
     def unready_reason(self) -> str | None:
@@ -107,9 +109,11 @@ class Leadership:
             at_the_end.callback(self._give_up, training)
             at_the_end.callback(abandon.set)
             at_the_end.callback(metrics.LEADING.set, 0)
+            at_the_end.callback(self.backlog.detach)
             parts = LoopParts(consumer, self._surroundings.store, self._surroundings.releases, training, self._rules)
             loop = TrainerLoop(parts)
             loop.begin()
+            self.backlog.attach(loop, consumer, self._surroundings.store)
             log.info("trainer.leading")
             self.state = "leading"
             metrics.LEADING.set(1)

@@ -30,6 +30,9 @@ class TrainerArtifacts(ArtifactStore, Protocol):
     def prune(self, *, keep: int = 3) -> None:
         """Remove the oldest versions beyond `keep`, never the one that CURRENT names."""
 
+    def versions(self) -> Sequence[str]:
+        """Return the versions that are on the volume, the oldest first."""
+
 
 class TrainerStore(OffsetSource, Protocol):
     """The trainer's database. Every method is one transaction and raises DatabaseUnavailable."""
@@ -96,6 +99,9 @@ class TrainerStore(OffsetSource, Protocol):
 
     def record_refusal(self, version: str, *, reason: str, command: Command | None = None) -> None:
         """Say in a version's row, if there is one, why it was not activated, with the command that asked for it."""
+
+    def record_servable(self, versions: Sequence[str]) -> None:
+        """Say of every finished version whether it is one of these, which are on the volume."""
 
     def insert_dead_letter(self, message: Message, *, reason: str, next_offsets: Mapping[Partition, int]) -> None:
         """Keep a message that no retry can mend, once, and offsets with it."""

@@ -39,6 +39,7 @@ class Releases:
         self._lock = threading.Lock()
         self._unpublished: Pointer | None = None
         self._unservable: Pointer | None = None
+        self._volume_changed = False
         self._pointer_error: str | None = None  # logged already
 
     def current(self) -> Pointer | None:
@@ -75,10 +76,13 @@ class Releases:
         `reconcile` completes.
         """
         self._store.finish_training(finished)
+        problem = None
         if finished.status == "promoted":
-            return self._promote(finished.version)
-        self._artifacts.prune(keep=self._keep)
-        return None
+            problem = self._promote(finished.version)
+        else:
+            self._artifacts.prune(keep=self._keep)
+        self._record_servable()
+        return problem
 
     def point_at(self, version: str, *, command: Command | None = None) -> Pointer:
         """Move the pointer unless it is there already, then the rows; raises ArtifactInvalid."""
@@ -103,6 +107,7 @@ class Releases:
                 self._store.record_refusal(version, reason=reason, command=command)
             else:
                 log.info("model.activated", version=version, sequence=pointer.sequence)
+            self._record_servable()
 
     def reconcile(self) -> None:
         """Make the rows agree with the pointer, and complete a promotion that a crash interrupted.
@@ -119,9 +124,16 @@ class Releases:
                 self._unpublished = pointer
                 self._store.record_pointer(pointer)
                 self._check_servable(pointer)
+            self._record_servable()
 
     def publish_pending(self) -> bool:
-        """Announce the served version if that is still to be done; False when the broker did not take it."""
+        """Announce the served version if that is still to be done; False when the broker did not take it.
+
+        Rows that could not be told what is on the volume are told now.
+        """
+        if self._volume_changed:
+            with self.exclusively():
+                self._record_servable()
         pointer = self._unpublished
         if pointer is None:
             return True
@@ -140,6 +152,12 @@ class Releases:
         if self._unpublished == pointer:
             self._unpublished = None
         return True
+
+    def _record_servable(self) -> None:
+        """Let the rows say what is on the volume: the gateway does not see it."""
+        self._volume_changed = True  # until the rows say so
+        self._store.record_servable(self._artifacts.versions())
+        self._volume_changed = False
 
     def _check_servable(self, pointer: Pointer) -> None:
         try:

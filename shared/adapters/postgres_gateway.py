@@ -11,10 +11,14 @@ from uuid import UUID
 import asyncpg
 
 from shared.adapters.urls import asyncpg_url
-from shared.errors import DatabaseUnavailable
+from shared.adapters.worker_queries import SNAPSHOTS
+from shared.domain.candidates import asset_risk_level
+from shared.errors import DatabaseBusy, DatabaseUnavailable
+from shared.far_trans import parse_risk_level
 from shared.gateway_ports import (
-    AssetPage,
+    ArtifactState,
     AssetRow,
+    CurrentFacts,
     CustomerLists,
     EffectKind,
     ListRow,
@@ -25,26 +29,44 @@ from shared.gateway_ports import (
 REACHABLE_TIMEOUT_SECONDS = 2.0
 CLOSE_TIMEOUT_SECONDS = 0.5
 
-_LISTS = """
+# A list knows its reference data and the customer's last interaction: no clock decides what is newer.
+_LISTS = f"""
 SELECT r.request_id, r.model_version, r.basis, r.items,
        r.customer_id IS NOT NULL
-       OR EXISTS (SELECT FROM customer_information c WHERE c.customer_id = $1) AS known
+       OR EXISTS (SELECT FROM customer_information c WHERE c.customer_id = $1) AS known,
+       r.reference_snapshot IS DISTINCT FROM ({SNAPSHOTS}) AS is_stale,
+       coalesce((
+           SELECT i.sequence FROM user_interactions i
+           WHERE i.customer_id = $1 ORDER BY i.sequence DESC LIMIT 1
+       ), 0) > coalesce(r.interaction_sequence, 0) AS has_newer_interactions
 FROM (SELECT) AS one LEFT JOIN recommendations r ON r.customer_id = $1
 """
+_FACTS = """
+SELECT item.isin, asset.asset_category, asset.asset_sub_category,
+       EXISTS (
+           SELECT FROM transactions t
+           WHERE t.customer_id = $1 AND t.isin = item.isin AND t.transaction_type = 'Buy'
+       ) AS is_owned,
+       coalesce((
+           SELECT i.interaction_type = 'dismiss' FROM user_interactions i
+           WHERE i.customer_id = $1 AND i.isin = item.isin ORDER BY i.sequence DESC LIMIT 1
+       ), false) AS is_dismissed,
+       (SELECT c.risk_level FROM current_customers c WHERE c.customer_id = $1) AS customer_risk_level
+FROM unnest($2::text[]) AS item(isin)
+LEFT JOIN LATERAL (
+    SELECT asset_category, asset_sub_category FROM current_assets a WHERE a.isin = item.isin LIMIT 1
+) AS asset ON true
+"""
 _ASSETS = """
-WITH matching AS (
-    SELECT * FROM current_assets
-    WHERE ($1::text IS NULL OR sector = $1) AND ($2::text IS NULL OR asset_category = $2)
-), page AS (
-    SELECT * FROM matching ORDER BY isin LIMIT $3 OFFSET $4
+WITH page AS (
+    SELECT * FROM current_assets ORDER BY isin LIMIT $1
 )
-SELECT total.count AS total, page.isin,
+SELECT page.isin,
        coalesce(page.asset_name, page.asset_short_name, page.isin) AS assetname,
        page.asset_category AS assetcategory, page.asset_sub_category AS assetsubcategory,
        page.sector, page.industry,
        coalesce(price.close_price, bounds.price_max_date) AS current_price, bounds.profitability
-FROM (SELECT count(*) FROM matching) AS total
-LEFT JOIN page ON true
+FROM page
 LEFT JOIN LATERAL (
     SELECT close_price FROM current_close_prices c WHERE c.isin = page.isin LIMIT 1
 ) AS price ON true
@@ -57,11 +79,10 @@ _MODELS = f"""
 SELECT {", ".join(_MODEL_COLUMNS)} FROM model_versions ORDER BY started_at DESC, version DESC LIMIT $1
 """
 _ACTIVE_MODEL = "SELECT version FROM model_versions WHERE active ORDER BY sequence DESC NULLS LAST LIMIT 1"
-_HAS_ARTIFACT = """
-SELECT EXISTS (
-    SELECT FROM model_versions
-    WHERE version = $1 AND status IN ('stored', 'promoted') AND manifest_sha256 IS NOT NULL
-)
+# NULL is a row that an older trainer finished: nobody has said that it is gone.
+_SERVABLE = """
+SELECT coalesce(servable, true) AS servable FROM model_versions
+WHERE version = $1 AND status IN ('stored', 'promoted') AND manifest_sha256 IS NOT NULL
 """
 _FINGERPRINTS: dict[EffectKind, str] = {
     "decision": "SELECT fingerprint FROM decisions WHERE request_id = $1",
@@ -99,6 +120,7 @@ class PostgresGatewayReader:
         self._timeout_seconds = timeout_seconds
         self._pool_size = pool_size
         self._pool: asyncpg.Pool | None = None
+        self._answered_at = float("-inf")  # when the database answered last
 
     async def start(self) -> None:
         """Make the pool; no connection is opened yet."""
@@ -141,12 +163,33 @@ class PostgresGatewayReader:
         row = (await self._fetch(_LISTS, customer_id))[0]
         if row["request_id"] is None:
             return CustomerLists(known=row["known"], newest=None)
-        newest = ListRow(row["request_id"], row["model_version"], row["basis"], row["items"])
+        newest = ListRow(
+            row["request_id"],
+            row["model_version"],
+            row["basis"],
+            row["items"],
+            is_stale=row["is_stale"],
+            has_newer_interactions=row["has_newer_interactions"],
+        )
         return CustomerLists(known=True, newest=newest)
 
-    async def fetch_isins(self) -> frozenset[str]:
-        """Return every ISIN of the catalogue."""
-        return frozenset(row["isin"] for row in await self._fetch("SELECT DISTINCT isin FROM asset_information"))
+    async def fetch_current_facts(self, customer_id: str, isins: Sequence[str]) -> CurrentFacts:
+        """Return what decides today whether these assets may be shown to this customer."""
+        rows = await self._fetch(_FACTS, customer_id, list(isins))
+        return CurrentFacts(
+            customer_risk_level=parse_risk_level(rows[0]["customer_risk_level"]) if rows else None,
+            asset_risk_levels={
+                row["isin"]: asset_risk_level(row["asset_category"], row["asset_sub_category"])
+                for row in rows
+                if row["asset_category"] is not None
+            },
+            owned=frozenset(row["isin"] for row in rows if row["is_owned"]),
+            dismissed=frozenset(row["isin"] for row in rows if row["is_dismissed"]),
+        )
+
+    async def fetch_reference_version(self) -> str:
+        """Return a text that changes with every load of reference data."""
+        return str((await self._fetch(SNAPSHOTS))[0][0])
 
     async def has_isin(self, isin: str, *, timeout_seconds: float) -> bool:
         """Whether the catalogue has this ISIN now."""
@@ -154,11 +197,10 @@ class PostgresGatewayReader:
         rows = await self._fetch(statement, isin, timeout_seconds=timeout_seconds)
         return bool(rows[0]["found"])
 
-    async def fetch_assets(self, *, sector: str | None, category: str | None, limit: int, offset: int) -> AssetPage:
-        """Return assets whose latest version matches exactly, in order of their ISIN."""
-        rows = await self._fetch(_ASSETS, sector, category, limit, offset)
-        assets = [AssetRow(*(row[name] for name in _ASSET_COLUMNS)) for row in rows if row["isin"] is not None]
-        return AssetPage(assets=assets, total=rows[0]["total"])
+    async def fetch_assets(self, *, limit: int) -> Sequence[AssetRow]:
+        """Return the latest version of the first assets in order of their ISIN."""
+        rows = await self._fetch(_ASSETS, limit)
+        return [AssetRow(*(row[name] for name in _ASSET_COLUMNS)) for row in rows]
 
     async def fetch_models(self, *, limit: int) -> ModelPage:
         """Return the newest model versions first."""
@@ -166,9 +208,12 @@ class PostgresGatewayReader:
         rows = await self._fetch(_MODELS, limit)
         return ModelPage(active=active[0]["version"] if active else None, models=[_model_row(row) for row in rows])
 
-    async def has_artifact(self, version: str) -> bool:
-        """Whether this version was trained to its end."""
-        return bool((await self._fetch(_HAS_ARTIFACT, version))[0]["exists"])
+    async def fetch_artifact_state(self, version: str) -> ArtifactState:
+        """Return whether this version can be served, as the trainer said last."""
+        rows = await self._fetch(_SERVABLE, version)
+        if not rows:
+            return "unknown"
+        return "servable" if rows[0]["servable"] else "gone"
 
     async def fetch_fingerprint(self, kind: EffectKind, event_id: UUID, *, timeout_seconds: float) -> str | None:
         """Return the fingerprint that came with the event of this id, None if there is no effect of it."""
@@ -182,24 +227,47 @@ class PostgresGatewayReader:
             raise DatabaseUnavailable("the reader is closed")
         pool = self._pool
         bound_seconds = timeout_seconds or self._timeout_seconds
+        started_at = asyncio.get_running_loop().time()
         try:
-            async with asyncio.timeout(bound_seconds):
-                try:
-                    return await _fetch_once(pool, statement, arguments, bound_seconds)
-                except _LOST_CONNECTION:
-                    # After a restart of the database every pooled connection is broken: leave them all.
-                    await pool.expire_connections()
-                    return await _fetch_once(pool, statement, arguments, bound_seconds)
+            rows = await _fetch_until(started_at + bound_seconds, pool, statement, arguments)
+        except _NeverConnectedError as error:
+            # Somebody else's read was answered while this one waited: the database is not the cause.
+            if self._answered_at > started_at:
+                raise DatabaseBusy(f"no connection was free for {bound_seconds} s") from error
+            raise DatabaseUnavailable(f"no connection for {bound_seconds} s") from error
         except _UNAVAILABLE as error:
             raise DatabaseUnavailable(f"{type(error).__name__}: {error}") from error
+        self._answered_at = asyncio.get_running_loop().time()
+        return rows
+
+
+class _NeverConnectedError(Exception):
+    """The time was over before the pool gave a connection."""
+
+
+async def _fetch_until(
+    deadline: float, pool: asyncpg.Pool, statement: str, arguments: tuple[object, ...]
+) -> Sequence[asyncpg.Record]:
+    try:
+        return await _fetch_once(deadline, pool, statement, arguments)
+    except _LOST_CONNECTION:
+        # After a restart of the database every pooled connection is broken: leave them all.
+        async with asyncio.timeout_at(deadline):
+            await pool.expire_connections()
+        return await _fetch_once(deadline, pool, statement, arguments)
 
 
 async def _fetch_once(
-    pool: asyncpg.Pool, statement: str, arguments: tuple[object, ...], bound_seconds: float
+    deadline: float, pool: asyncpg.Pool, statement: str, arguments: tuple[object, ...]
 ) -> Sequence[asyncpg.Record]:
-    connection = await pool.acquire(timeout=bound_seconds)
     try:
-        rows: Sequence[asyncpg.Record] = await connection.fetch(statement, *arguments)
+        async with asyncio.timeout_at(deadline):
+            connection = await pool.acquire()
+    except TimeoutError as error:
+        raise _NeverConnectedError from error
+    try:
+        async with asyncio.timeout_at(deadline):
+            rows: Sequence[asyncpg.Record] = await connection.fetch(statement, *arguments)
     except BaseException:
         # A cancelled statement on a silent server would hold the caller: throw the connection away.
         connection.terminate()

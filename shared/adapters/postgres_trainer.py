@@ -200,6 +200,14 @@ class PostgresTrainerStore:
             connection.execute(demoted.values(status="stored"))
             connection.execute(update(model_versions).where(model_versions.c.version == version).values(reason=reason))
 
+    def record_servable(self, versions: Sequence[str]) -> None:
+        """Say of every finished version whether it is one of these, which are on the volume."""
+        row = model_versions.c
+        is_there = row.version.in_(list(versions))
+        changed = and_(row.manifest_sha256.is_not(None), row.servable.is_distinct_from(is_there))
+        with self._begin() as connection:
+            connection.execute(update(model_versions).where(changed).values(servable=is_there))
+
     def insert_dead_letter(self, message: Message, *, reason: str, next_offsets: Mapping[Partition, int]) -> None:
         """Keep a message that no retry can mend, once, and offsets with it."""
         columns = {

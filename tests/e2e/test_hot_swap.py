@@ -74,7 +74,9 @@ def test_fifty_clicks_bring_a_new_model_into_the_running_worker_and_a_rollback_t
         second = served_version(api)
         assert api.fetch("/models")["active"] == second
 
-        answer = httpx.post(f"{system.url}/models/{first}/activate", trust_env=False)
+        answer = httpx.post(
+            f"{system.url}/models/{first}/activate", headers={"X-Requested-With": "tests"}, trust_env=False
+        )
         assert answer.status_code in {200, 202}, answer.text
         wait_until(lambda: served_version(api) == first, seconds=30, what="the old model is served again")
 

@@ -7,11 +7,13 @@ import os
 import socket
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -24,6 +26,21 @@ class GatewayProcess:
 
     process: subprocess.Popen[bytes]
     http: httpx.Client
+    metrics_url: str
+    log_file: Path
+
+    @property
+    def port(self) -> int:
+        """The public port."""
+        return int(self.http.base_url.port or 0)
+
+    def metrics(self) -> str:
+        """What its own port for metrics answers."""
+        return httpx.get(self.metrics_url, timeout=5.0, trust_env=False).raise_for_status().text
+
+    def log_lines(self) -> list[str]:
+        """What it logged until now."""
+        return self.log_file.read_text(errors="replace").splitlines()
 
     def wait_until_ready(self, *, timeout_seconds: float = 20.0) -> None:
         """Return as soon as /health/ready says so."""
@@ -42,25 +59,32 @@ class GatewayProcess:
 
 
 @contextmanager
-def gateway_process(*, bootstrap_servers: str, database_url: str, **settings: object) -> Iterator[GatewayProcess]:
-    """Start a gateway on a free port; `settings` are environment variables in lower case."""
-    port = unused_port()
+def gateway_process(
+    *, bootstrap_servers: str, database_url: str, open_files: float | None = None, **settings: object
+) -> Iterator[GatewayProcess]:
+    """Start a gateway on free ports; `settings` are environment variables in lower case, `open_files` its `ulimit`."""
+    port, metrics_port = unused_port(), unused_port()
     environment = {
         **os.environ,
         "KAFKA_BOOTSTRAP_SERVERS": bootstrap_servers,
         "DATABASE_URL": database_url,
         "API_PORT": str(port),
+        "API_METRICS_PORT": str(metrics_port),
         **{name.upper(): str(value) for name, value in settings.items()},
     }
-    process = subprocess.Popen([sys.executable, "-m", "api"], env=environment, stderr=subprocess.DEVNULL)
-    try:
-        with httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=20.0) as http:
-            gateway = GatewayProcess(process, http)
-            gateway.wait_for("/health/live")
-            yield gateway
-    finally:
-        process.kill()
-        process.wait()
+    command = [sys.executable, "-m", "api"]
+    if open_files is not None:
+        command = ["sh", "-c", f'ulimit -n {int(open_files)} && exec "$@"', "sh", *command]
+    with tempfile.NamedTemporaryFile(suffix=".log") as log:
+        process = subprocess.Popen(command, env=environment, stderr=log)
+        try:
+            with httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=20.0, trust_env=False) as http:
+                gateway = GatewayProcess(process, http, f"http://127.0.0.1:{metrics_port}/metrics", Path(log.name))
+                gateway.wait_for("/health/live")
+                yield gateway
+        finally:
+            process.kill()
+            process.wait()
 
 
 def unused_port() -> int:

@@ -81,7 +81,7 @@ def fetch_asset(database_url: str) -> AssetRow:
         reader = PostgresGatewayReader(database_url, timeout_seconds=5, pool_size=1)
         await reader.start()
         try:
-            (asset,) = (await reader.fetch_assets(sector=None, category=None, limit=10, offset=0)).assets
+            (asset,) = await reader.fetch_assets(limit=10)
             return asset
         finally:
             await reader.close()

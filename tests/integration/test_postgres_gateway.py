@@ -18,7 +18,8 @@ from sqlalchemy.engine import make_url
 from shared.adapters import tables
 from shared.adapters.postgres_gateway import PostgresGatewayReader
 from shared.adapters.urls import sqlalchemy_url
-from shared.errors import DatabaseUnavailable
+from shared.domain.types import RiskLevel
+from shared.errors import DatabaseBusy, DatabaseUnavailable
 from tests.integration.gateway_process import Relay, unused_port
 
 pytestmark = pytest.mark.postgres
@@ -119,25 +120,123 @@ def test_assets_are_shown_as_their_latest_version_with_their_latest_price(databa
     limits = {"min_date": date(2020, 1, 1), "max_date": date(2021, 1, 1), "profitability": 0.5, "price_max_date": 9.0}
     add(engine, tables.limit_prices, {"isin": "A", **limits}, {"isin": "B", **limits})
 
-    page = read(database_url, lambda reader: reader.fetch_assets(sector=None, category=None, limit=10, offset=0))
-    assert page.total == 3
-    a, b, c = page.assets
+    a, b, c = read(database_url, lambda reader: reader.fetch_assets(limit=10))
     assert (a.assetname, a.sector, a.current_price, a.profitability) == ("new", "S2", 3.0, 0.5)
     assert (b.assetname, b.current_price) == ("last", 9.0)
     assert (c.assetname, c.assetsubcategory, c.current_price, c.profitability) == ("C", "Equity", None, None)
 
-    old = read(database_url, lambda reader: reader.fetch_assets(sector="S1", category=None, limit=10, offset=0))
-    assert (old.total, list(old.assets)) == (0, [])
-    beyond = read(database_url, lambda reader: reader.fetch_assets(sector=None, category=None, limit=10, offset=9))
-    assert (beyond.total, list(beyond.assets)) == (3, [])
-    second = read(database_url, lambda reader: reader.fetch_assets(sector=None, category=None, limit=1, offset=1))
-    assert [asset.isin for asset in second.assets] == ["B"]
-    bonds = read(database_url, lambda reader: reader.fetch_assets(sector=None, category="Bond", limit=1, offset=0))
-    assert [asset.isin for asset in bonds.assets] == ["B"]
-
-    assert read(database_url, lambda reader: reader.fetch_isins()) == {"A", "B", "C"}
+    assert [asset.isin for asset in read(database_url, lambda reader: reader.fetch_assets(limit=2))] == ["A", "B"]
     assert read(database_url, lambda reader: reader.has_isin("A", timeout_seconds=1))
     assert not read(database_url, lambda reader: reader.has_isin("Z", timeout_seconds=1))
+
+
+def snapshot(table_name: str, loaded_at: datetime) -> dict[str, Any]:
+    return {"table_name": table_name, "row_count": 1, "rejected_count": 0, "source": "test", "loaded_at": loaded_at}
+
+
+def interaction(customer_id: str, isin: str, kind: str, *, recorded_at: datetime, offset: int = 0) -> dict[str, Any]:
+    """One row; its place in the log is the order of insertion, whatever the sender's clock says."""
+    return {
+        "event_id": uuid4(),
+        "customer_id": customer_id,
+        "isin": isin,
+        "interaction_type": kind,
+        "occurred_at": datetime(2030 - offset, 1, 1, tzinfo=UTC),
+        "partition": 0,
+        "event_offset": offset,
+        "recorded_at": recorded_at,
+    }
+
+
+def test_a_list_says_what_happened_since_it_was_made(database_url: str, engine: Engine) -> None:
+    now = datetime.now(UTC)
+    add(engine, tables.reference_snapshots, snapshot("transactions", now))
+    known = read(database_url, lambda reader: reader.fetch_reference_version())
+    add(
+        engine,
+        tables.user_interactions,
+        {**interaction("C1", "A", "click", recorded_at=now), "sequence": 7},
+        {**interaction("C2", "A", "click", recorded_at=now), "sequence": 8},
+    )
+    for customer_id, sequence in (("C1", 7), ("C2", 7), ("C3", 0)):
+        made_with = {"interaction_sequence": sequence, "reference_snapshot": known}
+        add(engine, tables.recommendations, {**list_row(customer_id), **made_with})
+    add(engine, tables.recommendations, list_row("C4"))  # of an older version: nobody knows
+
+    def since(customer_id: str) -> tuple[bool, bool]:
+        newest = read(database_url, lambda reader: reader.fetch_lists(customer_id)).newest
+        assert newest is not None
+        return newest.is_stale, newest.has_newer_interactions
+
+    assert [since(f"C{number}") for number in (1, 2, 3, 4)] == [
+        (False, False),
+        (False, True),
+        (False, False),
+        (True, False),
+    ]
+    add(engine, tables.reference_snapshots, snapshot("asset_information", now))
+    assert read(database_url, lambda reader: reader.fetch_reference_version()) != known
+    assert [since(customer_id)[0] for customer_id in ("C1", "C2", "C3")] == [True, True, True]
+
+
+def test_facts_are_those_of_today(database_url: str, engine: Engine) -> None:
+    now = datetime.now(UTC)
+    old, new = date(2020, 1, 1), date(2021, 1, 1)
+    for category, day in (("Stock", old), ("Bond", new)):
+        add(engine, tables.asset_information, {"isin": "A", "asset_category": category, "recorded_on": day})
+    for isin in ("B", "C", "D"):
+        add(engine, tables.asset_information, {"isin": isin, "asset_category": "Stock", "recorded_on": new})
+    for risk_level, day in (("Balanced", new), ("Aggressive", old)):
+        add(engine, tables.customer_information, {"customer_id": "C1", "risk_level": risk_level, "recorded_on": day})
+    trade = {"transaction_id": "1", "traded_on": new}
+    add(
+        engine,
+        tables.transactions,
+        {"customer_id": "C1", "isin": "B", "transaction_type": "Buy", **trade},
+        {"customer_id": "C1", "isin": "C", "transaction_type": "Sell", **trade},
+        {"customer_id": "C2", "isin": "D", "transaction_type": "Buy", **trade},
+    )
+    add(
+        engine,
+        tables.user_interactions,
+        interaction("C1", "A", "dismiss", recorded_at=now, offset=0),
+        interaction("C1", "A", "click", recorded_at=now, offset=1),
+        interaction("C1", "C", "click", recorded_at=now, offset=2),
+        interaction("C1", "C", "dismiss", recorded_at=now, offset=3),
+        interaction("C2", "D", "dismiss", recorded_at=now, offset=4),
+    )
+
+    facts = read(database_url, lambda reader: reader.fetch_current_facts("C1", ["A", "B", "C", "D", "GONE"]))
+
+    assert facts.customer_risk_level is RiskLevel.BALANCED
+    assert facts.asset_risk_levels == {"A": RiskLevel.INCOME, **dict.fromkeys("BCD", RiskLevel.BALANCED)}
+    assert (set(facts.owned), set(facts.dismissed)) == ({"B"}, {"C"})
+    stranger = read(database_url, lambda reader: reader.fetch_current_facts("nobody", ["A"]))
+    assert (stranger.customer_risk_level, stranger.owned, stranger.dismissed) == (None, frozenset(), frozenset())
+
+
+def test_when_all_connections_are_in_use_the_database_is_busy_not_away(database_url: str) -> None:
+    async def crowd(reader: PostgresGatewayReader) -> list[type | None]:
+        async def hold(seconds: float) -> None:
+            await reader._fetch(f"SELECT pg_sleep({seconds})")
+
+        async def ask() -> type | None:
+            try:
+                await reader.has_isin("A", timeout_seconds=1.0)
+            except DatabaseUnavailable as error:
+                return type(error)
+            return None
+
+        # Two connections. The short read is answered while the questions wait; the third takes its connection at once.
+        holding = [asyncio.create_task(hold(seconds)) for seconds in (0.3, 8.0, 8.0)]
+        await asyncio.sleep(0)
+        results = await asyncio.gather(*(ask() for _ in range(3)))
+        for task in holding:
+            task.cancel()
+        await asyncio.gather(*holding, return_exceptions=True)
+        return results
+
+    assert read(database_url, crowd, timeout_seconds=10.0) == [DatabaseBusy] * 3
 
 
 def test_models_and_their_artifacts(database_url: str, engine: Engine) -> None:
@@ -148,21 +247,42 @@ def test_models_and_their_artifacts(database_url: str, engine: Engine) -> None:
     add(
         engine,
         tables.model_versions,
-        row("v1", 1, "promoted", active=True, sequence=3, manifest_sha256="0" * 64, metrics={"ndcg_at_10": 0.4}),
+        row(
+            "v1",
+            1,
+            "promoted",
+            active=True,
+            sequence=3,
+            manifest_sha256="0" * 64,
+            metrics={"ndcg_at_10": 0.4},
+            servable=True,
+        ),
         row("v2", 2, "stored", manifest_sha256="0" * 64, reason="worse", champion_metrics={"ndcg_at_10": 0.4}),
         row("v3", 3, "failed"),
         row("v4", 4, "training", progress="1/3"),
+        row("v6", 1, "stored", manifest_sha256="0" * 64, servable=False),
+        row("v7", 1, "failed", servable=True),
     )
     page = read(database_url, lambda reader: reader.fetch_models(limit=3))
     assert page.active == "v1"
     assert [model.version for model in page.models] == ["v4", "v3", "v2"]
-    first = read(database_url, lambda reader: reader.fetch_models(limit=10)).models[3]
+    found = {model.version: model for model in read(database_url, lambda reader: reader.fetch_models(limit=10)).models}
+    first = found["v1"]
     assert (first.metrics, first.active, first.sequence) == ({"ndcg_at_10": 0.4}, True, 3)
-    served = {
-        version: read(database_url, lambda reader, version=version: reader.has_artifact(version))  # type: ignore[misc]
-        for version in ("v1", "v2", "v3", "v4", "v5")
+    assert [found[version].servable for version in ("v1", "v2", "v6")] == [True, None, False]
+    states = {
+        version: read(database_url, lambda reader, version=version: reader.fetch_artifact_state(version))  # type: ignore[misc]
+        for version in ("v1", "v2", "v3", "v4", "v5", "v6", "v7")
     }
-    assert served == {"v1": True, "v2": True, "v3": False, "v4": False, "v5": False}
+    assert states == {
+        "v1": "servable",
+        "v2": "servable",  # the trainer has not said
+        "v3": "unknown",
+        "v4": "unknown",
+        "v5": "unknown",
+        "v6": "gone",
+        "v7": "unknown",
+    }
 
 
 def test_without_models_none_is_active(database_url: str) -> None:

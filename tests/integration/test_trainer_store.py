@@ -295,3 +295,23 @@ def test_a_session_that_failed_while_it_asked_for_the_lease_does_not_count_as_th
     assert other.acquire()
     assert not lease.acquire()
     other.release()
+
+
+@pytest.mark.postgres
+def test_rows_say_which_finished_versions_are_on_the_volume(engine: Engine) -> None:
+    store = PostgresTrainerStore(engine, cluster_id="cluster", consumer_group="trainer")
+    for version in ("v1", "v2"):
+        store.start_training(version, triggered_by="x")
+        store.finish_training(finished(version))
+    store.start_training("v3", triggered_by="x")
+
+    def servable() -> dict[str, bool | None]:
+        with engine.connect() as connection:
+            rows = connection.execute(text("SELECT version, servable FROM model_versions"))
+            return {row.version: row.servable for row in rows}
+
+    assert servable() == {"v1": None, "v2": None, "v3": None}
+    store.record_servable(["v1", "unknown"])
+    assert servable() == {"v1": True, "v2": False, "v3": None}
+    store.record_servable([])
+    assert servable() == {"v1": False, "v2": False, "v3": None}

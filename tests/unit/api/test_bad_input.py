@@ -90,10 +90,8 @@ BAD_BODIES = [
     (b"[" * 60_000, JSON),
     (b'{"a":' * 10_000, JSON),
     (b'{"weights": {"content": ' + b"1" * 60_000 + b"}}", JSON),
-    (json.dumps(REQUEST).encode(), {"content-type": "text/plain"}),
-    (json.dumps(REQUEST).encode(), {"content-type": "application/x-www-form-urlencoded"}),
-    (json.dumps(REQUEST).encode(), {}),
     (json.dumps(REQUEST).encode("utf-16"), JSON),
+    (json.dumps(REQUEST).encode("utf-8-sig"), JSON),
 ]
 
 
@@ -119,10 +117,92 @@ def test_the_answer_says_where_the_json_is_broken(client: AsgiClient, content: b
     assert "line 1 column" in error["message"]
 
 
-def test_of_a_key_given_twice_the_last_value_counts(client: AsgiClient, publisher: FakePublisher) -> None:
-    content = b'{"customer_id": "C1", "customer_id": "C2", "action": "request_recs"}'
-    assert client.post("/recommendations", content=content, headers=JSON).status_code == 200
-    assert publisher.published[0].key == "C2"
+NO_JSON = [
+    {},
+    {"content-type": ""},
+    {"content-type": "text/plain"},
+    {"content-type": "text/json"},
+    {"content-type": "application/x-www-form-urlencoded"},
+    {"content-type": "multipart/form-data; boundary=x"},
+    {"content-type": "application/jsonp"},
+    {"content-type": "application/json; charset=utf-16"},
+    {"content-type": "application/json, text/plain"},
+    {"x-requested-with": "curl"},
+]
+
+
+@pytest.mark.parametrize("headers", NO_JSON)
+@pytest.mark.parametrize("path", ["/recommendations", "/user_interactions", "/models/retrain"])
+def test_a_body_that_is_not_announced_as_json_is_415_and_the_answer_names_the_header(
+    client: AsgiClient, publisher: FakePublisher, path: str, headers: dict[str, str]
+) -> None:
+    answer = client.post(path, content=json.dumps(REQUEST), headers=headers)
+    assert answer.status_code == 415, answer.text
+    assert answer.headers["content-type"] == "application/problem+json"
+    assert answer.json()["detail"].startswith("Content-Type must be application/json")
+    assert publisher.published == []
+
+
+@pytest.mark.parametrize(
+    "content_type",
+    ["application/json", "Application/JSON; charset=UTF-8", 'application/json;charset="utf-8"', "application/x+json"],
+)
+def test_every_spelling_of_json_is_taken(client: AsgiClient, content_type: str) -> None:
+    answer = client.post("/recommendations", content=json.dumps(REQUEST), headers={"content-type": content_type})
+    assert answer.status_code == 200, answer.text
+
+
+@pytest.mark.parametrize("encoding", ["gzip", "br", "identity, gzip"])
+def test_an_encoded_body_is_415(client: AsgiClient, encoding: str) -> None:
+    answer = client.post("/recommendations", json=REQUEST, headers={"content-encoding": encoding})
+    assert answer.status_code == 415
+    assert "Content-Encoding" in answer.json()["detail"]
+
+
+@pytest.mark.parametrize("path", ["/models/retrain", "/models/v1/activate"])
+@pytest.mark.parametrize("content_type", [None, "text/plain", "application/x-www-form-urlencoded"])
+def test_a_command_without_body_that_a_web_page_could_send_is_415(
+    client: AsgiClient, publisher: FakePublisher, path: str, content_type: str | None
+) -> None:
+    headers = {} if content_type is None else {"content-type": content_type}
+    answer = client.post(path, headers=headers)
+    assert answer.status_code == 415
+    assert "X-Requested-With" in answer.json()["detail"]
+    assert publisher.published == []
+
+
+@pytest.mark.parametrize("headers", [JSON, {"x-requested-with": "curl"}])
+def test_a_command_without_body_needs_a_header_that_no_web_page_can_send(
+    client: AsgiClient, headers: dict[str, str]
+) -> None:
+    assert client.post("/models/retrain", headers=headers).status_code == 200
+
+
+@pytest.mark.parametrize(
+    ("content", "field"),
+    [
+        (b'{"customer_id": "C1", "customer_id": "C2", "action": "request_recs"}', "customer_id"),
+        (b'{"customer_id": "C1", "customer_id": "C1", "action": "request_recs"}', "customer_id"),
+        (
+            b'{"customer_id": "C1", "action": "request_recs", "weights": {"content": 1, "content": 2}}',
+            "weights.content",
+        ),
+        (b'{"customer_id": "C1", "action": "request_recs", "x": [{}, {"a": 1, "\\u0061": 2}]}', "x.1.a"),
+    ],
+)
+def test_a_key_given_twice_is_422_and_named(
+    client: AsgiClient, publisher: FakePublisher, content: bytes, field: str
+) -> None:
+    answer = client.post("/recommendations", content=content, headers=JSON)
+    assert answer.status_code == 422
+    assert answer.json()["errors"] == [{"field": field, "message": "this key is given twice"}]
+    assert publisher.published == []
+
+
+def test_one_name_in_two_objects_is_no_doubled_key(client: AsgiClient) -> None:
+    content = b'{"reason": "a", "x": {"reason": "b"}}'
+    answer = client.post("/models/retrain", content=content, headers=JSON)
+    assert [error["field"] for error in answer.json()["errors"]] == ["x"]
 
 
 def test_a_number_too_large_for_a_float_names_its_field(client: AsgiClient) -> None:
@@ -167,7 +247,7 @@ def test_a_bad_path_or_query_is_422_and_named(client: AsgiClient, path: str, fie
 
 @pytest.mark.parametrize("version", ["%00", "a%20b", ".hidden", "x" * 65])
 def test_a_bad_model_version_is_422_and_named(client: AsgiClient, publisher: FakePublisher, version: str) -> None:
-    answer = client.post(f"/models/{version}/activate")
+    answer = client.post(f"/models/{version}/activate", headers=JSON)
     assert answer.status_code == 422, answer.text
     assert [error["field"] for error in answer.json()["errors"]] == ["version"]
     assert publisher.published == []

@@ -7,11 +7,15 @@ from typing import Any
 
 import pytest
 
+from api.app import create_app
+from api.gateway import Dependencies
 from shared.events import ModelActivated, RetrainCancelled, RetrainRequested
 from shared.gateway_ports import AssetRow, ModelRow
 from tests.asgi_client import AsgiClient
 from tests.fakes_gateway import FakePublisher, FakeReader, broker_down
 
+# Without a body; no web page can send it unasked.
+COMMAND = {"X-Requested-With": "tests"}
 ASSET_KEYS = [
     "isin",
     "assetname",
@@ -36,6 +40,7 @@ MODEL_KEYS = [
     "started_at",
     "finished_at",
     "activated_at",
+    "servable",
 ]
 
 
@@ -70,6 +75,8 @@ def test_assets_are_filtered_and_paged(client: AsgiClient, reader: FakeReader, q
         AssetRow("A", "A", "Stock", None, "Technology", None, None, None),
         AssetRow("B", "B", "Bond", None, None, None, None, None),
     ]
+    reader.reference_version = "loaded again"
+    client.run(client.app.state.gateway.catalogue.refresh)
     assert [asset["isin"] for asset in client.get(f"/assets?{query}").json()["assets"]] == expected
 
 
@@ -90,7 +97,11 @@ def test_models_are_listed_newest_first_with_the_active_one(client: AsgiClient, 
 def test_a_retraining_can_be_asked_for(
     client: AsgiClient, publisher: FakePublisher, body: dict[str, str] | None, reason: str
 ) -> None:
-    answer = client.post("/models/retrain", json=body) if body is not None else client.post("/models/retrain")
+    answer = (
+        client.post("/models/retrain", json=body)
+        if body is not None
+        else client.post("/models/retrain", headers=COMMAND)
+    )
     assert (answer.status_code, answer.text) == (200, '{"status":"ok"}')
     [published] = publisher.published
     assert (published.topic, published.key) == ("models.commands.v1", "hybrid")
@@ -127,7 +138,7 @@ def test_a_trained_version_can_be_activated(
     client: AsgiClient, publisher: FakePublisher, reader: FakeReader, status: str
 ) -> None:
     reader.models.append(model_row("v1", status=status))
-    answer = client.post("/models/v1/activate")
+    answer = client.post("/models/v1/activate", headers=COMMAND)
     assert (answer.status_code, answer.text) == (200, '{"status":"ok"}')
     [published] = publisher.published
     assert isinstance(published.event, ModelActivated)
@@ -140,7 +151,7 @@ def test_a_version_without_artifact_cannot_be_activated(
 ) -> None:
     if status is not None:
         reader.models.append(model_row("v1", status=status))
-    assert client.post("/models/v1/activate").status_code == 404
+    assert client.post("/models/v1/activate", headers=COMMAND).status_code == 404
     assert publisher.published == []
 
 
@@ -148,17 +159,53 @@ def test_with_the_database_away_activating_is_503_and_nothing_is_published(
     client: AsgiClient, publisher: FakePublisher, reader: FakeReader
 ) -> None:
     reader.unavailable = True
-    answer = client.post("/models/v1/activate")
+    answer = client.post("/models/v1/activate", headers=COMMAND)
     assert (answer.status_code, answer.json()["outcome"]) == (503, "not_accepted")
     assert publisher.published == []
 
 
-@pytest.mark.parametrize("path", ["/assets", "/models"])
-def test_with_the_database_away_looking_is_503(client: AsgiClient, reader: FakeReader, path: str) -> None:
+def test_with_the_database_away_models_are_503(client: AsgiClient, reader: FakeReader) -> None:
     reader.unavailable = True
-    answer = client.get(path)
-    assert answer.status_code == 503
+    answer = client.get("/models")
+    assert (answer.status_code, answer.json()["detail"]) == (503, "The database cannot be read.")
     assert "Retry-After" in answer.headers
+
+
+def test_with_the_database_away_from_the_start_assets_are_503(publisher: FakePublisher) -> None:
+    reader = FakeReader(unavailable=True)
+    with AsgiClient(create_app(Dependencies(publisher, reader))) as client:
+        answer = client.get("/assets")
+        assert answer.status_code == 503
+        assert "Retry-After" in answer.headers
+        reader.unavailable = False
+        assert client.get("/assets").json() == {"status": "ok", "total": 0, "assets": []}
+
+
+def test_assets_are_answered_from_memory(client: AsgiClient, reader: FakeReader) -> None:
+    reader.calls.clear()
+    reader.unavailable = True
+    for _ in range(5):
+        assert client.get("/assets?limit=1000").json()["total"] == 1
+    assert reader.calls == []
+
+
+def test_when_too_many_reads_wait_the_answer_says_so(client: AsgiClient, reader: FakeReader) -> None:
+    reader.busy = True
+    answer = client.get("/models")
+    assert answer.status_code == 503
+    assert answer.json()["detail"] == "Too many reads wait for a database connection."
+    assert "Retry-After" in answer.headers
+
+
+def test_a_version_whose_artifact_is_gone_is_409(
+    client: AsgiClient, publisher: FakePublisher, reader: FakeReader
+) -> None:
+    reader.models.append(model_row("v1", servable=False))
+    answer = client.post("/models/v1/activate", headers=COMMAND)
+    assert answer.status_code == 409
+    assert answer.headers["content-type"] == "application/problem+json"
+    assert publisher.published == []
+    assert client.get("/models").json()["models"][0]["servable"] is False
 
 
 def test_with_the_broker_away_commands_are_503(
@@ -166,6 +213,6 @@ def test_with_the_broker_away_commands_are_503(
 ) -> None:
     reader.models.append(model_row("v1"))
     publisher.failure = broker_down()
-    assert client.post("/models/retrain").status_code == 503
+    assert client.post("/models/retrain", headers=COMMAND).status_code == 503
     assert client.request("DELETE", "/models/retrain").status_code == 503
-    assert client.post("/models/v1/activate").status_code == 503
+    assert client.post("/models/v1/activate", headers=COMMAND).status_code == 503

@@ -56,6 +56,22 @@ def test_a_key_belongs_to_one_endpoint(client: AsgiClient, publisher: FakePublis
     assert len({published.event.event_id for published in publisher.published}) == 2
 
 
+@pytest.mark.parametrize(("path", "body"), [("/recommendations", REQUEST), ("/user_interactions", CLICK)])
+def test_a_key_belongs_to_one_customer(
+    client: AsgiClient, publisher: FakePublisher, path: str, body: dict[str, str]
+) -> None:
+    for customer_id in ("C1", "C2", "C1", "C2"):
+        assert client.post(path, json={**body, "customer_id": customer_id}, headers=KEY).status_code == 200
+    assert [published.key for published in publisher.published] == ["C1", "C2"]
+    assert len({published.event.event_id for published in publisher.published}) == 2
+
+
+def test_identities_differ_where_endpoint_customer_or_key_differ() -> None:
+    names = [("a", "b", "c"), ("a", "c", "b"), ("b", "a", "c"), ("a", "bc", "d"), ("a", "b", "cd"), ("a", None, "b")]
+    ids = {identify(endpoint, key, _Body(), customer_id=customer).event_id for endpoint, customer, key in names}
+    assert len(ids) == len(names)
+
+
 def test_without_a_key_every_request_is_an_event_of_its_own(client: AsgiClient, publisher: FakePublisher) -> None:
     for _ in range(2):
         client.post("/recommendations", json=REQUEST)
@@ -155,10 +171,11 @@ def test_with_the_database_away_a_key_still_works(
 
 def test_identities_do_not_change_between_releases() -> None:
     body = RecommendationsBody(customer_id="C1", action="request_recs")
-    assert identify("recommendations", "order-66", body) == EventIdentity(
-        UUID("4746b894-27cc-5a4a-8d6e-4d6aa6afc485"),
-        hashlib.sha256(b'{"customer_id":"C1","action":"request_recs"}').hexdigest(),
-    )
+    digest = hashlib.sha256(b'{"customer_id":"C1","action":"request_recs"}').hexdigest()
+    identity = identify("recommendations", "order-66", body, customer_id="C1")
+    assert identity == EventIdentity(UUID("9e5c27e0-1c3d-5e82-8a08-52698b47250f"), digest)
+    without = identify("recommendations", "order-66", body)
+    assert without == EventIdentity(UUID("4746b894-27cc-5a4a-8d6e-4d6aa6afc485"), digest)
 
 
 def test_only_so_many_keys_are_remembered() -> None:

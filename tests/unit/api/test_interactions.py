@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 from uuid import UUID
 
 import pytest
@@ -59,6 +60,21 @@ def test_a_catalogue_that_was_never_read_refuses_nothing() -> None:
     assert reader.calls == []
 
 
+def test_the_catalogue_is_read_again_after_a_load_and_only_then() -> None:
+    async def load_between(reader: FakeReader) -> None:
+        catalogue = AssetCatalogue(reader, refresh_seconds=30)
+        await catalogue.refresh()
+        await catalogue.refresh()
+        assert reader.calls.count("fetch_assets") == 1
+        reader.assets = [NEW_ASSET]
+        reader.reference_version = "loaded again"
+        await catalogue.refresh()
+        page = await catalogue.page(sector=None, category=None, limit=10, offset=0)
+        assert (page.total, NEW_ASSET.isin.encode() in page.assets[0]) == (1, True)
+
+    asyncio.run(load_between(FakeReader(assets=[replace(NEW_ASSET, isin="OLD")])))
+
+
 def test_an_empty_catalogue_that_was_read_knows_nothing() -> None:
     async def knows() -> bool:
         catalogue = AssetCatalogue(FakeReader(), refresh_seconds=30)
@@ -78,7 +94,7 @@ def test_an_asset_found_once_is_not_looked_up_again() -> None:
 
     reader = FakeReader()
     asyncio.run(look_twice(reader))
-    assert reader.calls == ["fetch_isins", "has_isin"]
+    assert reader.calls == ["fetch_reference_version", "fetch_assets", "has_isin"]
 
 
 def test_made_up_isins_cost_the_database_only_so_many_lookups_a_second() -> None:

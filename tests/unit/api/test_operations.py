@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 
+import pytest
 from structlog.testing import LogCapture
 
+from api.metrics import GatewayMetrics
 from api.middleware import BODY_LIMIT_BYTES
 from shared.errors import PublishFailed
 from tests.asgi_client import AsgiClient
@@ -13,6 +15,12 @@ from tests.fakes_gateway import FakePublisher, FakeReader
 
 REQUEST = {"customer_id": "C1", "action": "request_recs"}
 JSON = {"content-type": "application/json"}
+
+
+def exposition(client: AsgiClient) -> str:
+    """What the port for metrics answers."""
+    metrics: GatewayMetrics = client.app.state.gateway.metrics
+    return metrics.exposition().decode()
 
 
 def check_health(client: AsgiClient) -> None:
@@ -69,7 +77,7 @@ def test_requests_are_counted_by_route_template_and_events_by_outcome(
     client.post("/recommendations", json=REQUEST)
     publisher.failure = PublishFailed(outcome_unknown=True)
     client.post("/recommendations", json=REQUEST)
-    text = client.get("/metrics").text
+    text = exposition(client)
     for line in (
         'gateway_http_requests_total{method="GET",route="/recommendations/{customer_id}",status="200"} 1.0',
         'gateway_http_requests_total{method="GET",route="/recommendations/{customer_id}",status="404"} 1.0',
@@ -133,13 +141,13 @@ def test_a_bug_is_a_500_without_its_inside_and_one_log_line(
     assert answer.headers["content-type"] == "application/problem+json"
     assert "secret" not in answer.text
     assert [entry["event"] for entry in failures.entries] == ["request.failed"]
-    assert 'route="/recommendations",status="500"} 1.0' in client.get("/metrics").text
+    assert 'route="/recommendations",status="500"} 1.0' in exposition(client)
 
 
 def test_the_description_documents_problems_and_examples(client: AsgiClient) -> None:
     description = client.get("/openapi.json").json()
     posts = description["paths"]["/recommendations"]["post"]["responses"]
-    assert set(posts) == {"200", "413", "422", "503"}
+    assert set(posts) == {"200", "413", "415", "422", "503"}
     assert list(posts["422"]["content"]) == ["application/problem+json"]
     assert "Retry-After" in posts["503"]["headers"]
     assert {"Problem", "FieldProblem", "RecommendationItem"} <= set(description["components"]["schemas"])
@@ -154,3 +162,22 @@ def test_the_lifespan_starts_and_closes_the_publisher(publisher: FakePublisher, 
     assert not publisher.closed
     client.run(lambda: client._lifespan.__aexit__(None, None, None))
     assert publisher.closed
+
+
+def test_metrics_are_not_on_the_public_port(client: AsgiClient) -> None:
+    assert client.get("/metrics").status_code == 404
+
+
+@pytest.mark.parametrize(
+    "path", ["/health/live", "/health/ready", "/assets", "/models", "/recommendations/C1", "/docs"]
+)
+def test_head_is_answered_as_get_without_body(client: AsgiClient, path: str) -> None:
+    head, get = client.request("HEAD", path), client.get(path)
+    assert (head.status_code, head.headers, head.content) == (get.status_code, get.headers, b"")
+    assert get.content != b""
+
+
+def test_head_of_what_is_no_get_and_of_nothing_is_as_get(client: AsgiClient) -> None:
+    assert client.request("HEAD", "/models/retrain").status_code == 405
+    assert client.request("HEAD", "/recommendations/nobody").status_code == 404
+    assert 'method="HEAD",route="/recommendations/{customer_id}",status="404"} 1.0' in exposition(client)

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from typing import Any
 from uuid import UUID, uuid4
 
 import pytest
 from structlog.testing import LogCapture
 
+from shared.domain.types import RiskLevel
 from shared.errors import PublishFailed
 from shared.events import RecommendationRequested
-from shared.gateway_ports import ListRow
+from shared.gateway_ports import CurrentFacts, ListRow
 from tests.asgi_client import AsgiClient
 from tests.fakes_gateway import FakePublisher, FakeReader, broker_down
 
@@ -96,6 +98,51 @@ def test_a_list_costs_one_read(client: AsgiClient, reader: FakeReader) -> None:
     reader.calls.clear()
     client.get("/recommendations/C1")
     assert reader.calls == ["fetch_lists"]
+
+
+CHANGES: list[dict[str, Any]] = [{"is_stale": True}, {"has_newer_interactions": True}]
+
+
+@pytest.mark.parametrize("change", CHANGES, ids=["stale", "newer interactions"])
+def test_what_became_forbidden_since_the_list_was_made_is_left_out_and_ranks_close_up(
+    client: AsgiClient, reader: FakeReader, change: dict[str, Any]
+) -> None:
+    isins = ["GONE", "KEPT1", "RISKY", "OWNED", "DISMISSED", "KEPT2"]
+    items = [{**ITEM, "isin": isin, "rank": rank} for rank, isin in enumerate(isins, start=1)]
+    reader.lists["C1"] = replace(stored_list(*items), **change)
+    levels = {isin: RiskLevel.INCOME for isin in isins if isin != "GONE"} | {"RISKY": RiskLevel.BALANCED}
+    reader.facts = CurrentFacts(RiskLevel.INCOME, levels, frozenset({"OWNED"}), frozenset({"DISMISSED"}))
+    answer = client.get("/recommendations/C1")
+    shown = answer.json()["recommendations"]
+    assert [(item["isin"], item["rank"]) for item in shown] == [("KEPT1", 1), ("KEPT2", 2)]
+    assert {**shown[0], "isin": ITEM["isin"]} == ITEM
+    assert reader.calls[-2:] == ["fetch_lists", "fetch_current_facts"]
+
+
+def test_a_customer_whose_risk_level_is_unknown_is_shown_the_least_risk_alone(
+    client: AsgiClient, reader: FakeReader
+) -> None:
+    reader.lists["C1"] = replace(stored_list({**ITEM, "isin": "A"}, {**ITEM, "isin": "B", "rank": 2}), is_stale=True)
+    levels = {"A": RiskLevel.INCOME, "B": RiskLevel.CONSERVATIVE}
+    reader.facts = CurrentFacts(None, levels, frozenset(), frozenset())
+    assert [item["isin"] for item in client.get("/recommendations/C1").json()["recommendations"]] == ["B"]
+
+
+def test_only_a_list_that_is_older_than_the_reference_data_is_marked(client: AsgiClient, reader: FakeReader) -> None:
+    fresh = stored_list(ITEM)
+    for row, mark in (
+        (fresh, None),
+        (replace(fresh, has_newer_interactions=True), None),
+        (replace(fresh, is_stale=True), "true"),
+    ):
+        reader.lists["C1"] = row
+        assert client.get("/recommendations/C1").headers.get("X-Recommendation-Stale") == mark
+
+
+def test_a_list_of_which_nothing_may_be_shown_is_empty(client: AsgiClient, reader: FakeReader) -> None:
+    reader.lists["C1"] = replace(stored_list(ITEM), is_stale=True)
+    answer = client.get("/recommendations/C1")
+    assert (answer.status_code, answer.json()["recommendations"]) == (200, [])
 
 
 def test_a_known_customer_without_a_list_gets_an_empty_one(client: AsgiClient) -> None:

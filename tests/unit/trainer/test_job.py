@@ -339,3 +339,57 @@ def test_the_pointer_decides_which_row_is_active() -> None:
     world.releases.reconcile()
 
     assert [version for version, row in world.store.rows.items() if row.active] == ["v1"]
+
+
+def test_the_rows_say_which_versions_are_on_the_volume() -> None:
+    world = World()
+    versions = ("v1", "v2", "v3", "v4")
+    for version in versions:
+        world.run(version)
+
+    on_volume = world.artifacts.versions()
+    assert 0 < len(on_volume) < 4
+    servable = {version: world.store.rows[version].servable for version in versions}
+    assert servable == {version: version in on_volume for version in versions}
+
+
+def test_a_rollback_that_removes_a_version_says_so_in_its_row() -> None:
+    world = World()
+    for version in ("v1", "v2"):
+        world.run(version)
+    world.artifacts.models.pop("v2")  # as an operator might
+
+    world.releases.activate("v1")
+
+    assert [world.store.rows[version].servable for version in ("v1", "v2")] == [True, False]
+
+
+def test_rows_that_could_not_be_told_what_is_on_the_volume_are_told_later() -> None:
+    world = World()
+    for version in ("v1", "v2"):
+        world.run(version)
+    world.artifacts.models.pop("v2")
+    record = world.store.record_servable
+
+    def fail(versions: object) -> None:
+        raise DatabaseUnavailable
+
+    world.store.record_servable = fail  # type: ignore[method-assign]
+    with pytest.raises(DatabaseUnavailable):
+        world.releases.activate("v1")
+    world.store.record_servable = record  # type: ignore[method-assign]
+
+    world.releases.publish_pending()
+
+    assert [world.store.rows[version].servable for version in ("v1", "v2")] == [True, False]
+
+
+def test_a_starting_trainer_says_what_is_on_the_volume() -> None:
+    world = World()
+    world.run("v1")
+    world.store.rows["v1"] = replace(world.store.rows["v1"], servable=None)  # of an older version
+    world.restart()
+
+    world.releases.reconcile()
+
+    assert world.store.rows["v1"].servable is True

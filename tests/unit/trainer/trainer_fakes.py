@@ -31,6 +31,7 @@ class FakeRow:
     sequence: int | None = None
     reason: str | None = None
     result: FinishedTraining | None = None
+    servable: bool | None = None
     finished_at: datetime | None = None
 
     def seen(self) -> VersionRow:
@@ -180,6 +181,12 @@ class FakeTrainerStore:
             demoted = row.status == "promoted" and row.sequence is None
             self.rows[version] = replace(row, reason=reason, status="stored" if demoted else row.status)
 
+    def record_servable(self, versions: Sequence[str]) -> None:
+        self._check()
+        for version, row in self.rows.items():
+            if row.result is not None:
+                self.rows[version] = replace(row, servable=version in versions)
+
     def insert_dead_letter(self, message: Message, *, reason: str, next_offsets: Mapping[Partition, int]) -> None:
         self._store(next_offsets)
         self.letters.setdefault((message.topic, message.partition, message.offset), reason)
@@ -235,6 +242,9 @@ class FakeTrainerArtifacts(FakeArtifacts):
         pointer = super().activate(version, keep=keep)
         self.prune(keep=keep)
         return pointer
+
+    def versions(self) -> list[str]:
+        return list(self.models)
 
     def prune(self, *, keep: int = 3) -> None:
         current = self.pointer.version if self.pointer else None

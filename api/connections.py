@@ -1,0 +1,222 @@
+"""TCP connections under abuse: deadlines for header, body and answer, a limit, and who has to go when it is reached."""
+
+from __future__ import annotations
+
+import asyncio
+import resource
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from enum import Enum
+from typing import Any
+
+from fastapi import Response
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
+
+from api.errors import build_problem
+from api.metrics import GatewayMetrics
+
+SWEEP_SECONDS = 0.5
+# Descriptors for everything but clients and the database: broker, metrics port, logs, the event loop itself.
+RESERVED_DESCRIPTORS = 64
+LEAST_CONNECTIONS = 16
+_NEVER = float("inf")
+
+
+@dataclass(frozen=True)
+class ConnectionLimits:
+    """What one connection may take, and how many there may be."""
+
+    max_connections: int = 1000
+    header_seconds: float = 10.0
+    body_seconds: float = 10.0
+    idle_seconds: float = 5.0
+    write_seconds: float = 30.0
+    header_bytes: int = 64 * 1024
+
+
+class Reading(Enum):
+    """What is read from a connection next."""
+
+    IDLE = "idle"
+    HEADER = "header"
+    BODY = "body"
+    NOTHING = "nothing"  # the request is complete and its answer is not
+
+
+def affordable_connections(wanted: int, *, pool_size: int) -> int:
+    """Return `wanted`, or what the process's limit of open files leaves beside the pool and the reserve."""
+    soft_limit, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft_limit == resource.RLIM_INFINITY:
+        return wanted
+    return min(wanted, max(LEAST_CONNECTIONS, soft_limit - pool_size - RESERVED_DESCRIPTORS))
+
+
+class ConnectionGuard:
+    """Knows every open connection; closes those that miss a deadline, and one that waits when there are too many."""
+
+    def __init__(
+        self, limits: ConnectionLimits, *, metrics: GatewayMetrics, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self.limits = limits
+        self.metrics = metrics
+        self.clock = clock
+        self.seconds = {
+            Reading.IDLE: limits.idle_seconds,
+            Reading.HEADER: limits.header_seconds,
+            Reading.BODY: limits.body_seconds,
+            Reading.NOTHING: _NEVER,
+        }
+        self._connections: set[GuardedProtocol] = set()
+        metrics.show_open_connections(lambda: len(self._connections))
+
+    def admit(self, connection: GuardedProtocol) -> bool:
+        """Take a new connection in; False when there is no room and nobody can be asked to go."""
+        if len(self._connections) >= self.limits.max_connections:
+            waiting = [one for one in self._connections if one.is_waiting]
+            if not waiting:
+                return False
+            self.drop(min(waiting, key=lambda one: (one.reading is Reading.BODY, one.since)), "evicted")
+        self._connections.add(connection)
+        return True
+
+    def forget(self, connection: GuardedProtocol) -> None:
+        """The connection is closed."""
+        self._connections.discard(connection)
+
+    def drop(self, connection: GuardedProtocol, reason: str) -> None:
+        """Close a connection at once, unsent bytes included."""
+        self.forget(connection)
+        self.metrics.count_dropped_connection(reason)
+        connection.transport.abort()
+
+    async def sweep_forever(self) -> None:
+        """Look for missed deadlines now and then."""
+        while True:
+            await asyncio.sleep(SWEEP_SECONDS)
+            self.sweep()
+
+    def sweep(self) -> None:
+        """Close every connection that missed its deadline."""
+        now = self.clock()
+        for connection in [one for one in self._connections if one.is_late(now)]:
+            connection.close_late(now)
+
+
+class GuardedProtocol(HttpToolsProtocol):
+    """uvicorn's HTTP/1.1 protocol with deadlines; the parser is llhttp in its strict mode.
+
+    One number per connection says until when the client must have done what is expected next. The guard compares it
+    twice a second, so a request costs no timer.
+    """
+
+    def __init__(self, *arguments: Any, guard: ConnectionGuard, **options: Any) -> None:
+        super().__init__(*arguments, **options)
+        self._guard = guard
+        self._header_bytes = 0
+        self._has_begun = False
+        self._unanswered = 0  # requests, the one whose body is being read included
+        self._write_deadline = _NEVER
+        self._expect(Reading.HEADER)
+
+    @property
+    def is_waiting(self) -> bool:
+        """Whether nobody works for this connection: it may be closed in favour of another one."""
+        return self._unanswered <= (self.reading is Reading.BODY)
+
+    def is_late(self, now: float) -> bool:
+        """Whether a deadline is over, or the connection is being closed and still open."""
+        return now > self._deadline or now > self._write_deadline or self.transport.is_closing()
+
+    def close_late(self, now: float) -> None:
+        """Close a connection that is late; one whose bytes the client does not read is closed without them."""
+        if now > self._write_deadline:
+            self._guard.drop(self, "write_deadline")
+        elif self.transport.is_closing():
+            self._write_deadline = min(self._write_deadline, now + self._guard.limits.write_seconds)
+        elif not self.is_waiting:
+            self._expect(self.reading)  # an earlier request is not answered yet: reading may be paused
+        elif self.reading is Reading.IDLE or not self._has_begun:
+            self.transport.close()
+        else:
+            self._refuse(408, f"the {self.reading.value} did not arrive in time", f"{self.reading.value}_deadline")
+
+    # --- what the transport says ---
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        """Serve the connection, or refuse it when there is no room."""
+        super().connection_made(transport)
+        if not self._guard.admit(self):
+            self._refuse(503, "too many connections are open", "refused", headers={"Retry-After": "2"})
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Forget the connection."""
+        self._guard.forget(self)
+        super().connection_lost(exc)
+
+    def data_received(self, data: bytes) -> None:
+        """Parse; a header that does not end is refused."""
+        continues = self.reading is Reading.HEADER and self._has_begun
+        super().data_received(data)
+        if continues and self.reading is Reading.HEADER:
+            self._header_bytes += len(data)
+            if self._header_bytes > self._guard.limits.header_bytes and not self.transport.is_closing():
+                self._refuse(431, "the header is too large", "header_too_large")
+
+    def pause_writing(self) -> None:
+        """The client does not read: it has so long to do so."""
+        self._write_deadline = self._guard.clock() + self._guard.limits.write_seconds
+        super().pause_writing()
+
+    def resume_writing(self) -> None:
+        """The client reads again."""
+        self._write_deadline = _NEVER
+        super().resume_writing()
+
+    # --- what the parser and the answer say ---
+
+    def on_message_begin(self) -> None:
+        """A request begins."""
+        self._expect(Reading.HEADER)
+        self._has_begun = True
+        self._header_bytes = 0
+        super().on_message_begin()
+
+    def on_headers_complete(self) -> None:
+        """Its header is complete."""
+        self._expect(Reading.BODY)
+        self._unanswered += 1
+        super().on_headers_complete()
+
+    def on_message_complete(self) -> None:
+        """Its body is complete."""
+        super().on_message_complete()
+        self._expect(Reading.NOTHING if self._unanswered else Reading.IDLE)
+
+    def on_response_complete(self) -> None:
+        """Its answer is complete, perhaps before its body."""
+        self._unanswered -= 1
+        if self.reading is Reading.NOTHING and not self._unanswered:
+            self._expect(Reading.IDLE)
+        super().on_response_complete()
+
+    def send_400_response(self, msg: str) -> None:
+        """Refuse what is no HTTP."""
+        self._refuse(400, msg, "invalid")
+
+    def _expect(self, reading: Reading) -> None:
+        self.reading = reading
+        self.since = self._guard.clock()
+        self._deadline = self.since + self._guard.seconds[reading]
+
+    def _refuse(self, status: int, detail: str, reason: str, *, headers: dict[str, str] | None = None) -> None:
+        self._guard.metrics.count_dropped_connection(reason)
+        if self.is_waiting and (self.cycle is None or self.cycle.response_complete or not self.cycle.response_started):
+            answer = build_problem(status, detail, headers={**(headers or {}), "Connection": "close"})
+            self.transport.write(_as_bytes(answer))
+        self.transport.close()
+
+
+def _as_bytes(answer: Response) -> bytes:
+    lines = [STATUS_LINE[answer.status_code], *(b"%s: %s\r\n" % header for header in answer.raw_headers)]
+    return b"".join([*lines, b"\r\n", bytes(answer.body)])

@@ -1,0 +1,88 @@
+"""The HTTP server: uvicorn on uvloop and httptools, with guarded connections and a stop in steps (decision 14)."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import functools
+import signal
+from collections.abc import Iterator
+from types import FrameType
+from typing import cast
+
+import uvicorn
+import uvloop
+from fastapi import FastAPI
+
+from api.connections import ConnectionGuard, ConnectionLimits, GuardedProtocol
+from api.gateway import Gateway
+from shared.logging import get_logger
+
+BACKLOG = 1024
+
+log = get_logger(__name__)
+
+
+class GatewayServer(uvicorn.Server):
+    """A server whose signals make it unready first, and whose process then ends with exit code 0."""
+
+    def __init__(
+        self,
+        app: FastAPI,
+        *,
+        address: tuple[str, int],
+        limits: ConnectionLimits,
+        drain_seconds: float,
+        open_requests_seconds: int,
+    ) -> None:
+        self._gateway: Gateway = app.state.gateway
+        self._guard = ConnectionGuard(limits, metrics=self._gateway.metrics)
+        self._drain_seconds = drain_seconds
+        host, port = address
+        protocol = functools.partial(GuardedProtocol, guard=self._guard)
+        super().__init__(
+            uvicorn.Config(
+                app,
+                host=host,
+                port=port,
+                http=cast(type[asyncio.Protocol], protocol),
+                ws="none",
+                backlog=BACKLOG,
+                log_config=None,
+                access_log=False,
+                server_header=False,
+                timeout_keep_alive=int(limits.idle_seconds),
+                timeout_graceful_shutdown=open_requests_seconds,
+            )
+        )
+
+    def serve_until_told_to_stop(self) -> bool:
+        """Serve until SIGTERM or SIGINT; False when the port cannot be had."""
+        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+            runner.run(self._serve_guarded())
+        return self.started
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """On SIGTERM say unready, a moment later stop listening; then the open requests are finished."""
+        loop = asyncio.get_running_loop()
+
+        def begin_to_stop() -> None:
+            log.info("gateway.stopping")
+            self._gateway.health.begin_shutdown()
+            loop.call_later(self._drain_seconds, self.handle_exit, signal.SIGTERM, None)
+
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, begin_to_stop)
+        yield
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        """Stop listening; a second signal changes nothing."""
+        self.should_exit = True
+
+    async def _serve_guarded(self) -> None:
+        sweeping = asyncio.create_task(self._guard.sweep_forever())
+        try:
+            await self.serve()
+        finally:
+            sweeping.cancel()
