@@ -13,7 +13,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
-from script.faults.comparison import Outages
+from script.faults.comparison import Outages, Place
+from script.faults.fuzzed_comparison import Delivered
+from script.faults.fuzzed_events import Fuzzer
 from script.faults.ledger import Ledger
 from script.faults.load import Load
 from script.faults.stage import Stage
@@ -21,8 +23,6 @@ from script.faults.stage import Stage
 RECOVERY_SECONDS = 90.0  # a fault that is not over by then is a violation
 _PROBE_PAUSE_SECONDS = 0.05
 _CALL_SECONDS = 15.0
-
-Place = tuple[str, int, int]  # topic, partition, offset
 
 
 @dataclass(frozen=True)
@@ -60,6 +60,8 @@ class Campaign:
     skipped: dict[str, str] = field(default_factory=dict)
     notes: dict[str, object] = field(default_factory=dict)
     poison: set[Place] = field(default_factory=set)
+    fuzzer: Fuzzer | None = None
+    fuzzed: list[Delivered] = field(default_factory=list)
     forbidden_models: set[str] = field(default_factory=set)
     kills: int = 0
     _spans: list[tuple[float, float]] = field(default_factory=list)

@@ -55,7 +55,7 @@ class Fuzzed:
     verdict: Verdict
     refused_by: RefusedBy | None = None
     is_repetition: bool = False
-    wrong_partition: bool = False
+    any_partition: bool = False
 
     @property
     def error_classes(self) -> Classes:
@@ -112,12 +112,17 @@ class Fuzzer:
 
     def customer_event(self, stored: Sequence[Stored] = ()) -> Fuzzed:
         """Return the next message of a customer topic; `stored` are events whose ids may be used again."""
-        if self._random.random() < REUSE_SHARE and (self._sent or stored):
-            return self._reuse(stored)
+        if self._random.random() < REUSE_SHARE:
+            if stored and self._random.random() < 0.3:
+                return self._reuse_of(self._random.choice(stored))
+            if self._sent_of(_CUSTOMER_EVENTS):
+                return self._reuse_of_own(_CUSTOMER_EVENTS)
         return self._changed(self._random.choice(_CUSTOMER_EVENTS), self._verdict())
 
     def command(self, *, may_train: bool) -> Fuzzed:
         """Return the next message of the command topic; without `may_train` none that asks for a training."""
+        if self._random.random() < REUSE_SHARE and self._sent_of(_COMMANDS):
+            return self._reuse_of_own(_COMMANDS)
         event_type, verdict = self._random.choice(_COMMANDS), self._verdict()
         if event_type == "RetrainRequested" and verdict != "refused" and not may_train:
             event_type = "ModelActivated"
@@ -136,7 +141,7 @@ class Fuzzer:
         if draft.key is KEY_OF_CUSTOMER:
             draft.key = _key(draft.fields.get("customer_id"))
         value = draft.edit(to_json(draft.fields, self._random))
-        if verdict == "accepted" and event_type in _CUSTOMER_EVENTS and value and not draft.wrong_partition:
+        if verdict == "accepted" and value and not draft.any_partition:
             self._remember(_Sent(event_type, draft.key, dict(draft.fields), value))
         return Fuzzed(
             TOPIC_OF[event_type],
@@ -147,7 +152,7 @@ class Fuzzer:
             change.name,
             verdict,
             change.refused_by if verdict == "refused" else None,
-            wrong_partition=draft.wrong_partition,
+            any_partition=draft.any_partition,
         )
 
     def _deck(self, event_type: str, verdict: Verdict) -> Iterator[Change]:
@@ -190,21 +195,27 @@ class Fuzzer:
     def _remember(self, sent: _Sent) -> None:
         self._sent = [*self._sent[-MOST_REMEMBERED + 1 :], sent]
 
-    def _reuse(self, stored: Sequence[Stored]) -> Fuzzed:
-        """Return a repetition, or an event_id with other content: of the fuzzer's own events, or of a customer's."""
-        if stored and (not self._sent or self._random.random() < 0.3):
-            return self._reuse_of(self._random.choice(stored))
-        sent = self._random.choice(self._sent)
+    def _sent_of(self, event_types: Sequence[str]) -> list[_Sent]:
+        return [sent for sent in self._sent if sent.event_type in event_types]
+
+    def _reuse_of_own(self, event_types: Sequence[str]) -> Fuzzed:
+        """Return a repetition of an event that was sent before, or its event_id with other content."""
+        sent = self._random.choice(self._sent_of(event_types))
         if self._random.random() < 0.4:
             return self._again(sent, sent.value, "repeated", None)
         fields = {**sent.fields, "occurred_at": utc(self._now())}
         if self._random.random() < 0.3:
             return self._again(sent, to_json(fields, self._random), "repeated with another time", None)
-        if sent.event_type == "InteractionRecorded":
-            fields["isin"] = self._random.choice([isin for isin in self._isins if isin != sent.fields["isin"]])
-        else:
-            fields["weights"] = {"profitability": self._random.uniform(0.1, 1.0), "content": 0.123}
+        self._change_content(fields)
         return self._again(sent, to_json(fields, self._random), "other content", "event_id")
+
+    def _change_content(self, fields: dict[str, Any]) -> None:
+        if fields["event_type"] == "InteractionRecorded":
+            fields["isin"] = self._random.choice([isin for isin in self._isins if isin != fields["isin"]])
+        elif fields["event_type"] == "RecommendationRequested":
+            fields["weights"] = {"profitability": self._random.uniform(0.1, 1.0), "content": 0.123}
+        else:
+            fields |= {"event_type": "ModelActivated", "version": f"other-{self._random.getrandbits(32)}"}
 
     def _again(self, sent: _Sent, value: bytes, change: str, refused_by: RefusedBy | None) -> Fuzzed:
         verdict: Verdict = "refused" if refused_by else "accepted"

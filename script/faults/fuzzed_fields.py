@@ -35,7 +35,7 @@ class Draft:
     key: bytes | None
     largest_bytes: int
     isins: Sequence[str]
-    wrong_partition: bool = False
+    any_partition: bool = False
     edit: Callable[[bytes], bytes | None] = field(default=lambda value: value)
 
 
@@ -88,7 +88,12 @@ def broken_text(name: str, *, longest: int, plain: bool = False) -> list[Change]
         set_to(name, "lone surrogate", "refused", lambda draft: insert(draft, draft.random.choice("\ud800\udfff"))),
         set_to(name, "line end", "refused", lambda draft: f"{draft.fields.get(name) or 'text'}"[: longest - 1] + "\n"),
         set_to(name, "too long", "refused", lambda draft: "x" * draft.random.randint(longest + 1, 5 * longest)),
-        set_to(name, "huge", "refused", lambda draft: "x" * draft.random.randint(100_000, draft.largest_bytes - 1500)),
+        set_to(
+            name,
+            "huge",
+            "refused",
+            lambda draft: "x" * draft.random.randint(draft.largest_bytes // 2, draft.largest_bytes - 1500),
+        ),
     ]
     if not plain:
         changes += [
@@ -115,7 +120,10 @@ IDENTITY: list[Change] = [
     one_of("event_id", "other type", "refused", NO_STRINGS),
     one_of("event_id", "no UUID", "refused", ["", "0", "x" * 36, "0" * 35, " " + "0" * 32, "\x00" * 36, "g" * 32]),
     set_to(
-        "event_id", "huge", "refused", lambda draft: "0" * draft.random.randint(100_000, draft.largest_bytes - 1500)
+        "event_id",
+        "huge",
+        "refused",
+        lambda draft: "0" * draft.random.randint(draft.largest_bytes // 2, draft.largest_bytes - 1500),
     ),
     set_to("event_id", "near the ends", "accepted", lambda draft: str(_uuid_near_the_ends(draft.random))),
     set_to("event_id", "upper case", "accepted", lambda draft: str(draft.fields["event_id"]).upper()),

@@ -49,8 +49,8 @@ def _set_key(make: Callable[[Draft], bytes | None]) -> Callable[[Draft], None]:
     return apply
 
 
-def _wrong_partition(draft: Draft) -> None:
-    draft.wrong_partition = True
+def _any_partition(draft: Draft) -> None:
+    draft.any_partition = True
 
 
 _BY_KEY: RefusedBy = "key"
@@ -108,5 +108,5 @@ MESSAGE: list[Change] = [
     ),
     _message("lone surrogate in a further field", "either", lambda value, draft: _with(value, '"x": "\\ud800"')),
     *(Change("key", name, "refused", _set_key(make), _BY_KEY) for name, make in _WRONG_KEYS.items()),
-    Change("", "wrong partition", "accepted", _wrong_partition),
+    Change("", "any partition", "accepted", _any_partition),
 ]
