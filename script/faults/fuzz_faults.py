@@ -126,15 +126,16 @@ def _burst(campaign: Campaign, name: str) -> Iterator[_Burst]:
         campaign.fuzzed += delivered
         events = sum(each.place[0] != COMMANDS for each in delivered)
         campaign.expect(events == burst.sent, f"{name}: only {events} of {burst.sent} messages were delivered")
-        expect_passed(campaign, name, [each.place for each in delivered], survival)
-        longest = expect_served(campaign, name, since=began)
+        passed = expect_passed(campaign, name, [each.place for each in delivered], survival)
+        longest = expect_served(campaign, name, since=began) if passed else None
     campaign.notes[name] = {
         "fuzzed events": events,
         "fuzzed commands": len(delivered) - events,
         "events of customers": _events_since(campaign, began),
         "longest wait for a list (s)": longest,
     }
-    campaign.recover(name, since=since)
+    if passed:
+        campaign.recover(name, since=since)
 
 
 def _fuzzer(campaign: Campaign) -> Fuzzer:
