@@ -122,15 +122,16 @@ def set_bugs() -> None:
     """Scoring raises RuntimeError and storing DataError for marked customers; marked commands raise RuntimeError."""
     recommend, queue_training = ranking.recommend, postgres_trainer.PostgresTrainerStore.queue_training
     transaction = postgres_worker.PostgresWorkerTransaction
-    insert_decisions, insert_interactions = transaction.insert_decisions, transaction.insert_interactions
+    insert_decisions: Callable[..., Any] = transaction.insert_decisions  # whatever it answers goes through
+    insert_interactions: Callable[..., Any] = transaction.insert_interactions
 
     def recommend_with_bug(model: Model, histories: Sequence[CustomerHistory], **named: Any) -> list[Ranking]:
         if any(each.customer.customer_id.startswith(FAILS_IN_SCORING) for each in histories):
             raise RuntimeError("scoring fails for a marked customer")
         return recommend(model, histories, **named)
 
-    def insert_decisions_with_bug(transaction: Any, new: Sequence[Decision], **named: Any) -> None:
-        insert_decisions(transaction, [_unstorable(one) if _is_marked(one) else one for one in new], **named)
+    def insert_decisions_with_bug(transaction: Any, new: Sequence[Decision], **named: Any) -> Any:
+        return insert_decisions(transaction, [_unstorable(one) if _is_marked(one) else one for one in new], **named)
 
     def insert_interactions_with_bug(transaction: Any, new: Sequence[tuple[Message, Any]]) -> Any:
         return insert_interactions(transaction, [(_misplaced(m) if _is_marked(e) else m, e) for m, e in new])

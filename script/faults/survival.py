@@ -26,7 +26,7 @@ class Survival:
     """Whether the consumers live on; `look` while something is done to them."""
 
     campaign: Campaign
-    pids: dict[str, int]
+    pids: dict[str, int | None]
     dead: set[str] = field(default_factory=set)
     _next_look: float = 0.0
 
@@ -44,12 +44,12 @@ class Survival:
 @contextlib.contextmanager
 def surviving(campaign: Campaign, fault: str) -> Iterator[Survival]:
     """In here and afterwards worker and trainer must be the same processes, and alive."""
-    survival = Survival(campaign, {name: campaign.stage[name].pid for name in _CONSUMERS})
+    survival = Survival(campaign, {name: _pid(campaign.stage[name]) for name in _CONSUMERS})
     yield survival
     survival.look()
     for name, pid in survival.pids.items():
         service = campaign.stage[name]
-        is_same = _pid(service) == pid
+        is_same = pid is not None and _pid(service) == pid
         campaign.expect(is_same, f"{fault}: the {name} ended or was started again")
         campaign.expect(name not in survival.dead, f"{fault}: /health/live of the {name} failed")
         if not service.is_running:  # so that the faults after this one meet a whole system
