@@ -31,7 +31,6 @@ from shared.events import (
 )
 
 NAME = "bugs in handling"
-LETTER_SECONDS = 30.0
 FLOOD_SECONDS = 60.0
 VALID_IN_A_FLOOD = 0.05
 _QUIET_SECONDS = 0.5  # the calls under way when the load is paused have ended by then
@@ -98,7 +97,7 @@ class _Bugs:
         self.campaign.random.shuffle(events)
         self.send("a flood", events, within=FLOOD_SECONDS)
 
-    def send(self, step: str, events: Sequence[CustomerEvent], *, within: float = LETTER_SECONDS) -> None:
+    def send(self, step: str, events: Sequence[CustomerEvent], *, within: float | None = None) -> None:
         """Send them at once; every marked one must become a dead letter, every other one have its effect."""
         if not self.hold:
             return
@@ -111,7 +110,7 @@ class _Bugs:
             return not self._missing(marked) and self._effects(valid) == len(valid)
 
         self.hold = self.campaign.expect(
-            wait_until(settled, seconds=within, pause_seconds=0.1),
+            wait_until(settled, seconds=within or self.campaign.lengths.dead_letter_seconds, pause_seconds=0.1),
             f"{NAME}, {step}: {len(self._missing(marked))} of {len(marked)} marked messages have no dead letter of"
             f" their class, {self._effects(valid)} of {len(valid)} valid ones have their effect",
         )
@@ -127,7 +126,8 @@ class _Bugs:
             places[self.producer.send_event(MODELS_COMMANDS, event, key=MODEL_NAME)] = "RuntimeError"
         self.campaign.poison.update(places)
         self.marked += len(places)
-        done = wait_until(lambda: not self._missing(places), seconds=LETTER_SECONDS, pause_seconds=0.1)
+        seconds = self.campaign.lengths.dead_letter_seconds
+        done = wait_until(lambda: not self._missing(places), seconds=seconds, pause_seconds=0.1)
         self.campaign.expect(done, f"{NAME}: {len(self._missing(places))} commands have no dead letter of their class")
 
     def _deliver(self, events: Sequence[CustomerEvent]) -> Mapping[Place, str]:

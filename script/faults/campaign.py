@@ -27,17 +27,18 @@ _CALL_SECONDS = 15.0
 
 @dataclass(frozen=True)
 class Lengths:
-    """How long outages last, and how much poison a stream gets."""
+    """How long outages last, how much poison a stream gets, and how soon it must be gone."""
 
     broker_frozen_seconds: float = 30.0
     database_down_seconds: float = 60.0
     burst_seconds: float = 10.0
     poison_messages: int = 200
+    dead_letter_seconds: float = 30.0  # until a message whose handling fails is given up
 
     @classmethod
     def brief(cls, poison_messages: int) -> Lengths:
         """For a campaign of two minutes; each still longer than the timeouts that it is to provoke."""
-        return cls(12.0, 8.0, 4.0, poison_messages)
+        return cls(12.0, 8.0, 4.0, poison_messages, 15.0)
 
 
 @dataclass

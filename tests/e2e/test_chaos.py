@@ -108,7 +108,7 @@ def test_without_the_checksum_a_damaged_artifact_makes_lists(tmp_path: Path) -> 
 
 def test_without_isolation_one_failing_message_stops_everybody(tmp_path: Path) -> None:
     faults, options = ["bugs_in_handling"], ("--without", "isolation", "--patience", "5")
-    code, report = run_campaign(tmp_path, faults, "--events", "50", *options)
+    code, report = run_campaign(tmp_path, faults, "--events", "600", *options)
 
     assert code == _RED
     assert any("bugs in handling, alone" in violation for violation in report["violations"])
