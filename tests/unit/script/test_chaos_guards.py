@@ -20,7 +20,7 @@ from shared.domain.types import Customer, CustomerHistory
 from shared.errors import ContractViolation, DatabaseUnavailable
 from tests.builders import build_model
 
-NOW = datetime(2026, 3, 4, 5, 6, 7, tzinfo=UTC)
+NOW = datetime.now(UTC)
 
 
 @pytest.fixture(autouse=True)
