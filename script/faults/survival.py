@@ -18,6 +18,7 @@ from script.owned_process import LocalServerError
 SERVED_SECONDS = 30.0  # a customer's own request waits no longer for its list: half of what counts as stuck
 PASSED_SECONDS = 60.0  # every message of a burst is stored or refused by then
 _LIVENESS_PAUSE_SECONDS = 1.0
+_READY_SECONDS = 60.0
 _CONSUMERS = ("worker", "trainer")
 
 
@@ -43,7 +44,12 @@ class Survival:
 
 @contextlib.contextmanager
 def surviving(campaign: Campaign, fault: str) -> Iterator[Survival]:
-    """In here and afterwards worker and trainer must be the same processes, and alive."""
+    """In here and afterwards worker and trainer must be the same processes, and alive.
+
+    Waits first until both are ready: a fault before this one may have started them again a moment ago.
+    """
+    for name in _CONSUMERS:
+        wait_until(campaign.stage[name].is_ready, seconds=_READY_SECONDS)
     survival = Survival(campaign, {name: _pid(campaign.stage[name]) for name in _CONSUMERS})
     yield survival
     survival.look()
