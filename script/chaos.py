@@ -19,11 +19,11 @@ from pathlib import Path
 
 from script.faults.campaign import Campaign, Lengths
 from script.faults.catalogue import CLOSING, FAULTS, OPENING, count_kills
+from script.faults.guards import GUARDS
 from script.faults.ledger import Ledger
 from script.faults.load import Crowd, Load
 from script.faults.quiet import PATIENCE_SECONDS, judge
 from script.faults.report import Run, build_report, lines
-from script.faults.sabotage import GUARDS
 from script.faults.schedule import build_schedule, check_names
 from script.faults.stage import NoServers, Stage, remove, set_up
 

@@ -110,10 +110,11 @@ class InvalidWeights(RecommenderError, ValueError):
 
 
 def describe_error(error: BaseException) -> str:
-    """Return an error as text that can be stored and logged: its class first, so that reasons can be counted.
+    """Return an error as text that can be stored and shown: its class first, so that reasons can be counted.
 
-    At most LONGEST_DESCRIPTION characters; NUL and lone surrogates, which a database refuses, are escaped.
+    At most LONGEST_DESCRIPTION characters. The error may quote a message: control characters and lone surrogates,
+    which a database refuses or a terminal obeys, are escaped.
     """
     text = f"{type(error).__name__}: {error}"[:LONGEST_DESCRIPTION]
-    escaped = text.replace("\x00", "\\x00").encode("utf-8", "backslashreplace").decode()
+    escaped = "".join(one if one.isprintable() else repr(one)[1:-1] for one in text)
     return escaped[:LONGEST_DESCRIPTION]

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import TypeVar
 from uuid import UUID
 
-from shared.errors import ContractViolation, EventIdReused, UnknownAsset
+from shared.errors import ContractViolation, EventIdReused, UnknownAsset, describe_error
 from shared.events import InteractionRecorded, RecommendationRequested, content_digest, decode
 from shared.ports import Decision, KeptEvent, Message, WorkerTransaction
 from worker.answers import Scoring, decide
@@ -44,7 +44,7 @@ def handle_batch(
     if batch.requests and scoring is not None:
         requests = handle_requests(batch.requests, transaction=transaction, catalogue=catalogue, scoring=scoring)
     dead_letters = interactions.dead_letters + requests.dead_letters
-    transaction.insert_dead_letters([(message, describe(error)) for message, error in dead_letters])
+    transaction.insert_dead_letters([(message, describe_error(error)) for message, error in dead_letters])
     return Handled(requests.decisions, interactions.interactions, dead_letters)
 
 
@@ -81,13 +81,6 @@ def handle_requests(
         dead_letters += _reused(repeated, kept)
     decisions = [decision for decision in decisions if decision.request_id in new]
     return Handled(decisions=tuple(decisions), dead_letters=tuple(dead_letters))
-
-
-def describe(error: Exception) -> str:
-    """Return the reason that dead_letters keeps: the class first, so that reasons can be counted."""
-    reason = f"{type(error).__name__}: {error}"[:2000]
-    # It may quote the message, whose control characters and half surrogate pairs cannot be stored or shown.
-    return "".join(one if one.isprintable() else repr(one)[1:-1] for one in reason)
 
 
 def _decode(

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from shared.domain.model import Model
-from shared.errors import BrokerUnavailable, OffsetOutOfRange, RecommenderError
+from shared.errors import BrokerUnavailable, OffsetOutOfRange, RecommenderError, describe_error
 from shared.events import INTERACTIONS_RECORDED, RECOMMENDATIONS_REQUESTED
 from shared.health import Heartbeat
 from shared.logging import get_logger
@@ -16,7 +16,7 @@ from worker.answers import Scoring
 from worker.barrier import Barrier
 from worker.batch import Batch
 from worker.catalogue import Catalogue
-from worker.handlers import Handled, describe, handle_batch
+from worker.handlers import Handled, handle_batch
 from worker.intake import CONSUMED_TOPICS, Intake
 from worker.metrics import WorkerMetrics
 from worker.model_slot import ModelSlot
@@ -235,7 +235,7 @@ class WorkerLoop:
         log_failure(error, decision, self._batch, failures=failures)
         if isinstance(decision, BackOff | Rewind):
             self._not_before = self._parts.clock() + decision.seconds
-            self._trouble = describe(error)
+            self._trouble = describe_error(error)
         if isinstance(decision, Rewind):
             self._barrier = None
             self._parts.consumer.rewind()

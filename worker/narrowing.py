@@ -10,9 +10,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from shared.errors import describe_error
 from shared.ports import WorkerTransaction
 from worker.batch import Batch
-from worker.handlers import DeadLetter, Handled, describe
+from worker.handlers import DeadLetter, Handled
 from worker.retries import NOT_OF_A_MESSAGE
 
 
@@ -60,7 +61,7 @@ def narrow(
 
 def _bury(part: Batch, error: Exception, transaction: WorkerTransaction) -> Handled:
     letter: DeadLetter = (part.messages[0], error)
-    transaction.insert_dead_letters([(letter[0], describe(error))])
+    transaction.insert_dead_letters([(letter[0], describe_error(error))])
     return Handled(dead_letters=(letter,))
 
 

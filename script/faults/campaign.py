@@ -13,7 +13,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
-from script.faults.comparison import Outages
+from script.faults.comparison import Outages, Place
+from script.faults.fuzzed_comparison import Delivered
+from script.faults.fuzzed_events import Fuzzer
 from script.faults.ledger import Ledger
 from script.faults.load import Load
 from script.faults.stage import Stage
@@ -22,22 +24,21 @@ RECOVERY_SECONDS = 90.0  # a fault that is not over by then is a violation
 _PROBE_PAUSE_SECONDS = 0.05
 _CALL_SECONDS = 15.0
 
-Place = tuple[str, int, int]  # topic, partition, offset
-
 
 @dataclass(frozen=True)
 class Lengths:
-    """How long outages last, and how much poison a stream gets."""
+    """How long outages last, how much poison a stream gets, and how soon it must be gone."""
 
     broker_frozen_seconds: float = 30.0
     database_down_seconds: float = 60.0
     burst_seconds: float = 10.0
     poison_messages: int = 200
+    dead_letter_seconds: float = 30.0  # until a message whose handling fails is given up
 
     @classmethod
     def brief(cls, poison_messages: int) -> Lengths:
         """For a campaign of two minutes; each still longer than the timeouts that it is to provoke."""
-        return cls(12.0, 8.0, 4.0, poison_messages)
+        return cls(12.0, 8.0, 4.0, poison_messages, 15.0)
 
 
 @dataclass
@@ -60,6 +61,8 @@ class Campaign:
     skipped: dict[str, str] = field(default_factory=dict)
     notes: dict[str, object] = field(default_factory=dict)
     poison: set[Place] = field(default_factory=set)
+    fuzzer: Fuzzer | None = None
+    fuzzed: list[Delivered] = field(default_factory=list)
     forbidden_models: set[str] = field(default_factory=set)
     kills: int = 0
     _spans: list[tuple[float, float]] = field(default_factory=list)

@@ -4,7 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from script.faults import database_faults, message_faults, process_faults, storage_faults, worker_faults
+from script.faults import (
+    bug_faults,
+    database_faults,
+    fuzz_faults,
+    message_faults,
+    process_faults,
+    storage_faults,
+    worker_faults,
+)
 from script.faults.campaign import Campaign
 
 Fault = Callable[[Campaign], None]
@@ -30,6 +38,10 @@ OTHERS: dict[str, Fault] = {
     "poison_stream": message_faults.poison_stream,
     "deliver_twice": message_faults.deliver_twice,
     "one_key_at_once": message_faults.one_key_at_once,
+    "fuzz_1_percent": fuzz_faults.fuzz_1_percent,
+    "fuzz_50_percent": fuzz_faults.fuzz_50_percent,
+    "dated_ahead": fuzz_faults.dated_ahead,
+    "bugs_in_handling": bug_faults.bugs_in_handling,
     "full_model_volume": storage_faults.full_model_volume,
     "full_database_disk": storage_faults.full_database_disk,
     "damaged_artifact": storage_faults.damaged_artifact,

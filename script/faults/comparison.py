@@ -11,6 +11,8 @@ from script.faults.ledger import Call, Kind, acknowledged
 
 STUCK_SECONDS = 60.0
 
+Place = tuple[str, int, int]  # topic, partition, offset
+
 
 @dataclass(frozen=True)
 class Row:
@@ -22,6 +24,7 @@ class Row:
     offset: int
     kept_at: float  # Unix time, by the worker's clock for decisions
     isins: frozenset[str] = frozenset()  # of a decision's list
+    sequence: int = 0  # of an interaction: the order in which the worker kept them
 
 
 @dataclass(frozen=True)
@@ -49,6 +52,28 @@ class Finding:
 
 
 @dataclass(frozen=True)
+class FuzzedVerdict:
+    """What became of the fuzzed messages; `messages` by verdict, their dead letters by error class."""
+
+    messages: Mapping[str, int] = field(default_factory=dict)
+    repetitions: int = 0
+    dead_letters: Mapping[str, int] = field(default_factory=dict)
+    lost: Finding = field(default_factory=Finding)  # accepted, and neither an effect nor a dead letter
+    turned_away: Finding = field(default_factory=Finding)  # accepted, and a dead letter
+    doubled: Finding = field(default_factory=Finding)
+    let_through: Finding = field(default_factory=Finding)  # refused, and an effect or no dead letter
+    misnamed: Finding = field(default_factory=Finding)  # the dead letter does not begin with the right class
+    out_of_order: Finding = field(default_factory=Finding)
+
+    def findings(self) -> Mapping[str, Finding]:
+        """Return everything that has to be empty, by its name in the report."""
+        return {name: value for name, value in vars(self).items() if isinstance(value, Finding)}
+
+    def is_clean(self) -> bool:
+        return not any(finding.count for finding in self.findings().values())
+
+
+@dataclass(frozen=True)
 class Verdict:
     """All four, and how many calls were promised an effect."""
 
@@ -57,9 +82,11 @@ class Verdict:
     doubled: Finding
     out_of_order: Finding
     stuck: Finding
+    fuzzed: FuzzedVerdict = field(default_factory=FuzzedVerdict)
 
     def is_clean(self) -> bool:
-        return not any(each.count for each in (self.lost, self.doubled, self.out_of_order, self.stuck))
+        findings = (self.lost, self.doubled, self.out_of_order, self.stuck)
+        return not any(each.count for each in findings) and self.fuzzed.is_clean()
 
 
 @dataclass(frozen=True)
@@ -85,9 +112,25 @@ def compare(calls: Sequence[Call], effects: Effects, *, outages: Outages, until:
         acknowledged=len(promised),
         lost=Finding.of(find_lost(promised, effects)),
         doubled=Finding.of(find_doubled(calls, effects)),
-        out_of_order=Finding.of(find_inversions(calls, effects) + find_forgotten(calls, effects) + [*effects.rewinds]),
+        out_of_order=Finding.of(
+            find_inversions(calls, effects)
+            + find_forgotten(calls, effects)
+            + find_out_of_sequence(effects.interactions)
+            + [*effects.rewinds]
+        ),
         stuck=Finding.of(find_stuck(promised, effects, outages=outages, until=until)),
     )
+
+
+def find_out_of_sequence(rows: Sequence[Row]) -> list[str]:
+    """Return the interactions of one customer and partition that were kept in another order than the log's."""
+    in_log = sorted(rows, key=lambda row: (row.customer_id, row.partition, row.offset))
+    return [
+        f"interaction {later.event_id} was kept before {earlier.event_id}"
+        for earlier, later in pairwise(in_log)
+        if (earlier.customer_id, earlier.partition) == (later.customer_id, later.partition)
+        and later.sequence < earlier.sequence
+    ]
 
 
 def find_lost(promised: Iterable[Call], effects: Effects) -> list[str]:
@@ -105,13 +148,13 @@ def find_doubled(calls: Sequence[Call], effects: Effects) -> list[str]:
     Seen are: one event_id in several rows; one Kafka message in several rows; one Idempotency-Key with several
     effects; and more rows that nobody was promised than there are calls of unknown outcome.
     """
-    return [each for kind in _KINDS for each in _doubled_of(kind, calls, effects.of(kind))]
+    return [each for kind in KINDS for each in _doubled_of(kind, calls, effects.of(kind))]
 
 
 def find_inversions(calls: Sequence[Call], effects: Effects) -> list[str]:
     """Return the pairs of one customer's calls whose effects stand in the log in another order than was promised."""
     found = []
-    for kind in _KINDS:
+    for kind in KINDS:
         rows = {row.event_id: row for row in effects.of(kind)}
         by_customer: dict[str, list[Row]] = defaultdict(list)
         for call in acknowledged(calls, kind):
@@ -167,9 +210,9 @@ def find_stuck(promised: Iterable[Call], effects: Effects, *, outages: Outages, 
 
 
 def _doubled_of(kind: Kind, calls: Sequence[Call], rows: Sequence[Row]) -> list[str]:
-    ids = Counter(row.event_id for row in rows)
+    ids = {row.event_id for row in rows}
     places = Counter((row.partition, row.offset) for row in rows)
-    found = [f"{kind} {event_id}: {count} rows" for event_id, count in ids.items() if count > 1]
+    found = find_repeated_ids(kind, rows)
     found += [f"{kind} at {place}: {count} rows" for place, count in places.items() if count > 1]
     by_key: dict[str, set[str]] = defaultdict(set)
     for call in calls:
@@ -177,6 +220,12 @@ def _doubled_of(kind: Kind, calls: Sequence[Call], rows: Sequence[Row]) -> list[
             by_key[call.key].add(call.event_id or "")
     found += [f"{kind} key {key}: {len(effects)} effects" for key, effects in by_key.items() if len(effects) > 1]
     return found + _unasked(kind, calls, rows)
+
+
+def find_repeated_ids(kind: Kind, rows: Sequence[Row]) -> list[str]:
+    """Return the events that have several rows."""
+    counts = Counter(row.event_id for row in rows)
+    return [f"{kind} {event_id}: {count} rows" for event_id, count in counts.items() if count > 1]
 
 
 def _unasked(kind: Kind, calls: Sequence[Call], rows: Sequence[Row]) -> list[str]:
@@ -190,4 +239,4 @@ def _unasked(kind: Kind, calls: Sequence[Call], rows: Sequence[Row]) -> list[str
     ]
 
 
-_KINDS: tuple[Kind, Kind] = ("interaction", "request")
+KINDS: tuple[Kind, Kind] = ("interaction", "request")

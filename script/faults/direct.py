@@ -12,7 +12,8 @@ from confluent_kafka.admin import AdminClient
 from confluent_kafka.admin._listoffsets import OffsetSpec
 from confluent_kafka.cimpl import TopicPartition
 
-from script.faults.campaign import Campaign, Place
+from script.faults.campaign import Campaign
+from script.faults.comparison import Place
 from script.faults.ledger import Call
 from shared.adapters.kafka_producer import producer_config
 from shared.events import INTERACTIONS_RECORDED, RECOMMENDATIONS_REQUESTED, Event, encode
@@ -56,17 +57,24 @@ class DirectProducer:
         return self.send(topic, encode(event), key=key, partition=partition)
 
     def send_soon(
-        self, topic: str, value: bytes | None, *, key: str, partition: int | None = None, reports: list[Any]
+        self,
+        topic: str,
+        value: bytes | None,
+        *,
+        key: str | bytes | None,
+        partition: int | None = None,
+        reports: list[Any],
     ) -> None:
-        """Queue it; its delivery report goes into `reports` during a later `poll` or `flush`."""
+        """Queue it; its delivery report goes into `reports` during a later `send_soon` or `flush`."""
         place: dict[str, Any] = {} if partition is None else {"partition": partition}
         self._producer.produce(
             self._prefix + topic,
             value,
-            key.encode(),
+            key.encode() if isinstance(key, str) else key,
             on_delivery=lambda error, message: reports.append((error, message)),
             **place,
         )
+        self._producer.poll(0)
 
     def flush(self) -> None:
         """Wait for every delivery report; raises NotDelivered."""

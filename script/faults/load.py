@@ -6,12 +6,13 @@ import asyncio
 import contextlib
 import random
 import threading
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
 from script.faults.http_calls import Answer, Connection, NoAnswer, NotSent
 from script.faults.ledger import Call, Ledger, Outcome
 
+PAUSE_POLL_SECONDS = 0.05
 RETRY_SECONDS = (0.3, 1.5)
 ATTEMPTS = 40
 KEY_SHARE = 0.5  # of the calls carry an Idempotency-Key
@@ -51,6 +52,15 @@ class Load:
         """Let all customers together make so many calls a second, if the gateway can take them."""
         self._pace.calls_per_second = calls_per_second
 
+    @contextlib.contextmanager
+    def paused(self) -> Iterator[None]:
+        """No customer begins a call in here; calls under way go on."""
+        self._pace.paused = True
+        try:
+            yield
+        finally:
+            self._pace.paused = False
+
     def stop(self, *, timeout_seconds: float = 60.0) -> None:
         """Let every customer finish the call under way; a call that does not end in time stays unknown."""
         self._over.set()
@@ -69,6 +79,7 @@ class Load:
 @dataclass
 class _Pace:
     calls_per_second: float
+    paused: bool = False
     _next: float = 0.0
 
     async def turn(self) -> None:
@@ -76,6 +87,8 @@ class _Pace:
         # No more than a tenth of a second is made up for: an outage must not end in a flood.
         self._next = max(self._next, now - 0.1) + 1.0 / self.calls_per_second
         await asyncio.sleep(max(0.0, self._next - now))
+        while self.paused:
+            await asyncio.sleep(PAUSE_POLL_SECONDS)
 
 
 @dataclass
@@ -180,4 +193,4 @@ def outcome_of(answer: Answer) -> Outcome:
         return "acknowledged"
     if answer.status == 503:
         return "rejected" if answer.json().get("outcome") == "not_accepted" else "unknown"
-    return "rejected" if answer.status in (413, 422) else "unknown"
+    return "rejected" if answer.status in (413, 415, 422) else "unknown"

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from script.faults.campaign import Campaign
-from script.faults.comparison import Finding, Verdict
+from script.faults.comparison import Finding, FuzzedVerdict, Verdict
 from script.faults.stage import DATA_SEED, SCALE, SETTINGS
 
 
@@ -42,6 +42,7 @@ def build_report(run: Run, campaign: Campaign, verdict: Verdict) -> dict[str, An
         "D": {"count": verdict.doubled.count, **_examples(verdict.doubled)},
         "O": {"count": verdict.out_of_order.count, **_examples(verdict.out_of_order)},
         "S": {"count": verdict.stuck.count, **_examples(verdict.stuck)},
+        "fuzzed": _fuzzed(verdict.fuzzed),
         "violations": campaign.violations,
         "recovery_seconds": {kind: summarise(values) for kind, values in _recoveries(campaign).items()},
         "notes": campaign.notes,
@@ -77,6 +78,15 @@ def lines(report: Mapping[str, Any]) -> list[str]:
         ),
         *(f"violation: {violation}" for violation in report["violations"]),
     ]
+    fuzzed = report["fuzzed"]
+    if fuzzed["messages"]:
+        shown.append(
+            f"{fuzzed['messages']} fuzzed messages: {fuzzed['accepted']} accepted, {fuzzed['repetitions']} of them"
+            f" repetitions, {fuzzed['refused']} refused, {fuzzed['either']} either;"
+            f" dead letters: {fuzzed['dead_letters']}"
+        )
+    for name in FuzzedVerdict().findings():
+        shown += [f"fuzzed, {name}: {example}" for example in fuzzed[name]["first"][:5]]
     shown += [f"{letter}: {example}" for letter in "LDOS" for example in report[letter]["first"][:5]]
     return [
         *shown,
@@ -89,6 +99,17 @@ def lines(report: Mapping[str, Any]) -> list[str]:
 def _recoveries(campaign: Campaign) -> dict[str, list[float]]:
     everything = [seconds for values in campaign.recoveries.values() for seconds in values]
     return {**dict(sorted(campaign.recoveries.items())), **({"all": everything} if everything else {})}
+
+
+def _fuzzed(verdict: FuzzedVerdict) -> dict[str, Any]:
+    """Return how many messages were fuzzed, what they became, and every finding; all findings are 0 when clean."""
+    return {
+        "messages": sum(verdict.messages.values()),
+        **{name: verdict.messages.get(name, 0) for name in ("accepted", "refused", "either")},
+        "repetitions": verdict.repetitions,
+        "dead_letters": dict(sorted(verdict.dead_letters.items())),
+        **{name: {"count": found.count, **_examples(found)} for name, found in verdict.findings().items()},
+    }
 
 
 def _examples(finding: Finding) -> dict[str, list[str]]:

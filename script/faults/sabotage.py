@@ -7,35 +7,28 @@ guard out; a campaign against such a service must end red.
 from __future__ import annotations
 
 import argparse
-import asyncio
 import runpy
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from functools import wraps
 from pathlib import Path
 from typing import Any
-from uuid import UUID
 
+from script.faults.guards import GUARDS, TAKE_OUT, put
+from script.faults.marks import BUG_REASON, FAILS_IN_SCORING, FAILS_IN_STORING
 from script.faults.points import pass_point
 from script.service_processes import SERVICES
-from shared.adapters import (
-    artifact_files,
-    artifact_format,
-    artifacts,
-    kafka_producer,
-    postgres_trainer,
-    postgres_worker,
-)
-from shared.adapters.artifact_format import FileFacts, Manifest, sha256_of
+from shared.adapters import artifact_files, artifacts, kafka_producer, postgres_trainer, postgres_worker
+from shared.domain import ranking
 from shared.domain.model import Model
-from shared.errors import StaleOffsets
-from shared.events import encode
-
-GUARDS = ("deduplication", "offset-comparison", "delivery-report", "checksum")
+from shared.domain.types import CustomerHistory, Ranking
+from shared.events import InteractionRecorded
+from shared.ports import Decision, Message
 
 Pass = Callable[[str], None]
+_BEYOND_AN_INTEGER = 2**40  # no column of the database takes it as a partition: a DataError
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -47,6 +40,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
     for place in (set_worker_points, set_api_points, set_trainer_points):
         place(meet)
+    set_bugs()
     for guard in options.without:
         TAKE_OUT[guard]()
     sys.argv = [options.service]
@@ -79,7 +73,7 @@ def set_worker_points(meet: Pass) -> None:
             meet("worker.before_commit")
         meet("worker.after_commit")
 
-    _put(postgres_worker.PostgresWorkerStore, "begin", begin_with_points)
+    put(postgres_worker.PostgresWorkerStore, "begin", begin_with_points)
     _after(postgres_worker.PostgresWorkerTransaction, "lock_offsets", meet, "worker.offsets_locked")
 
 
@@ -92,7 +86,7 @@ def set_api_points(meet: Pass) -> None:
         await publish(publisher, topic, **fields)
         meet("api.after_acknowledgement")
 
-    _put(kafka_producer.KafkaEventPublisher, "publish", publish_with_points)
+    put(kafka_producer.KafkaEventPublisher, "publish", publish_with_points)
 
 
 def set_trainer_points(meet: Pass) -> None:
@@ -117,65 +111,52 @@ def set_trainer_points(meet: Pass) -> None:
             meet("artifact.pointer_replaced")
         sync_directory(path)
 
-    _put(artifacts, "write_file", write_with_point)
-    _put(artifacts, "sync_directory", sync_with_point)
+    put(artifacts, "write_file", write_with_point)
+    put(artifacts, "sync_directory", sync_with_point)
 
 
-# --- guards taken out ---
+# --- handling that fails for marked messages ---
 
 
-def forget_events() -> None:
-    """Let no event_id count as seen (the campaign drops the unique keys of its own database as well)."""
-    from worker import handlers
+def set_bugs() -> None:
+    """Scoring raises RuntimeError and storing DataError for marked customers; marked commands raise RuntimeError."""
+    recommend, queue_training = ranking.recommend, postgres_trainer.PostgresTrainerStore.queue_training
+    transaction = postgres_worker.PostgresWorkerTransaction
+    insert_decisions: Callable[..., Any] = transaction.insert_decisions  # whatever it answers goes through
+    insert_interactions: Callable[..., Any] = transaction.insert_interactions
 
-    def fetch_nothing(_: object, __: Sequence[UUID]) -> Mapping[UUID, str | None]:
-        return {}
+    def recommend_with_bug(model: Model, histories: Sequence[CustomerHistory], **named: Any) -> list[Ranking]:
+        if any(each.customer.customer_id.startswith(FAILS_IN_SCORING) for each in histories):
+            raise RuntimeError("scoring fails for a marked customer")
+        return recommend(model, histories, **named)
 
-    _put(postgres_worker.PostgresWorkerTransaction, "fetch_decided", fetch_nothing)
-    _put(handlers, "_first_of_each", lambda events: (list(events), []))
+    def insert_decisions_with_bug(transaction: Any, new: Sequence[Decision], **named: Any) -> Any:
+        return insert_decisions(transaction, [_unstorable(one) if _is_marked(one) else one for one in new], **named)
 
+    def insert_interactions_with_bug(transaction: Any, new: Sequence[tuple[Message, Any]]) -> Any:
+        return insert_interactions(transaction, [(_misplaced(m) if _is_marked(e) else m, e) for m, e in new])
 
-def accept_stale_offsets() -> None:
-    """Lock the offsets, and go on whatever they are: a zombie's write is accepted."""
-    lock_offsets = postgres_worker.PostgresWorkerTransaction.lock_offsets
+    def queue_with_bug(store: Any, *arguments: Any, reason: str, **named: Any) -> Any:
+        if reason.startswith(BUG_REASON):
+            raise RuntimeError("a marked command fails")
+        return queue_training(store, *arguments, reason=reason, **named)
 
-    @wraps(lock_offsets)
-    def lock_without_comparing(transaction: Any, starts: Any) -> None:
-        try:
-            lock_offsets(transaction, starts)
-        except StaleOffsets:
-            return
-
-    _put(postgres_worker.PostgresWorkerTransaction, "lock_offsets", lock_without_comparing)
-
-
-def answer_before_the_acknowledgement() -> None:
-    """Hand the event to the producer and say yes."""
-
-    async def publish(publisher: Any, topic: str, *, key: str, event: Any) -> None:
-        answer = asyncio.get_running_loop().create_future()
-        name = publisher._prefix + topic
-        publisher._produce(name, key=key, value=encode(event), answer=answer)
-
-    _put(kafka_producer.KafkaEventPublisher, "publish", publish)
+    put(ranking, "recommend", recommend_with_bug)
+    put(transaction, "insert_decisions", insert_decisions_with_bug)
+    put(transaction, "insert_interactions", insert_interactions_with_bug)
+    put(postgres_trainer.PostgresTrainerStore, "queue_training", queue_with_bug)
 
 
-def accept_any_checksum() -> None:
-    """Load arrays whose SHA-256 is not the manifest's."""
-    decode_model = artifact_format.decode_model
-
-    def decode_unchecked(manifest: Manifest, content: bytes) -> Model:
-        return decode_model(replace(manifest, arrays_file=FileFacts(len(content), sha256_of(content))), content)
-
-    _put(artifacts, "decode_model", decode_unchecked)
+def _is_marked(of_customer: Decision | InteractionRecorded) -> bool:
+    return of_customer.customer_id.startswith(FAILS_IN_STORING)
 
 
-TAKE_OUT: dict[str, Callable[[], None]] = {
-    "deduplication": forget_events,
-    "offset-comparison": accept_stale_offsets,
-    "delivery-report": answer_before_the_acknowledgement,
-    "checksum": accept_any_checksum,
-}
+def _unstorable(decision: Decision) -> Decision:
+    return replace(decision, partition=_BEYOND_AN_INTEGER)
+
+
+def _misplaced(message: Message) -> Message:
+    return replace(message, partition=_BEYOND_AN_INTEGER)
 
 
 def _after(owner: type, name: str, meet: Pass, point: str) -> None:
@@ -187,13 +168,7 @@ def _after(owner: type, name: str, meet: Pass, point: str) -> None:
         meet(point)
         return answer
 
-    _put(owner, name, with_point)
-
-
-def _put(owner: object, name: str, replacement: object) -> None:
-    """Replace what is there; a name that production code no longer has is an error, not a point that never fires."""
-    getattr(owner, name)
-    setattr(owner, name, replacement)
+    put(owner, name, with_point)
 
 
 if __name__ == "__main__":

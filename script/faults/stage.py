@@ -33,6 +33,7 @@ SETTINGS = {
     "SESSION_TIMEOUT_SECONDS": "6",  # the least that the broker allows
     "PROMOTION_MARGIN": "1",  # every training ends with a swap
     "RETRAIN_AFTER_INTERACTIONS": "5000",
+    "API_METRICS_PORT": "0",  # any free one: several campaigns may run on one machine
 }
 _LOADED_WITH_REJECTS = 1
 

@@ -31,9 +31,13 @@ SHORT = (
     "stop_postgres_at_once",
     "deadlock",
     "poison_stream",
+    "fuzz_1_percent",
     "zombie",
     "serialization_failure",
     "kill_broker",
+    "fuzz_50_percent",
+    "dated_ahead",
+    "bugs_in_handling",
     "kill_at_artifact.pointer_written",
     "damaged_artifact",
     "full_database_disk",
@@ -68,6 +72,9 @@ def test_a_short_campaign_with_every_kind_of_fault_is_clean(tmp_path: Path) -> N
     assert report["events"]["acknowledged"] >= 3000
     assert {*report["faults"], *report["skipped"]} == set(SHORT)
     assert report["recovery_seconds"]["kill worker"]["p95"] <= 20
+    assert report["fuzzed"]["messages"] >= 100
+    assert min(report["fuzzed"][verdict] for verdict in ("accepted", "refused", "repetitions")) > 0
+    assert report["notes"]["bugs in handling"]["marked messages"] >= 300
 
 
 def test_without_deduplication_events_have_two_effects(tmp_path: Path) -> None:
@@ -97,3 +104,45 @@ def test_without_the_checksum_a_damaged_artifact_makes_lists(tmp_path: Path) -> 
 
     assert code == _RED
     assert any("damaged artifacts" in violation for violation in report["violations"])
+
+
+def test_without_isolation_one_failing_message_stops_everybody(tmp_path: Path) -> None:
+    faults, options = ["bugs_in_handling"], ("--without", "isolation", "--patience", "5")
+    code, report = run_campaign(tmp_path, faults, "--events", "600", *options)
+
+    assert code == _RED
+    assert any("bugs in handling, alone" in violation for violation in report["violations"])
+    assert report["L"]["missing"] > 0
+
+
+def test_without_the_bounds_of_the_contract_events_that_nobody_can_use_are_kept(tmp_path: Path) -> None:
+    faults, options = ["fuzz_50_percent"], ("--without", "contract-bounds", "--patience", "5")
+    code, report = run_campaign(tmp_path, faults, "--events", "50", *options)
+
+    assert code == _RED
+    assert report["fuzzed"]["let_through"]["count"] > 0
+    assert any("occurred_at" in example for example in report["fuzzed"]["let_through"]["first"])
+
+
+def test_without_the_comparison_of_contents_a_reused_event_id_makes_an_event_vanish(tmp_path: Path) -> None:
+    faults, options = ["fuzz_50_percent"], ("--without", "content-comparison", "--patience", "5")
+    code, report = run_campaign(tmp_path, faults, "--events", "50", *options)
+
+    assert code == _RED
+    assert any("event_id: other content" in example for example in report["fuzzed"]["let_through"]["first"])
+
+
+def test_without_the_logs_order_a_click_dated_ahead_outlives_a_dismissal(tmp_path: Path) -> None:
+    faults, options = ["dated_ahead"], ("--without", "log-order", "--patience", "5")
+    code, report = run_campaign(tmp_path, faults, "--events", "50", *options)
+
+    assert code == _RED
+    assert report["O"]["count"] > 0
+
+
+def test_without_its_guard_the_trainer_ends_at_a_command_that_fails(tmp_path: Path) -> None:
+    faults, options = ["bugs_in_handling"], ("--without", "trainer-guard", "--patience", "5")
+    code, report = run_campaign(tmp_path, faults, "--events", "50", *options)
+
+    assert code == _RED
+    assert "bugs in handling: the trainer ended or was started again" in report["violations"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 from collections.abc import Awaitable, Callable
 
@@ -10,11 +11,14 @@ import pytest
 
 from script.faults.http_calls import Answer, Connection, NoAnswer, NotSent
 from script.faults.ledger import Ledger, acknowledged
-from script.faults.load import outcome_of
+from script.faults.load import Crowd, Load, outcome_of
 from script.faults.report import summarise
 
 Serve = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
 OK = b'HTTP/1.1 200 OK\r\nX-Request-ID: abc\r\nContent-Length: 15\r\n\r\n{"status":"ok"}'
+
+
+LIST = b'HTTP/1.1 200 OK\r\nX-Request-ID: abc\r\nContent-Length: 23\r\n\r\n{"recommendations": []}'
 
 
 async def read_call(reader: asyncio.StreamReader) -> bytes:
@@ -59,6 +63,7 @@ def test_an_answer_is_read_and_the_key_is_sent() -> None:
 
     against(serve, calls)
     assert b"Idempotency-Key: k" in seen[0]
+    assert b"Content-Type: application/json" in seen[0]
     assert seen[0].endswith(json.dumps({"customer_id": "C1"}).encode())
 
 
@@ -108,11 +113,47 @@ def test_nobody_who_listens_is_not_sent() -> None:
         (503, None, "unknown"),
         (422, None, "rejected"),
         (413, None, "rejected"),
+        (415, None, "rejected"),
         (500, None, "unknown"),
     ],
 )
 def test_what_a_status_says_about_the_event(status: int, outcome: str | None, concluded: str) -> None:
     assert outcome_of(Answer(status, {}, json.dumps({"outcome": outcome}).encode())) == concluded
+
+
+def test_a_paused_load_begins_no_call_and_goes_on_afterwards() -> None:
+    received: list[bytes] = []
+
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with contextlib.suppress(asyncio.IncompleteReadError, ConnectionError):
+            while True:
+                received.append(await read_call(reader))
+                writer.write(LIST)
+                await writer.drain()
+        writer.close()
+
+    async def run() -> None:
+        server = await asyncio.start_server(answer, "127.0.0.1", 0)
+        crowd = Crowd([f"C{number}" for number in range(5)], ["A", "B"], seed=1)
+        load = Load(crowd, port=server.sockets[0].getsockname()[1], ledger=Ledger(), calls_per_second=500.0)
+        load.start()
+        await until(lambda: len(received) > 20)
+        with load.paused():
+            before = len(received)
+            await asyncio.sleep(0.5)  # 250 calls without the pause
+            assert len(received) <= before + 2 * len(crowd.customers)  # a call under way, and the read after it
+            before = len(received)
+        await until(lambda: len(received) > before)
+        await asyncio.to_thread(load.stop)
+        server.close()
+
+    asyncio.run(run())
+
+
+async def until(holds: Callable[[], bool]) -> None:
+    async with asyncio.timeout(10):
+        while not holds():
+            await asyncio.sleep(0.01)
 
 
 def test_the_ledger_numbers_each_customers_calls_and_keeps_the_outcome() -> None:

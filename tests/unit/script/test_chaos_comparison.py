@@ -116,6 +116,14 @@ def test_a_stored_offset_that_went_backwards_is_out_of_order() -> None:
     assert judge([], rewinds=("offset back",)).out_of_order.count == 1
 
 
+def test_interactions_that_were_kept_in_another_order_than_the_logs_are_out_of_order() -> None:
+    rows = [replace(row(1), sequence=8), replace(row(2), sequence=7)]
+    verdict = judge([call(1), call(2)], rows)
+    assert verdict.out_of_order.examples == ("interaction event-2 was kept before event-1",)
+
+    assert judge([call(1), call(2)], [rows[0], replace(rows[1], sequence=9)]).is_clean()
+
+
 def test_a_request_answered_after_a_minute_is_stuck() -> None:
     calls = [call(1, "request", answered_at=40.9)]
     assert judge(calls, [], [row(1)]).stuck.count == 1

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from script.faults import sabotage
+from script.faults import guards, sabotage
 from script.faults.points import POINTS, ArmedPoints, pass_point
 from shared.adapters.artifacts import FileArtifacts
 from tests.builders import build_model
@@ -26,7 +26,8 @@ def signals(monkeypatch: pytest.MonkeyPatch) -> list[int]:
 @pytest.fixture
 def unpatched(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let what is wrapped be as it was after the test."""
-    monkeypatch.setattr(sabotage, "_put", monkeypatch.setattr)
+    monkeypatch.setattr(sabotage, "put", monkeypatch.setattr)
+    monkeypatch.setattr(guards, "put", monkeypatch.setattr)
 
 
 def test_an_armed_point_is_met_once(tmp_path: Path, signals: list[int]) -> None:
@@ -70,6 +71,6 @@ def test_a_publication_passes_every_point_of_an_artifact_in_order(tmp_path: Path
 
 
 @pytest.mark.usefixtures("unpatched")
-@pytest.mark.parametrize("place", [sabotage.set_worker_points, sabotage.set_api_points, *sabotage.TAKE_OUT.values()])
+@pytest.mark.parametrize("place", [sabotage.set_worker_points, sabotage.set_api_points, *guards.TAKE_OUT.values()])
 def test_what_is_wrapped_or_taken_out_exists(place: Any) -> None:
-    place() if place in sabotage.TAKE_OUT.values() else place(lambda _: None)
+    place() if place in guards.TAKE_OUT.values() else place(lambda _: None)

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from shared.domain.ranking import recommend
 from shared.domain.types import InteractionWeights
-from shared.errors import EventIdReused
+from shared.errors import EventIdReused, describe_error
 from shared.events import (
     INTERACTIONS_RECORDED,
     RECOMMENDATIONS_REQUESTED,
@@ -32,7 +32,7 @@ from tests.hostile_messages import CUSTOMERS, LOGGED_AT, hostile_messages
 from worker.answers import Scoring
 from worker.batch import Batch
 from worker.catalogue import Catalogue
-from worker.handlers import Handled, describe, handle_batch
+from worker.handlers import Handled, handle_batch
 
 MODEL = build_model(assets=12)
 SCORING = Scoring(MODEL, recommend, 10, None, InteractionWeights(), lambda: LOGGED_AT)
@@ -67,7 +67,7 @@ def test_every_message_has_its_effect_once_or_is_a_dead_letter(batches: list[lis
         for message in messages:
             assert (message in dead) or is_kept(store, message)
         for message, error in handled.dead_letters:
-            assert describe(error).isprintable()
+            assert describe_error(error).isprintable()
             assert message in messages
     check_readable(store)
 
@@ -102,8 +102,8 @@ def test_the_effects_do_not_depend_on_where_the_log_is_cut_into_batches(messages
     ("said", "kept"), [("a\x00b\x1f", "a\\x00b\\x1f"), ("\ud800", "\\ud800"), ("é\u2028", "é\\u2028")]
 )
 def test_a_reason_can_be_stored_and_shown(said: str, kept: str) -> None:
-    assert describe(ValueError(said)) == f"ValueError: {kept}"
-    assert len(describe(ValueError("x" * 5000))) == 2000
+    assert describe_error(ValueError(said)) == f"ValueError: {kept}"
+    assert len(describe_error(ValueError("x" * 5000))) == 2000
 
 
 def test_an_event_is_judged_by_the_logs_time_or_by_now_if_that_is_later() -> None:
