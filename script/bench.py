@@ -29,7 +29,7 @@ from shared.adapters.reference_store import PostgresReferenceStore
 from shared.far_trans import TableSchema
 from shared.identifiers import latest_date
 from shared.migrations.upgrade import upgrade_database
-from shared.reference_data.loading import FileReading, SourceFile, check_files, load_table
+from shared.reference_data.loading import FileAccess, SourceFile, check_files, load_table
 from shared.synthetic import synthesize
 
 LEAST_RATIO = 0.5
@@ -65,7 +65,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def measure(sources: Sequence[SourceFile], *, database_url: str, rounds: int) -> list[Timing]:
     """Load every file both ways, by turns; both replace the whole table in one transaction."""
     timings = []
-    reading = FileReading(on_reject=lambda reject: None)
+    access = FileAccess(on_reject=lambda reject: None)
     with PostgresReferenceStore.connect(database_url) as store:
         for source in sources:
             bare, loader, row_count = [], [], 0
@@ -74,7 +74,7 @@ def measure(sources: Sequence[SourceFile], *, database_url: str, rounds: int) ->
                 bare.append(seconds)
                 started = time.perf_counter()
                 with store.replacement():
-                    loaded, _ = load_table(source, store=store, latest=latest_date(), reading=reading)
+                    loaded, _ = load_table(source, store=store, latest=latest_date(), access=access)
                 loader.append(time.perf_counter() - started)
                 store.tidy()
                 if loaded != row_count:

@@ -134,6 +134,15 @@ def test_period_that_ends_before_it_begins_is_a_fault() -> None:
     )
 
 
+@given(st.dates(date(1990, 1, 1), LATEST).map(str), st.dates(date(1990, 1, 1), LATEST).map(str))
+@example("2020-01-03", "2020-01-02")
+def test_pattern_takes_no_row_whose_period_is_reversed(first: str, last: str) -> None:
+    row = SOUND_ROWS["limit_prices"].split(",")
+    row[1:3] = [first, last]
+    if build_plain_rows_pattern(LIMIT_PRICES, latest=LATEST).fullmatch((",".join(row) + "\n").encode()):
+        assert find_fault(row, LIMIT_PRICES, latest=LATEST) is None
+
+
 @pytest.mark.parametrize("price", ["1e-10", "0.0000000009", "1e-300", "1e13"])
 def test_price_that_nothing_can_be_divided_by_is_out_of_range(price: str) -> None:
     fault = find_fault(["GRS1", "2018-01-02", price], CLOSE_PRICES)
