@@ -154,7 +154,8 @@ def test_lock_of_somebody_who_changes_the_tables_is_a_message_after_a_bounded_wa
     folder: Path, database_url: str
 ) -> None:
     before = read_all(database_url)
-    other = psycopg2.connect(database_url)
+    # A load that waited for longer would find the lock gone, and end well.
+    other = psycopg2.connect(database_url, options="-c idle_in_transaction_session_timeout=20s")
     try:
         with other.cursor() as cursor:
             cursor.execute("LOCK TABLE close_prices IN SHARE MODE")  # as CREATE INDEX does
