@@ -23,7 +23,7 @@ from rich.table import Table
 from shared.adapters.reference_store import PostgresReferenceStore
 from shared.errors import CommitUnknown, DatabaseUnavailable, LoadRefused, RecommenderError, ReferenceDataInvalid
 from shared.reference_data.limits import CheckedFile, add_limit_options, limits_of
-from shared.reference_data.loading import FileReading, SourceFile, Step, check_files, load_folder
+from shared.reference_data.loading import FileAccess, SourceFile, Step, check_files, load_folder
 from shared.reference_data.rejects import RejectsFile, make_printable
 
 LOADED, SOME_REJECTED, UNTOUCHED, UNKNOWN = range(4)
@@ -75,8 +75,8 @@ def load(options: argparse.Namespace, *, console: Console) -> list[CheckedFile]:
         RejectsFile(options.rejects) as rejects,
         build_progress(console) as progress,
     ):
-        reading = FileReading(rejects.add, _open_with(progress, sources))
-        loaded = load_folder(sources, store=store, limits=limits_of(options), reading=reading)
+        access = FileAccess(rejects.add, _open_with(progress, sources))
+        loaded = load_folder(sources, store=store, limits=limits_of(options), access=access)
         try:
             store.tidy()
         except DatabaseUnavailable as error:
@@ -118,11 +118,12 @@ def _open_with(progress: Progress, sources: Sequence[SourceFile]) -> Callable[[P
 
 def report_failure(error: Exception, *, rejects_path: Path, console: Console) -> int:
     """Say what failed and what that leaves in the database."""
-    _print(console, "[red]refused:[/]" if isinstance(error, LoadRefused) else "[red]failed:[/]", str(error))
+    is_refused = isinstance(error, LoadRefused)
+    _print(console, "[red]refused:[/]" if is_refused else "[red]failed:[/]", str(error))
     if isinstance(error, CommitUnknown):
         console.print("The connection was lost at the very end: all six tables are new or none is. Load again.")
         return UNKNOWN
-    if rejects_path.exists():
+    if is_refused and rejects_path.exists():
         _print(console, "", f"{rejects_path} lists the rejected rows.")
     console.print("Nothing was loaded; the database is as it was.")
     return UNTOUCHED

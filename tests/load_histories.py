@@ -17,7 +17,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 from shared.errors import ReferenceDataInvalid
 from shared.far_trans import TABLES
 from shared.reference_data.limits import LoadLimits
-from shared.reference_data.loading import FileReading, ReferenceStore, check_files, load_folder
+from shared.reference_data.loading import FileAccess, ReferenceStore, check_files, load_folder
 from tests.far_trans_files import NUMBERED_ROWS, write_folder
 
 OPTIONAL = {schema.table for schema in TABLES if schema.optional}
@@ -100,13 +100,13 @@ class LoadHistory(RuleBasedStateMachine):
                 raise Killed
             return path.open("rb")
 
-        reading = FileReading(lambda reject: None, open_file, block_bytes=64)
+        access = FileAccess(lambda reject: None, open_file, block_bytes=64)
         limits = LoadLimits(options.max_rejects, options.max_shrink, options.allow_empty)
         is_killed = options.killed_at is not None and files[options.killed_at[1]].is_there
         is_expected = self._is_accepted(files, options) and not is_killed
         try:
             with self.store() as store:
-                load_folder(check_files(self.folder), store=store, limits=limits, reading=reading)
+                load_folder(check_files(self.folder), store=store, limits=limits, access=access)
         except (ReferenceDataInvalid, Killed):
             assert not is_expected
         else:

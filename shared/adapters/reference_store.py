@@ -6,7 +6,7 @@ Old rows are deleted, not truncated: readers are never blocked, and each stateme
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import UTC, date
 from typing import Self
 
@@ -15,7 +15,7 @@ import psycopg2.errors
 import psycopg2.extensions
 from sqlalchemy import Connection, create_engine, func, select, text
 from sqlalchemy.dialects.postgresql import insert
-from sqlalchemy.exc import ArgumentError, DBAPIError
+from sqlalchemy.exc import ArgumentError, DBAPIError, SQLAlchemyError
 
 from shared.adapters.tables import reference_snapshots
 from shared.adapters.urls import sqlalchemy_url
@@ -48,7 +48,10 @@ class PostgresReferenceStore:
             with _translated(), engine.connect() as connection:
                 store = cls(connection, lock_timeout_seconds=lock_timeout_seconds)
                 store._check()
-                yield store
+                try:
+                    yield store
+                finally:
+                    store._let_others_load()
         finally:
             engine.dispose()
 
@@ -63,6 +66,11 @@ class PostgresReferenceStore:
                 )
             if not connection.scalar(text("SELECT pg_try_advisory_lock(:key)"), {"key": _LOADER_LOCK}):
                 raise DatabaseUnavailable("another loader is at work on this database: wait for it, then repeat")
+
+    def _let_others_load(self) -> None:
+        """Give the lock back now: the server ends a closed session only some moments later."""
+        with suppress(SQLAlchemyError), self._connection.begin():
+            self._connection.execute(text("SELECT pg_advisory_unlock(:key)"), {"key": _LOADER_LOCK})
 
     def fetch_today(self) -> date:
         """Return the day (UTC) by the database's clock, which also dates snapshots.

@@ -60,7 +60,7 @@ def _open_file(path: Path, step: Step) -> BinaryIO:
 
 
 @dataclass(frozen=True)
-class FileReading:
+class FileAccess:
     """How the files are read: `open_file` is called once for each step, `on_reject` gets every rejected row once."""
 
     on_reject: Callable[[Reject], None]
@@ -98,37 +98,37 @@ def _check_file(path: Path, schema: TableSchema) -> SourceFile:
 
 
 def load_folder(
-    sources: Sequence[SourceFile], *, store: ReferenceStore, limits: LoadLimits, reading: FileReading
+    sources: Sequence[SourceFile], *, store: ReferenceStore, limits: LoadLimits, access: FileAccess
 ) -> list[CheckedFile]:
     """Replace all tables by the valid rows of these files, or none of them; a missing file empties its table.
 
-    Each file is read twice: the first reading checks the rows and touches no table. Raises LoadRefused where that
+    Each file is read twice: the first pass checks the rows and touches no table. Raises LoadRefused where that
     shows more than the limits accept, and ReferenceDataInvalid. Memory does not grow with the files.
     """
     latest = latest_date(store.fetch_today())
-    checked = [check_rows(source, latest=latest, reading=reading) for source in sources]
+    checked = [check_rows(source, latest=latest, access=access) for source in sources]
     check_limits(checked, row_counts=store.count_rows(), limits=limits)
     with store.replacement():
         for source, file in zip(sources, checked, strict=True):
-            found = load_table(source, store=store, latest=latest, reading=reading)
+            found = load_table(source, store=store, latest=latest, access=access)
             if found != (file.row_count, file.rejected_count):
                 raise ReferenceDataInvalid(f"{file.file_name} changed while it was loaded")
     return checked
 
 
-def check_rows(source: SourceFile, *, latest: date, reading: FileReading) -> CheckedFile:
+def check_rows(source: SourceFile, *, latest: date, access: FileAccess) -> CheckedFile:
     """Return what a load would make of this file; touches no table."""
     first: list[Reject] = []
 
     def take(reject: Reject) -> None:
         if not first:
             first.append(reject)
-        reading.on_reject(reject)
+        access.on_reject(reject)
 
     row_count = rejected_count = 0
     if source.path is not None:
-        with reading.open_file(source.path, "check") as stream:
-            rows = CleanRows(stream, source.schema, on_reject=take, latest=latest, block_bytes=reading.block_bytes)
+        with access.open_file(source.path, "check") as stream:
+            rows = CleanRows(stream, source.schema, on_reject=take, latest=latest, block_bytes=access.block_bytes)
             for _ in rows:
                 pass
         row_count, rejected_count = rows.row_count, rows.rejected_count
@@ -136,15 +136,13 @@ def check_rows(source: SourceFile, *, latest: date, reading: FileReading) -> Che
     return CheckedFile(source.schema.file_name, source.schema.table, row_count, rejected_count, first_reject)
 
 
-def load_table(source: SourceFile, *, store: ReferenceStore, latest: date, reading: FileReading) -> tuple[int, int]:
+def load_table(source: SourceFile, *, store: ReferenceStore, latest: date, access: FileAccess) -> tuple[int, int]:
     """Replace the table of this file by its valid rows; return how many were loaded and how many were rejected."""
     if source.path is None:
         store.replace_table(source.schema, _NoRows(), source="")
         return 0, 0
-    with reading.open_file(source.path, "load") as stream:
-        rows = CleanRows(
-            stream, source.schema, on_reject=lambda _: None, latest=latest, block_bytes=reading.block_bytes
-        )
+    with access.open_file(source.path, "load") as stream:
+        rows = CleanRows(stream, source.schema, on_reject=lambda _: None, latest=latest, block_bytes=access.block_bytes)
         store.replace_table(source.schema, rows, source=str(source.path.resolve()))
     return rows.row_count, rows.rejected_count
 

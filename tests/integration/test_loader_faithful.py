@@ -11,7 +11,7 @@ import pytest
 from shared.adapters.reference_store import PostgresReferenceStore
 from shared.far_trans import TABLES
 from shared.reference_data.limits import LoadLimits
-from shared.reference_data.loading import FileReading, check_files, load_folder
+from shared.reference_data.loading import FileAccess, check_files, load_folder
 from shared.synthetic import synthesize
 from tests.far_trans_files import real_data_folder, write_folder
 from tests.integration.loading import count_rows, load, query, with_rows
@@ -111,9 +111,9 @@ def test_loader_and_plain_copy_give_the_same_rows(synthetic_folder: Path, databa
 
 
 def test_small_blocks_give_the_same_rows(synthetic_folder: Path, database_url: str) -> None:
-    reading = FileReading(on_reject=lambda reject: None, block_bytes=1_000)
+    access = FileAccess(on_reject=lambda reject: None, block_bytes=1_000)
     with PostgresReferenceStore.connect(database_url) as store:
-        load_folder(check_files(synthetic_folder), store=store, limits=LoadLimits(0, 0), reading=reading)
+        load_folder(check_files(synthetic_folder), store=store, limits=LoadLimits(0, 0), access=access)
     _assert_as_plain_copy(synthetic_folder, database_url)
 
 

@@ -13,7 +13,7 @@ from shared.errors import LoadRefused, ReferenceDataInvalid
 from shared.far_trans import CLOSE_PRICES, LIMIT_PRICES, TABLES, TRANSACTIONS, TableSchema
 from shared.reference_data.clean_rows import CleanRows, Reject
 from shared.reference_data.limits import LoadLimits
-from shared.reference_data.loading import FileReading, check_files, load_folder
+from shared.reference_data.loading import FileAccess, check_files, load_folder
 from shared.reference_data.rejects import RejectsFile
 from tests.fakes_reference import FakeReferenceStore
 from tests.far_trans_files import SOUND_ROWS, header_of, write_folder
@@ -77,7 +77,7 @@ def test_load_hands_the_valid_rows_of_all_files_to_the_store_and_counts_them(tmp
     rows = {**SOUND_ROWS, "close_prices": SOUND_ROWS["close_prices"] + "\nbad"}
     store, rejects = FakeReferenceStore(), list[Reject]()
     sources = check_files(write_folder(tmp_path, rows))
-    loaded = load_folder(sources, store=store, limits=LIMITS, reading=FileReading(rejects.append))
+    loaded = load_folder(sources, store=store, limits=LIMITS, access=FileAccess(rejects.append))
     assert [(file.row_count, file.rejected_count) for file in loaded] == [(1, 0)] * 4 + [(1, 1), (1, 0)]
     assert store.tables["close_prices"] == (SOUND_ROWS["close_prices"] + "\n").encode()
     assert store.sources == {schema.table: str(tmp_path / schema.file_name) for schema in TABLES}
@@ -87,7 +87,7 @@ def test_load_hands_the_valid_rows_of_all_files_to_the_store_and_counts_them(tmp
 def test_missing_optional_file_leaves_its_table_empty(tmp_path: Path) -> None:
     write_folder(tmp_path, {table: row for table, row in SOUND_ROWS.items() if table != "transactions"})
     store = FakeReferenceStore()
-    loaded = load_folder(check_files(tmp_path), store=store, limits=LIMITS, reading=FileReading(lambda reject: None))
+    loaded = load_folder(check_files(tmp_path), store=store, limits=LIMITS, access=FileAccess(lambda reject: None))
     assert loaded[-1].row_count == 0
     assert store.tables["transactions"] == b""
     assert store.sources["transactions"] == ""
@@ -101,11 +101,9 @@ def test_refused_load_opens_no_file_to_load_it(tmp_path: Path) -> None:
         return path.open("rb")
 
     rows = {**SOUND_ROWS, "close_prices": "bad"}
-    reading = FileReading(lambda reject: None, open_file)
+    access = FileAccess(lambda reject: None, open_file)
     with pytest.raises(LoadRefused, match=r"close_prices\.csv: 1 of 1 rows are rejected"):
-        load_folder(
-            check_files(write_folder(tmp_path, rows)), store=FakeReferenceStore(), limits=LIMITS, reading=reading
-        )
+        load_folder(check_files(write_folder(tmp_path, rows)), store=FakeReferenceStore(), limits=LIMITS, access=access)
     assert steps == ["check"] * 6
 
 
@@ -120,7 +118,7 @@ def test_file_that_changes_between_check_and_load_replaces_nothing(tmp_path: Pat
 
     store = FakeReferenceStore()
     with pytest.raises(ReferenceDataInvalid, match=r"transactions\.csv changed while it was loaded"):
-        load_folder(sources, store=store, limits=LIMITS, reading=FileReading(lambda reject: None, open_file))
+        load_folder(sources, store=store, limits=LIMITS, access=FileAccess(lambda reject: None, open_file))
     assert set(store.tables.values()) == {b""}
 
 
@@ -128,7 +126,7 @@ def test_day_after_which_rows_are_rejected_is_the_day_after_the_one_of_the_store
     rows = {**SOUND_ROWS, "close_prices": "GRS1,2024-02-29,1\nGRS1,2024-03-01,1"}
     store, rejects = FakeReferenceStore(today=date(2024, 2, 28)), list[Reject]()
     sources = check_files(write_folder(tmp_path, rows))
-    load_folder(sources, store=store, limits=LIMITS, reading=FileReading(rejects.append))
+    load_folder(sources, store=store, limits=LIMITS, access=FileAccess(rejects.append))
     assert store.tables["close_prices"] == b"GRS1,2024-02-29,1\n"
     assert [reject.reason for reject in rejects] == ["timestamp is after 2024-02-29, which is tomorrow (UTC)"]
 

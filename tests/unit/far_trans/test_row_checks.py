@@ -134,6 +134,15 @@ def test_period_that_ends_before_it_begins_is_a_fault() -> None:
     )
 
 
+@given(st.dates(date(1990, 1, 1), LATEST).map(str), st.dates(date(1990, 1, 1), LATEST).map(str))
+@example("2020-01-03", "2020-01-02")
+def test_pattern_takes_no_row_whose_period_is_reversed(first: str, last: str) -> None:
+    row = SOUND_ROWS["limit_prices"].split(",")
+    row[1:3] = [first, last]
+    if build_plain_rows_pattern(LIMIT_PRICES, latest=LATEST).fullmatch((",".join(row) + "\n").encode()):
+        assert find_fault(row, LIMIT_PRICES, latest=LATEST) is None
+
+
 @pytest.mark.parametrize("price", ["1e-10", "0.0000000009", "1e-300", "1e13"])
 def test_price_that_nothing_can_be_divided_by_is_out_of_range(price: str) -> None:
     fault = find_fault(["GRS1", "2018-01-02", price], CLOSE_PRICES)
@@ -210,12 +219,14 @@ def test_pattern_accepts_nothing_that_the_check_refuses(
 
 
 @settings(max_examples=300, deadline=None)
-@given(_DAYS, _LATEST)
-def test_pattern_knows_the_same_days_as_the_check_but_for_the_ends_of_months(day: str, latest: date) -> None:
+@given(st.one_of(_DAYS, st.integers(-40, 3)), st.dates(date(1990, 2, 1), date(2100, 1, 1)))
+@example(1, date(2024, 2, 10))
+def test_pattern_knows_the_same_days_as_the_check_but_for_the_ends_of_months(day: str | int, latest: date) -> None:
+    """A number is a day that many days after the last one."""
+    day = day if isinstance(day, str) else str(latest + timedelta(days=day))
     row = transaction(timestamp=day)
-    is_plain = (
-        build_plain_rows_pattern(TRANSACTIONS, latest=latest).fullmatch((",".join(row) + "\n").encode()) is not None
-    )
+    pattern = build_plain_rows_pattern(TRANSACTIONS, latest=latest)
+    is_plain = pattern.fullmatch((",".join(row) + "\n").encode()) is not None
     is_valid = find_fault(row, TRANSACTIONS, latest=latest) is None
     assert is_plain == is_valid or (is_valid and day[8:] in ("29", "30", "31"))
 
