@@ -109,7 +109,8 @@ class _Burst:
         ]
 
     def _send(self, fuzzed: Fuzzed) -> None:
-        partition = self.campaign.random.randrange(partition_count(self.campaign)) if fuzzed.any_partition else None
+        elsewhere = fuzzed.any_partition and fuzzed.topic != COMMANDS  # commands have one partition
+        partition = self.campaign.random.randrange(partition_count(self.campaign)) if elsewhere else None
         reports: list[tuple[Any, Any]] = []
         self._reports.append((fuzzed, reports))
         self.producer.send_soon(fuzzed.topic, fuzzed.value, key=fuzzed.key, partition=partition, reports=reports)
