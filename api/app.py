@@ -75,7 +75,7 @@ def _add_middleware(app: FastAPI, gateway: Gateway, admission: Admission) -> Non
         app.add_middleware(
             CORSMiddleware,
             allow_origins=sorted(admission.allowed_origins),
-            allow_methods=["GET", "HEAD", "POST"],
+            allow_methods=["GET", "HEAD", "POST", "DELETE"],
             allow_headers=["Content-Type", KEY_HEADER, REQUESTED_WITH],
             expose_headers=EXPOSED_HEADERS,
             max_age=PREFLIGHT_SECONDS,

@@ -72,9 +72,9 @@ class AssetCatalogue:
         self._lookups = 0
 
     async def refresh_forever(self) -> None:
-        """Look for a new catalogue now and then; a database that is away is tried again soon, the last copy stays.
+        """Look for a new catalogue every `refresh_seconds`, sooner after a failure of any kind; the last copy stays.
 
-        An empty catalogue is looked at again soon as well: the first load must not wait for its turn.
+        An empty catalogue is looked at again sooner as well: the first load must not wait for its turn.
         """
         while True:
             pause_seconds = self._refresh_seconds
@@ -82,6 +82,9 @@ class AssetCatalogue:
                 await self.refresh()
             except DatabaseUnavailable:
                 log.warning("catalogue.stale", loaded=self._catalogue is not None)
+                pause_seconds = min(RETRY_SECONDS, pause_seconds)
+            except Exception:  # a bug must not end the refreshing: nobody would notice
+                log.exception("catalogue.failed", loaded=self._catalogue is not None)
                 pause_seconds = min(RETRY_SECONDS, pause_seconds)
             if self._catalogue is not None and not self._catalogue.isins:
                 pause_seconds = min(RETRY_SECONDS, pause_seconds)
