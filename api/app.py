@@ -69,7 +69,7 @@ def create_app(dependencies: Dependencies, *, admission: Admission = _EVERYBODY_
 
 
 def _add_middleware(app: FastAPI, gateway: Gateway, admission: Admission) -> None:
-    """Add what surrounds every request; the last added is the outermost."""
+    """Add the middleware; the one added last is the outermost."""
     app.add_middleware(BodyLimit)
     if admission.allowed_origins:
         app.add_middleware(

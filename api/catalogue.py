@@ -16,7 +16,7 @@ RETRY_SECONDS = 2.0
 LOOKUP_TIMEOUT_SECONDS = 0.5
 # Made-up ISINs must not become a load on the database.
 LOOKUPS_PER_SECOND = 20
-# About 40 MB; assets beyond are known by their ISIN alone, through lookups.
+# About 40 MB. Assets beyond this number are found by lookups of their ISIN.
 MOST_ASSETS = 100_000
 
 log = get_logger(__name__)
@@ -31,7 +31,7 @@ class AssetPage:
 
 
 class Catalogue:
-    """One reading of the catalogue, every asset as the JSON that is answered."""
+    """The assets of one read, each stored as the JSON of its response."""
 
     def __init__(self, rows: Sequence[AssetRow]) -> None:
         self.isins = frozenset(row.isin for row in rows)
@@ -40,7 +40,7 @@ class Catalogue:
         self._of_category = _positions(row.assetcategory for row in rows)
 
     def page(self, *, sector: str | None, category: str | None, limit: int, offset: int) -> AssetPage:
-        """Return assets that match exactly; the work grows with the matches of one filter at most."""
+        """Return assets that match both filters exactly. Takes time proportional to the matches of one filter."""
         matching: Sequence[int] = range(len(self._assets))
         if sector is not None:
             matching = self._of_sector.get(sector, [])

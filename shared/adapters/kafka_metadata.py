@@ -1,4 +1,4 @@
-"""What the broker says of topics and logs, asked on a connection of its own.
+"""Metadata of topics and offsets of logs, fetched from the broker on a separate connection.
 
 Never of groups: librdkafka 2.16 aborts the process when a describe_consumer_groups meets a coordinator that restarts.
 """
@@ -123,7 +123,7 @@ def fetch_cluster_id(bootstrap_servers: str, *, timeout_seconds: float = TIMEOUT
 
 
 def log_append_time(message: Message) -> datetime | None:
-    """Return the broker's time of a message; None for a producer's, and for one that no calendar has."""
+    """Return the broker's timestamp of a message; None for a producer's timestamp or one out of range."""
     kind, milliseconds = message.timestamp()
     if kind != TIMESTAMP_LOG_APPEND_TIME:
         return None
@@ -134,7 +134,7 @@ def log_append_time(message: Message) -> datetime | None:
 
 
 def _text(error: KafkaException) -> str:
-    """Return librdkafka's own words."""
+    """Return librdkafka's error text."""
     return str(error.args[0].str())
 
 
