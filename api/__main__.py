@@ -19,7 +19,7 @@ from shared.logging import configure_logging, get_logger
 
 # What closing producer and pool may take after the last answer.
 CLOSING_SECONDS = 2.5
-# One line per kind of warning or error in so many seconds: a client must not be able to fill the disk.
+# Log each kind of warning or error at most once in this time, so that a client cannot fill the disk.
 REPEAT_SECONDS = 10.0
 
 log = get_logger(__name__)

@@ -69,13 +69,13 @@ def create_app(dependencies: Dependencies, *, admission: Admission = _EVERYBODY_
 
 
 def _add_middleware(app: FastAPI, gateway: Gateway, admission: Admission) -> None:
-    """Add what surrounds every request; the last added is the outermost."""
+    """Add the middleware; the one added last is the outermost."""
     app.add_middleware(BodyLimit)
     if admission.allowed_origins:
         app.add_middleware(
             CORSMiddleware,
             allow_origins=sorted(admission.allowed_origins),
-            allow_methods=["GET", "HEAD", "POST"],
+            allow_methods=["GET", "HEAD", "POST", "DELETE"],
             allow_headers=["Content-Type", KEY_HEADER, REQUESTED_WITH],
             expose_headers=EXPOSED_HEADERS,
             max_age=PREFLIGHT_SECONDS,

@@ -16,7 +16,7 @@ RETRY_SECONDS = 2.0
 LOOKUP_TIMEOUT_SECONDS = 0.5
 # Made-up ISINs must not become a load on the database.
 LOOKUPS_PER_SECOND = 20
-# About 40 MB; assets beyond are known by their ISIN alone, through lookups.
+# About 40 MB. Assets beyond this number are found by lookups of their ISIN.
 MOST_ASSETS = 100_000
 
 log = get_logger(__name__)
@@ -31,7 +31,7 @@ class AssetPage:
 
 
 class Catalogue:
-    """One reading of the catalogue, every asset as the JSON that is answered."""
+    """The assets of one read, each stored as the JSON of its response."""
 
     def __init__(self, rows: Sequence[AssetRow]) -> None:
         self.isins = frozenset(row.isin for row in rows)
@@ -40,7 +40,7 @@ class Catalogue:
         self._of_category = _positions(row.assetcategory for row in rows)
 
     def page(self, *, sector: str | None, category: str | None, limit: int, offset: int) -> AssetPage:
-        """Return assets that match exactly; the work grows with the matches of one filter at most."""
+        """Return assets that match both filters exactly. Takes time proportional to the matches of one filter."""
         matching: Sequence[int] = range(len(self._assets))
         if sector is not None:
             matching = self._of_sector.get(sector, [])
@@ -72,9 +72,9 @@ class AssetCatalogue:
         self._lookups = 0
 
     async def refresh_forever(self) -> None:
-        """Look for a new catalogue now and then; a database that is away is tried again soon, the last copy stays.
+        """Look for a new catalogue every `refresh_seconds`, sooner after a failure of any kind; the last copy stays.
 
-        An empty catalogue is looked at again soon as well: the first load must not wait for its turn.
+        An empty catalogue is looked at again sooner as well: the first load must not wait for its turn.
         """
         while True:
             pause_seconds = self._refresh_seconds
@@ -82,6 +82,9 @@ class AssetCatalogue:
                 await self.refresh()
             except DatabaseUnavailable:
                 log.warning("catalogue.stale", loaded=self._catalogue is not None)
+                pause_seconds = min(RETRY_SECONDS, pause_seconds)
+            except Exception:  # a bug must not end the refreshing: nobody would notice
+                log.exception("catalogue.failed", loaded=self._catalogue is not None)
                 pause_seconds = min(RETRY_SECONDS, pause_seconds)
             if self._catalogue is not None and not self._catalogue.isins:
                 pause_seconds = min(RETRY_SECONDS, pause_seconds)

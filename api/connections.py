@@ -1,4 +1,4 @@
-"""TCP connections under abuse: deadlines for header, body and answer, a limit, and who has to go when it is reached."""
+"""Limits for TCP connections: deadlines for header, body and response, and eviction at the maximum number."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _NEVER = float("inf")
 
 @dataclass(frozen=True)
 class ConnectionLimits:
-    """What one connection may take, and how many there may be."""
+    """The deadlines and sizes of one connection, and the maximum number of connections."""
 
     max_connections: int = 1000
     header_seconds: float = 10.0
@@ -71,7 +71,7 @@ class ConnectionGuard:
         metrics.show_open_connections(lambda: len(self._connections))
 
     def admit(self, connection: GuardedProtocol) -> bool:
-        """Take a new connection in; False when there is no room and nobody can be asked to go."""
+        """Accept a new connection; return False when the limit is reached and no connection can be evicted."""
         if len(self._connections) >= self.limits.max_connections:
             waiting = [one for one in self._connections if one.is_waiting]
             if not waiting:
@@ -81,7 +81,7 @@ class ConnectionGuard:
         return True
 
     def forget(self, connection: GuardedProtocol) -> None:
-        """The connection is closed."""
+        """Remove a closed connection."""
         self._connections.discard(connection)
 
     def drop(self, connection: GuardedProtocol, reason: str) -> None:
@@ -91,7 +91,7 @@ class ConnectionGuard:
         connection.transport.abort()
 
     async def sweep_forever(self) -> None:
-        """Look for missed deadlines now and then."""
+        """Call `sweep` every SWEEP_SECONDS."""
         while True:
             await asyncio.sleep(SWEEP_SECONDS)
             self.sweep()
@@ -121,7 +121,7 @@ class GuardedProtocol(HttpToolsProtocol):
 
     @property
     def is_waiting(self) -> bool:
-        """Whether nobody works for this connection: it may be closed in favour of another one."""
+        """Whether no request of this connection is being handled, so that it can be evicted."""
         return self._unanswered <= (self.reading is Reading.BODY)
 
     def is_late(self, now: float) -> bool:
@@ -141,7 +141,7 @@ class GuardedProtocol(HttpToolsProtocol):
         else:
             self._refuse(408, f"the {self.reading.value} did not arrive in time", f"{self.reading.value}_deadline")
 
-    # --- what the transport says ---
+    # --- callbacks of the transport ---
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Serve the connection, or refuse it when there is no room."""
@@ -155,7 +155,7 @@ class GuardedProtocol(HttpToolsProtocol):
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
-        """Parse; a header that does not end is refused."""
+        """Parse; reject a header that is too large."""
         continues = self.reading is Reading.HEADER and self._has_begun
         super().data_received(data)
         if continues and self.reading is Reading.HEADER:
@@ -164,44 +164,44 @@ class GuardedProtocol(HttpToolsProtocol):
                 self._refuse(431, "the header is too large", "header_too_large")
 
     def pause_writing(self) -> None:
-        """The client does not read: it has so long to do so."""
+        """Start the write deadline: the client does not read."""
         self._write_deadline = self._guard.clock() + self._guard.limits.write_seconds
         super().pause_writing()
 
     def resume_writing(self) -> None:
-        """The client reads again."""
+        """Clear the write deadline: the client reads again."""
         self._write_deadline = _NEVER
         super().resume_writing()
 
-    # --- what the parser and the answer say ---
+    # --- callbacks of the parser and of the response ---
 
     def on_message_begin(self) -> None:
-        """A request begins."""
+        """Start the header deadline of a request."""
         self._expect(Reading.HEADER)
         self._has_begun = True
         self._header_bytes = 0
         super().on_message_begin()
 
     def on_headers_complete(self) -> None:
-        """Its header is complete."""
+        """Start the body deadline: the header is complete."""
         self._expect(Reading.BODY)
         self._unanswered += 1
         super().on_headers_complete()
 
     def on_message_complete(self) -> None:
-        """Its body is complete."""
+        """End the body deadline: the body is complete."""
         super().on_message_complete()
         self._expect(Reading.NOTHING if self._unanswered else Reading.IDLE)
 
     def on_response_complete(self) -> None:
-        """Its answer is complete, perhaps before its body."""
+        """Count a complete response; it can precede the end of the request body."""
         self._unanswered -= 1
         if self.reading is Reading.NOTHING and not self._unanswered:
             self._expect(Reading.IDLE)
         super().on_response_complete()
 
     def send_400_response(self, msg: str) -> None:
-        """Refuse what is no HTTP."""
+        """Reject bytes that are not valid HTTP."""
         self._refuse(400, msg, "invalid")
 
     def _expect(self, reading: Reading) -> None:

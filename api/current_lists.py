@@ -1,4 +1,4 @@
-"""A stored list as it may be shown now: what became forbidden since it was made is left out, ranks close up."""
+"""Filter a stored list by current data: remove assets that are no longer allowed and renumber the ranks."""
 
 from __future__ import annotations
 

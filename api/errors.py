@@ -51,7 +51,7 @@ class NotFound(RecommenderError):
 
 
 class Conflict(RecommenderError):
-    """What the path names exists and cannot be used for this."""
+    """The resource exists but its state does not allow this request."""
 
 
 class BodyTooLarge(HTTPException):
@@ -88,7 +88,7 @@ def install_problem_handlers(app: FastAPI) -> None:
 
 
 def body_too_large(limit_bytes: int) -> Response:
-    """The answer before anything of a body was read whose announced length is over the limit."""
+    """Reject a request whose `Content-Length` exceeds the limit."""
     error = BodyTooLarge(limit_bytes)
     return build_problem(error.status_code, error.detail, headers=error.headers)
 

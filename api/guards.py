@@ -1,4 +1,4 @@
-"""Who may call at all: the names in Host, the origins of web pages; and HEAD as GET (plain ASGI)."""
+"""ASGI middleware: check `Host` and `Origin`, and answer HEAD as GET."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from api.errors import build_problem
 
 LOOPBACK_NAMES = frozenset({"localhost", "127.0.0.1", "[::1]"})
-# Probes name the gateway by whatever address it has; they learn nothing that a web page could use.
+# Probes use any address of the gateway in `Host`. The response contains nothing that a web page could misuse.
 PROBED_PATHS = frozenset({"/health/live", "/health/ready"})
 
 
@@ -41,7 +41,7 @@ class Admission:
 
 
 class RequestGuard:
-    """Refuses what is addressed to another name (a rebound DNS name), and what a foreign web page sends.
+    """Rejects requests whose `Host` is not allowed (DNS rebinding), and requests from foreign web pages.
 
     A browser sends `Origin` with every request of a page that is not a plain navigation, `null` included; programs
     send none.

@@ -31,8 +31,14 @@ class HealthMonitor:
             await asyncio.sleep(self._check_seconds)
 
     async def check(self) -> None:
-        """Ask both once; a change is logged."""
-        broker, database = await asyncio.gather(self._publisher.is_reachable(), self._reader.is_reachable())
+        """Ask both once; a change is logged. A question that fails by a bug counts as no answer."""
+        answers = await asyncio.gather(
+            self._publisher.is_reachable(), self._reader.is_reachable(), return_exceptions=True
+        )
+        for answer in answers:
+            if isinstance(answer, BaseException):
+                log.error("health.check_failed", exc_info=answer)
+        broker, database = (answer is True for answer in answers)
         if (broker, database) != (self._broker, self._database):
             log.info("health.changed", broker=broker, database=database)
         self._broker, self._database = broker, database

@@ -1,4 +1,4 @@
-"""Request bodies as strict JSON: whatever bytes come, the answer is a value or a problem, never a failure."""
+"""Parse request bodies as strict JSON: any bytes give a value or a problem response, never a 500."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from fastapi.routing import APIRoute
 
 from api.errors import DoubledKey, UnsupportedMediaType
 
-# A page of another origin cannot send this header without asking first (a preflight).
+# A browser sends a preflight request before a page of another origin can send this header.
 REQUESTED_WITH = "X-Requested-With"
 
 
@@ -80,7 +80,7 @@ def find_doubled_key(body: bytes) -> str | None:
 
 
 class _Pairs(list[tuple[str, Any]]):
-    """An object as it was written."""
+    """The pairs of a JSON object in their original order, duplicates included."""
 
 
 def _find_doubled(value: Any, path: tuple[str, ...]) -> str | None:

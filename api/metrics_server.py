@@ -73,21 +73,21 @@ class _Server(ThreadingHTTPServer):
         super().__init__(address, _Handler)
 
     def process_request(self, request: Any, client_address: Any) -> None:
-        """Answer in a thread while there is a place."""
+        """Handle the connection in a thread unless MOST_CONNECTIONS are open."""
         if self._places.acquire(blocking=False):
             super().process_request(request, client_address)
         else:
             self.shutdown_request(request)
 
     def process_request_thread(self, request: Any, client_address: Any) -> None:
-        """Answer, then give the place back."""
+        """Handle the connection, then release its slot."""
         try:
             super().process_request_thread(request, client_address)
         finally:
             self._places.release()
 
     def handle_error(self, request: Any, client_address: Any) -> None:
-        """A client that went away is no failure."""
+        """Ignore errors of a connection, such as a client that closed it."""
 
 
 class _Handler(BaseHTTPRequestHandler):
@@ -96,14 +96,14 @@ class _Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.0"  # one request per connection
 
     def setup(self) -> None:
-        """Bound the whole connection, whatever it sends and when."""
+        """Start the deadline of the whole connection."""
         super().setup()
         self._deadline = threading.Timer(REQUEST_TIMEOUT_SECONDS, self._cut)
         self._deadline.daemon = True
         self._deadline.start()
 
     def finish(self) -> None:
-        """The connection is done."""
+        """Cancel the deadline."""
         self._deadline.cancel()
         super().finish()
 

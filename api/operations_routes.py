@@ -1,4 +1,4 @@
-"""The calls that machines make: is it alive, is it ready."""
+"""Endpoints for probes: liveness and readiness."""
 
 from __future__ import annotations
 

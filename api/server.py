@@ -1,4 +1,4 @@
-"""The HTTP server: uvicorn on uvloop and httptools, with guarded connections and a stop in steps (decision 14)."""
+"""The HTTP server: uvicorn on uvloop and httptools, with guarded connections and a stop in steps (decision 15)."""
 
 from __future__ import annotations
 

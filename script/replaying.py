@@ -8,10 +8,10 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 
 from shared import errors
-from shared.adapters.dead_letter_box import DeadLetter, DeadLetterBox, EarlierEvent
+from shared.adapters.dead_letter_box import DeadLetter, DeadLetterBox
 from shared.adapters.kafka_producer import SyncKafkaEventPublisher
 from shared.errors import BrokerUnavailable, ContractViolation, RecommenderError
-from shared.events import EVENTS_OF_TOPIC, Event, InteractionRecorded, RecommendationRequested, content_digest, decode
+from shared.events import EVENTS_OF_TOPIC, InteractionRecorded, RecommendationRequested, decode
 from shared.identifiers import EVENT_CLOCK_TOLERANCE
 
 # Of a message's own: headers, lengths and the batch around it.
@@ -90,10 +90,12 @@ class ReplayCheck:
         event = decode(repaired.topic, repaired.value)
         if isinstance(event, InteractionRecorded) and not self.box.has_asset(event.isin):
             return Verdict(f"UnknownAsset: the catalogue has no {event.isin}: load reference data that has it")
-        earlier = self.box.fetch_earlier(event)
-        if earlier is not None:
-            reused = _reused(event, earlier)
-            return Verdict(reused) if reused else Verdict(note="the event had its effect already and has none again")
+        kept = self.box.fetch_kept(event)
+        if kept is not None:
+            conflict = kept.find_conflict(event)
+            if conflict is not None:
+                return Verdict(f"{type(conflict).__name__}: {conflict}")
+            return Verdict(note="the event had its effect already and has none again")
         bug = _bug_class(letter.reason)
         if bug is not None and repair.value is None and not repair.upgraded:
             return Verdict(f"only after an upgrade: {bug} is a bug of the version that wrote the letter")
@@ -136,10 +138,9 @@ class Replayer:
 
 def contract_classes() -> frozenset[str]:
     """Return the error classes that blame the message: every other one blames the software."""
-    ours = {
+    return frozenset(
         name for name, kind in vars(errors).items() if isinstance(kind, type) and issubclass(kind, ContractViolation)
-    }
-    return frozenset(ours | {"IdempotencyKeyReused"})
+    )
 
 
 def _bug_class(reason: str) -> str | None:
@@ -156,14 +157,3 @@ def _not_before(letter: DeadLetter) -> str | None:
     return (
         f"occurred_at {event.occurred_at.isoformat()} is ahead: not before {event.occurred_at - EVENT_CLOCK_TOLERANCE}"
     )
-
-
-def _reused(event: Event, earlier: EarlierEvent) -> str | None:
-    """Return why the event_id belongs to another event; None when it is the same one."""
-    if event.fingerprint != earlier.fingerprint:
-        return "IdempotencyKeyReused: its event_id belongs to a request with another body"
-    said = event.model_dump(mode="json")
-    same = all(said[name] == value for name, value in earlier.fields.items())
-    if earlier.content_digest is not None:
-        same = same and content_digest(event) == earlier.content_digest
-    return None if same else "EventIdReused: its event_id belongs to another event, which had its effect"

@@ -83,7 +83,7 @@ class ServiceSettings(DatabaseSettings):
     @field_validator("artifact_signing_key")
     @classmethod
     def _names_a_key(cls, value: SecretStr | None) -> SecretStr | None:
-        # Commas and blanks alone would switch the check off that somebody meant to have.
+        # A value of only commas and blanks would silently disable signatures.
         if value is not None and not value.get_secret_value().replace(",", "").strip():
             raise ValueError("holds no key")
         return value

@@ -3,7 +3,8 @@
 RecommenderError
 ├── ContractViolation          a message that no retry can mend: it goes to dead_letters
 │   ├── UnknownAsset
-│   └── EventIdReused
+│   ├── EventIdReused
+│   └── IdempotencyKeyReused
 ├── PublishFailed              the broker did not acknowledge an event
 ├── StaleOffsets               somebody else has already stored later offsets (a zombie's write is refused)
 ├── OffsetOutOfRange           the stored offset is no longer (or not yet) in the log
@@ -43,6 +44,10 @@ class UnknownAsset(ContractViolation):
 
 class EventIdReused(ContractViolation):
     """The event_id belongs to another event, which had its effect already."""
+
+
+class IdempotencyKeyReused(ContractViolation):
+    """Idempotency key reused with another body."""
 
 
 class PublishFailed(RecommenderError):

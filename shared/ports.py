@@ -14,7 +14,8 @@ from uuid import UUID
 
 from shared.domain.model import Model
 from shared.domain.types import CustomerHistory, Weights
-from shared.events import Event, InteractionRecorded
+from shared.errors import ContractViolation, EventIdReused, IdempotencyKeyReused
+from shared.events import Event, InteractionRecorded, content_digest
 
 
 @dataclass(frozen=True)
@@ -173,6 +174,18 @@ class KeptEvent:
     fields: Mapping[str, str]
     fingerprint: str | None
     content_digest: str | None = None
+
+    def find_conflict(self, event: Event) -> ContractViolation | None:
+        """Return why an event under the same id is another one; None for a repetition.
+
+        A fingerprint that one of them does not have contradicts none.
+        """
+        if event.fingerprint and self.fingerprint and event.fingerprint != self.fingerprint:
+            return IdempotencyKeyReused()
+        different = [name for name, value in self.fields.items() if getattr(event, name) != value]
+        if not different and self.content_digest not in {None, content_digest(event)}:
+            different = ["content"]
+        return EventIdReused(f"{event.event_id} was kept with another {', '.join(different)}") if different else None
 
 
 @dataclass(frozen=True)

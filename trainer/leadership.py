@@ -141,11 +141,16 @@ class Leadership:
             return True
 
     def _give_up(self, training: TrainingThread) -> None:
-        """Let a training end at its next step and say so in its row; what it leaves, the next start puts in order."""
+        """Let a training end at its next step and say so in its row; what it leaves, the next start puts in order.
+
+        Rows of trainings say nothing of their trainer: without the lease they may be those of another one.
+        """
         if not training.is_busy():
             return
         training.join(ABANDON_TIMEOUT_SECONDS)
         try:
+            if not self._surroundings.lease.acquire():
+                return
             self._surroundings.store.abandon_trainings(
                 reason="the trainer was stopped", retry_version=new_version(), counts=False
             )

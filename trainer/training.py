@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from datetime import date
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from shared.domain.candidates import asset_risk_level
+from shared.domain.candidates import asset_risk_level, is_tradable
 from shared.domain.history import build_history_matrix
 from shared.domain.model import Model
-from shared.domain.types import Asset
 from trainer.collaborative import FOLLOW_DEMAND, fit_asset_similarity
 from trainer.configuration import ModelConfiguration
 from trainer.content import fit_content_similarity
@@ -134,14 +132,8 @@ def tradable_assets(data: TrainingData) -> NDArray[np.bool_]:
     recent = last_priced >= day_number(data.as_of) - RECENT_PRICE_DAYS
     return np.array(
         [
-            _is_tradable(asset, data.as_of, recently_priced=bool(priced))
+            is_tradable(asset, data.as_of, has_recent_price=bool(priced))
             for asset, priced in zip(data.assets, recent, strict=True)
         ],
         dtype=np.bool_,
     )
-
-
-def _is_tradable(asset: Asset, day: date, *, recently_priced: bool) -> bool:
-    if asset.tradable_from is None or asset.tradable_until is None:
-        return recently_priced
-    return asset.tradable_from <= day <= asset.tradable_until

@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from typing import TypeVar
 from uuid import UUID
 
-from shared.errors import ContractViolation, EventIdReused, UnknownAsset, describe_error
-from shared.events import InteractionRecorded, RecommendationRequested, content_digest, decode
+from shared.errors import ContractViolation, UnknownAsset, describe_error
+from shared.events import InteractionRecorded, RecommendationRequested, decode
 from shared.ports import Decision, KeptEvent, Message, WorkerTransaction
 from worker.answers import Scoring, decide
 from worker.batch import Batch
@@ -29,10 +29,6 @@ class Handled:
     decisions: tuple[Decision, ...] = ()
     interactions: int = 0
     dead_letters: tuple[DeadLetter, ...] = ()
-
-
-class IdempotencyKeyReused(ContractViolation):
-    """Idempotency key reused with another body."""
 
 
 def handle_batch(
@@ -115,15 +111,5 @@ def _first_of_each(
 
 def _reused(events: Sequence[tuple[Message, CustomerEvent]], kept: Mapping[UUID, KeptEvent]) -> list[DeadLetter]:
     """Return those that are no repetition of the event that is kept under their event_id."""
-    conflicts = ((message, _conflict(event, kept[event.event_id])) for message, event in events)
+    conflicts = ((message, kept[event.event_id].find_conflict(event)) for message, event in events)
     return [(message, conflict) for message, conflict in conflicts if conflict is not None]
-
-
-def _conflict(event: CustomerEvent, kept: KeptEvent) -> ContractViolation | None:
-    """Return why this is another event than the kept one, None when it says the same."""
-    if event.fingerprint and kept.fingerprint and event.fingerprint != kept.fingerprint:
-        return IdempotencyKeyReused()
-    different = [name for name, value in kept.fields.items() if getattr(event, name) != value]
-    if not different and kept.content_digest not in {None, content_digest(event)}:
-        different = ["content"]
-    return EventIdReused(f"{event.event_id} was kept with another {', '.join(different)}") if different else None

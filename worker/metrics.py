@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from prometheus_client import REGISTRY, CollectorRegistry, Counter, Gauge, Histogram, Info
 
-from shared.errors import ContractViolation
+from shared.errors import ContractViolation, describe_error
 from shared.events import INTERACTIONS_RECORDED, RECOMMENDATIONS_REQUESTED
 from shared.logging import get_logger
 from shared.ports import EventConsumer
@@ -76,7 +76,7 @@ class WorkerMetrics:
                 topic=message.topic,
                 partition=message.partition,
                 offset=message.offset,
-                reason=f"{type(error).__name__}: {error}",
+                reason=describe_error(error),
             )
         log.debug(
             "batch.stored",

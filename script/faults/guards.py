@@ -84,8 +84,7 @@ def wait_for_failing_batches() -> None:
 
     def decide_to_wait(policy: Any, error: Exception, **known: Any) -> Any:
         decision = decide(policy, error, **known)
-        takes_apart = type(decision).__name__ in ("Isolate", "Bisect", "Narrow", "GiveUp")
-        return retries.BackOff(WAIT_SECONDS) if takes_apart else decision
+        return retries.BackOff(WAIT_SECONDS) if isinstance(decision, retries.Narrow) else decision
 
     put(retries.RetryPolicy, "decide", decide_to_wait)
 

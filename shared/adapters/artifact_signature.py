@@ -1,4 +1,4 @@
-"""The keyed signature of a manifest: who can write to the models volume cannot make a model without the key.
+"""The keyed signature of a manifest: write access to the models volume is not enough to create a model.
 
 A manifest holds the SHA-256 of the arrays and the name of its version, and the pointer file holds that of the manifest:
 with a key, CURRENT can only name versions that were signed. A signed version that was removed can be put back.

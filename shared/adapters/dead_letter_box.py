@@ -15,6 +15,7 @@ from shared.adapters.tables import asset_information, dead_letters, decisions, m
 from shared.adapters.urls import sqlalchemy_url
 from shared.errors import DatabaseUnavailable
 from shared.events import Event, InteractionRecorded, RecommendationRequested
+from shared.ports import KeptEvent
 
 _COLUMNS = dead_letters.c
 _PAGE_LETTERS = 500
@@ -58,15 +59,6 @@ class LetterSummary:
     failed_at: datetime
     replayed_at: datetime | None
     topic_id: str | None = None
-
-
-@dataclass(frozen=True)
-class EarlierEvent:
-    """What an event_id stands for already: the fields that the database keeps of that event."""
-
-    fields: dict[str, str]
-    fingerprint: str | None
-    content_digest: str | None = None
 
 
 @dataclass(frozen=True)
@@ -150,7 +142,7 @@ class DeadLetterBox:
             statement = select(asset_information.c.isin).where(asset_information.c.isin == isin).limit(1)
             return connection.execute(statement).first() is not None
 
-    def fetch_earlier(self, event: Event) -> EarlierEvent | None:
+    def fetch_kept(self, event: Event) -> KeptEvent | None:
         """Return the event that had its effect under this event_id; None when none had, or it cannot be known."""
         if isinstance(event, InteractionRecorded):
             kept = user_interactions.c
@@ -169,8 +161,8 @@ class DeadLetterBox:
             return None
         columns = dict(row._mapping)
         # Of commands the fingerprint is not kept: their content alone tells them apart.
-        fingerprint, content_digest = columns.pop("fingerprint", event.fingerprint), columns.pop("content_digest", None)
-        return EarlierEvent(columns, fingerprint, content_digest)
+        fingerprint, content_digest = columns.pop("fingerprint", None), columns.pop("content_digest", None)
+        return KeptEvent(columns, fingerprint, content_digest)
 
     @contextmanager
     def replaying(self, dead_letter_id: int) -> Iterator[DeadLetter | None]:

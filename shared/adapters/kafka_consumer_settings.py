@@ -1,4 +1,4 @@
-"""What a consumer is told: where and as whom, and the librdkafka settings of every consumer in this system."""
+"""Settings of a consumer: brokers, group, and the librdkafka settings that all consumers of this system share."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the broker says of topics and logs, asked on a connection of its own.
+"""Metadata of topics and offsets of logs, fetched from the broker on a separate connection.
 
 Never of groups: librdkafka 2.16 aborts the process when a describe_consumer_groups meets a coordinator that restarts.
 """
@@ -41,9 +41,10 @@ class Topic:
 class Question:
     """A question under way; `answer` waits only while `is_answered` is False."""
 
-    def __init__(self, topics: dict[str, Future[Any]], *, prefix: str) -> None:
+    def __init__(self, topics: dict[str, Future[Any]], *, prefix: str, admin: AdminClient) -> None:
         self._topics = topics
         self._prefix = prefix
+        self._admin = admin  # a client that is collected answers none of its questions
 
     def is_answered(self) -> bool:
         """Return whether `answer` has something to return."""
@@ -73,7 +74,9 @@ class KafkaMetadata:
     def ask(self, topics: Collection[str]) -> Question:
         """Ask for these topics, and return at once."""
         names = TopicCollection([self._prefix + topic for topic in sorted(topics)])
-        return Question(self._admin.describe_topics(names, request_timeout=self._timeout_seconds), prefix=self._prefix)
+        admin = self._admin
+        futures = admin.describe_topics(names, request_timeout=self._timeout_seconds)
+        return Question(futures, prefix=self._prefix, admin=admin)
 
     def fetch_earliest(self, partitions: Collection[Partition]) -> dict[Partition, int]:
         """Return the offset of the first message of each partition; raises BrokerUnavailable."""
@@ -86,7 +89,9 @@ class KafkaMetadata:
     def _list_offsets(self, partitions: Collection[Partition], spec: OffsetSpec) -> dict[Partition, int]:
         if not partitions:
             return {}
-        futures = self._admin.list_offsets(
+        # Held until the answer is there: another thread may replace it, and a client that is collected never answers.
+        admin = self._admin
+        futures = admin.list_offsets(
             {TopicPartition(self._prefix + topic, number): spec for topic, number in partitions},
             isolation_level=IsolationLevel.READ_COMMITTED,
             request_timeout=self._timeout_seconds,
@@ -118,7 +123,7 @@ def fetch_cluster_id(bootstrap_servers: str, *, timeout_seconds: float = TIMEOUT
 
 
 def log_append_time(message: Message) -> datetime | None:
-    """Return the broker's time of a message; None for a producer's, and for one that no calendar has."""
+    """Return the broker's timestamp of a message; None for a producer's timestamp or one out of range."""
     kind, milliseconds = message.timestamp()
     if kind != TIMESTAMP_LOG_APPEND_TIME:
         return None
@@ -129,7 +134,7 @@ def log_append_time(message: Message) -> datetime | None:
 
 
 def _text(error: KafkaException) -> str:
-    """Return librdkafka's own words."""
+    """Return librdkafka's error text."""
     return str(error.args[0].str())
 
 

@@ -1,4 +1,4 @@
-"""Look at the consumed topics again and again: whether they are the same ones, and whether all of them is read."""
+"""Check the consumed topics periodically: whether they were recreated, and whether all partitions are assigned."""
 
 from __future__ import annotations
 

@@ -40,7 +40,7 @@ class TopicDurability:
     max_message_bytes: int = MAX_MESSAGE_BYTES
 
     def required(self) -> dict[str, str]:
-        """Return what every topic must be set to, whoever made it.
+        """Return the settings that every topic must have, also one that this system did not create.
 
         Consumers compare an event's own time with the log's, so that must be the broker's.
         """

@@ -7,7 +7,7 @@ import contextlib
 from sqlalchemy import Connection, Engine, text
 from sqlalchemy.exc import SQLAlchemyError
 
-from shared.adapters.postgres_trainer import translated
+from shared.adapters.postgres_errors import translated
 
 TRAINER_LOCK = 0x5452_4149_4E45_52  # "TRAINER"
 

@@ -11,14 +11,13 @@ from uuid import UUID
 
 from sqlalchemy import Connection, Engine, Row, and_, create_engine, func, or_, select, update
 from sqlalchemy.dialects.postgresql import insert
-from sqlalchemy.exc import DBAPIError, InterfaceError, InternalError, OperationalError
-from sqlalchemy.exc import TimeoutError as PoolTimeout
 
+from shared.adapters.postgres_errors import translated
 from shared.adapters.postgres_training_rows import read_training_rows
 from shared.adapters.tables import asset_information, consumer_offsets, dead_letters, model_commands, model_versions
 from shared.adapters.training_queue import IN_TRAINING, WAITING, abandon_begun, cancel_all, fail, queue_request
 from shared.adapters.urls import sqlalchemy_url
-from shared.errors import DatabaseUnavailable, StaleOffsets
+from shared.errors import StaleOffsets
 from shared.identifiers import latest_date
 from shared.ports import Message, Partition, Pointer, StoredOffset
 from shared.training_records import CancelledTrainings, Command, FinishedTraining, TrainingRows, VersionRow
@@ -285,16 +284,3 @@ def _ended(version: str) -> StaleOffsets:
 
 def _version_row(row: Row[Any] | None) -> VersionRow | None:
     return None if row is None else VersionRow(**row._mapping)
-
-
-@contextmanager
-def translated() -> Iterator[None]:
-    """Weather becomes DatabaseUnavailable; a refused statement is a bug and stays what it is."""
-    try:
-        yield
-    except (OperationalError, InterfaceError, InternalError, PoolTimeout) as error:
-        raise DatabaseUnavailable(f"the database: {error}") from error
-    except DBAPIError as error:
-        if error.connection_invalidated:
-            raise DatabaseUnavailable(f"the database: {error}") from error
-        raise

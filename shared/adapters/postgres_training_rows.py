@@ -20,9 +20,11 @@ _IN_MEMORY_BYTES = 1 << 26  # beyond that a reading waits on disk
 EARLIEST_ROW = date(1990, 1, 1)
 _DATED = {"transactions": "traded_on", "close_prices": "priced_on", "user_interactions": "occurred_at"}
 
+# GREATEST ignores NULL: an asset without limit prices must keep unknown dates, its prices say whether it is tradable.
 _ASSETS = """
 SELECT a.isin, a.asset_category, a.asset_sub_category, a.market_id, a.sector, a.industry,
-    GREATEST(l.min_date, DATE '{earliest}'), LEAST(GREATEST(l.max_date, DATE '{earliest}'), DATE '{latest}')
+    CASE WHEN l.min_date IS NOT NULL THEN GREATEST(l.min_date, DATE '{earliest}') END,
+    CASE WHEN l.max_date IS NOT NULL THEN LEAST(GREATEST(l.max_date, DATE '{earliest}'), DATE '{latest}') END
 FROM current_assets a LEFT JOIN current_limit_prices l USING (isin)
 """
 _CUSTOMERS = "SELECT customer_id, risk_level, investment_capacity FROM current_customers"
@@ -46,7 +48,7 @@ def read_training_rows(connection: Connection, *, latest: date) -> TrainingRows:
     Interactions come in the order of the log.
     """
     with connection.begin():
-        # Before the snapshot is taken: a TRUNCATE of the loader that committed after it would show empty tables.
+        # Before the snapshot is taken: a migration that rewrites a table after it would show that table empty.
         connection.execute(text(f"LOCK TABLE {_TABLES} IN ACCESS SHARE MODE"))
         return TrainingRows(
             assets=tuple(

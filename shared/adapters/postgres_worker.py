@@ -11,15 +11,14 @@ from uuid import UUID
 
 from sqlalchemy import Connection, Engine, bindparam, create_engine, func, select, text, tuple_, update
 from sqlalchemy.dialects.postgresql import insert
-from sqlalchemy.exc import DataError, DBAPIError, IntegrityError
-from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 from shared.adapters import worker_queries as queries
 from shared.adapters import worker_rows
+from shared.adapters.postgres_errors import translated
 from shared.adapters.tables import consumer_offsets, dead_letters, decisions, recommendations, user_interactions
 from shared.adapters.urls import sqlalchemy_url
 from shared.domain.types import CustomerHistory, Interaction, InteractionType, Weights
-from shared.errors import DatabaseUnavailable, StaleOffsets
+from shared.errors import StaleOffsets
 from shared.events import InteractionRecorded
 from shared.ports import AssetDisplay, Decision, KeptEvent, Message, Partition, StoredList, StoredOffset
 
@@ -85,7 +84,7 @@ class PostgresWorkerStore:
 
     @contextmanager
     def _connection(self) -> Iterator[Connection]:
-        with _translated(), self._engine.begin() as connection:
+        with translated(), self._engine.begin() as connection:
             yield connection
 
 
@@ -125,7 +124,7 @@ class PostgresWorkerTransaction:
     @contextmanager
     def savepoint(self) -> Iterator[None]:
         """Undo, when the block raises, what was done within it."""
-        with _translated(), self._connection.begin_nested():
+        with translated(), self._connection.begin_nested():
             yield
 
     def insert_interactions(self, interactions: Sequence[tuple[Message, InteractionRecorded]]) -> frozenset[UUID]:
@@ -237,25 +236,6 @@ class PostgresWorkerTransaction:
     def _offset_row(self, partition: Partition, offset: int) -> dict[str, Any]:
         place = {"topic": partition[0], "partition": partition[1], "topic_id": self._topic_ids.get(partition)}
         return {**self._owner, **place, "next_offset": offset}
-
-
-# SQLSTATE 54: a value is beyond a limit of the server, a message's fault like the other two.
-_LIMIT_EXCEEDED = "54"
-
-
-@contextmanager
-def _translated() -> Iterator[None]:
-    """Raise DatabaseUnavailable for everything that no message can be blamed for."""
-    try:
-        yield
-    except (DataError, IntegrityError):
-        raise
-    except DBAPIError as error:
-        if str(getattr(error.orig, "pgcode", None) or "").startswith(_LIMIT_EXCEEDED):
-            raise
-        raise DatabaseUnavailable(str(error.orig).strip()) from error
-    except PoolTimeout as error:
-        raise DatabaseUnavailable(str(error)) from error
 
 
 def _stored_offsets(

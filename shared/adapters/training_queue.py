@@ -1,4 +1,4 @@
-"""The queue of requested trainings, inside a transaction: at most one waits, whoever asks and however often.
+"""The queue of requested trainings, inside a transaction: at most one training waits at any time.
 
 A row of model_versions with the status "training" and the progress QUEUED waits; with any other progress it runs.
 """

@@ -14,13 +14,13 @@ from shared.errors import DatabaseUnavailable
 MIGRATION_LOCK = 7_203_914  # any constant: two upgrades at once wait for each other
 
 
-def upgrade_database(database_url: str) -> None:
-    """Apply every migration that the database does not have yet. Raises DatabaseUnavailable."""
+def upgrade_database(database_url: str, *, revision: str = "head") -> None:
+    """Apply every migration up to `revision` that the database does not have yet. Raises DatabaseUnavailable."""
     config = Config()
     config.set_main_option("script_location", str(Path(__file__).parent).replace("%", "%%"))
     config.attributes["sqlalchemy_url"] = sqlalchemy_url(database_url)
     config.attributes["lock"] = MIGRATION_LOCK
     try:
-        command.upgrade(config, "head")
+        command.upgrade(config, revision)
     except OperationalError as error:
         raise DatabaseUnavailable(str(error.orig)) from error

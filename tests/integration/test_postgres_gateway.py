@@ -12,7 +12,7 @@ from uuid import uuid4
 
 import asyncpg
 import pytest
-from sqlalchemy import Engine, create_engine, insert
+from sqlalchemy import Engine, create_engine, insert, text
 from sqlalchemy.engine import make_url
 
 from shared.adapters import tables
@@ -348,6 +348,14 @@ def test_a_database_that_refuses_connections_is_unavailable_at_once() -> None:
 def test_a_database_without_tables_is_unavailable(empty_database_url: str) -> None:
     with pytest.raises(DatabaseUnavailable):
         read(empty_database_url, lambda reader: reader.fetch_lists("C1"))
+
+
+def test_a_database_that_lacks_a_migration_is_unavailable(database_url: str, engine: Engine) -> None:
+    with engine.begin() as connection:
+        connection.execute(text("ALTER TABLE model_versions DROP COLUMN servable"))
+
+    with pytest.raises(DatabaseUnavailable):
+        read(database_url, lambda reader: reader.fetch_models(limit=1))
 
 
 def test_a_database_that_never_answers_a_connection_is_unavailable_in_time(database_url: str, relay: Relay) -> None:

@@ -10,7 +10,8 @@ from uuid import uuid4
 
 import psycopg2
 import pytest
-from sqlalchemy import Engine, event, insert, text
+from sqlalchemy import Connection, Engine, event, insert, text
+from sqlalchemy.exc import DataError
 
 from shared.adapters import tables
 from shared.adapters.postgres_lease import PostgresLease
@@ -253,7 +254,7 @@ def test_one_process_has_the_lease_until_it_lets_go_or_its_session_ends(engine: 
     assert not mine.acquire()
 
     with engine.begin() as connection:
-        ended = text("SELECT pg_terminate_backend(pid) FROM pg_locks WHERE locktype = 'advisory' AND granted")
+        ended = text("SELECT pg_terminate_backend(pid, 5000) FROM pg_locks WHERE locktype = 'advisory' AND granted")
         connection.execute(ended)
     assert mine.acquire()
     with pytest.raises(DatabaseUnavailable):
@@ -271,6 +272,38 @@ def test_a_database_that_nobody_answers_for_is_unavailable() -> None:
         postgres_store(engine).has_assets()
     with pytest.raises(DatabaseUnavailable):
         PostgresLease(engine).acquire()
+
+
+@pytest.mark.postgres
+def test_a_missing_table_is_no_fault_of_a_message_and_a_value_out_of_range_is(engine: Engine) -> None:
+    store = postgres_store(engine)
+    with engine.begin() as connection:
+        connection.execute(text("DROP TABLE model_commands"))
+
+    with pytest.raises(DatabaseUnavailable, match="model_commands"):
+        store.queue_training("v1", command=build_command(1), reason="please")
+    with pytest.raises(DataError):
+        store.insert_dead_letter(Message(*COMMANDS, 2**70, None, b"x"), reason="a reason", next_offsets={})
+
+
+@pytest.mark.postgres
+def test_a_session_that_ends_before_rows_are_copied_is_a_database_that_is_away(
+    engine: Engine, database_url: str
+) -> None:
+    other = build_engine(database_url)
+
+    def end_session(connection: Connection, _: object, statement: str, *__: object) -> None:
+        if statement.startswith("SELECT customer_id"):  # the COPY of the purchases comes next
+            session: Any = connection.connection.driver_connection
+            with other.begin() as second:
+                second.execute(text("SELECT pg_terminate_backend(:pid, 5000)"), {"pid": session.info.backend_pid})
+
+    event.listen(engine, "after_cursor_execute", end_session)
+    with pytest.raises(DatabaseUnavailable):
+        postgres_store(engine).fetch_training_rows()
+    event.remove(engine, "after_cursor_execute", end_session)
+    assert postgres_store(engine).fetch_training_rows().assets == ()
+    other.dispose()
 
 
 @pytest.mark.postgres

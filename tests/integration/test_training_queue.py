@@ -190,10 +190,10 @@ def test_whoever_looks_at_a_dead_letter_sees_what_its_command_stands_for_already
     event = RetrainRequested(reason="before")
     command = Command(event.event_id, "RetrainRequested", content_digest(event), {COMMANDS: 1})
     box = DeadLetterBox(database_url)
-    assert box.fetch_earlier(event) is None
+    assert box.fetch_kept(event) is None
 
     postgres_store(engine).queue_training("v1", command=command, reason=event.reason)
 
-    earlier = box.fetch_earlier(RetrainCancelled(event_id=event.event_id))
+    earlier = box.fetch_kept(RetrainCancelled(event_id=event.event_id))
     assert earlier is not None
     assert earlier.content_digest == content_digest(event)

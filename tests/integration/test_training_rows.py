@@ -66,6 +66,20 @@ def test_rows_whose_date_cannot_be_true_are_left_out_and_counted(engine: Engine)
     assert asset.tradable_until >= datetime.now(UTC).date()
 
 
+def test_an_asset_without_limit_prices_has_no_dates(engine: Engine) -> None:
+    with engine.begin() as connection:
+        connection.execute(
+            text(
+                "INSERT INTO asset_information (isin, asset_category, recorded_on) VALUES ('X2', 'Stock', '2020-01-02')"
+            )
+        )
+
+    read = PostgresTrainerStore(engine, cluster_id="cluster", consumer_group="trainer").fetch_training_rows()
+
+    (asset,) = read.assets
+    assert (asset.tradable_from, asset.tradable_until) == (None, None)  # tradable while it is priced
+
+
 def test_interactions_come_in_the_order_of_the_log(engine: Engine) -> None:
     fill(engine)
 

@@ -128,3 +128,25 @@ def test_the_catalogue_is_read_again_after_the_database_was_away() -> None:
         return await catalogue.knows("ANYTHING")
 
     assert not asyncio.run(wait_until_loaded())
+
+
+def test_a_bug_does_not_end_the_refreshing_of_the_catalogue() -> None:
+    class Broken(FakeReader):
+        is_broken = True
+
+        async def fetch_reference_version(self) -> str:
+            if self.is_broken:
+                raise KeyError("bug")
+            return await super().fetch_reference_version()
+
+    async def wait_until_loaded() -> bool:
+        reader = Broken()
+        catalogue = AssetCatalogue(reader, refresh_seconds=0.01)
+        refreshing = asyncio.create_task(catalogue.refresh_forever())
+        await asyncio.sleep(0.03)
+        reader.is_broken = False
+        await asyncio.sleep(0.05)
+        refreshing.cancel()
+        return await catalogue.knows("ANYTHING")
+
+    assert not asyncio.run(wait_until_loaded())

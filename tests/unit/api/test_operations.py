@@ -181,3 +181,14 @@ def test_head_of_what_is_no_get_and_of_nothing_is_as_get(client: AsgiClient) -> 
     assert client.request("HEAD", "/models/retrain").status_code == 405
     assert client.request("HEAD", "/recommendations/nobody").status_code == 404
     assert 'method="HEAD",route="/recommendations/{customer_id}",status="404"} 1.0' in exposition(client)
+
+
+def test_a_bug_in_one_question_leaves_the_other_answer(client: AsgiClient, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def fail(_: FakeReader) -> bool:
+        raise KeyError("bug")
+
+    monkeypatch.setattr(FakeReader, "is_reachable", fail)
+    check_health(client)
+
+    answer = client.get("/health/ready")
+    assert (answer.status_code, answer.json()["broker"], answer.json()["database"]) == (200, True, False)

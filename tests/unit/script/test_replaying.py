@@ -10,9 +10,9 @@ import pytest
 from script.dead_letters import SHOWN_BYTES, WRONG_USAGE, main, parse, summary_of, to_json
 from script.replaying import Repair, ReplayCheck, contract_classes
 from script.screen import as_markup, printable
-from shared.adapters.dead_letter_box import DeadLetter, DeadLetterBox, EarlierEvent
+from shared.adapters.dead_letter_box import DeadLetter, DeadLetterBox
 from shared.domain.types import InteractionType
-from shared.errors import BrokerUnavailable, ContractViolation
+from shared.errors import BrokerUnavailable, ContractViolation, IdempotencyKeyReused
 from shared.events import (
     INTERACTIONS_RECORDED,
     MODELS_COMMANDS,
@@ -21,7 +21,7 @@ from shared.events import (
     RetrainRequested,
     encode,
 )
-from worker.handlers import IdempotencyKeyReused
+from shared.ports import KeptEvent
 
 CLICK = encode(InteractionRecorded(customer_id="C1", isin="GRS1", type=InteractionType.CLICK))
 
@@ -126,19 +126,19 @@ def test_of_a_large_value_the_first_bytes_are_shown_and_its_size() -> None:
 class Box(DeadLetterBox):
     """A database with one asset, and what it has of earlier events."""
 
-    def __init__(self, earlier: EarlierEvent | None = None) -> None:
-        self.earlier = earlier
+    def __init__(self, kept: KeptEvent | None = None) -> None:
+        self.kept = kept
 
     def has_asset(self, isin: str) -> bool:
         return isin == "GRS1"
 
-    def fetch_earlier(self, event: Event) -> EarlierEvent | None:
-        return self.earlier
+    def fetch_kept(self, event: Event) -> KeptEvent | None:
+        return self.kept
 
 
-def verdict(one: DeadLetter, repair: Repair | None = None, *, earlier: EarlierEvent | None = None) -> str:
+def verdict(one: DeadLetter, repair: Repair | None = None, *, kept: KeptEvent | None = None) -> str:
     """Return what `show` says."""
-    check = ReplayCheck(Box(earlier), "cluster", {INTERACTIONS_RECORDED: 1000, MODELS_COMMANDS: 1000}.get)
+    check = ReplayCheck(Box(kept), "cluster", {INTERACTIONS_RECORDED: 1000, MODELS_COMMANDS: 1000}.get)
     return str(check.examine(one, repair or Repair()))
 
 
@@ -175,17 +175,23 @@ def test_an_event_that_is_ahead_of_the_log_can_be_replayed_from_its_time_on() ->
 
 
 @pytest.mark.parametrize(
-    ("earlier", "said"),
+    ("kept", "said"),
     [
-        (EarlierEvent({"customer_id": "C1", "isin": "GRS1", "type": "click"}, None), "yes: the event had its effect"),
-        (EarlierEvent({"customer_id": "C2", "isin": "GRS1", "type": "click"}, None), "no: EventIdReused"),
-        (EarlierEvent({"customer_id": "C1", "isin": "GRS9", "type": "click"}, None), "no: EventIdReused"),
-        (EarlierEvent({"customer_id": "C1", "isin": "GRS1", "type": "click"}, "f"), "no: IdempotencyKeyReused"),
-        (EarlierEvent({"customer_id": "C1"}, None, "another digest"), "no: EventIdReused"),
+        (KeptEvent({"customer_id": "C1", "isin": "GRS1", "type": "click"}, None), "yes: the event had its effect"),
+        (KeptEvent({"customer_id": "C2", "isin": "GRS1", "type": "click"}, None), "no: EventIdReused"),
+        (KeptEvent({"customer_id": "C1", "isin": "GRS9", "type": "click"}, None), "no: EventIdReused"),
+        (KeptEvent({"customer_id": "C1", "isin": "GRS1", "type": "click"}, "f"), "yes: the event had its effect"),
+        (KeptEvent({"customer_id": "C1"}, None, "another digest"), "no: EventIdReused"),
     ],
 )
-def test_an_event_id_that_is_used_already_is_compared(earlier: EarlierEvent, said: str) -> None:
-    assert verdict(letter(), earlier=earlier).startswith(said)
+def test_an_event_id_that_is_used_already_is_compared_as_the_worker_does(kept: KeptEvent, said: str) -> None:
+    assert verdict(letter(), kept=kept).startswith(said)
+
+
+def test_two_bodies_under_one_idempotency_key_are_told_apart() -> None:
+    kept = KeptEvent({"customer_id": "C1", "isin": "GRS1", "type": "click"}, "f")
+    assert verdict(letter(value=click(fingerprint="g")), kept=kept).startswith("no: IdempotencyKeyReused")
+    assert verdict(letter(value=click(fingerprint="f")), kept=kept).startswith("yes")
 
 
 def test_a_bug_may_be_mended_by_now_or_the_letter_repaired() -> None:

@@ -6,6 +6,7 @@ the class of its error. One training waits at most beside one that runs. Nothing
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
@@ -34,6 +35,7 @@ from trainer.job import Outcome
 from trainer.leadership import Surroundings, put_in_order
 from trainer.releases import ReleaseBusy
 
+EXAMPLES = int(os.environ.get("STATEFUL_EXAMPLES", "200"))
 COMMANDS = (MODELS_COMMANDS, 0)
 BUGS = (ValueError, KeyError, RecursionError, MemoryError, lambda: DataError("INSERT", {}, Exception("\x00")))
 TRANSIENT = (DatabaseUnavailable, BrokerUnavailable, ReleaseBusy, StaleOffsets)
@@ -250,4 +252,4 @@ class TrainerMachine(RuleBasedStateMachine):
 
 
 TestTrainerMachine = TrainerMachine.TestCase
-TestTrainerMachine.settings = settings(max_examples=200, stateful_step_count=30, deadline=None)
+TestTrainerMachine.settings = settings(max_examples=EXAMPLES, stateful_step_count=30, deadline=None)

@@ -23,6 +23,7 @@ from tests.unit.trainer.trainer_fakes import (
     build_broker,
     command,
 )
+from trainer.background import TrainingThread
 from trainer.job import TrainingPlan
 from trainer.leadership import Leadership, Surroundings
 from trainer.releases import Releases
@@ -40,13 +41,14 @@ def logs() -> Iterator[Logs]:
 
 
 class FakeLease:
-    """A lease that nobody else wants."""
+    """A lease that nobody else wants, until `is_lost`."""
 
     def __init__(self) -> None:
         self.releases = 0
+        self.is_lost = False
 
     def acquire(self) -> bool:
-        return True
+        return not self.is_lost
 
     def release(self) -> None:
         self.releases += 1
@@ -203,3 +205,25 @@ def test_a_consumer_that_cannot_leave_its_group_does_not_keep_the_lease(monkeypa
 
     assert world.stop.is_set()
     assert world.lease.releases >= 1
+
+
+@pytest.mark.parametrize("is_lost", [True, False])
+def test_trainings_are_given_up_only_by_the_trainer_that_has_the_lease(
+    is_lost: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(PollingConsumer, "poll", PollingConsumer.poll)  # put back at the end
+    monkeypatch.setattr(TrainingThread, "is_busy", lambda _: True)
+    world = World(seconds=20)
+    poll = PollingConsumer.poll
+
+    def poll_and_lose(consumer: PollingConsumer, **named: Any) -> Sequence[Message]:
+        # By now the training that is begun is that of whoever leads.
+        world.store.rows.setdefault("v2", FakeRow("v2", "1000 interactions", progress="reading"))
+        world.lease.is_lost = is_lost
+        return poll(consumer, **named)
+
+    monkeypatch.setattr(PollingConsumer, "poll", poll_and_lose)
+
+    world.leadership.run()
+
+    assert (world.store.rows["v2"].status == "failed") is not is_lost

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import MutableMapping, Sequence
 from typing import Any
 
 import pytest
@@ -10,6 +10,7 @@ import pytest
 from shared.domain.model import Model
 from shared.domain.ranking import recommend
 from shared.domain.types import CustomerHistory, Ranking
+from shared.errors import LONGEST_DESCRIPTION
 from shared.events import INTERACTIONS_RECORDED, RECOMMENDATIONS_REQUESTED
 from tests.unit.worker.world import CUSTOMERS, World, bug_for
 
@@ -172,3 +173,19 @@ def test_requests_of_a_partition_whose_interactions_are_not_assigned_hold_no_oth
     world.consumer.assign(world.broker.logs)
     world.settle()
     assert all(world.decision(request) for request in held)
+
+
+def test_the_log_says_the_reason_that_is_stored_bounded_and_printable(
+    world: World, logged: list[MutableMapping[str, Any]]
+) -> None:
+    def fail(*_: object, **__: object) -> list[Ranking]:
+        raise RuntimeError("\x1b[31m" + "x" * 5_000)
+
+    world.scorer = fail
+    world.ask("C3")
+    world.settle()
+
+    [line] = [line for line in logged if line["event"] == "message.dead_letter"]
+    assert [line["reason"]] == world.reasons
+    assert "\x1b" not in line["reason"]
+    assert len(line["reason"]) <= LONGEST_DESCRIPTION
