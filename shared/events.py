@@ -41,7 +41,7 @@ def _readable_time(moment: datetime) -> datetime:
         raise ValueError(f"is before {EARLIEST_EVENT:%Y-%m-%d}")
     if moment.year > 9000:
         raise ValueError("is after the year 9000")
-    return moment
+    return moment.astimezone(UTC)  # PostgreSQL refuses an offset of 16 hours and more
 
 
 EventTime = Annotated[AwareDatetime, AfterValidator(_readable_time)]

@@ -30,7 +30,8 @@ def librdkafka_settings(*, session_timeout_seconds: float) -> dict[str, Any]:
         "enable.auto.offset.store": False,
         "auto.offset.reset": "error",
         "enable.partition.eof": True,
-        "isolation.level": "read_committed",
+        # An open transaction of some producer must not hide, or hold up, the events behind it.
+        "isolation.level": "read_uncommitted",
         # A partition that was resumed or sought joins the next fetch, which starts when this one is answered
         # (measured: up to 500 ms with the default, 20 ms with this).
         "fetch.wait.max.ms": 20,

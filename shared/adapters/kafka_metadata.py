@@ -93,7 +93,7 @@ class KafkaMetadata:
         admin = self._admin
         futures = admin.list_offsets(
             {TopicPartition(self._prefix + topic, number): spec for topic, number in partitions},
-            isolation_level=IsolationLevel.READ_COMMITTED,
+            isolation_level=IsolationLevel.READ_UNCOMMITTED,
             request_timeout=self._timeout_seconds,
         )
         try:

@@ -42,9 +42,15 @@ class TopicDurability:
     def required(self) -> dict[str, str]:
         """Return the settings that every topic must have, also one that this system did not create.
 
-        Consumers compare an event's own time with the log's, so that must be the broker's.
+        Consumers compare an event's own time with the log's, so that must be the broker's. The broker stores batches
+        uncompressed: of a compressed one it would compare the compressed size with the limit, and a few kilobytes that
+        expand to 90 MB cannot be read by any consumer.
         """
-        return {"message.timestamp.type": "LogAppendTime", "max.message.bytes": str(self.max_message_bytes)}
+        return {
+            "message.timestamp.type": "LogAppendTime",
+            "max.message.bytes": str(self.max_message_bytes),
+            "compression.type": "uncompressed",
+        }
 
 
 class TopicsUnusable(RecommenderError):

@@ -67,8 +67,16 @@ class PostgresTrainerStore:
             return _version_row(connection.execute(statement.order_by(model_versions.c.sequence.desc())).first())
 
     def fetch_unpointed(self) -> Sequence[str]:
-        """Return the versions that were to be promoted and never got the pointer, the oldest first."""
-        unpointed = and_(model_versions.c.status == "promoted", model_versions.c.sequence.is_(None))
+        """Return the versions that were to be promoted and never got the pointer, the oldest first.
+
+        One that is older than a version that had the pointer is past: nobody waits for it any more.
+        """
+        pointed = select(func.max(model_versions.c.version)).where(model_versions.c.sequence.is_not(None))
+        unpointed = and_(
+            model_versions.c.status == "promoted",
+            model_versions.c.sequence.is_(None),
+            model_versions.c.version > func.coalesce(pointed.scalar_subquery(), ""),
+        )
         with self._begin() as connection:
             statement = select(model_versions.c.version).where(unpointed).order_by(model_versions.c.version)
             return list(connection.scalars(statement))

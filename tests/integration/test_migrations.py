@@ -114,6 +114,18 @@ def test_every_topic_keeps_the_brokers_time_and_refuses_large_messages(
 
 
 @pytest.mark.kafka
+def test_a_message_that_is_small_only_while_it_is_compressed_is_refused(
+    kafka_bootstrap_servers: str, topic_prefix: str
+) -> None:
+    create_topics(kafka_bootstrap_servers, prefix=topic_prefix, partitions=1)
+    own = {"bootstrap.servers": kafka_bootstrap_servers, "compression.type": "gzip", "message.max.bytes": 100_000_000}
+    producer, topic = Producer(own), topic_prefix + events.INTERACTIONS_RECORDED
+
+    assert reports(producer, topic, [b"x" * 10_000_000]) == [KafkaError.MSG_SIZE_TOO_LARGE]
+    assert reports(producer, topic, [b"x" * 10_000]) == [None]
+
+
+@pytest.mark.kafka
 def test_a_burst_of_events_is_never_refused_for_the_size_of_its_batches(
     kafka_bootstrap_servers: str, topic_prefix: str
 ) -> None:
@@ -156,6 +168,7 @@ def test_topics_of_an_older_version_get_what_is_needed_and_keep_everything_else(
         assert changes == {
             "message.timestamp.type": "CreateTime -> LogAppendTime",
             "max.message.bytes": "1048588 -> 131072",
+            "compression.type": "producer -> uncompressed",
         }
         wait_for_setting(kafka_bootstrap_servers, topic, "max.message.bytes", "131072")
         settings = topic_config(kafka_bootstrap_servers, topic)

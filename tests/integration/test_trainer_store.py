@@ -95,6 +95,15 @@ def test_a_zombie_with_older_offsets_is_refused_and_changes_nothing(store: Train
     assert store.fetch_unpointed() == ["v1"]
 
 
+def test_a_promotion_that_a_newer_version_has_overtaken_is_not_completed(store: TrainerStore) -> None:
+    for version in ("v1", "v2", "v3"):
+        store.start_training(version, triggered_by="x")
+        store.finish_training(finished(version))
+    store.record_pointer(Pointer(1, "v2", DIGEST))
+
+    assert store.fetch_unpointed() == ["v3"]
+
+
 def test_the_pointer_moves_the_mark_and_a_stored_version_becomes_promoted(store: TrainerStore) -> None:
     for version, status in (("v1", "promoted"), ("v2", "stored")):
         store.start_training(version, triggered_by="x")

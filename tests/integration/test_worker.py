@@ -13,6 +13,7 @@ from typing import Any
 from uuid import uuid4
 
 import pytest
+from confluent_kafka import Producer
 
 from shared.events import (
     INTERACTIONS_RECORDED,
@@ -377,3 +378,21 @@ def test_a_request_that_looks_valid_alone_in_its_batch_stops_nobody(world: Worke
     assert world.answers([world.ask(f"C{index}") for index in range(8)])
     assert world.rows("SELECT reason FROM dead_letters")[0][0].startswith("ContractViolation: ")
     assert worker.unready_reason() == ""
+
+
+def test_an_open_transaction_of_some_producer_hides_no_click_and_holds_up_no_request(world: WorkerWorld) -> None:
+    worker = world.start(**EVERY_ASSET)
+    [first] = [isin for isins in world.answers([world.ask("C1")]).values() for isin in isins[:1]]
+    other = Producer({"bootstrap.servers": world.bootstrap_servers, "transactional.id": world.topic_prefix})
+    other.init_transactions(30)
+    other.begin_transaction()
+    partition = world.rows("SELECT partition FROM decisions")[0][0]
+    for topic in (INTERACTIONS_RECORDED, RECOMMENDATIONS_REQUESTED):
+        other.produce(world.topic_prefix + topic, b"in an open transaction", "C1", partition=partition)
+    other.flush(30)
+    world.click("C1", first, "dismiss")
+    [isins] = world.answers([world.ask("C1")]).values()
+    assert first not in isins
+    assert worker.is_ready()
+    other.abort_transaction(30)
+    assert world.answers([world.ask("C1")])

@@ -291,6 +291,6 @@ def test_kafka_never_decides_where_to_read(rig: Rig) -> None:
         "enable.auto.offset.store": False,
         "auto.offset.reset": "error",
         "partition.assignment.strategy": "range",
-        "isolation.level": "read_committed",
+        "isolation.level": "read_uncommitted",
     }
     assert wanted.items() <= script.config.items()

@@ -171,6 +171,14 @@ def test_every_interaction_that_is_accepted_can_be_read_back(changes: dict[str, 
     assert "\x00" not in events.encode(event).decode()
 
 
+@pytest.mark.parametrize("offset", ["+23:59", "-23:59", "+16:00", "+05:30"])
+def test_a_time_is_kept_in_utc_whatever_its_offset(offset: str) -> None:
+    event = events.decode(events.RECOMMENDATIONS_REQUESTED, encoded_request(occurred_at=f"2026-01-02T03:04:05{offset}"))
+
+    assert event.occurred_at.utcoffset() == timedelta(0)
+    assert event.occurred_at == datetime.fromisoformat(f"2026-01-02T03:04:05{offset}")
+
+
 def test_the_digest_of_the_content_ignores_identity_alone() -> None:
     first = events.RecommendationRequested(customer_id="C1", action="request_recs")
     again = events.RecommendationRequested(customer_id="C1", action="request_recs", fingerprint="other")

@@ -77,7 +77,9 @@ class FakeTrainerStore:
 
     def fetch_unpointed(self) -> Sequence[str]:
         self._check()
-        return sorted(v for v, row in self.rows.items() if row.status == "promoted" and row.sequence is None)
+        pointed = max((v for v, row in self.rows.items() if row.sequence is not None), default="")
+        unpointed = (v for v, row in self.rows.items() if row.status == "promoted" and row.sequence is None)
+        return sorted(v for v in unpointed if v > pointed)
 
     def fetch_queued(self) -> VersionRow | None:
         self._check()
