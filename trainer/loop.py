@@ -138,11 +138,12 @@ class TrainerLoop:
     def _pause_or_resume(self) -> None:
         """Fetch nothing while messages wait for a pause to end; repeated, because a new assignment is unpaused."""
         owned = sorted(self._parts.consumer.assignment())
-        if self._messages.is_waiting:
+        is_waiting = self._messages.is_waiting  # asked once: the pause may end while this runs
+        if is_waiting:
             self._parts.consumer.pause(owned)
         elif self._paused:
             self._parts.consumer.resume(owned)
-        self._paused = self._messages.is_waiting
+        self._paused = is_waiting
 
     def _skip_gaps(self) -> None:
         """Go on at the end of the log: trainings read interactions from the database, so none is lost here.

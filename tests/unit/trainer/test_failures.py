@@ -242,3 +242,29 @@ def test_a_pointer_file_that_cannot_be_read_is_one_log_line_until_something_chan
 
     errors = [line["error"] for line in logs if line["event"] == "pointer.invalid"]
     assert errors == ["damaged", "of another format"]
+
+
+def test_a_pause_that_ends_while_the_consumer_is_paused_leaves_nothing_paused() -> None:
+    """The clock moves within a step, too: at one of these speeds the pause ends between two looks at it."""
+    for ticks in range(1, 60):
+        world = World()
+        world.steps()
+        world.store.queue_training = failing(  # type: ignore[method-assign]
+            ValueError("a bug"), times=3, then=world.store.queue_training
+        )
+        original = world.consumer.pause
+
+        def pause(partitions: Any, *, world: World = world, original: Any = original) -> None:
+            original(partitions)
+            world.clock.advance(0.11)  # longer than the first pause
+
+        world.consumer.pause = pause  # type: ignore[method-assign]
+        command(world.broker, RetrainRequested())
+        for _ in range(60):
+            world.steps(1)
+            world.clock.advance(ticks / 100)
+
+        command(world.broker, RetrainRequested(reason="later"))
+        world.steps(3)
+        assert world.consumer.paused == set(), ticks
+        assert world.loop.waiting_messages == 0
