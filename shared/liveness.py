@@ -51,7 +51,8 @@ class StallWatch:
         self._waiting_since: float | None = None
         self._waiting = 0
         prefix = f"recommender_{name}"
-        self._stalled_gauge = Gauge(f"{prefix}_stalled", "1 while work waits and nothing is done", registry=registry)
+        stalled = Gauge(f"{prefix}_stalled", "1 while work waits and nothing is done", registry=registry)
+        stalled.set_function(lambda: float(self.stalled_seconds() > 0))  # as /health/live says at the same moment
         self._waiting_gauge = Gauge(f"{prefix}_waiting_messages", "Messages not stored yet", registry=registry)
 
     def check(self) -> None:
@@ -64,7 +65,6 @@ class StallWatch:
             self._waiting_gauge.set(progress.waiting)
             if progress.waiting and self._waiting_since is None:
                 self._waiting_since = self._clock()
-        self._stalled_gauge.set(self.stalled_seconds() > 0)
 
     def stalled_seconds(self) -> float:
         """Return for how long more than `stall_seconds` nothing was done; 0 while all is well."""
