@@ -247,7 +247,7 @@ def log_failure(error: Exception, decision: RetryDecision, batch: Batch | None, 
     """Log what failed and what follows; a bug with its traceback, the first time only."""
     fields = {
         "error_type": type(error).__name__,
-        "error": str(error),
+        "error": describe_error(error),
         "decision": type(decision).__name__,
         "batch_size": len(batch) if batch else 0,
     }
