@@ -61,7 +61,7 @@ migrate: $(STAMP)  ## upgrade the database and create the topics (DATABASE_URL, 
 load: $(STAMP)  ## load the FAR-Trans tables from DATA=DIR (default FAR-Trans/) into DATABASE_URL (LOAD_OPTIONS="--max-rejects 5%")
 	@$(RUN) FAR-Trans/script.py $(if $(DATA),--data $(DATA)) $(LOAD_OPTIONS)
 
-bench: $(STAMP)  ## the loader against a bare COPY of the same rows, in one run
+bench: $(STAMP)  ## the loader against a bare DELETE, COPY and VACUUM of the same rows, in one run
 	@$(RUN) script/bench.py
 
 benchmark: $(STAMP)  ## all recommenders on the FAR-Trans protocol in DATA=DIR, one report in OUT (default .local/benchmark)
