@@ -51,7 +51,7 @@ class Intake:
         changed = self._start_over() or changed
         for message in messages:
             self._queues.setdefault((message.topic, message.partition), deque()).append(message)
-            self._waiting_bytes[message.topic] += _size(message)
+            self._waiting_bytes[message.topic] += message.size_bytes
         return changed
 
     def waiting(self, topic: str) -> int:
@@ -107,7 +107,7 @@ class Intake:
         self._stored.update(self.next_offsets(batch))
         for message in batch.messages:
             self._queues[_partition(message)].popleft()
-            self._waiting_bytes[message.topic] -= _size(message)
+            self._waiting_bytes[message.topic] -= message.size_bytes
         for partition in self.starts(batch):
             # To the end, so that one busy partition cannot keep the others waiting.
             queue = self._queues.pop(partition)
@@ -119,7 +119,7 @@ class Intake:
         taken: list[Message] = []
         size = 0
         for message in islice(messages, limit):
-            size += _size(message)
+            size += message.size_bytes
             if taken and size > self._batch_bytes:
                 break
             taken.append(message)
@@ -173,7 +173,7 @@ class Intake:
         )
         for partition in blocked - self._blocked:
             dropped = self._queues.pop(partition, deque())
-            self._waiting_bytes[RECOMMENDATIONS_REQUESTED] -= sum(map(_size, dropped))
+            self._waiting_bytes[RECOMMENDATIONS_REQUESTED] -= sum(message.size_bytes for message in dropped)
         free = self._blocked - blocked
         if free:
             # A seek ends every pause.
@@ -186,7 +186,3 @@ class Intake:
 
 def _partition(message: Message) -> Partition:
     return message.topic, message.partition
-
-
-def _size(message: Message) -> int:
-    return len(message.key or b"") + len(message.value or b"")
