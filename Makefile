@@ -29,7 +29,7 @@ $(STAMP): requirements.lock pyproject.toml
 	$(RUN) script/choose_requirements.py requirements.lock > $(VENV)/requirements.txt
 	LIGHTFM_NO_CFLAGS=1 $(RUN) -m pip install --quiet --disable-pip-version-check --require-hashes -r $(VENV)/requirements.txt
 	$(RUN) -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
-	@$(RUN) script/local_kafka.py fetch || echo "the local broker is not available yet; everything else is set up"
+	@$(RUN) -m script.local.kafka fetch || echo "the local broker is not available yet; everything else is set up"
 	@rm -f $(VENV)/.installed-*
 	@touch $(STAMP)
 
@@ -53,7 +53,7 @@ types: $(STAMP)  ## mypy, strict
 	@$(VENV)/bin/mypy FAR-Trans/*.py  # by itself: FAR-Trans is no package name, and script.py shares one
 
 kafka: $(STAMP)  ## only the local Kafka broker, kept running with its data, until Ctrl-C
-	@$(RUN) script/local_kafka.py run
+	@$(RUN) -m script.local.kafka run
 
 migrate: $(STAMP)  ## upgrade the database and create the topics (DATABASE_URL, KAFKA_BOOTSTRAP_SERVERS)
 	@$(RUN) -m shared.migrations
@@ -69,10 +69,10 @@ benchmark: $(STAMP)  ## all recommenders on the FAR-Trans protocol in DATA=DIR, 
 	@OMP_NUM_THREADS=1 $(RUN) -m trainer.benchmark report --data $(DATA) --output $(OUT) $(if $(FAR_TRANS),--far-trans $(FAR_TRANS))
 
 chaos: $(STAMP)  ## the fault campaign: nothing lost, nothing doubled (EVENTS=20000, KILLS=25, SEED=.., REPORT=file.json)
-	@$(RUN) script/chaos.py --events $(EVENTS) --kills $(KILLS) $(if $(SEED),--seed $(SEED)) $(if $(REPORT),--report $(REPORT))
+	@$(RUN) -m tests.chaos --events $(EVENTS) --kills $(KILLS) $(if $(SEED),--seed $(SEED)) $(if $(REPORT),--report $(REPORT))
 
 stateful: $(STAMP)  ## the loops of worker and trainer against their models, with many examples (EXAMPLES=50000)
-	@STATEFUL_EXAMPLES=$(EXAMPLES) $(RUN) -m pytest -q --timeout 0 tests/unit/worker/test_loop_stateful.py tests/unit/trainer/test_any_order.py
+	@STATEFUL_EXAMPLES=$(EXAMPLES) $(RUN) -m pytest -q --timeout 0 tests/unit/worker/test_loop_stateful.py tests/unit/trainer/service/test_any_order.py
 
 clean:  ## remove the virtual environment and caches
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .import_linter_cache

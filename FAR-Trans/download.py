@@ -22,8 +22,8 @@ from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn, TransferSpeedColumn
 
 from shared.errors import ReferenceDataInvalid
-from shared.far_trans import TABLES
-from shared.reference_data.clean_rows import check_header
+from shared.far_trans.clean_rows import check_header
+from shared.far_trans.schema import TABLES
 
 DOI_PAGE = "https://doi.org/10.5525/gla.researchdata.1658"
 PUBLISHED_ROWS = {

@@ -20,11 +20,11 @@ from rich.markup import escape
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn, TransferSpeedColumn
 from rich.table import Table
 
-from shared.adapters.reference_store import PostgresReferenceStore
 from shared.errors import CommitUnknown, DatabaseUnavailable, LoadRefused, RecommenderError, ReferenceDataInvalid
-from shared.reference_data.limits import CheckedFile, add_limit_options, limits_of
-from shared.reference_data.loading import FileAccess, SourceFile, Step, check_files, load_folder
-from shared.reference_data.rejects import RejectsFile, make_printable
+from shared.far_trans.limits import CheckedFile, add_limit_options, limits_of
+from shared.far_trans.loading import FileAccess, SourceFile, Step, check_files, load_folder
+from shared.far_trans.rejects import RejectsFile, make_printable
+from shared.far_trans.store import PostgresReferenceStore
 
 LOADED, SOME_REJECTED, UNTOUCHED, UNKNOWN = range(4)
 REJECTS_FILE_NAME = "far_trans.rejects.csv"

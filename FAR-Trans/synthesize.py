@@ -8,7 +8,7 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from shared.synthetic import synthesize
+from shared.far_trans.synthetic import synthesize
 
 __all__ = ["main", "synthesize"]
 

@@ -7,14 +7,14 @@ import sys
 from fastapi import FastAPI
 
 from api.app import create_app
-from api.config import ApiSettings
 from api.connections import ConnectionLimits, affordable_connections
 from api.gateway import Dependencies
 from api.guards import Admission
 from api.metrics_server import MetricsServer
+from api.reader import PostgresGatewayReader
 from api.server import GatewayServer
-from shared.adapters.kafka_producer import KafkaEventPublisher, producer_config
-from shared.adapters.postgres_gateway import PostgresGatewayReader
+from api.settings import ApiSettings
+from shared.kafka.producer import KafkaEventPublisher, producer_config
 from shared.logging import configure_logging, get_logger
 
 # What closing producer and pool may take after the last answer.

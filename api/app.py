@@ -9,7 +9,6 @@ from collections.abc import AsyncIterator
 from fastapi import FastAPI
 from starlette.middleware.cors import CORSMiddleware
 
-from api import model_routes, operations_routes, routes
 from api.errors import install_problem_handlers
 from api.gateway import Dependencies, Gateway
 from api.guards import Admission, HeadAsGet, RequestGuard
@@ -17,6 +16,9 @@ from api.idempotency import KEY_HEADER
 from api.json_bodies import REQUESTED_WITH
 from api.middleware import BodyLimit, RequestBoundary
 from api.openapi import DESCRIPTION, install_openapi
+from api.routes import customers as routes
+from api.routes import models as model_routes
+from api.routes import operations as operations_routes
 from shared.logging import get_logger
 
 EXPOSED_HEADERS = (

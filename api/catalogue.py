@@ -7,9 +7,9 @@ import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
+from api.ports import AssetRow, GatewayReader
 from api.schemas import AssetItem
 from shared.errors import DatabaseUnavailable
-from shared.gateway_ports import AssetRow, GatewayReader
 from shared.logging import get_logger
 
 RETRY_SECONDS = 2.0

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from pydantic import TypeAdapter
 
+from api.ports import CurrentFacts, GatewayReader, ListRow
 from api.schemas import RecommendationItem
-from shared.domain.candidates import is_suitable
-from shared.domain.types import Customer
-from shared.gateway_ports import CurrentFacts, GatewayReader, ListRow
+from shared.recommender.candidates import is_suitable
+from shared.recommender.types import Customer
 
 _items = TypeAdapter(list[RecommendationItem])
 

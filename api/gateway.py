@@ -11,9 +11,9 @@ from api.catalogue import AssetCatalogue
 from api.health import CHECK_SECONDS, HealthMonitor
 from api.idempotency import EventIdentity, IdempotencyLedger
 from api.metrics import GatewayMetrics
+from api.ports import EffectKind, GatewayPublisher, GatewayReader
 from shared.errors import PublishFailed
 from shared.events import INTERACTIONS_RECORDED, RECOMMENDATIONS_REQUESTED, Event
-from shared.gateway_ports import EffectKind, GatewayPublisher, GatewayReader
 
 _EFFECTS: dict[str, EffectKind] = {RECOMMENDATIONS_REQUESTED: "decision", INTERACTIONS_RECORDED: "interaction"}
 

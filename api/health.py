@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 
+from api.ports import GatewayPublisher, GatewayReader
 from api.schemas import Readiness
-from shared.gateway_ports import GatewayPublisher, GatewayReader
 from shared.logging import get_logger
 
 CHECK_SECONDS = 2.0

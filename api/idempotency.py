@@ -12,8 +12,8 @@ from uuid import UUID, uuid4, uuid5
 from pydantic import BaseModel
 
 from api.errors import InvalidField
+from api.ports import EffectKind, GatewayReader
 from shared.errors import DatabaseUnavailable
-from shared.gateway_ports import EffectKind, GatewayReader
 
 KEY_HEADER = "Idempotency-Key"
 REMEMBERED_KEYS = 100_000

@@ -7,9 +7,9 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from shared.domain.types import InteractionType
 from shared.events import RequestedWeights
 from shared.identifiers import PLAIN_TEXT_PATTERN, CustomerId, Isin
+from shared.recommender.types import InteractionType
 
 CUSTOMER_EXAMPLE = "85583A768E48870A546D"
 

@@ -24,13 +24,13 @@ from rich.console import Console
 from rich.table import Column, Table
 from sqlalchemy.engine import make_url
 
-from script.local_postgres import LocalPostgres, execute_statement
-from shared.adapters.reference_store import PostgresReferenceStore
-from shared.far_trans import TableSchema
+from script.local.postgres import LocalPostgres, execute_statement
+from shared.far_trans.loading import FileAccess, SourceFile, check_files, load_table
+from shared.far_trans.schema import TableSchema
+from shared.far_trans.store import PostgresReferenceStore
+from shared.far_trans.synthetic import synthesize
 from shared.identifiers import latest_date
-from shared.migrations.upgrade import upgrade_database
-from shared.reference_data.loading import FileAccess, SourceFile, check_files, load_table
-from shared.synthetic import synthesize
+from shared.postgres.migrations.upgrade import upgrade_database
 
 LEAST_RATIO = 0.5
 _LOADER = Path(__file__).resolve().parent.parent / "FAR-Trans" / "script.py"

@@ -27,12 +27,12 @@ from rich.table import Table
 
 from script.replaying import Refused, Repair, ReplayCheck, Replayer
 from script.screen import as_markup, build_screen, printable
-from shared.adapters.dead_letter_box import DeadLetter, DeadLetterBox, LetterFilter, LetterSummary
-from shared.adapters.kafka_consumer import fetch_cluster_id
-from shared.adapters.kafka_producer import SyncKafkaEventPublisher, producer_config
-from shared.adapters.kafka_topics import fetch_max_message_bytes
-from shared.config import DatabaseSettings
 from shared.errors import BrokerUnavailable, DatabaseUnavailable, PublishFailed
+from shared.kafka.consumer import fetch_cluster_id
+from shared.kafka.producer import SyncKafkaEventPublisher, producer_config
+from shared.kafka.topics import fetch_max_message_bytes
+from shared.postgres.dead_letter_store import DeadLetter, DeadLetterBox, LetterFilter, LetterSummary
+from shared.settings import DatabaseSettings
 
 DONE, SOME_REFUSED, WRONG_USAGE, UNAVAILABLE = 0, 1, 2, 3
 DEFAULT_LIMIT = 50

@@ -31,11 +31,11 @@ from script.demo_state import (
     sole_demo,
     state_root,
 )
+from script.local.owned_process import LocalServerError, free_port
+from script.local.service_processes import Services, Surroundings
 from script.model_progress import ModelProgress
-from script.owned_process import LocalServerError, free_port
 from script.screen import build_screen
-from script.service_processes import Services, Surroundings
-from shared.reference_data.limits import add_limit_options, limit_arguments
+from shared.far_trans.limits import add_limit_options, limit_arguments
 
 _PREFERRED_PORT = 8000
 _API_TIMEOUT_SECONDS = 60.0

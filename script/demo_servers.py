@@ -16,10 +16,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from script.demo_state import REPOSITORY, SYNTHETIC_SEED, DataSet, DemoRefused
-from script.local_kafka import LocalKafka
-from script.local_postgres import LocalPostgres
-from script.owned_process import LocalServerError, die_with_parent
-from script.service_processes import Surroundings
+from script.local.kafka import LocalKafka
+from script.local.owned_process import LocalServerError, die_with_parent
+from script.local.postgres import LocalPostgres
+from script.local.service_processes import Surroundings
 
 _SERVERS_TIMEOUT_SECONDS = 300.0  # the first time Kafka's jars are fetched
 _STEP_TIMEOUT_SECONDS = 900.0  # the whole published data set on a slow disk

@@ -14,14 +14,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
-from script.owned_process import LocalServerError
-from shared import far_trans
+from script.local.owned_process import LocalServerError
+from shared.far_trans import schema as far_trans
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 SYNTHETIC_SCALE = 0.02
 SYNTHETIC_SEED = 7
 _APPLICATION = "far-trans-recommender"
-_GENERATOR = ("FAR-Trans/synthesize.py", "shared/synthetic/*.py", "shared/far_trans.py")
+_GENERATOR = ("FAR-Trans/synthesize.py", "shared/far_trans/synthetic/*.py", "shared/far_trans/schema.py")
 
 
 class DemoRefused(LocalServerError):

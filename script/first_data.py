@@ -16,10 +16,10 @@ from pathlib import Path
 
 from sqlalchemy import create_engine, func, select
 
-from shared.adapters.tables import reference_snapshots
-from shared.adapters.urls import sqlalchemy_url
-from shared.far_trans import TABLES
-from shared.reference_data.limits import add_limit_options, limit_arguments
+from shared.far_trans.limits import add_limit_options, limit_arguments
+from shared.far_trans.schema import TABLES
+from shared.postgres.tables import reference_snapshots
+from shared.postgres.urls import sqlalchemy_url
 
 _FAR_TRANS = Path(__file__).resolve().parent.parent / "FAR-Trans"
 _SOME_REJECTED = 1

@@ -23,10 +23,10 @@ from pydantic import ValidationError
 from rich.table import Table
 
 from script.screen import as_markup, build_screen, printable
-from shared.adapters.kafka_consumer import fetch_cluster_id
-from shared.adapters.offset_book import BrokerView, LogRange, OffsetBook, OffsetRow
-from shared.config import DatabaseSettings
 from shared.errors import BrokerUnavailable, DatabaseUnavailable, RecommenderError
+from shared.kafka.consumer import fetch_cluster_id
+from shared.postgres.offset_store import BrokerView, LogRange, OffsetBook, OffsetRow
+from shared.settings import DatabaseSettings
 
 DONE, REFUSED, WRONG_USAGE, UNAVAILABLE = 0, 1, 2, 3
 

@@ -6,7 +6,7 @@ import signal
 import subprocess
 from collections.abc import Mapping, Sequence
 
-from script.owned_process import LocalServerError, SystemUser, die_with_parent
+from script.local.owned_process import LocalServerError, SystemUser, die_with_parent
 
 
 def run_to_end(

@@ -10,10 +10,10 @@ from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 from pydantic_settings import BaseSettings
 
-from api.config import ApiSettings
-from shared.config import TopicSettings
-from trainer.config import TrainerSettings
-from worker.config import WorkerSettings
+from api.settings import ApiSettings
+from shared.settings import TopicSettings
+from trainer.settings import TrainerSettings
+from worker.settings import WorkerSettings
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 SERVICES: dict[str, type[BaseSettings]] = {

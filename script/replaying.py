@@ -8,11 +8,11 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 
 from shared import errors
-from shared.adapters.dead_letter_box import DeadLetter, DeadLetterBox
-from shared.adapters.kafka_producer import SyncKafkaEventPublisher
 from shared.errors import BrokerUnavailable, ContractViolation, RecommenderError
 from shared.events import EVENTS_OF_TOPIC, InteractionRecorded, RecommendationRequested, decode
 from shared.identifiers import EVENT_CLOCK_TOLERANCE
+from shared.kafka.producer import SyncKafkaEventPublisher
+from shared.postgres.dead_letter_store import DeadLetter, DeadLetterBox
 
 # Of a message's own: headers, lengths and the batch around it.
 _OVERHEAD_BYTES = 100

@@ -13,7 +13,6 @@ from uuid import UUID, uuid4
 
 from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from shared.domain.types import InteractionType, Weights
 from shared.errors import ContractViolation, InvalidWeights
 from shared.identifiers import (
     EARLIEST_EVENT,
@@ -24,6 +23,7 @@ from shared.identifiers import (
     Isin,
     ModelVersion,
 )
+from shared.recommender.types import InteractionType, Weights
 
 RECOMMENDATIONS_REQUESTED = "recommendations.requested.v1"
 INTERACTIONS_RECORDED = "interactions.recorded.v1"

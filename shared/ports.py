@@ -12,10 +12,10 @@ from datetime import datetime
 from typing import Any, Protocol
 from uuid import UUID
 
-from shared.domain.model import Model
-from shared.domain.types import CustomerHistory, Weights
 from shared.errors import ContractViolation, EventIdReused, IdempotencyKeyReused
 from shared.events import Event, InteractionRecorded, content_digest
+from shared.recommender.model import Model
+from shared.recommender.types import CustomerHistory, Weights
 
 
 @dataclass(frozen=True)

@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from shared.domain.id_map import AssetIdMap
-from shared.domain.model import MIX_COUNT, SEGMENT_COUNT, AssetGroup, Model
-from shared.domain.types import (
+from shared.recommender.id_map import AssetIdMap
+from shared.recommender.model import MIX_COUNT, SEGMENT_COUNT, AssetGroup, Model
+from shared.recommender.types import (
     Asset,
     Customer,
     CustomerHistory,

@@ -10,7 +10,7 @@ from importlib.util import find_spec
 import pytest
 from sqlalchemy.engine import make_url
 
-from script.local_postgres import execute_statement
+from script.local.postgres import execute_statement
 from tests.servers import ServerUnavailable, docker_problem, kafka_server, postgres_server, servers_required
 
 
@@ -70,7 +70,7 @@ def empty_database_url(postgres_admin_url: str) -> Iterator[str]:
 @pytest.fixture(scope="session")
 def migrated_template(postgres_admin_url: str) -> Iterator[str]:
     """The name of a database with all tables: migrated once, copied for each test."""
-    from shared.migrations.upgrade import upgrade_database
+    from shared.postgres.migrations.upgrade import upgrade_database
 
     with _database(postgres_admin_url) as url:
         upgrade_database(url)

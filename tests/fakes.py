@@ -7,7 +7,6 @@ from datetime import datetime
 from typing import Any
 from zlib import crc32
 
-from shared.domain.model import Model
 from shared.errors import (
     ArtifactInvalid,
     ArtifactMissing,
@@ -18,6 +17,7 @@ from shared.errors import (
 )
 from shared.events import INTERACTIONS_RECORDED, RECOMMENDATIONS_REQUESTED, encode
 from shared.ports import POLL_BYTES, Message, OffsetSource, Partition, Pointer
+from shared.recommender.model import Model
 
 
 class FakeClock:

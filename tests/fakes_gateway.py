@@ -7,9 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from uuid import UUID
 
-from shared.errors import DatabaseBusy, DatabaseUnavailable, PublishFailed
-from shared.events import Event
-from shared.gateway_ports import (
+from api.ports import (
     ArtifactState,
     AssetRow,
     CurrentFacts,
@@ -19,6 +17,8 @@ from shared.gateway_ports import (
     ModelPage,
     ModelRow,
 )
+from shared.errors import DatabaseBusy, DatabaseUnavailable, PublishFailed
+from shared.events import Event
 
 
 @dataclass(frozen=True)

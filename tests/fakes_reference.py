@@ -1,4 +1,4 @@
-"""The reference tables in memory, with the promises of shared.reference_data.loading.ReferenceStore."""
+"""The reference tables in memory, with the promises of shared.far_trans.loading.ReferenceStore."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import date
 
-from shared.far_trans import TABLES, TableSchema
-from shared.reference_data.loading import RowSource
+from shared.far_trans.loading import RowSource
+from shared.far_trans.schema import TABLES, TableSchema
 
 
 @dataclass

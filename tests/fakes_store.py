@@ -10,14 +10,14 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID
 
-from shared.domain.history import INTERACTION_WINDOW, dismissed_isins
-from shared.domain.types import Customer, CustomerHistory, Interaction
 from shared.errors import (
     DatabaseUnavailable,
     StaleOffsets,
 )
 from shared.events import InteractionRecorded
 from shared.ports import AssetDisplay, Decision, KeptEvent, Message, Partition, StoredList, StoredOffset
+from shared.recommender.history import INTERACTION_WINDOW, dismissed_isins
+from shared.recommender.types import Customer, CustomerHistory, Interaction
 
 
 @dataclass

@@ -10,8 +10,8 @@ from datetime import date
 from pathlib import Path
 from types import ModuleType
 
-from shared.far_trans import TABLES, TRANSACTIONS, TableSchema
-from shared.reference_data.clean_rows import BLOCK_BYTES, CleanRows, Reject
+from shared.far_trans.clean_rows import BLOCK_BYTES, CleanRows, Reject
+from shared.far_trans.schema import TABLES, TRANSACTIONS, TableSchema
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 # One sound row for each table.

@@ -9,9 +9,9 @@ from uuid import UUID
 
 from hypothesis import strategies as st
 
-from shared.domain.types import InteractionType
 from shared.events import INTERACTIONS_RECORDED, RECOMMENDATIONS_REQUESTED
 from shared.ports import Message
+from shared.recommender.types import InteractionType
 
 LOGGED_AT = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
 CUSTOMERS = ("C1", "C2", "never-seen")

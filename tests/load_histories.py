@@ -15,9 +15,9 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
 from shared.errors import ReferenceDataInvalid
-from shared.far_trans import TABLES
-from shared.reference_data.limits import LoadLimits
-from shared.reference_data.loading import FileAccess, ReferenceStore, check_files, load_folder
+from shared.far_trans.limits import LoadLimits
+from shared.far_trans.loading import FileAccess, ReferenceStore, check_files, load_folder
+from shared.far_trans.schema import TABLES
 from tests.far_trans_files import NUMBERED_ROWS, write_folder
 
 OPTIONAL = {schema.table for schema in TABLES if schema.optional}

@@ -14,9 +14,9 @@ from typing import TypeVar
 
 import psycopg2
 
-from script.local_kafka import LocalKafka, broker_is_ready, create_offsets_topic
-from script.local_postgres import LocalPostgres
-from script.owned_process import LocalServerError, free_port
+from script.local.kafka import LocalKafka, broker_is_ready, create_offsets_topic
+from script.local.owned_process import LocalServerError, free_port
+from script.local.postgres import LocalPostgres
 
 KAFKA_IMAGE = "apache/kafka:4.3.1"
 POSTGRES_IMAGE = "postgres:18"

@@ -11,21 +11,21 @@ from collections.abc import Sequence
 
 from pydantic import ValidationError
 
-from shared.adapters.artifacts import FileArtifacts
-from shared.adapters.kafka_consumer import ConsumerSettings, KafkaEventConsumer, fetch_cluster_id
-from shared.adapters.kafka_producer import SyncKafkaEventPublisher, producer_config
-from shared.adapters.postgres_lease import PostgresLease
-from shared.adapters.postgres_trainer import PostgresTrainerStore, build_engine
+from shared.artifacts.publication import FileArtifacts
 from shared.errors import BrokerUnavailable, RecommenderError
 from shared.events import INTERACTIONS_RECORDED, MODELS_COMMANDS
 from shared.health import HealthServer, Heartbeat
+from shared.kafka.consumer import ConsumerSettings, KafkaEventConsumer, fetch_cluster_id
+from shared.kafka.producer import SyncKafkaEventPublisher, producer_config
 from shared.liveness import StallWatch, watch_in_background
 from shared.logging import configure_logging, get_logger
 from shared.ports import EventConsumer
-from trainer.config import TrainerSettings
-from trainer.leadership import Leadership, Surroundings
-from trainer.once import train_once
-from trainer.releases import Releases
+from trainer.service.leadership import Leadership, Surroundings
+from trainer.service.lease import PostgresLease
+from trainer.service.model_registry import Releases
+from trainer.service.once import train_once
+from trainer.service.store import PostgresTrainerStore, build_engine
+from trainer.settings import TrainerSettings
 
 WAIT_FOR_BROKER_SECONDS = 2.0
 

@@ -8,23 +8,23 @@ import sys
 import threading
 from datetime import UTC, datetime
 
-from shared.adapters.artifacts import FileArtifacts
-from shared.adapters.kafka_consumer import ConsumerSettings, KafkaEventConsumer, fetch_cluster_id
-from shared.adapters.postgres_worker import PostgresWorkerStore
-from shared.domain.model import Model
-from shared.domain.ranking import recommend
+from shared.artifacts.publication import FileArtifacts
 from shared.errors import BrokerUnavailable
 from shared.health import HealthServer, Heartbeat
+from shared.kafka.consumer import ConsumerSettings, KafkaEventConsumer, fetch_cluster_id
 from shared.liveness import StallWatch, watch_in_background
 from shared.logging import configure_logging, get_logger
+from shared.recommender.model import Model
+from shared.recommender.ranking import recommend
 from worker.answers import Scoring
 from worker.backlog import Backlog
 from worker.catalogue import Catalogue
-from worker.config import WorkerSettings
-from worker.intake import CONSUMED_TOPICS
 from worker.loop import Parts, WorkerLoop
+from worker.message_buffer import CONSUMED_TOPICS
 from worker.metrics import WorkerMetrics
 from worker.model_slot import ModelSlot
+from worker.settings import WorkerSettings
+from worker.store import PostgresWorkerStore
 
 log = get_logger(__name__)
 

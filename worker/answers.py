@@ -7,11 +7,11 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Protocol
 
-from shared.domain.candidates import CatalogueView
-from shared.domain.model import Model
-from shared.domain.types import CustomerHistory, InteractionWeights, Ranking, Weights
 from shared.events import RecommendationRequested, content_digest
 from shared.ports import Decision, Message, WorkerTransaction
+from shared.recommender.candidates import CatalogueView
+from shared.recommender.model import Model
+from shared.recommender.types import CustomerHistory, InteractionWeights, Ranking, Weights
 from worker.catalogue import Catalogue
 from worker.items import build_items
 
@@ -20,7 +20,7 @@ Question = tuple[str, Weights]  # whose list, with which weights
 
 
 class Recommend(Protocol):
-    """shared.domain.ranking.recommend."""
+    """shared.recommender.ranking.recommend."""
 
     def __call__(  # noqa: PLR0913 - the same keywords as recommend
         self,

@@ -5,9 +5,9 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterable, Mapping
 
-from shared.domain.candidates import CatalogueView, asset_risk_level, build_catalogue_view
-from shared.domain.id_map import AssetIdMap
 from shared.ports import AssetDisplay, WorkerStore
+from shared.recommender.candidates import CatalogueView, asset_risk_level, build_catalogue_view
+from shared.recommender.id_map import AssetIdMap
 
 
 class Catalogue:

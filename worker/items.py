@@ -7,8 +7,8 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
 
-from shared.domain.types import RankedAsset, Ranking
 from shared.ports import AssetDisplay
+from shared.recommender.types import RankedAsset, Ranking
 
 DECIMALS = 6
 

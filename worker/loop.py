@@ -6,22 +6,22 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from shared.domain.model import Model
 from shared.errors import BrokerUnavailable, OffsetOutOfRange, RecommenderError, describe_error
 from shared.events import INTERACTIONS_RECORDED, RECOMMENDATIONS_REQUESTED
 from shared.health import Heartbeat
 from shared.logging import get_logger
 from shared.ports import EventConsumer, Partition, WorkerStore, WorkerTransaction
+from shared.recommender.model import Model
 from worker.answers import Scoring
-from worker.barrier import Barrier
 from worker.batch import Batch
 from worker.catalogue import Catalogue
 from worker.handlers import Handled, handle_batch
-from worker.intake import CONSUMED_TOPICS, Intake
+from worker.message_buffer import CONSUMED_TOPICS, Intake
 from worker.metrics import WorkerMetrics
 from worker.model_slot import ModelSlot
 from worker.narrowing import Narrowed, narrow
-from worker.retries import NOT_OF_A_MESSAGE, BackOff, Narrow, RetryDecision, RetryPolicy, Rewind
+from worker.read_your_writes import Barrier
+from worker.retry_policy import NOT_OF_A_MESSAGE, BackOff, Narrow, RetryDecision, RetryPolicy, Rewind
 
 log = get_logger(__name__)
 

@@ -6,11 +6,11 @@ import time
 from collections.abc import Callable
 from datetime import UTC, datetime
 
-from shared.domain.model import Model
-from shared.domain.types import Customer, CustomerHistory, InvestmentCapacity, RiskLevel
 from shared.errors import ArtifactInvalid
 from shared.logging import get_logger
 from shared.ports import ArtifactReader, Pointer
+from shared.recommender.model import Model
+from shared.recommender.types import Customer, CustomerHistory, InvestmentCapacity, RiskLevel
 from worker.answers import Recommend
 from worker.metrics import WorkerMetrics
 

@@ -14,7 +14,7 @@ from shared.errors import describe_error
 from shared.ports import WorkerTransaction
 from worker.batch import Batch
 from worker.handlers import DeadLetter, Handled
-from worker.retries import NOT_OF_A_MESSAGE
+from worker.retry_policy import NOT_OF_A_MESSAGE
 
 
 @dataclass(frozen=True)

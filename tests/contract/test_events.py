@@ -10,7 +10,6 @@ from uuid import UUID
 import pytest
 
 from shared import events
-from shared.domain.types import InteractionType
 from shared.events import (
     Event,
     InteractionRecorded,
@@ -23,6 +22,7 @@ from shared.events import (
     decode,
     encode,
 )
+from shared.recommender.types import InteractionType
 
 FOLDER = Path(__file__).parent / "events"
 IDENTITY = {

@@ -11,7 +11,7 @@ import pytest
 
 from api.app import create_app
 from api.gateway import Dependencies
-from shared.gateway_ports import AssetRow, ListRow
+from api.ports import AssetRow, ListRow
 from tests.asgi_client import AsgiClient
 from tests.fakes_gateway import FakePublisher, FakeReader
 from tests.public_items import ITEM_KEYS

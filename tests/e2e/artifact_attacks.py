@@ -11,11 +11,11 @@ from typing import Any
 
 import numpy as np
 
-from shared.adapters.artifact_format import ARRAYS_FILE, MANIFEST_FILE, encode_model, sha256_of
-from shared.adapters.artifacts import FileArtifacts
-from shared.domain.model import ARRAY_DTYPES, Model
+from shared.artifacts.format import ARRAYS_FILE, MANIFEST_FILE, encode_model, sha256_of
+from shared.artifacts.publication import FileArtifacts
 from shared.ports import Pointer
-from tests.unit.adapters.damaged_volume import encode_header, encode_npy, encode_zip
+from shared.recommender.model import ARRAY_DTYPES, Model
+from tests.unit.artifacts.damaged_volume import encode_header, encode_npy, encode_zip
 
 Files = dict[str, bytes]
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from script.service_processes import Surroundings
+from script.local.service_processes import Surroundings
 from tests.e2e.system import SCALE, System, run_python, running_system
 
 

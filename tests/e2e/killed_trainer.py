@@ -13,11 +13,11 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from shared.adapters import artifacts
-from shared.adapters.artifacts import FileArtifacts
-from shared.adapters.postgres_trainer import PostgresTrainerStore
+from shared.artifacts import publication as artifacts
+from shared.artifacts.publication import FileArtifacts
 from trainer.__main__ import main
-from trainer.releases import Releases
+from trainer.service.model_registry import Releases
+from trainer.service.store import PostgresTrainerStore
 
 Condition = Callable[..., bool]
 

@@ -16,7 +16,7 @@ import httpx
 import psycopg2
 
 from script.api_client import ApiClient
-from script.service_processes import REPOSITORY, Services, Surroundings
+from script.local.service_processes import REPOSITORY, Services, Surroundings
 
 CUSTOMER_ID = "85583A768E48870A546D"
 SCALE = "0.02"

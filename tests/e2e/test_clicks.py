@@ -10,7 +10,7 @@ from itertools import pairwise
 
 import pytest
 
-from script.owned_process import free_port
+from script.local.owned_process import free_port
 from tests.e2e.system import CUSTOMER_ID, System, start_python
 
 pytestmark = [pytest.mark.kafka, pytest.mark.postgres]

@@ -16,7 +16,7 @@ import httpx
 import pytest
 
 from script.api_client import ApiClient
-from script.owned_process import free_port
+from script.local.owned_process import free_port
 from tests.public_items import ITEM_KEYS
 
 pytestmark = [pytest.mark.docker, pytest.mark.timeout(420)]

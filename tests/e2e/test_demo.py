@@ -14,8 +14,8 @@ from pathlib import Path
 import httpx
 import pytest
 
-from script.owned_process import command_line
-from script.service_processes import REPOSITORY
+from script.local.owned_process import command_line
+from script.local.service_processes import REPOSITORY
 from tests.e2e.system import CUSTOMER_ID, start_python, wait_until
 from tests.far_trans_files import SOUND_ROWS, write_folder
 from tests.servers import temporary_folder

@@ -18,9 +18,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from script.service_processes import REPOSITORY
-from shared.adapters.artifact_format import encode_model
-from shared.adapters.artifacts import FileArtifacts
+from script.local.service_processes import REPOSITORY
+from shared.artifacts.format import encode_model
+from shared.artifacts.publication import FileArtifacts
 from shared.ports import Pointer
 from tests.builders import build_isins, build_model
 from tests.e2e.artifact_attacks import Attack, attacks, put

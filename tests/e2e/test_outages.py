@@ -12,10 +12,10 @@ from pathlib import Path
 import httpx
 import pytest
 
-from script.local_kafka import LocalKafka
-from script.local_postgres import LocalPostgres
-from script.owned_process import LocalServerError
-from script.service_processes import SERVICES, Surroundings
+from script.local.kafka import LocalKafka
+from script.local.owned_process import LocalServerError
+from script.local.postgres import LocalPostgres
+from script.local.service_processes import SERVICES, Surroundings
 from tests.e2e.system import CUSTOMER_ID, System, running_system, wait_until
 from tests.servers import servers_required, temporary_folder
 

@@ -10,11 +10,11 @@ from pathlib import Path
 import pytest
 from sqlalchemy import Engine
 
-from shared.adapters.postgres_trainer import PostgresTrainerStore, build_engine
 from tests.integration.trainer_process import REPOSITORY, System, load
 from tests.integration.worker_process import WorkerWorld, worker_world
-from tests.unit.trainer.trainer_fakes import FakeTrainerStore
-from trainer.ports import TrainerStore
+from tests.unit.trainer.service.trainer_fakes import FakeTrainerStore
+from trainer.service.ports import TrainerStore
+from trainer.service.store import PostgresTrainerStore, build_engine
 
 
 @pytest.fixture

@@ -7,7 +7,7 @@ from typing import Any
 
 import psycopg2
 
-from shared.far_trans import TABLES
+from shared.far_trans.schema import TABLES
 from tests.far_trans_files import NUMBERED_ROWS, SOUND_ROWS, load_command, write_folder
 
 LOADER = load_command("script")

@@ -8,9 +8,9 @@ import psycopg2
 import pytest
 
 from script.bench import Timing, bench_database, measure, measure_command, report
-from shared.far_trans import TABLES, TRANSACTIONS
-from shared.reference_data.loading import check_files
-from shared.synthetic import synthesize
+from shared.far_trans.loading import check_files
+from shared.far_trans.schema import TABLES, TRANSACTIONS
+from shared.far_trans.synthetic import synthesize
 
 pytestmark = pytest.mark.postgres
 

@@ -10,17 +10,17 @@ import psycopg2
 import pytest
 from sqlalchemy import create_engine
 
-from shared.adapters.postgres_gateway import PostgresGatewayReader
-from shared.adapters.postgres_training_rows import read_training_rows
-from shared.adapters.postgres_worker import PostgresWorkerStore
-from shared.adapters.urls import sqlalchemy_url
-from shared.domain.types import Customer, InvestmentCapacity, RiskLevel
-from shared.gateway_ports import AssetRow
+from api.ports import AssetRow
+from api.reader import PostgresGatewayReader
 from shared.identifiers import latest_date
 from shared.ports import AssetDisplay
-from shared.training_records import TrainingRows
+from shared.postgres.urls import sqlalchemy_url
+from shared.recommender.training_data import TrainingRows
+from shared.recommender.types import Customer, InvestmentCapacity, RiskLevel
 from tests.far_trans_files import SOUND_ROWS, write_folder
 from tests.integration.loading import load
+from trainer.service.training_rows import read_training_rows
+from worker.store import PostgresWorkerStore
 
 pytestmark = pytest.mark.postgres
 

@@ -14,9 +14,9 @@ from unittest.mock import patch
 import pytest
 
 from script.dead_letters import main
-from shared.adapters.kafka_consumer import fetch_cluster_id
-from shared.adapters.kafka_topics import TopicDurability, configure_topics
 from shared.events import INTERACTIONS_RECORDED, InteractionRecorded, encode
+from shared.kafka.consumer import fetch_cluster_id
+from shared.kafka.topics import TopicDurability, configure_topics
 from tests.integration.worker_process import WorkerWorld
 
 pytestmark = [pytest.mark.kafka, pytest.mark.postgres]

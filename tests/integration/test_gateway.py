@@ -11,10 +11,10 @@ import psycopg2
 import pytest
 
 from shared import events
-from shared.adapters.kafka_producer import SyncKafkaEventPublisher, producer_config
-from shared.adapters.kafka_topics import create_topics
 from shared.errors import PublishFailed
 from shared.events import InteractionRecorded, RecommendationRequested, RetrainRequested, decode
+from shared.kafka.producer import SyncKafkaEventPublisher, producer_config
+from shared.kafka.topics import create_topics
 from tests.integration.gateway_process import GatewayProcess, gateway_process, post, read_topic, unused_port
 
 pytestmark = [pytest.mark.kafka, pytest.mark.postgres]

@@ -11,7 +11,7 @@ from contextlib import ExitStack, contextmanager, suppress
 import httpx
 import pytest
 
-from shared.adapters.kafka_topics import create_topics
+from shared.kafka.topics import create_topics
 from tests.integration.gateway_process import GatewayProcess, gateway_process, post, unused_port
 
 NOWHERE = "postgresql://nobody@127.0.0.1:1/none"

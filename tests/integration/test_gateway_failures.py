@@ -13,11 +13,11 @@ import httpx
 import pytest
 from sqlalchemy.engine import make_url
 
-from script.local_kafka import LocalKafka
-from script.owned_process import LocalServerError
+from script.local.kafka import LocalKafka
+from script.local.owned_process import LocalServerError
 from shared import events
-from shared.adapters.kafka_topics import create_topics
 from shared.events import decode
+from shared.kafka.topics import create_topics
 from tests.integration.gateway_process import GatewayProcess, Relay, gateway_process, post, read_topic, unused_port
 from tests.servers import temporary_folder
 

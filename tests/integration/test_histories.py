@@ -10,13 +10,13 @@ from uuid import uuid4
 import pytest
 from sqlalchemy import Connection, Engine, create_engine, text
 
-from shared.adapters import worker_queries as queries
-from shared.adapters.postgres_worker import PostgresWorkerStore
-from shared.adapters.urls import sqlalchemy_url
-from shared.domain.history import INTERACTION_WINDOW
-from shared.domain.id_map import AssetIdMap
-from shared.domain.types import RiskLevel
+from shared.postgres import queries
+from shared.postgres.urls import sqlalchemy_url
+from shared.recommender.history import INTERACTION_WINDOW
+from shared.recommender.id_map import AssetIdMap
+from shared.recommender.types import RiskLevel
 from worker.catalogue import Catalogue
+from worker.store import PostgresWorkerStore
 
 pytestmark = pytest.mark.postgres
 

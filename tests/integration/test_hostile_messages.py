@@ -9,11 +9,6 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from sqlalchemy import create_engine, text
 
-from shared.adapters.postgres_trainer import PostgresTrainerStore, build_engine
-from shared.adapters.postgres_worker import PostgresWorkerStore
-from shared.adapters.urls import sqlalchemy_url
-from shared.domain.ranking import recommend
-from shared.domain.types import InteractionWeights
 from shared.events import (
     INTERACTIONS_RECORDED,
     RECOMMENDATIONS_REQUESTED,
@@ -22,14 +17,19 @@ from shared.events import (
     decode,
 )
 from shared.ports import KeptEvent, Message
+from shared.postgres.urls import sqlalchemy_url
+from shared.recommender.dataset import build_training_data
+from shared.recommender.histories import build_histories
+from shared.recommender.ranking import recommend
+from shared.recommender.types import InteractionWeights
 from tests.builders import build_model
 from tests.hostile_messages import CUSTOMERS, LOGGED_AT, hostile_messages
-from trainer.dataset import build_training_data
-from trainer.histories import build_histories
+from trainer.service.store import PostgresTrainerStore, build_engine
 from worker.answers import Scoring
 from worker.batch import Batch
 from worker.catalogue import Catalogue
 from worker.handlers import Handled, handle_batch
+from worker.store import PostgresWorkerStore
 
 pytestmark = pytest.mark.postgres
 

@@ -15,8 +15,9 @@ from types import SimpleNamespace
 import pytest
 from jgo.env import EnvironmentBuilder
 
-from script import kafka_jars, local_kafka
-from script.kafka_jars import (
+from script.local import kafka as local_kafka
+from script.local import kafka_jars
+from script.local.kafka_jars import (
     COORDINATES,
     JarLock,
     KafkaJarsRefused,
@@ -128,7 +129,7 @@ def test_real_resolver_without_a_network_is_a_clear_message_and_writes_nowhere(t
         "HTTP_PROXY": "http://127.0.0.1:9",
         "KAFKA_CACHE_DIR": str(tmp_path / "cache"),
     }
-    command = [sys.executable, "-m", "script.local_kafka", "fetch"]
+    command = [sys.executable, "-m", "script.local.kafka", "fetch"]
     answer = subprocess.run(command, env=environment, cwd=work, capture_output=True, text=True, timeout=120)
     assert answer.returncode == 2, answer.stderr
     assert "KAFKA_BOOTSTRAP_SERVERS" in answer.stderr

@@ -12,11 +12,11 @@ import psycopg2
 import psycopg2.extensions
 import pytest
 
-from shared.adapters.reference_store import PostgresReferenceStore
 from shared.errors import CommitUnknown, DatabaseUnavailable
-from shared.far_trans import TABLES, TRANSACTIONS
-from shared.reference_data.limits import LoadLimits
-from shared.reference_data.loading import FileAccess, check_files, load_folder
+from shared.far_trans.limits import LoadLimits
+from shared.far_trans.loading import FileAccess, check_files, load_folder
+from shared.far_trans.schema import TABLES, TRANSACTIONS
+from shared.far_trans.store import PostgresReferenceStore
 from tests.far_trans_files import NUMBERED_ROWS, REPOSITORY
 from tests.integration.loading import LOADER, TABLE_NAMES, load, query, read_all, write_rows
 
@@ -37,9 +37,9 @@ def folder(tmp_path: Path, database_url: str, monkeypatch: pytest.MonkeyPatch) -
 KILLED_LOADER = """
 import sys, time
 from pathlib import Path
-from shared.adapters.reference_store import PostgresReferenceStore
-from shared.reference_data.limits import LoadLimits
-from shared.reference_data.loading import FileAccess, check_files, load_folder
+from shared.far_trans.store import PostgresReferenceStore
+from shared.far_trans.limits import LoadLimits
+from shared.far_trans.loading import FileAccess, check_files, load_folder
 
 folder, url, step, table = sys.argv[1:]
 

@@ -12,9 +12,9 @@ import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis.stateful import run_state_machine_as_test
 
-from shared.adapters.reference_store import PostgresReferenceStore
-from shared.far_trans import TABLES
-from shared.reference_data.loading import ReferenceStore
+from shared.far_trans.loading import ReferenceStore
+from shared.far_trans.schema import TABLES
+from shared.far_trans.store import PostgresReferenceStore
 from tests.load_histories import LoadHistory
 
 pytestmark = pytest.mark.postgres

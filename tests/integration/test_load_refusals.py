@@ -9,7 +9,7 @@ from pathlib import Path
 import psycopg2
 import pytest
 
-from shared.far_trans import CLOSE_PRICES, TABLES
+from shared.far_trans.schema import CLOSE_PRICES, TABLES
 from tests.far_trans_files import NUMBERED_ROWS, header_of
 from tests.integration.loading import TABLE_NAMES, count_rows, load, query, read_all, rows_of, write_rows
 

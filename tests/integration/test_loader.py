@@ -10,10 +10,10 @@ from typing import Any
 
 import pytest
 
-from shared.adapters.reference_store import PostgresReferenceStore
 from shared.errors import DatabaseUnavailable, ReferenceDataInvalid
-from shared.far_trans import TABLES, TRANSACTIONS
-from shared.reference_data.loading import check_files
+from shared.far_trans.loading import check_files
+from shared.far_trans.schema import TABLES, TRANSACTIONS
+from shared.far_trans.store import PostgresReferenceStore
 from tests.far_trans_files import SOUND_ROWS, write_folder
 from tests.integration.loading import LOADER, TABLE_NAMES, count_rows, load, query, with_rows
 

@@ -8,11 +8,11 @@ from pathlib import Path
 import psycopg2
 import pytest
 
-from shared.adapters.reference_store import PostgresReferenceStore
-from shared.far_trans import TABLES
-from shared.reference_data.limits import LoadLimits
-from shared.reference_data.loading import FileAccess, check_files, load_folder
-from shared.synthetic import synthesize
+from shared.far_trans.limits import LoadLimits
+from shared.far_trans.loading import FileAccess, check_files, load_folder
+from shared.far_trans.schema import TABLES
+from shared.far_trans.store import PostgresReferenceStore
+from shared.far_trans.synthetic import synthesize
 from tests.far_trans_files import real_data_folder, write_folder
 from tests.integration.loading import count_rows, load, query, with_rows
 

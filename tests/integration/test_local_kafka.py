@@ -15,8 +15,8 @@ import pytest
 from confluent_kafka import Consumer, KafkaError, KafkaException, Producer
 from confluent_kafka.admin import AdminClient, ConfigResource, NewTopic
 
-from script.local_kafka import LocalKafka, new_cluster_id
-from script.owned_process import DataFolderInUse, LocalServerError, command_line
+from script.local.kafka import LocalKafka, new_cluster_id
+from script.local.owned_process import DataFolderInUse, LocalServerError, command_line
 from tests.servers import servers_required, temporary_folder
 
 pytestmark = pytest.mark.kafka
@@ -139,7 +139,7 @@ def test_command_keeps_a_broker_until_sigterm_and_a_killed_command_leaves_a_usab
 
 def run_command(folder: Path) -> tuple[subprocess.Popen[str], str]:
     """`local_kafka.py run`, and the address that it printed."""
-    command = [sys.executable, "-m", "script.local_kafka", "run", "--data-dir", str(folder)]
+    command = [sys.executable, "-m", "script.local.kafka", "run", "--data-dir", str(folder)]
     process = subprocess.Popen(command, cwd=Path(__file__).parents[2], stdout=subprocess.PIPE, text=True)
     assert process.stdout is not None
     name, _, address = process.stdout.readline().strip().partition("=")

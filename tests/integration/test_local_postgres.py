@@ -15,10 +15,10 @@ from pathlib import Path
 import psycopg2
 import pytest
 
-from script import postgres_install
-from script.local_postgres import LocalPostgres
-from script.owned_process import DataFolderInUse, LocalServerError, command_line
-from script.postgres_install import PostgresUnavailable, server_user
+from script.local import postgres_install
+from script.local.owned_process import DataFolderInUse, LocalServerError, command_line
+from script.local.postgres import LocalPostgres
+from script.local.postgres_install import PostgresUnavailable, server_user
 from tests.servers import servers_required, temporary_folder
 
 pytestmark = pytest.mark.postgres
@@ -216,7 +216,7 @@ def roots_folder(monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
 
 def run_command(folder: Path) -> tuple[subprocess.Popen[str], str]:
     """`local_postgres.py run`, and the URL that it printed."""
-    command = [sys.executable, "-m", "script.local_postgres", "run", "--data-dir", str(folder)]
+    command = [sys.executable, "-m", "script.local.postgres", "run", "--data-dir", str(folder)]
     process = subprocess.Popen(command, cwd=Path(__file__).parents[2], stdout=subprocess.PIPE, text=True)
     assert process.stdout is not None
     name, _, url = process.stdout.readline().strip().partition("=")

@@ -16,12 +16,12 @@ from confluent_kafka.admin import AdminClient, ConfigResource, NewTopic
 from sqlalchemy import create_engine, text
 
 from shared import events
-from shared.adapters.kafka_producer import producer_config
-from shared.adapters.kafka_topics import TopicDurability, TopicsUnusable, configure_topics, create_topics
-from shared.adapters.tables import metadata
-from shared.adapters.urls import sqlalchemy_url
 from shared.errors import DatabaseUnavailable
-from shared.migrations.upgrade import MIGRATION_LOCK, upgrade_database
+from shared.kafka.producer import producer_config
+from shared.kafka.topics import TopicDurability, TopicsUnusable, configure_topics, create_topics
+from shared.postgres.migrations.upgrade import MIGRATION_LOCK, upgrade_database
+from shared.postgres.tables import metadata
+from shared.postgres.urls import sqlalchemy_url
 
 
 @pytest.mark.postgres

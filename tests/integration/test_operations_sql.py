@@ -8,9 +8,9 @@ from pathlib import Path
 import psycopg2
 import pytest
 
-from shared.adapters.postgres_lease import PostgresLease
-from shared.adapters.postgres_trainer import build_engine
 from shared.errors import DatabaseUnavailable
+from trainer.service.lease import PostgresLease
+from trainer.service.store import build_engine
 
 pytestmark = pytest.mark.postgres
 

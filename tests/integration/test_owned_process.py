@@ -14,8 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from script.one_shot import run_to_end
-from script.owned_process import (
+from script.local.owned_process import (
     DataFolderInUse,
     LocalServerError,
     OwnedProcess,
@@ -24,6 +23,7 @@ from script.owned_process import (
     port_is_free,
     read_pid,
 )
+from script.one_shot import run_to_end
 
 _SLEEP = "import time; time.sleep(60)"
 _STUBBORN = "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); print(1, flush=True); time.sleep(60)"

@@ -18,14 +18,7 @@ from confluent_kafka import KafkaException, Producer, TopicCollection
 from confluent_kafka.admin import AdminClient, NewTopic
 from sqlalchemy.exc import DataError
 
-from shared.adapters.artifacts import FileArtifacts
-from shared.adapters.dead_letter_box import DeadLetterBox, LetterFilter
-from shared.adapters.kafka_consumer import ConsumerSettings, KafkaEventConsumer, fetch_cluster_id
-from shared.adapters.kafka_producer import producer_config
-from shared.adapters.kafka_topics import TopicDurability, create_topics
-from shared.adapters.postgres_worker import PostgresWorkerStore
-from shared.domain.history import INTERACTION_WINDOW, dismissed_isins
-from shared.domain.types import Customer, InvestmentCapacity, RiskLevel, Weights
+from shared.artifacts.publication import FileArtifacts
 from shared.errors import (
     ArtifactInvalid,
     ArtifactMissing,
@@ -36,6 +29,9 @@ from shared.errors import (
     TopicReplaced,
 )
 from shared.events import INTERACTIONS_RECORDED, RECOMMENDATIONS_REQUESTED, InteractionRecorded
+from shared.kafka.consumer import ConsumerSettings, KafkaEventConsumer, fetch_cluster_id
+from shared.kafka.producer import producer_config
+from shared.kafka.topics import TopicDurability, create_topics
 from shared.ports import (
     ArtifactStore,
     Decision,
@@ -47,9 +43,13 @@ from shared.ports import (
     StoredOffset,
     WorkerStore,
 )
+from shared.postgres.dead_letter_store import DeadLetterBox, LetterFilter
+from shared.recommender.history import INTERACTION_WINDOW, dismissed_isins
+from shared.recommender.types import Customer, InvestmentCapacity, RiskLevel, Weights
 from tests.builders import build_model
 from tests.fakes import FakeArtifacts, FakeBroker, FakeConsumer
 from tests.fakes_store import FakeStore, display_of
+from worker.store import PostgresWorkerStore
 
 REAL_DATABASE = pytest.param("real", marks=pytest.mark.postgres)
 REAL_BROKER = pytest.param("real", marks=[pytest.mark.kafka, pytest.mark.postgres])

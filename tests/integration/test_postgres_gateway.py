@@ -15,11 +15,11 @@ import pytest
 from sqlalchemy import Engine, create_engine, insert, text
 from sqlalchemy.engine import make_url
 
-from shared.adapters import tables
-from shared.adapters.postgres_gateway import PostgresGatewayReader
-from shared.adapters.urls import sqlalchemy_url
-from shared.domain.types import RiskLevel
+from api.reader import PostgresGatewayReader
 from shared.errors import DatabaseBusy, DatabaseUnavailable
+from shared.postgres import tables
+from shared.postgres.urls import sqlalchemy_url
+from shared.recommender.types import RiskLevel
 from tests.integration.gateway_process import Relay, unused_port
 
 pytestmark = pytest.mark.postgres

@@ -14,10 +14,10 @@ from pathlib import Path
 import psycopg2
 import pytest
 
-from script.owned_process import LocalServerError
-from script.postgres_install import installed_package
-from shared.adapters.offset_book import BrokerView
+from script.local.owned_process import LocalServerError
+from script.local.postgres_install import installed_package
 from shared.events import INTERACTIONS_RECORDED, RECOMMENDATIONS_REQUESTED
+from shared.postgres.offset_store import BrokerView
 from tests.integration.worker_process import WorkerWorld
 
 pytestmark = [pytest.mark.kafka, pytest.mark.postgres]

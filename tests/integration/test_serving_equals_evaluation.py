@@ -10,12 +10,6 @@ from typing import Any
 import pytest
 from sqlalchemy import create_engine, text
 
-from shared.adapters.postgres_trainer import PostgresTrainerStore, build_engine
-from shared.adapters.postgres_worker import PostgresWorkerStore
-from shared.adapters.urls import sqlalchemy_url
-from shared.domain.history import INTERACTION_WINDOW, dismissed_isins
-from shared.domain.ranking import NO_ASSET, recommend, recommend_indices
-from shared.domain.types import InteractionType, InteractionWeights, Weights
 from shared.events import (
     INTERACTIONS_RECORDED,
     RECOMMENDATIONS_REQUESTED,
@@ -23,18 +17,24 @@ from shared.events import (
     RecommendationRequested,
     encode,
 )
+from shared.far_trans.synthetic import synthesize
 from shared.ports import Message
-from shared.synthetic import synthesize
+from shared.postgres.urls import sqlalchemy_url
+from shared.recommender.configuration import ModelConfiguration
+from shared.recommender.dataset import build_training_data
+from shared.recommender.histories import build_histories
+from shared.recommender.history import INTERACTION_WINDOW, dismissed_isins
+from shared.recommender.ranking import NO_ASSET, recommend, recommend_indices
+from shared.recommender.training import fit_model
+from shared.recommender.types import InteractionType, InteractionWeights, Weights
 from tests.integration.loading import load
-from trainer.configuration import ModelConfiguration
-from trainer.dataset import build_training_data
-from trainer.evaluation import build_split
-from trainer.histories import build_histories
-from trainer.training import fit_model
+from trainer.evaluation.evaluation import build_split
+from trainer.service.store import PostgresTrainerStore, build_engine
 from worker.answers import Scoring
 from worker.batch import Batch
 from worker.catalogue import Catalogue
 from worker.handlers import handle_batch
+from worker.store import PostgresWorkerStore
 
 NOW = datetime.now(UTC) + timedelta(hours=1)  # later than every click of the test, however slow the machine
 CLICKS = InteractionWeights(click=0.8, view=0.2, watchlist=1.0)

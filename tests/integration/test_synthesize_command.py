@@ -10,7 +10,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from shared.synthetic import synthesize
+from shared.far_trans.synthetic import synthesize
 from tests.far_trans_files import REPOSITORY
 
 COMMAND = [sys.executable, str(REPOSITORY / "FAR-Trans" / "synthesize.py")]

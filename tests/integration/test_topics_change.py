@@ -9,8 +9,8 @@ import pytest
 from confluent_kafka import KafkaException, Producer, TopicCollection
 from confluent_kafka.admin import AdminClient, NewPartitions, NewTopic
 
-from shared.adapters.kafka_producer import producer_config
 from shared.events import INTERACTIONS_RECORDED, RECOMMENDATIONS_REQUESTED, RecommendationRequested
+from shared.kafka.producer import producer_config
 from tests.integration.test_offsets import command
 from tests.integration.worker_process import WorkerWorld
 

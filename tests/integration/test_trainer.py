@@ -11,10 +11,10 @@ from pathlib import Path
 
 import pytest
 
-from script.service_processes import Surroundings
+from script.local.service_processes import Surroundings
 from shared.events import INTERACTIONS_RECORDED, MODELS_COMMANDS, ModelActivated, RetrainRequested
+from shared.recommender.item_similarity import FITS, is_available
 from tests.integration.trainer_process import REPOSITORY, System, eventually, load, stop_code
-from trainer.collaborative import FITS, is_available
 
 pytestmark = [pytest.mark.kafka, pytest.mark.postgres]
 

@@ -13,16 +13,16 @@ import pytest
 from sqlalchemy import Connection, Engine, event, insert, text
 from sqlalchemy.exc import DataError
 
-from shared.adapters import tables
-from shared.adapters.postgres_lease import PostgresLease
-from shared.adapters.postgres_trainer import PostgresTrainerStore, build_engine
-from shared.domain.types import Asset, Customer, InvestmentCapacity, RiskLevel
 from shared.errors import DatabaseUnavailable, StaleOffsets
 from shared.events import INTERACTIONS_RECORDED, MODELS_COMMANDS
 from shared.ports import Message, Pointer, StoredOffset
-from shared.training_records import FinishedTraining
-from tests.unit.trainer.trainer_fakes import build_command
-from trainer.ports import TrainerStore
+from shared.postgres import tables
+from shared.recommender.training_data import FinishedTraining
+from shared.recommender.types import Asset, Customer, InvestmentCapacity, RiskLevel
+from tests.unit.trainer.service.trainer_fakes import build_command
+from trainer.service.lease import PostgresLease
+from trainer.service.ports import TrainerStore
+from trainer.service.store import PostgresTrainerStore, build_engine
 
 CLICKS = (INTERACTIONS_RECORDED, 3)
 COMMANDS = (MODELS_COMMANDS, 0)

@@ -10,15 +10,15 @@ from uuid import uuid4
 import pytest
 from sqlalchemy import Engine, insert, text
 
-from shared.adapters import tables
-from shared.adapters.dead_letter_box import DeadLetterBox
-from shared.adapters.postgres_trainer import PostgresTrainerStore
 from shared.errors import StaleOffsets
 from shared.events import MODELS_COMMANDS, RetrainCancelled, RetrainRequested, content_digest
 from shared.ports import Pointer, StoredOffset
-from shared.training_records import Command, FinishedTraining
-from tests.unit.trainer.trainer_fakes import build_command
-from trainer.ports import TrainerStore
+from shared.postgres import tables
+from shared.postgres.dead_letter_store import DeadLetterBox
+from shared.recommender.training_data import Command, FinishedTraining
+from tests.unit.trainer.service.trainer_fakes import build_command
+from trainer.service.ports import TrainerStore
+from trainer.service.store import PostgresTrainerStore
 
 COMMANDS = (MODELS_COMMANDS, 0)
 DIGEST = "a" * 64

@@ -8,7 +8,7 @@ from uuid import uuid4
 import pytest
 from sqlalchemy import Engine, text
 
-from shared.adapters.postgres_trainer import PostgresTrainerStore
+from trainer.service.store import PostgresTrainerStore
 
 pytestmark = pytest.mark.postgres
 

@@ -10,17 +10,17 @@ from uuid import UUID
 import pytest
 from sqlalchemy import Engine, create_engine, text
 
-from shared.adapters.dead_letter_box import DeadLetterBox, LetterFilter
-from shared.adapters.postgres_gateway import PostgresGatewayReader
-from shared.adapters.postgres_trainer import PostgresTrainerStore, build_engine
-from shared.adapters.postgres_worker import PostgresWorkerStore
-from shared.adapters.tables import metadata
-from shared.adapters.urls import sqlalchemy_url
+from api.ports import CustomerLists
+from api.reader import PostgresGatewayReader
 from shared.errors import StaleOffsets
 from shared.events import INTERACTIONS_RECORDED, MODELS_COMMANDS
-from shared.gateway_ports import CustomerLists
-from shared.migrations.upgrade import upgrade_database
 from shared.ports import Message, StoredOffset
+from shared.postgres.dead_letter_store import DeadLetterBox, LetterFilter
+from shared.postgres.migrations.upgrade import upgrade_database
+from shared.postgres.tables import metadata
+from shared.postgres.urls import sqlalchemy_url
+from trainer.service.store import PostgresTrainerStore, build_engine
+from worker.store import PostgresWorkerStore
 
 pytestmark = pytest.mark.postgres
 

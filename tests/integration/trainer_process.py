@@ -13,10 +13,8 @@ import psycopg2
 import psycopg2.extras
 from confluent_kafka import Consumer, TopicPartition
 
-from script.service_processes import ServiceProcess, Surroundings
-from shared.adapters.artifacts import FileArtifacts
-from shared.adapters.kafka_producer import SyncKafkaEventPublisher, producer_config
-from shared.adapters.kafka_topics import create_topics
+from script.local.service_processes import ServiceProcess, Surroundings
+from shared.artifacts.publication import FileArtifacts
 from shared.events import (
     INTERACTIONS_RECORDED,
     MODEL_NAME,
@@ -27,6 +25,8 @@ from shared.events import (
     ModelPublished,
     decode,
 )
+from shared.kafka.producer import SyncKafkaEventPublisher, producer_config
+from shared.kafka.topics import create_topics
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 PATIENCE_SECONDS = 60.0

@@ -23,10 +23,7 @@ from confluent_kafka import Producer
 from prometheus_client.parser import text_string_to_metric_families
 from sqlalchemy.engine import make_url
 
-from shared.adapters.artifacts import FileArtifacts
-from shared.adapters.kafka_producer import producer_config
-from shared.adapters.kafka_topics import create_topics
-from shared.domain.model import Model
+from shared.artifacts.publication import FileArtifacts
 from shared.events import (
     INTERACTIONS_RECORDED,
     RECOMMENDATIONS_REQUESTED,
@@ -34,6 +31,9 @@ from shared.events import (
     RecommendationRequested,
     encode,
 )
+from shared.kafka.producer import producer_config
+from shared.kafka.topics import create_topics
+from shared.recommender.model import Model
 from tests.builders import build_model
 from tests.integration.gateway_process import unused_port
 

@@ -16,7 +16,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from api.metrics import GatewayMetrics
 from script.render_settings import collect_settings
 from shared.liveness import StallWatch
-from trainer import metrics as trainer_metrics
+from trainer.service import metrics as trainer_metrics
 from worker.metrics import WorkerMetrics
 
 REPOSITORY = Path(__file__).resolve().parents[2]
@@ -119,4 +119,4 @@ def test_every_command_on_the_pages_exists() -> None:
     assert len(commands) >= 4
     for command in commands:
         path = command.removeprefix("-m ").replace(".", "/") if command.startswith("-m ") else command
-        assert any((REPOSITORY / place).is_file() for place in (path, f"{path}/__main__.py")), command
+        assert any((REPOSITORY / place).is_file() for place in (path, f"{path}.py", f"{path}/__main__.py")), command

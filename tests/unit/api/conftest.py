@@ -10,7 +10,7 @@ from structlog.testing import LogCapture
 
 from api.app import create_app
 from api.gateway import Dependencies
-from shared.gateway_ports import AssetRow
+from api.ports import AssetRow
 from tests.asgi_client import AsgiClient
 from tests.fakes_gateway import FakePublisher, FakeReader
 

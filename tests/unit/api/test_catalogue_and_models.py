@@ -9,8 +9,8 @@ import pytest
 
 from api.app import create_app
 from api.gateway import Dependencies
+from api.ports import AssetRow, ModelRow
 from shared.events import ModelActivated, RetrainCancelled, RetrainRequested
-from shared.gateway_ports import AssetRow, ModelRow
 from tests.asgi_client import AsgiClient
 from tests.fakes_gateway import FakePublisher, FakeReader, broker_down
 

@@ -12,9 +12,9 @@ from pydantic import BaseModel
 
 from api.errors import InvalidField
 from api.idempotency import EventIdentity, IdempotencyLedger, identify
+from api.ports import EffectKind
 from api.schemas import RecommendationsBody
 from shared.errors import PublishFailed
-from shared.gateway_ports import EffectKind
 from tests.asgi_client import AsgiClient
 from tests.fakes_gateway import FakePublisher, FakeReader, broker_down
 

@@ -9,9 +9,9 @@ from uuid import UUID
 import pytest
 
 from api.catalogue import LOOKUPS_PER_SECOND, AssetCatalogue
-from shared.domain.types import InteractionType
+from api.ports import AssetRow
 from shared.events import InteractionRecorded
-from shared.gateway_ports import AssetRow
+from shared.recommender.types import InteractionType
 from tests.asgi_client import AsgiClient
 from tests.fakes_gateway import FakePublisher, FakeReader, broker_down
 

@@ -10,10 +10,10 @@ from uuid import UUID, uuid4
 import pytest
 from structlog.testing import LogCapture
 
-from shared.domain.types import RiskLevel
+from api.ports import CurrentFacts, ListRow
 from shared.errors import PublishFailed
 from shared.events import RecommendationRequested
-from shared.gateway_ports import CurrentFacts, ListRow
+from shared.recommender.types import RiskLevel
 from tests.asgi_client import AsgiClient
 from tests.fakes_gateway import FakePublisher, FakeReader, broker_down
 

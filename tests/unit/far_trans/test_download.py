@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from shared.far_trans import TABLES
+from shared.far_trans.schema import TABLES
 from tests.far_trans_files import SOUND_ROWS, header_of, load_command
 
 DOWNLOAD = load_command("download")

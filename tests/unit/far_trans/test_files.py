@@ -10,11 +10,11 @@ from typing import BinaryIO
 import pytest
 
 from shared.errors import LoadRefused, ReferenceDataInvalid
-from shared.far_trans import CLOSE_PRICES, LIMIT_PRICES, TABLES, TRANSACTIONS, TableSchema
-from shared.reference_data.clean_rows import CleanRows, Reject
-from shared.reference_data.limits import LoadLimits
-from shared.reference_data.loading import FileAccess, check_files, load_folder
-from shared.reference_data.rejects import RejectsFile
+from shared.far_trans.clean_rows import CleanRows, Reject
+from shared.far_trans.limits import LoadLimits
+from shared.far_trans.loading import FileAccess, check_files, load_folder
+from shared.far_trans.rejects import RejectsFile
+from shared.far_trans.schema import CLOSE_PRICES, LIMIT_PRICES, TABLES, TRANSACTIONS, TableSchema
 from tests.fakes_reference import FakeReferenceStore
 from tests.far_trans_files import SOUND_ROWS, header_of, write_folder
 

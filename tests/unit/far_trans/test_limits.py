@@ -9,8 +9,8 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from shared.errors import LoadRefused
-from shared.reference_data.clean_rows import Reject
-from shared.reference_data.limits import (
+from shared.far_trans.clean_rows import Reject
+from shared.far_trans.limits import (
     CheckedFile,
     LoadLimits,
     add_limit_options,

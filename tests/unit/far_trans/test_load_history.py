@@ -8,7 +8,7 @@ from datetime import date
 
 from hypothesis import settings
 
-from shared.reference_data.loading import ReferenceStore
+from shared.far_trans.loading import ReferenceStore
 from tests.fakes_reference import FakeReferenceStore
 from tests.load_histories import LoadHistory
 

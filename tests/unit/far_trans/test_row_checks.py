@@ -9,8 +9,8 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from shared.far_trans import CLOSE_PRICES, CUSTOMER_INFORMATION, LIMIT_PRICES, TABLES, TRANSACTIONS, TableSchema
-from shared.reference_data.row_checks import build_plain_rows_pattern, find_fault
+from shared.far_trans.row_checks import build_plain_rows_pattern, find_fault
+from shared.far_trans.schema import CLOSE_PRICES, CUSTOMER_INFORMATION, LIMIT_PRICES, TABLES, TRANSACTIONS, TableSchema
 from tests.far_trans_files import SOUND_ROWS
 
 SOUND = SOUND_ROWS["transactions"].split(",")

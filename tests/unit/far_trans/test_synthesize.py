@@ -10,13 +10,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from shared.far_trans import TABLES, parse_investment_capacity, parse_risk_level
-from shared.synthetic import synthesize
-from shared.synthetic.assets import SyntheticAsset
-from shared.synthetic.buys import Buys, let_every_asset_be_bought
-from shared.synthetic.names import compute_check_digit
-from shared.synthetic.quotas import allocate, settle
-from shared.synthetic.sizes import build_sizes
+from shared.far_trans.schema import TABLES, parse_investment_capacity, parse_risk_level
+from shared.far_trans.synthetic import synthesize
+from shared.far_trans.synthetic.assets import SyntheticAsset
+from shared.far_trans.synthetic.buys import Buys, let_every_asset_be_bought
+from shared.far_trans.synthetic.names import compute_check_digit
+from shared.far_trans.synthetic.quotas import allocate, settle
+from shared.far_trans.synthetic.sizes import build_sizes
 from tests.far_trans_files import clean
 
 DEMO_CUSTOMER = "85583A768E48870A546D"

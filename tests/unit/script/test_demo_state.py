@@ -17,7 +17,7 @@ from script.demo_state import (
     sole_demo,
     state_root,
 )
-from shared import far_trans
+from shared.far_trans import schema as far_trans
 
 
 @pytest.fixture

@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 import pytest
 
 from script.offsets import WRONG_USAGE, main, meaning, parse
-from shared.adapters.offset_book import LogRange, OffsetRow
+from shared.postgres.offset_store import LogRange, OffsetRow
 
 LOG = LogRange(earliest=100, latest=200)
 

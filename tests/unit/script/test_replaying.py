@@ -10,8 +10,6 @@ import pytest
 from script.dead_letters import SHOWN_BYTES, WRONG_USAGE, main, parse, summary_of, to_json
 from script.replaying import Repair, ReplayCheck, contract_classes
 from script.screen import as_markup, printable
-from shared.adapters.dead_letter_box import DeadLetter, DeadLetterBox
-from shared.domain.types import InteractionType
 from shared.errors import BrokerUnavailable, ContractViolation, IdempotencyKeyReused
 from shared.events import (
     INTERACTIONS_RECORDED,
@@ -22,6 +20,8 @@ from shared.events import (
     encode,
 )
 from shared.ports import KeptEvent
+from shared.postgres.dead_letter_store import DeadLetter, DeadLetterBox
+from shared.recommender.types import InteractionType
 
 CLICK = encode(InteractionRecorded(customer_id="C1", isin="GRS1", type=InteractionType.CLICK))
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from shared.domain.types import InvestmentCapacity, RiskLevel
-from shared.far_trans import TABLES, parse_investment_capacity, parse_risk_level
+from shared.far_trans.schema import TABLES, parse_investment_capacity, parse_risk_level
+from shared.recommender.types import InvestmentCapacity, RiskLevel
 
 
 @pytest.mark.parametrize(

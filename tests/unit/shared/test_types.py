@@ -8,10 +8,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shared.domain.id_map import AssetIdMap
-from shared.domain.model import SEGMENT_COUNT, segment_index
-from shared.domain.types import InteractionType, InteractionWeights, InvestmentCapacity, RiskLevel, Weights
 from shared.errors import InvalidWeights
+from shared.recommender.id_map import AssetIdMap
+from shared.recommender.model import SEGMENT_COUNT, segment_index
+from shared.recommender.types import InteractionType, InteractionWeights, InvestmentCapacity, RiskLevel, Weights
 
 finite = st.floats(min_value=0, max_value=1e300, allow_nan=False)
 

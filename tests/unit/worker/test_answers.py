@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 
-from shared.domain.model import Model
-from shared.domain.ranking import recommend
-from shared.domain.types import CustomerHistory, Ranking, RiskLevel, Weights
 from shared.events import RequestedWeights
+from shared.recommender.model import Model
+from shared.recommender.ranking import recommend
+from shared.recommender.types import CustomerHistory, Ranking, RiskLevel, Weights
 from tests.builders import build_customer, build_model
 from tests.unit.worker.world import CUSTOMERS, World
 

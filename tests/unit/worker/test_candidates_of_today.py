@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from shared.domain.types import RiskLevel
+from shared.recommender.types import RiskLevel
 from tests.builders import build_customer, build_model
 from tests.fakes_store import display_of
 from tests.unit.worker.world import World

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from shared.domain.id_map import AssetIdMap
+from shared.recommender.id_map import AssetIdMap
 from tests.fakes import FakeClock
 from tests.fakes_store import FakeStore, display_of
 from worker.catalogue import Catalogue

@@ -7,11 +7,11 @@ from typing import Any
 
 import pytest
 
-from shared.domain.model import Model
-from shared.domain.ranking import recommend
-from shared.domain.types import CustomerHistory, Ranking
 from shared.errors import LONGEST_DESCRIPTION
 from shared.events import INTERACTIONS_RECORDED, RECOMMENDATIONS_REQUESTED
+from shared.recommender.model import Model
+from shared.recommender.ranking import recommend
+from shared.recommender.types import CustomerHistory, Ranking
 from tests.unit.worker.world import CUSTOMERS, World, bug_for
 
 

@@ -13,8 +13,6 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from shared.domain.ranking import recommend
-from shared.domain.types import InteractionWeights
 from shared.errors import EventIdReused, describe_error
 from shared.events import (
     INTERACTIONS_RECORDED,
@@ -26,6 +24,8 @@ from shared.events import (
     encode,
 )
 from shared.ports import KeptEvent, Message
+from shared.recommender.ranking import recommend
+from shared.recommender.types import InteractionWeights
 from tests.builders import build_customer, build_model
 from tests.fakes_store import FakeStore, FakeTransaction, display_of
 from tests.hostile_messages import CUSTOMERS, LOGGED_AT, hostile_messages

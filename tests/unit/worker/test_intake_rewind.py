@@ -8,7 +8,7 @@ from shared.events import RECOMMENDATIONS_REQUESTED
 from tests.fakes import FakeBroker, FakeConsumer
 from tests.fakes_store import FakeStore
 from worker.batch import Batch
-from worker.intake import CONSUMED_TOPICS, Intake
+from worker.message_buffer import CONSUMED_TOPICS, Intake
 
 PARTITION = (RECOMMENDATIONS_REQUESTED, 0)
 

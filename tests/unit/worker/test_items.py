@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shared.domain.types import Basis, Contributions, RankedAsset, Ranking
+from shared.recommender.types import Basis, Contributions, RankedAsset, Ranking
 from tests.fakes_store import display_of
 from tests.public_items import ITEM_KEYS
 from worker.items import build_items

@@ -8,10 +8,10 @@ from uuid import uuid4
 
 import pytest
 
-from shared.domain.model import Model
-from shared.domain.ranking import recommend
-from shared.domain.types import CustomerHistory, Ranking
 from shared.events import INTERACTIONS_RECORDED, RECOMMENDATIONS_REQUESTED
+from shared.recommender.model import Model
+from shared.recommender.ranking import recommend
+from shared.recommender.types import CustomerHistory, Ranking
 from tests.builders import build_model
 from tests.unit.worker.world import CUSTOMERS, World, bug_for
 

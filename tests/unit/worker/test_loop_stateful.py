@@ -17,11 +17,11 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 from structlog.testing import capture_logs
 
-from shared.domain.model import Model
-from shared.domain.types import Basis, Contributions, CustomerHistory, RankedAsset, Ranking
 from shared.errors import BrokerUnavailable, DatabaseUnavailable, StaleOffsets
 from shared.events import INTERACTIONS_RECORDED, RECOMMENDATIONS_REQUESTED
 from shared.ports import Message, Partition
+from shared.recommender.model import Model
+from shared.recommender.types import Basis, Contributions, CustomerHistory, RankedAsset, Ranking
 from tests.builders import build_model
 from tests.unit.worker.world import World
 

@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 from prometheus_client import CollectorRegistry
 
-from shared.domain.model import Model
-from shared.domain.ranking import recommend
 from shared.errors import ArtifactInvalid
+from shared.recommender.model import Model
+from shared.recommender.ranking import recommend
 from tests.builders import build_model
 from tests.fakes import FakeArtifacts, FakeClock
 from worker.metrics import WorkerMetrics

@@ -8,9 +8,6 @@ from typing import Any
 
 from prometheus_client import CollectorRegistry
 
-from shared.domain.model import Model
-from shared.domain.ranking import recommend
-from shared.domain.types import CustomerHistory, InteractionWeights, Ranking, Weights
 from shared.events import (
     INTERACTIONS_RECORDED,
     RECOMMENDATIONS_REQUESTED,
@@ -18,6 +15,9 @@ from shared.events import (
     RecommendationRequested,
 )
 from shared.ports import Decision, Message
+from shared.recommender.model import Model
+from shared.recommender.ranking import recommend
+from shared.recommender.types import CustomerHistory, InteractionWeights, Ranking, Weights
 from tests.builders import build_customer, build_model
 from tests.fakes import FakeArtifacts, FakeBroker, FakeClock, FakeConsumer
 from tests.fakes_store import FakeStore, display_of
@@ -26,7 +26,7 @@ from worker.catalogue import Catalogue
 from worker.loop import Parts, WorkerLoop
 from worker.metrics import WorkerMetrics
 from worker.model_slot import ModelSlot
-from worker.retries import RetryPolicy
+from worker.retry_policy import RetryPolicy
 
 CUSTOMERS = tuple(f"C{index}" for index in range(8))
 

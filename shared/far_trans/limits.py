@@ -1,0 +1,144 @@
+"""Whether checked files may replace what is loaded now: rejects, shrinking and empty tables, each with its limit."""
+
+from __future__ import annotations
+
+import argparse
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from shared.errors import LoadRefused
+from shared.far_trans.clean_rows import Reject
+from shared.far_trans.schema import TABLES
+
+DEFAULT_MAX_REJECTS = "1%"
+DEFAULT_MAX_SHRINK = "20%"
+_ROUNDING = 1e-6  # rows; 29 of 100 is not more than 0.29
+
+
+@dataclass(frozen=True)
+class CheckedFile:
+    """What a load would make of one file; `first_reject` is None where every row is valid."""
+
+    file_name: str
+    table: str
+    row_count: int
+    rejected_count: int = 0
+    first_reject: Reject | None = None
+
+
+@dataclass(frozen=True)
+class LoadLimits:
+    """What a load may do without being told so.
+
+    max_rejects: share of a file's rows, in [0, 1]. max_shrink: by which share of the rows that it has now a table may
+    become smaller, in [0, 1]. allow_empty: tables that may lose all their rows.
+    """
+
+    max_rejects: float
+    max_shrink: float
+    allow_empty: frozenset[str] = frozenset()
+
+
+def check_limits(files: Sequence[CheckedFile], *, row_counts: Mapping[str, int], limits: LoadLimits) -> None:
+    """Raise LoadRefused with every reason and the options that accept them; `row_counts` are those of the tables now.
+
+    The limits count rows, however few there are: one rejected row of ten is 10 %. A table without rows cannot shrink.
+    """
+    reasons: list[str] = []
+    for file in files:
+        rows_now = row_counts.get(file.table, 0)
+        reasons += _find_too_many_rejects(file, limits)
+        if file.row_count == 0 and rows_now > 0:
+            reasons += _find_empty(file, rows_now, limits)
+        else:
+            reasons += _find_shrunken(file, rows_now, limits)
+    if reasons:
+        raise LoadRefused("\n".join(reasons))
+
+
+def _find_too_many_rejects(file: CheckedFile, limits: LoadLimits) -> list[str]:
+    total = file.row_count + file.rejected_count
+    if file.first_reject is None or file.rejected_count <= limits.max_rejects * total + _ROUNDING:
+        return []
+    share, reject = file.rejected_count / total, file.first_reject
+    return [
+        f"{file.file_name}: {file.rejected_count:,} of {total:,} rows are rejected ({_percent(share)}; the limit is "
+        f"{100 * limits.max_rejects:.4g}%). The first one is line {reject.line_number:,}: {reject.reason}. "
+        f"To load the other rows: --max-rejects {_percent(share)}"
+    ]
+
+
+def _find_empty(file: CheckedFile, rows_now: int, limits: LoadLimits) -> list[str]:
+    if file.table in limits.allow_empty:
+        return []
+    return [
+        f"{file.file_name}: table {file.table} would become empty; it has {rows_now:,} rows now. To accept that: "
+        f"--allow-empty {file.table}"
+    ]
+
+
+def _find_shrunken(file: CheckedFile, rows_now: int, limits: LoadLimits) -> list[str]:
+    if rows_now == 0 or rows_now - file.row_count <= limits.max_shrink * rows_now + _ROUNDING:
+        return []
+    share = 1 - file.row_count / rows_now
+    return [
+        f"{file.file_name}: table {file.table} would shrink from {rows_now:,} to {file.row_count:,} rows "
+        f"({_percent(share)} fewer; the limit is {100 * limits.max_shrink:.4g}%). To accept that: "
+        f"--max-shrink {_percent(share)}"
+    ]
+
+
+def _percent(share: float) -> str:
+    """Return a percentage of at most one decimal that is not below the share."""
+    return f"{math.ceil(round(share * 1000, 6)) / 10:g}%"
+
+
+def parse_share(text: str) -> float:
+    """Return the share that a text like 5% or 0.05 stands for, in [0, 1]; raises ArgumentTypeError."""
+    number = text.removesuffix("%")
+    try:
+        share = float(number) / (100 if number != text else 1)
+    except ValueError:
+        share = math.nan
+    if not 0 <= share <= 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is no share: write 5% or 0.05")
+    return share
+
+
+def add_limit_options(parser: argparse.ArgumentParser) -> None:
+    """Add --max-rejects, --max-shrink and --allow-empty; `limits_of` and `limit_arguments` read them."""
+    group = parser.add_argument_group("limits of a load; beyond them nothing is touched (exit code 2)")
+    group.add_argument(
+        "--max-rejects",
+        type=parse_share,
+        default=DEFAULT_MAX_REJECTS,
+        metavar="SHARE",
+        help="rows of a file that may be rejected, 5%% or 0.05 (default: 1%%)",
+    )
+    group.add_argument(
+        "--max-shrink",
+        type=parse_share,
+        default=DEFAULT_MAX_SHRINK,
+        metavar="SHARE",
+        help="how much smaller than now a table may become (default: 20%%)",
+    )
+    group.add_argument(
+        "--allow-empty",
+        action="append",
+        default=[],
+        choices=[schema.table for schema in TABLES],
+        metavar="TABLE",
+        help="a table that may lose all its rows; may be repeated",
+    )
+
+
+def limits_of(options: argparse.Namespace) -> LoadLimits:
+    """Return the limits that these options stand for."""
+    return LoadLimits(options.max_rejects, options.max_shrink, frozenset(options.allow_empty))
+
+
+def limit_arguments(options: argparse.Namespace) -> list[str]:
+    """Return these options as arguments for another command that has them."""
+    arguments = ["--max-rejects", f"{options.max_rejects!r}", "--max-shrink", f"{options.max_shrink!r}"]
+    return arguments + [word for table in options.allow_empty for word in ("--allow-empty", table)]

@@ -1,0 +1,178 @@
+"""What makes a row valid, twice: a fast pattern for runs of plain valid rows, and a check that gives reasons.
+
+The pattern accepts only rows that the check accepts too; whatever it does not recognise (quotes, leap days, long
+numbers, most punctuation beyond ASCII, ...) is decided by the check.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Sequence
+from datetime import date
+
+from shared.far_trans.schema import Column, TableSchema
+from shared.identifiers import CUSTOMER_ID_PATTERN, ISIN_PATTERN, is_customer_id, is_isin, is_plain_text, latest_date
+
+# Required texts are keys: Postgres cannot index values of more than 2,704 bytes.
+MAX_KEY_CHARACTERS = 200
+# Beyond these bounds a price or an amount is an error of its source, and sums and quotients of it overflow.
+MAX_NUMBER = 1e12
+MIN_PRICE = 1e-9
+
+# No control characters, quotes, commas or backslashes, so that such bytes mean the same in CSV and to COPY. C2 and E2
+# begin the control characters and line separators beyond ASCII; the check decides about texts that hold those bytes.
+_PLAIN = rb" !#-+\--\[\]-~\x80-\xc1\xc3-\xe1\xe3-\xff"
+_PLAIN_TEXT = rb"[%b]{0,1000}+" % _PLAIN
+_PLAIN_KEY = rb"[%b][%b]{0,63}+" % (_PLAIN[1:], _PLAIN)
+_PLAIN_AMOUNT = rb"[0-9]{1,12}+(?:\.[0-9]{0,25}+)?"
+_PLAIN_PRICE = rb"(?:[1-9][0-9]{0,11}+(?:\.[0-9]{0,25}+)?|0\.0{0,8}[1-9][0-9]{0,16}+)"
+_PLAIN_NUMBER = rb"-?" + _PLAIN_AMOUNT
+_PLAIN_FIELDS = {
+    "customer_id": CUSTOMER_ID_PATTERN.strip("^$").encode(),
+    "isin": ISIN_PATTERN.strip("^$").encode(),
+    "number": _PLAIN_NUMBER,
+    "amount": _PLAIN_AMOUNT,
+    "price": _PLAIN_PRICE,
+}
+_MONTH_AND_DAY = (
+    rb"(?:(?:0[1-9]|1[0-2])-(?:0[1-9]|1[0-9]|2[0-8])"
+    rb"|(?:0[13-9]|1[0-2])-(?:29|30)|(?:0[13578]|1[02])-31)"
+)
+_MATCHES_NO_ROW = rb"(?!)"
+
+_BLANKS = " \t\r\n"
+_DATE = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}", re.ASCII)
+_NUMBER = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?", re.ASCII)
+_BYTE_ESCAPED = re.compile(r"[\udc80-\udcff]")
+
+
+def build_plain_rows_pattern(schema: TableSchema, *, latest: date | None = None) -> re.Pattern[bytes]:
+    """Return a pattern that matches, from the start of a row, as many plain valid rows as follow each other.
+
+    `latest`: the last day that a date may name (default: tomorrow). No pattern compares two dates, so rows of a
+    table with a period are never plain.
+    """
+    latest = latest or latest_date()
+    row = b",".join(_plain_field(column, latest) for column in schema.columns)
+    # Not "(?:...)*+": before Python 3.11.5 a possessive group that fails part way leaves its match inside a row.
+    return re.compile(rb"(?>(?:%b\r?\n)*)" % (_MATCHES_NO_ROW if schema.period else row))
+
+
+def _plain_field(column: Column, latest: date) -> bytes:
+    if column.allowed:
+        field = b"(?:%b)" % b"|".join(re.escape(value.encode()) for value in column.allowed)
+    elif column.type == "text":
+        return _PLAIN_KEY if column.required else _PLAIN_TEXT
+    else:
+        field = _plain_date(column.earliest, latest) if column.type == "date" else _PLAIN_FIELDS[column.type]
+    return b"(?:%b)" % field if column.required else b"(?:%b)?" % field
+
+
+def _plain_date(earliest: date, latest: date) -> bytes:
+    """Return a pattern for the days between both; it leaves leap days and the last days of a month to the check."""
+    first_year = earliest.year if (earliest.month, earliest.day) == (1, 1) else earliest.year + 1
+    years = [b"%04d" % year for year in range(first_year, latest.year)]
+    months = [b"%02d" % month for month in range(1, latest.month)]
+    days = [b"%02d" % day for day in range(1, min(latest.day, 28) + 1)]
+    this_month = rb"%04d-%02d-(?:%b)" % (latest.year, latest.month, b"|".join(days))
+    earlier_months = rb"%04d-(?=%b)%b" % (latest.year, _any_of(months), _MONTH_AND_DAY)
+    return rb"(?:%b-%b|%b|%b)" % (_any_of(years), _MONTH_AND_DAY, earlier_months, this_month)
+
+
+def _any_of(numbers: Sequence[bytes]) -> bytes:
+    """Return a pattern for consecutive numbers of one length, grouped by all digits but the last."""
+    last_digits: dict[bytes, bytes] = {}
+    for number in numbers:
+        last_digits[number[:-1]] = last_digits.get(number[:-1], b"") + number[-1:]
+    return b"(?:%b)" % (b"|".join(b"%b[%b]" % group for group in last_digits.items()) or _MATCHES_NO_ROW)
+
+
+def find_fault(fields: Sequence[str], schema: TableSchema, *, latest: date | None = None) -> str | None:
+    """Return why this row cannot be loaded, or None; undecodable bytes come as surrogates (surrogateescape).
+
+    `latest`: the last day that a date may name (default: tomorrow).
+    """
+    if len(fields) != len(schema.columns):
+        return f"expected {len(schema.columns)} columns, found {len(fields)}"
+    latest = latest or latest_date()
+    for value, column in zip(fields, schema.columns, strict=True):
+        fault = _find_field_fault(value, column, latest)
+        if fault:
+            return f"{column.csv_name} {fault}"
+    return _find_period_fault(fields, schema)
+
+
+def _find_period_fault(fields: Sequence[str], schema: TableSchema) -> str | None:
+    if schema.period is None:
+        return None
+    values = {column.csv_name: value for value, column in zip(fields, schema.columns, strict=True)}
+    first, last = schema.period
+    # Dates of this format compare like the days that they name.
+    is_reversed = values[first] and values[last] and values[first] > values[last]
+    return f"{first} is after {last}" if is_reversed else None
+
+
+def _find_field_fault(value: str, column: Column, latest: date) -> str | None:
+    if column.required and not value.strip(_BLANKS):
+        return "is empty"
+    if not value:
+        return None
+    if column.type == "date":
+        return _find_date_fault(value, column.earliest, latest)
+    find = {"text": _find_text_fault, "customer_id": _find_customer_id_fault, "isin": _find_isin_fault}
+    return find.get(column.type, _find_number_fault)(value, column)
+
+
+def _find_text_fault(value: str, column: Column) -> str | None:
+    if _BYTE_ESCAPED.search(value):
+        return "is not valid UTF-8"
+    if not is_plain_text(value):
+        return "holds a NUL byte" if "\0" in value else "holds a control character or a line separator"
+    if column.allowed and value not in column.allowed:
+        return f"is none of {', '.join(column.allowed)}"
+    too_long = column.required and len(value) > MAX_KEY_CHARACTERS
+    return f"is longer than {MAX_KEY_CHARACTERS} characters" if too_long else None
+
+
+def _find_customer_id_fault(value: str, column: Column) -> str | None:
+    if is_customer_id(value):
+        return None
+    return _find_text_fault(value, column) or (
+        "is no customer id: 1 to 64 of A-Z, a-z, 0-9, '_', '.', ':', '-', the first one a letter, a digit or '_'"
+    )
+
+
+def _find_isin_fault(value: str, column: Column) -> str | None:
+    if is_isin(value):
+        return None
+    return _find_text_fault(value, column) or "is no ISIN: 1 to 20 of A-Z, a-z, 0-9"
+
+
+def _find_date_fault(value: str, earliest: date, latest: date) -> str | None:
+    if not _DATE.fullmatch(value):
+        return "is not a date like 2018-01-02"
+    try:
+        day = date.fromisoformat(value)
+    except ValueError:
+        return "is no day of the calendar"
+    if day < earliest:
+        return f"is before {earliest}"
+    return f"is after {latest}, which is tomorrow (UTC)" if day > latest else None
+
+
+def _find_number_fault(value: str, column: Column) -> str | None:
+    match = _NUMBER.fullmatch(value)
+    if not match:
+        return "is not a finite number"
+    number = float(value)
+    # A number that only rounds to zero is an error to Postgres.
+    if not math.isfinite(number) or (number == 0 and re.search("[1-9]", match[1])):
+        return "is out of range"
+    if column.type != "number" and number < 0:
+        return "is negative"
+    if abs(number) > MAX_NUMBER:
+        return f"is out of range: more than {MAX_NUMBER:g}"
+    if column.type == "price" and 0 < number < MIN_PRICE:
+        return f"is out of range: less than {MIN_PRICE:g}"
+    return None

@@ -1,0 +1,162 @@
+"""The published FAR-Trans schema: the only place that knows CSV spellings and coded values.
+
+Source: Sanz-Cruzado, Droukas, McCreadie, "FAR-Trans: An Investment Dataset for Financial Asset
+Recommendation",
+Fin-RecSys 2024 (data: CC-BY 4.0).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import date
+from typing import Literal
+
+from shared.recommender.types import InvestmentCapacity, RiskLevel
+
+# "amount": not negative. "price": an amount that is 0 or large enough to divide by.
+ColumnType = Literal["text", "customer_id", "isin", "date", "number", "amount", "price"]
+
+# No price, trade or record of the published data is older than 2000-01-01.
+EARLIEST_DATE = date(1990, 1, 1)
+# Customers without a questionnaire may have this placeholder; no computation reads that column.
+EARLIEST_QUESTIONNAIRE = date(1900, 1, 1)
+
+
+@dataclass(frozen=True)
+class Column:
+    """One CSV column: its spelling there, its name in the database, its type and whether it may be empty.
+
+    `earliest` is the first day that a date may name; the last one is tomorrow in every column.
+    """
+
+    csv_name: str
+    name: str
+    type: ColumnType = "text"
+    required: bool = False
+    allowed: tuple[str, ...] = ()
+    earliest: date = EARLIEST_DATE
+
+
+@dataclass(frozen=True)
+class TableSchema:
+    """One CSV file and the table that it fills; an optional file may be missing.
+
+    `period` names the two date columns of which the first is never after the second.
+    """
+
+    file_name: str
+    table: str
+    columns: tuple[Column, ...]
+    optional: bool = False
+    period: tuple[str, str] | None = None
+
+
+CUSTOMER_INFORMATION = TableSchema(
+    "customer_information.csv",
+    "customer_information",
+    (
+        Column("customerID", "customer_id", "customer_id", required=True),
+        Column("customerType", "customer_type"),
+        Column("riskLevel", "risk_level"),
+        Column("investmentCapacity", "investment_capacity"),
+        Column("lastQuestionnaireDate", "last_questionnaire_date", "date", earliest=EARLIEST_QUESTIONNAIRE),
+        Column("timestamp", "recorded_on", "date", required=True),
+    ),
+)
+ASSET_INFORMATION = TableSchema(
+    "asset_information.csv",
+    "asset_information",
+    (
+        Column("ISIN", "isin", "isin", required=True),
+        Column("assetName", "asset_name"),
+        Column("assetShortName", "asset_short_name"),
+        Column("assetCategory", "asset_category", required=True, allowed=("Stock", "Bond", "MTF")),
+        Column("assetSubCategory", "asset_sub_category"),
+        Column("marketID", "market_id"),
+        Column("sector", "sector"),
+        Column("industry", "industry"),
+        Column("timestamp", "recorded_on", "date", required=True),
+    ),
+)
+MARKETS = TableSchema(
+    "markets.csv",
+    "markets",
+    (
+        Column("exchangeID", "exchange_id", required=True),
+        Column("marketID", "market_id", required=True),
+        Column("name", "name"),
+        Column("description", "description"),
+        Column("country", "country"),
+        Column("tradingDays", "trading_days"),
+        Column("tradingHours", "trading_hours"),
+        Column("marketClass", "market_class"),
+    ),
+)
+CLOSE_PRICES = TableSchema(
+    "close_prices.csv",
+    "close_prices",
+    (
+        Column("ISIN", "isin", "isin", required=True),
+        Column("timestamp", "priced_on", "date", required=True),
+        Column("closePrice", "close_price", "price", required=True),
+    ),
+    optional=True,
+)
+LIMIT_PRICES = TableSchema(
+    "limit_prices.csv",
+    "limit_prices",
+    (
+        Column("ISIN", "isin", "isin", required=True),
+        Column("minDate", "min_date", "date", required=True),
+        Column("maxDate", "max_date", "date", required=True),
+        Column("priceMinDate", "price_min_date", "price"),
+        Column("priceMaxDate", "price_max_date", "price"),
+        Column("profitability", "profitability", "number"),
+    ),
+    period=("minDate", "maxDate"),
+)
+TRANSACTIONS = TableSchema(
+    "transactions.csv",
+    "transactions",
+    (
+        Column("customerID", "customer_id", "customer_id", required=True),
+        Column("ISIN", "isin", "isin", required=True),
+        Column("transactionID", "transaction_id", required=True),
+        Column("transactionType", "transaction_type", required=True, allowed=("Buy", "Sell")),
+        Column("timestamp", "traded_on", "date", required=True),
+        Column("totalValue", "total_value", "amount"),
+        Column("units", "units", "amount"),
+        Column("channel", "channel"),
+        Column("marketID", "market_id"),
+    ),
+    optional=True,
+)
+TABLES = (CUSTOMER_INFORMATION, ASSET_INFORMATION, MARKETS, LIMIT_PRICES, CLOSE_PRICES, TRANSACTIONS)
+
+_RISK_LEVELS = {
+    "Conservative": RiskLevel.CONSERVATIVE,
+    "Income": RiskLevel.INCOME,
+    "Balanced": RiskLevel.BALANCED,
+    "Aggressive": RiskLevel.AGGRESSIVE,
+}
+# The data spells CAP_LT30K and CAP_GT300K; its README also CAP_LT_30K.
+_CAPACITIES = {
+    "CAP_LT30K": InvestmentCapacity.LESS_THAN_30K,
+    "CAP_LT_30K": InvestmentCapacity.LESS_THAN_30K,
+    "CAP_30K_80K": InvestmentCapacity.FROM_30K_TO_80K,
+    "CAP_80K_300K": InvestmentCapacity.FROM_80K_TO_300K,
+    "CAP_GT300K": InvestmentCapacity.MORE_THAN_300K,
+    "CAP_GT_300K": InvestmentCapacity.MORE_THAN_300K,
+}
+
+
+def parse_risk_level(code: str | None) -> RiskLevel | None:
+    """Return the risk level that `code` stands for; a predicted one counts like a stated one, else None."""
+    return _RISK_LEVELS.get((code or "").removeprefix("Predicted_"))
+
+
+def parse_investment_capacity(code: str | None) -> InvestmentCapacity:
+    """Return the capacity band that `code` stands for; a predicted one counts like a stated one."""
+    name = (code or "").removeprefix("Predicted_")
+    name = name if name.startswith("CAP_") else f"CAP_{name}"
+    return _CAPACITIES.get(name, InvestmentCapacity.UNKNOWN)

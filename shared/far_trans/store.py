@@ -1,0 +1,188 @@
+"""The reference tables in Postgres, as FAR-Trans/script.py writes them: DELETE and COPY in one transaction for all.
+
+Old rows are deleted, not truncated: readers are never blocked, and each statement sees the old rows or the new ones.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from datetime import UTC, date
+from typing import Self
+
+import psycopg2
+import psycopg2.errors
+import psycopg2.extensions
+from sqlalchemy import Connection, create_engine, func, select, text
+from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy.exc import ArgumentError, DBAPIError, SQLAlchemyError
+
+from shared.errors import CommitUnknown, DatabaseUnavailable, ReferenceDataInvalid
+from shared.far_trans.loading import RowSource
+from shared.far_trans.schema import TABLES, TableSchema
+from shared.identifiers import latest_date
+from shared.postgres.tables import reference_snapshots
+from shared.postgres.urls import sqlalchemy_url
+
+_LOADER_LOCK = 0x4641525F54524E53  # "FAR_TRNS": one loader at a time
+_READ_BYTES = 1 << 18
+
+
+class PostgresReferenceStore:
+    """One session that holds the loader's lock; made by `connect`."""
+
+    def __init__(self, connection: Connection, *, lock_timeout_seconds: float) -> None:
+        self._connection = connection
+        self._lock_timeout_seconds = lock_timeout_seconds
+
+    @classmethod
+    @contextmanager
+    def connect(cls, database_url: str, *, lock_timeout_seconds: float = 60.0) -> Iterator[Self]:
+        """Connect, check that the tables exist, and keep other loaders out. Raises DatabaseUnavailable."""
+        arguments = {"connect_timeout": 10, "application_name": "far-trans-loader"}
+        try:
+            engine = create_engine(sqlalchemy_url(database_url), connect_args=arguments)
+        except (ValueError, ArgumentError) as error:
+            raise DatabaseUnavailable("the database URL must be like postgresql://user@host:port/name") from error
+        try:
+            with _translated(), engine.connect() as connection:
+                store = cls(connection, lock_timeout_seconds=lock_timeout_seconds)
+                store._check()
+                try:
+                    yield store
+                finally:
+                    store._let_others_load()
+        finally:
+            engine.dispose()
+
+    def _check(self) -> None:
+        connection = self._connection
+        with connection.begin():
+            names = [schema.table for schema in TABLES] + [reference_snapshots.name]
+            missing = [name for name in names if connection.scalar(text("SELECT to_regclass(:n)"), {"n": name}) is None]
+            if missing:
+                raise DatabaseUnavailable(
+                    f"the database has no table {', '.join(missing)}: run python -m shared.migrations first"
+                )
+            if not connection.scalar(text("SELECT pg_try_advisory_lock(:key)"), {"key": _LOADER_LOCK}):
+                raise DatabaseUnavailable("another loader is at work on this database: wait for it, then repeat")
+
+    def _let_others_load(self) -> None:
+        """Give the lock back now: the server ends a closed session only some moments later."""
+        with suppress(SQLAlchemyError), self._connection.begin():
+            self._connection.execute(text("SELECT pg_advisory_unlock(:key)"), {"key": _LOADER_LOCK})
+
+    def fetch_today(self) -> date:
+        """Return the day (UTC) by the database's clock, which also dates snapshots.
+
+        Raises ReferenceDataInvalid where a snapshot is dated later than tomorrow: then this clock is wrong, and it
+        would reject rows that are right.
+        """
+        with _translated(), self._connection.begin():
+            today: date = self._connection.scalar(text("SELECT (clock_timestamp() AT TIME ZONE 'UTC')::date"))
+            newest = self._connection.scalar(select(func.max(reference_snapshots.c.loaded_at)))
+        if newest is not None and newest.astimezone(UTC).date() > latest_date(today):
+            raise ReferenceDataInvalid(
+                f"the clock of the database says {today}, but the newest snapshot was loaded at {newest:%Y-%m-%d %H:%M}"
+                ": set the clock right, then load again"
+            )
+        return today
+
+    def count_rows(self) -> Mapping[str, int]:
+        """Return how many rows each reference table has now."""
+        with _translated(), self._connection.begin():
+            counts = {
+                schema.table: self._connection.scalar(text(f"SELECT count(*) FROM {schema.table}")) for schema in TABLES
+            }
+        return {table: count or 0 for table, count in counts.items()}
+
+    @contextmanager
+    def replacement(self) -> Iterator[None]:
+        """One transaction for all `replace_table` within; raises CommitUnknown where its end is not known.
+
+        Waits for whoever changes these tables (a migration, for instance), at most for the lock timeout.
+        """
+        with _translated(), self._connection.begin() as transaction:
+            milliseconds = round(self._lock_timeout_seconds * 1000)
+            self._connection.execute(text(f"SET LOCAL lock_timeout = {milliseconds}"))
+            # All locks at once and before the first change; readers, and a trainer's ACCESS SHARE, never conflict.
+            names = ", ".join(schema.table for schema in TABLES)
+            self._connection.execute(text(f"LOCK TABLE {names}, {reference_snapshots.name} IN ROW EXCLUSIVE MODE"))
+            yield
+            try:
+                transaction.commit()
+            except DBAPIError as error:
+                raise CommitUnknown(f"the database: {str(error.orig).strip()}") from error
+
+    def replace_table(self, schema: TableSchema, rows: RowSource, *, source: str) -> None:
+        """Replace the table by these rows and note the snapshot; readers see the old rows until the end."""
+        with _translated():
+            self._connection.execute(text(f"DELETE FROM {schema.table}"))
+            taken = self._copy(schema, rows)
+            if taken != rows.row_count:
+                raise ReferenceDataInvalid(f"{rows.row_count} rows were sent, the database took {taken}")
+            self._note_snapshot(schema, rows, source=source)
+
+    def tidy(self) -> None:
+        """Give the space of the old rows back to their tables and refresh the planner's statistics.
+
+        Dates the snapshots anew: a list that was made from old rows just before they vanished is older than that.
+        """
+        with _translated():
+            with self._connection.begin():
+                self._connection.execute(reference_snapshots.update().values(loaded_at=func.clock_timestamp()))
+            self._vacuum()
+
+    def _vacuum(self) -> None:
+        driver_connection = self._driver_connection()
+        driver_connection.autocommit = True  # VACUUM runs in no transaction
+        try:
+            with driver_connection.cursor() as cursor:
+                for schema in TABLES:
+                    cursor.execute(f"VACUUM (ANALYZE, TRUNCATE false) {schema.table}")
+        finally:
+            driver_connection.autocommit = False
+
+    def _copy(self, schema: TableSchema, rows: RowSource) -> int:
+        columns = ", ".join(column.name for column in schema.columns)
+        statement = f"COPY {schema.table} ({columns}) FROM STDIN (FORMAT text, DELIMITER ',', NULL '')"
+        with self._driver_connection().cursor() as cursor:
+            cursor.execute("SET LOCAL client_encoding = 'UTF8'")
+            # It needs no readline, whatever its stub says.
+            cursor.copy_expert(statement, _BlockReader(iter(rows)), size=_READ_BYTES)  # type: ignore[arg-type]
+            return cursor.rowcount
+
+    def _driver_connection(self) -> psycopg2.extensions.connection:
+        driver_connection = self._connection.connection.driver_connection
+        assert isinstance(driver_connection, psycopg2.extensions.connection)
+        return driver_connection
+
+    def _note_snapshot(self, schema: TableSchema, rows: RowSource, *, source: str) -> None:
+        values = {"row_count": rows.row_count, "rejected_count": rows.rejected_count, "source": source}
+        changed = {**values, "loaded_at": func.clock_timestamp()}
+        statement = insert(reference_snapshots).values(table_name=schema.table, **changed)
+        self._connection.execute(statement.on_conflict_do_update(index_elements=["table_name"], set_=changed))
+
+
+class _BlockReader:
+    """What copy_expert reads from: one block each time, of whatever size (psycopg2 sends what it gets)."""
+
+    def __init__(self, blocks: Iterator[bytes]) -> None:
+        self._blocks = blocks
+
+    def read(self, size: int) -> bytes:
+        return next(self._blocks, b"")
+
+
+@contextmanager
+def _translated() -> Iterator[None]:
+    """Turn the driver's exceptions into ours."""
+    try:
+        yield
+    except (DBAPIError, psycopg2.Error) as error:
+        cause = error.orig if isinstance(error, DBAPIError) else error
+        if isinstance(cause, psycopg2.errors.LockNotAvailable):
+            raise DatabaseUnavailable(
+                "another session changes the reference tables: wait for it, then repeat"
+            ) from error
+        raise DatabaseUnavailable(f"the database: {str(cause).strip()}") from error

@@ -1,0 +1,208 @@
+"""Every table of the system in one place, each with its one writer (SQLAlchemy Core).
+
+Reference tables have no keys that could refuse a published row: customers and assets come in several dated versions,
+and `transaction_id` is not unique in the published file.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from sqlalchemy import (
+    BigInteger,
+    Boolean,
+    Column,
+    Date,
+    DateTime,
+    Float,
+    Identity,
+    Index,
+    Integer,
+    LargeBinary,
+    MetaData,
+    Text,
+    UniqueConstraint,
+    Uuid,
+    func,
+)
+from sqlalchemy import Table as SqlTable
+from sqlalchemy.dialects.postgresql import JSONB
+from sqlalchemy.types import TypeEngine
+
+from shared.far_trans import schema as far_trans
+
+metadata = MetaData()
+
+_SQL_TYPES: dict[str, type[TypeEngine[Any]]] = {
+    "text": Text,
+    "customer_id": Text,
+    "isin": Text,
+    "date": Date,
+    "number": Float,
+    "amount": Float,
+    "price": Float,
+}
+
+
+def _reference_table(
+    schema: far_trans.TableSchema, *indexes: tuple[str, ...], in_order_of_file: bool = False
+) -> SqlTable:
+    """Build the table of one published file; written by FAR-Trans/script.py alone.
+
+    `in_order_of_file`: with a column `sequence`, which grows from line to line. The views `current_...` (migrations)
+    say with it which row of several is the current one.
+    """
+    columns = [Column(column.name, _SQL_TYPES[column.type], nullable=not column.required) for column in schema.columns]
+    if in_order_of_file:
+        columns.append(Column("sequence", BigInteger, Identity(always=False), nullable=False))
+    named = [Index(f"ix_{schema.table}_{'_'.join(names)}", *names) for names in indexes]
+    return SqlTable(schema.table, metadata, *columns, *named)
+
+
+def _timestamp(name: str, **options: object) -> Column[object]:
+    return Column(name, DateTime(timezone=True), **options)  # type: ignore[arg-type]
+
+
+customer_information = _reference_table(far_trans.CUSTOMER_INFORMATION, ("customer_id",), in_order_of_file=True)
+asset_information = _reference_table(far_trans.ASSET_INFORMATION, ("isin",), in_order_of_file=True)
+markets = _reference_table(far_trans.MARKETS, ("market_id",))
+limit_prices = _reference_table(far_trans.LIMIT_PRICES, ("isin",), in_order_of_file=True)
+close_prices = _reference_table(far_trans.CLOSE_PRICES, ("isin", "priced_on"), in_order_of_file=True)
+transactions = _reference_table(far_trans.TRANSACTIONS, ("customer_id",))
+
+# What FAR-Trans/script.py loaded last into each reference table.
+reference_snapshots = SqlTable(
+    "reference_snapshots",
+    metadata,
+    Column("table_name", Text, primary_key=True),
+    Column("row_count", BigInteger, nullable=False),
+    Column("rejected_count", BigInteger, nullable=False),
+    Column("source", Text, nullable=False),
+    _timestamp("loaded_at", nullable=False, server_default=func.now()),
+)
+
+# --- written by the worker ---
+user_interactions = SqlTable(
+    "user_interactions",
+    metadata,
+    Column("event_id", Uuid, primary_key=True),
+    Column("customer_id", Text, nullable=False),
+    Column("isin", Text, nullable=False),
+    Column("interaction_type", Text, nullable=False),
+    _timestamp("occurred_at", nullable=False),
+    Column("fingerprint", Text),
+    Column("partition", Integer, nullable=False),
+    Column("event_offset", BigInteger, nullable=False),
+    _timestamp("recorded_at", nullable=False, server_default=func.now()),
+    # The order in which the worker consumed them, which is the log's for each customer; no clock is involved.
+    Column("sequence", BigInteger, Identity(always=False), nullable=False),
+    Index("ix_user_interactions_customer_id_sequence", "customer_id", "sequence"),
+    Index("ix_user_interactions_customer_id_isin_sequence", "customer_id", "isin", "sequence"),
+)
+
+# The newest list of each customer, as the API answers it.
+recommendations = SqlTable(
+    "recommendations",
+    metadata,
+    Column("customer_id", Text, primary_key=True),
+    Column("request_id", Uuid, nullable=False),
+    Column("model_version", Text, nullable=False),
+    Column("basis", Text, nullable=False),
+    Column("weights", JSONB, nullable=False),
+    Column("items", JSONB, nullable=False),
+    # What the list knew: the customer's last interaction (0: none), and which reference data. NULL in older rows.
+    Column("interaction_sequence", BigInteger),
+    Column("reference_snapshot", Text),
+    _timestamp("created_at", nullable=False),
+)
+
+# One row per request event, never changed: what was answered, from what, by which model.
+decisions = SqlTable(
+    "decisions",
+    metadata,
+    Column("request_id", Uuid, primary_key=True),
+    Column("customer_id", Text, nullable=False),
+    Column("action", Text, nullable=False),
+    Column("answered_from", Text, nullable=False),  # 'scored' or 'stored'
+    Column("model_version", Text, nullable=False),
+    Column("basis", Text, nullable=False),
+    Column("weights", JSONB, nullable=False),
+    Column("risk_level", Integer),  # NULL: not known to the bank
+    Column("items", JSONB, nullable=False),
+    Column("fingerprint", Text),
+    Column("content_digest", Text),  # shared.events.content_digest; NULL in rows of older versions
+    Column("partition", Integer, nullable=False),
+    Column("event_offset", BigInteger, nullable=False),
+    _timestamp("requested_at", nullable=False),
+    _timestamp("decided_at", nullable=False),
+    Index("ix_decisions_customer_id_decided_at", "customer_id", "decided_at"),
+)
+
+dead_letters = SqlTable(
+    "dead_letters",
+    metadata,
+    Column("dead_letter_id", BigInteger, primary_key=True, autoincrement=True),
+    Column("cluster_id", Text, nullable=False),
+    Column("consumer_group", Text, nullable=False),
+    Column("topic", Text, nullable=False),
+    Column("partition", Integer, nullable=False),
+    Column("event_offset", BigInteger, nullable=False),
+    Column("key", LargeBinary),
+    Column("value", LargeBinary),
+    Column("reason", Text, nullable=False),
+    _timestamp("failed_at", nullable=False, server_default=func.now()),
+    _timestamp("replayed_at"),
+    Column("topic_id", Text),  # Kafka's id of the topic; NULL in rows of older versions
+    UniqueConstraint(
+        *("cluster_id", "consumer_group", "topic", "partition", "event_offset", "topic_id"),
+        name="dead_letters_place_key",
+        postgresql_nulls_not_distinct=True,
+    ),
+)
+
+# --- each row belongs to the consumer group that it names ---
+consumer_offsets = SqlTable(
+    "consumer_offsets",
+    metadata,
+    Column("cluster_id", Text, primary_key=True),
+    Column("consumer_group", Text, primary_key=True),
+    Column("topic", Text, primary_key=True),
+    Column("partition", Integer, primary_key=True),
+    Column("next_offset", BigInteger, nullable=False),
+    Column("topic_id", Text),  # Kafka's id of the topic that the offset belongs to; NULL in rows of older versions
+    _timestamp("updated_at", nullable=False, server_default=func.now()),
+)
+
+# --- written by the trainer ---
+# status: training, stored (made but not promoted: see reason), promoted (was or is served), failed
+model_versions = SqlTable(
+    "model_versions",
+    metadata,
+    Column("version", Text, primary_key=True),
+    Column("status", Text, nullable=False),
+    Column("active", Boolean, nullable=False, server_default="false"),
+    Column("sequence", BigInteger),  # of the pointer file when it last named this version
+    Column("algorithm", Text),
+    Column("triggered_by", Text, nullable=False),
+    Column("progress", Text),
+    Column("metrics", JSONB),
+    Column("champion_metrics", JSONB),
+    Column("reason", Text),
+    Column("configuration", JSONB),
+    Column("watermark", JSONB),  # as_of, row counts, interaction offsets
+    Column("manifest_sha256", Text),
+    Column("servable", Boolean),  # whether the models volume has it; NULL while the trainer has not said so
+    _timestamp("started_at", nullable=False, server_default=func.now()),
+    _timestamp("finished_at"),
+    _timestamp("activated_at"),
+)
+
+# One row per command that had its effect: a repetition has none, another content under the same id is a dead letter.
+model_commands = SqlTable(
+    "model_commands",
+    metadata,
+    Column("event_id", Uuid, primary_key=True),
+    Column("event_type", Text, nullable=False),
+    Column("content_digest", Text, nullable=False),  # shared.events.content_digest
+    _timestamp("handled_at", nullable=False, server_default=func.now()),
+)

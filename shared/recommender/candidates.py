@@ -1,0 +1,92 @@
+"""Which assets may appear in a customer's list: in the catalogue, tradable, not owned, not dismissed, suitable."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import date
+
+import numpy as np
+from numpy.typing import NDArray
+
+from shared.recommender.history import dismissed_isins
+from shared.recommender.id_map import AssetIdMap
+from shared.recommender.model import Model
+from shared.recommender.types import Asset, Customer, CustomerHistory, RiskLevel
+
+# (category, sub-category) -> least risk level that accepts it. What the table does not name is BALANCED: shares,
+# equity funds, structured products, and everything that the bank has not classified.
+_RISK_LEVELS: dict[tuple[str, str], RiskLevel] = {
+    ("MTF", "Money Market"): RiskLevel.CONSERVATIVE,
+    ("Bond", "Government"): RiskLevel.CONSERVATIVE,
+    ("MTF", "Bond"): RiskLevel.INCOME,
+    ("MTF", "Bonds"): RiskLevel.INCOME,
+    ("MTF", "Balanced"): RiskLevel.INCOME,
+}
+
+
+@dataclass(frozen=True, eq=False)
+class CatalogueView:
+    """What today's catalogue says of a model's A assets. listed: (A,) bool, whether the asset exists in it.
+
+    risk_level: (A,) int8, 1..4, by the category of today; without meaning where the asset is not listed.
+    """
+
+    listed: NDArray[np.bool_]
+    risk_level: NDArray[np.int8]
+
+
+def build_catalogue_view(id_map: AssetIdMap, risk_levels: Mapping[str, RiskLevel]) -> CatalogueView:
+    """Build the view of a catalogue that has these assets, with their risk levels; it may have more, or none."""
+    levels = [risk_levels.get(isin) for isin in id_map.isins]
+    return CatalogueView(
+        listed=np.array([level is not None for level in levels], dtype=np.bool_),
+        risk_level=np.array([level or RiskLevel.AGGRESSIVE for level in levels], dtype=np.int8),
+    )
+
+
+def candidate_mask(
+    model: Model,
+    histories: Sequence[CustomerHistory],
+    *,
+    catalogue: CatalogueView | None = None,
+    enforce_suitability: bool = True,
+) -> NDArray[np.bool_]:
+    """Return (B, A): may this asset be recommended to this customer?
+
+    With a catalogue only its assets are candidates, and it alone says how much risk they carry. Without one (in an
+    evaluation, which fits the model on the same catalogue) the model's own arrays do.
+    `enforce_suitability=False` is for offline benchmarks only, whose protocol knows no suitability.
+    """
+    available = model.tradable if catalogue is None else model.tradable & catalogue.listed
+    mask = np.repeat(available[np.newaxis], len(histories), axis=0)
+    if enforce_suitability:
+        asset_levels = model.asset_risk_level if catalogue is None else catalogue.risk_level
+        accepted = np.array([accepted_risk_level(history.customer) for history in histories], dtype=np.int8)
+        mask &= asset_levels[np.newaxis] <= accepted[:, np.newaxis]
+    for row, history in enumerate(histories):
+        mask[row, model.id_map.known_indices([*history.owned, *dismissed_isins(history)])] = False
+    return mask
+
+
+def asset_risk_level(category: str, sub_category: str | None) -> RiskLevel:
+    """Return the least risk level of a customer to whom such an asset may be recommended."""
+    default = RiskLevel.INCOME if category == "Bond" else RiskLevel.BALANCED
+    return _RISK_LEVELS.get((category, sub_category or ""), default)
+
+
+def accepted_risk_level(customer: Customer) -> RiskLevel:
+    """Return the highest asset level for this customer; one whose level is not known counts as conservative."""
+    return customer.risk_level or RiskLevel.CONSERVATIVE
+
+
+def is_suitable(asset_level: int, customer: Customer) -> bool:
+    """May an asset of this level be recommended to this customer?"""
+    return asset_level <= accepted_risk_level(customer)
+
+
+def is_tradable(asset: Asset, on: date, *, has_recent_price: bool) -> bool:
+    """Can the asset be bought on this day: within its published dates, or, without such, priced lately?"""
+    if asset.tradable_from is None or asset.tradable_until is None:
+        return has_recent_price
+    return asset.tradable_from <= on <= asset.tradable_until

@@ -1,0 +1,80 @@
+"""A customer's own history as one sparse row, so that a click counts at once, without retraining."""
+
+from __future__ import annotations
+
+import math
+from collections import defaultdict
+from collections.abc import Sequence
+from datetime import datetime
+from typing import TypeAlias
+
+import numpy as np
+from scipy import sparse
+
+from shared.recommender.id_map import AssetIdMap
+from shared.recommender.types import CustomerHistory, InteractionType, InteractionWeights
+
+HistoryMatrix: TypeAlias = "sparse.csr_array[np.float32, tuple[int, int]]"
+
+# So many of a customer's interactions, the newest of the log, add weight; exclusions have no window.
+INTERACTION_WINDOW = 1_000
+# Below this an interaction is forgotten: normalisation would blow a remainder of rounding up to a full score.
+FORGOTTEN_BELOW = 1e-6
+_SECONDS_PER_DAY = 86_400.0
+
+
+def build_history_matrix(
+    id_map: AssetIdMap,
+    histories: Sequence[CustomerHistory],
+    *,
+    interaction_weights: InteractionWeights,
+    now: datetime,
+) -> HistoryMatrix:
+    """Return (B, A) float32 rows: 1.0 for an owned asset, else the faded sum of its interactions, at most 1.0.
+
+    The last INTERACTION_WINDOW interactions count. Those with a dismissed asset count 0 (owning it still counts),
+    unknown ISINs are ignored, and an interaction dated after `now` counts as just happened. Column order within a row
+    is ascending. Raises ValueError on naive `now`.
+    """
+    if now.utcoffset() is None:
+        raise ValueError("now must carry a time zone")
+    rows = [_history_row(id_map, history, interaction_weights, now) for history in histories]
+    row_ends = np.cumsum([0, *(len(row) for row in rows)], dtype=np.int32)
+    asset_indices = np.array([index for row in rows for index in row], dtype=np.int32)
+    values = np.array([value for row in rows for value in row.values()], dtype=np.float32)
+    return sparse.csr_array((values, asset_indices, row_ends), shape=(len(rows), len(id_map)))
+
+
+def dismissed_isins(history: CustomerHistory) -> set[str]:
+    """Return the assets whose last interaction in the order of the log is a dismissal, however long ago it was.
+
+    `history.dismissed` covers what is older than `history.interactions`. No clock is involved.
+    """
+    last = dict.fromkeys(history.dismissed, InteractionType.DISMISS)
+    last.update((interaction.isin, interaction.type) for interaction in history.interactions)
+    return {isin for isin, kind in last.items() if kind is InteractionType.DISMISS}
+
+
+def _history_row(
+    id_map: AssetIdMap, history: CustomerHistory, interaction_weights: InteractionWeights, now: datetime
+) -> dict[int, float]:
+    row = dict.fromkeys(id_map.known_indices(history.owned), 1.0)
+    for isin, parts in _interaction_parts(history, interaction_weights, now).items():
+        # fsum is exact, so the order in which the store returns interactions cannot change a list.
+        value = min(1.0, math.fsum(parts))
+        if isin in id_map and value >= FORGOTTEN_BELOW:
+            row.setdefault(id_map.asset_index(isin), value)
+    return dict(sorted(row.items()))
+
+
+def _interaction_parts(
+    history: CustomerHistory, interaction_weights: InteractionWeights, now: datetime
+) -> dict[str, list[float]]:
+    parts: dict[str, list[float]] = defaultdict(list)
+    dismissed = dismissed_isins(history)
+    for interaction in history.interactions[-INTERACTION_WINDOW:]:
+        if interaction.isin not in dismissed:
+            age_days = max(0.0, (now - interaction.occurred_at).total_seconds() / _SECONDS_PER_DAY)
+            faded = 0.5 ** (age_days / interaction_weights.half_life_days)
+            parts[interaction.isin].append(interaction_weights.of(interaction.type) * faded)
+    return parts

@@ -1,5 +1,0 @@
-"""An invented data set in the published schema, with its published counts and skew and with preferences to find."""
-
-from shared.synthetic.dataset import synthesize
-
-__all__ = ["synthesize"]

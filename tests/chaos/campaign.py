@@ -1,0 +1,149 @@
+"""One campaign under way: what faults work with, and what they leave for the report."""
+
+from __future__ import annotations
+
+import http.client
+import itertools
+import json
+import random
+import time
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+from tests.chaos.comparison import Outages, Place
+from tests.chaos.fuzzed_comparison import Delivered
+from tests.chaos.fuzzed_events import Fuzzer
+from tests.chaos.ledger import Ledger
+from tests.chaos.load import Load
+from tests.chaos.system import Stage
+
+RECOVERY_SECONDS = 90.0  # a fault that is not over by then is a violation
+_PROBE_PAUSE_SECONDS = 0.05
+_CALL_SECONDS = 15.0
+
+
+@dataclass(frozen=True)
+class Lengths:
+    """How long outages last, how much poison a stream gets, and how soon it must be gone."""
+
+    broker_frozen_seconds: float = 30.0
+    database_down_seconds: float = 60.0
+    burst_seconds: float = 10.0
+    poison_messages: int = 200
+    dead_letter_seconds: float = 30.0  # until a message whose handling fails is given up
+
+    @classmethod
+    def brief(cls, poison_messages: int) -> Lengths:
+        """For a campaign of two minutes; each still longer than the timeouts that it is to provoke."""
+        return cls(12.0, 8.0, 4.0, poison_messages, 15.0)
+
+
+@dataclass
+class Campaign:
+    """Used by the thread that injects faults; the load runs beside it."""
+
+    stage: Stage
+    ledger: Ledger
+    load: Load
+    random: random.Random
+    probe_customers: tuple[str, ...]
+    isins: tuple[str, ...]
+    lengths: Lengths
+    calls_per_second: float
+    say: Callable[[str], None]
+    recoveries: dict[str, list[float]] = field(default_factory=lambda: defaultdict(list))
+    recovered: list[float] = field(default_factory=list)  # the same, in the order of the faults
+    faults: Counter[str] = field(default_factory=Counter)
+    violations: list[str] = field(default_factory=list)
+    skipped: dict[str, str] = field(default_factory=dict)
+    notes: dict[str, object] = field(default_factory=dict)
+    poison: set[Place] = field(default_factory=set)
+    fuzzer: Fuzzer | None = None
+    fuzzed: list[Delivered] = field(default_factory=list)
+    forbidden_models: set[str] = field(default_factory=set)
+    kills: int = 0
+    _spans: list[tuple[float, float]] = field(default_factory=list)
+    _probes: Iterator[int] = field(default_factory=itertools.count)
+
+    @contextmanager
+    def down(self) -> Iterator[None]:
+        """Something is down in here; afterwards it was started again, whether it works already or not."""
+        began = time.time()
+        try:
+            yield
+        finally:
+            self._spans.append((began, time.time()))
+
+    def outages(self) -> Outages:
+        return Outages(tuple(self._spans))
+
+    def hesitate(self, most_seconds: float = 1.5) -> None:
+        """Let the load run on for a random time, so that a fault meets any moment of it."""
+        time.sleep(self.random.uniform(0.1, most_seconds))
+
+    def expect(self, holds: object, otherwise: str) -> bool:
+        """Note a violation, which turns the campaign red, unless it holds."""
+        if not holds:
+            self.violations.append(otherwise)
+            self.say(f"  VIOLATION: {otherwise}")
+        return bool(holds)
+
+    def recover(self, kind: str, *, since: float, ready: Callable[[], bool] = lambda: True) -> float | None:
+        """Ask for a list until one can be read and `ready` holds; return the seconds since then (monotonic)."""
+        customer = self.probe_customers[next(self._probes) % len(self.probe_customers)]
+        deadline = since + RECOVERY_SECONDS
+        asked: str | None = None
+        while time.monotonic() < deadline:
+            asked = asked or self._ask(customer)
+            if asked and self._has_list(customer, asked) and ready():
+                seconds = time.monotonic() - since
+                self.recoveries[kind].append(round(seconds, 3))
+                self.recovered.append(seconds)
+                return seconds
+            time.sleep(_PROBE_PAUSE_SECONDS)
+        self.expect(False, f"{kind}: not recovered within {RECOVERY_SECONDS:.0f} s (asked: {asked})")
+        return None
+
+    def retrain(self) -> bool:
+        """Ask for a training; return whether the gateway took it."""
+        for _ in range(20):
+            if self.call("POST", "/models/retrain", {})[0] == 200:
+                return True
+            time.sleep(0.5)
+        return self.expect(False, "POST /models/retrain is not taken")
+
+    def call(
+        self, method: str, path: str, body: Mapping[str, object] | None = None, *, key: str | None = None
+    ) -> tuple[int, Mapping[str, str], Any]:
+        """Return status, headers and parsed body of one call; status 0 when there was no answer."""
+        connection = http.client.HTTPConnection("127.0.0.1", self.stage["api"].port, timeout=_CALL_SECONDS)
+        try:
+            content = None if body is None else json.dumps(body)
+            headers = {"Content-Type": "application/json", **({"Idempotency-Key": key} if key else {})}
+            connection.request(method, path, content, headers)
+            answer = connection.getresponse()
+            return answer.status, {k.lower(): v for k, v in answer.getheaders()}, json.loads(answer.read() or b"null")
+        except ConnectionRefusedError:
+            return 0, {"refused": "yes"}, None
+        except (OSError, http.client.HTTPException, ValueError):
+            return 0, {}, None
+        finally:
+            connection.close()
+
+    def _ask(self, customer: str) -> str | None:
+        """Ask for a list, as one more client whose calls are in the ledger."""
+        call = self.ledger.begin(customer, "request")
+        body = {"customer_id": customer, "action": "refresh_recs"}
+        status, headers, content = self.call("POST", "/recommendations", body)
+        if status == 200:
+            return self.ledger.close(call, "acknowledged", headers["x-request-id"]).event_id
+        refused = "refused" in headers or (status == 503 and (content or {}).get("outcome") == "not_accepted")
+        self.ledger.close(call, "rejected" if refused else "unknown")
+        return None
+
+    def _has_list(self, customer: str, request_id: str) -> bool:
+        status, headers, _ = self.call("GET", f"/recommendations/{customer}")
+        return status == 200 and headers.get("x-request-id") == request_id

@@ -1,0 +1,196 @@
+"""Many customers who ask, click and dismiss through the HTTP API, each waiting for an answer before the next call."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import random
+import threading
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+
+from tests.chaos.http_calls import Answer, Connection, NoAnswer, NotSent
+from tests.chaos.ledger import Call, Ledger, Outcome
+
+PAUSE_POLL_SECONDS = 0.05
+RETRY_SECONDS = (0.3, 1.5)
+ATTEMPTS = 40
+KEY_SHARE = 0.5  # of the calls carry an Idempotency-Key
+REQUEST_SHARE = 0.45
+READ_SHARE = 0.3  # of the requests are followed by a read of the list
+DISMISS_SHARE = 0.15  # of the interactions, once a list was read
+MOST_DISMISSED = 25
+WEIGHTS_SHARE = 0.1
+_TYPES = ("click", "view", "watchlist")
+
+
+@dataclass(frozen=True)
+class Crowd:
+    """Who acts on what; `seed` decides what each customer does, not when they come to it."""
+
+    customers: Sequence[str]
+    isins: Sequence[str]
+    seed: int
+
+
+class Load:
+    """Runs the crowd in a thread of its own from `start` to `stop`, at a pace that can be changed meanwhile."""
+
+    def __init__(self, crowd: Crowd, *, port: int, ledger: Ledger, calls_per_second: float) -> None:
+        self._crowd = crowd
+        self._port = port
+        self._ledger = ledger
+        self._pace = _Pace(calls_per_second)
+        self._over = threading.Event()
+        self._thread = threading.Thread(target=lambda: asyncio.run(self._run()), name="load", daemon=True)
+
+    def start(self) -> None:
+        """Act from now on."""
+        self._thread.start()
+
+    def set_pace(self, calls_per_second: float) -> None:
+        """Let all customers together make so many calls a second, if the gateway can take them."""
+        self._pace.calls_per_second = calls_per_second
+
+    @contextlib.contextmanager
+    def paused(self) -> Iterator[None]:
+        """No customer begins a call in here; calls under way go on."""
+        self._pace.paused = True
+        try:
+            yield
+        finally:
+            self._pace.paused = False
+
+    def stop(self, *, timeout_seconds: float = 60.0) -> None:
+        """Let every customer finish the call under way; a call that does not end in time stays unknown."""
+        self._over.set()
+        self._thread.join(timeout_seconds)
+        if self._thread.is_alive():
+            raise TimeoutError("the load does not end")
+
+    async def _run(self) -> None:
+        customers = [
+            _Customer(name, self._crowd, port=self._port, ledger=self._ledger, over=self._over)
+            for name in self._crowd.customers
+        ]
+        await asyncio.gather(*(customer.act(self._pace) for customer in customers))
+
+
+@dataclass
+class _Pace:
+    calls_per_second: float
+    paused: bool = False
+    _next: float = 0.0
+
+    async def turn(self) -> None:
+        now = asyncio.get_running_loop().time()
+        # No more than a tenth of a second is made up for: an outage must not end in a flood.
+        self._next = max(self._next, now - 0.1) + 1.0 / self.calls_per_second
+        await asyncio.sleep(max(0.0, self._next - now))
+        while self.paused:
+            await asyncio.sleep(PAUSE_POLL_SECONDS)
+
+
+@dataclass
+class _Customer:
+    """One customer: sequential calls, retried with the same key when the outcome is unknown."""
+
+    customer_id: str
+    crowd: Crowd
+    port: int
+    ledger: Ledger
+    over: threading.Event
+    _dismissed: set[str] = field(default_factory=set)
+    _listed: list[str] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self._random = random.Random(f"{self.crowd.seed}/{self.customer_id}")
+        self._connection = Connection(self.port)
+
+    async def act(self, pace: _Pace) -> None:
+        """Make calls until it is over."""
+        while not self.over.is_set():
+            await pace.turn()
+            if self.over.is_set():
+                break
+            if self._random.random() < REQUEST_SHARE:
+                await self._request()
+            else:
+                await self._interact()
+        self._connection.close()
+
+    async def _request(self) -> None:
+        body: dict[str, object] = {
+            "customer_id": self.customer_id,
+            "action": self._random.choice(("request_recs", "refresh_recs")),
+        }
+        if self._random.random() < WEIGHTS_SHARE:
+            body["weights"] = {"collaborative": round(self._random.random(), 2), "content": 0.5}
+        call = self.ledger.begin(self.customer_id, "request", key=self._key())
+        await self._make(call, "/recommendations", body)
+        if self._random.random() < READ_SHARE:
+            await self._read()
+
+    async def _interact(self) -> None:
+        dismissed = self._choose_to_dismiss()
+        isin = dismissed or self._choose_asset()
+        body: dict[str, object] = {
+            "customer_id": self.customer_id,
+            "isin": isin,
+            "type": "dismiss" if dismissed else self._random.choice(_TYPES),
+        }
+        if dismissed:
+            self._dismissed.add(dismissed)
+        call = self.ledger.begin(self.customer_id, "interaction", key=self._key(), dismissed=dismissed)
+        await self._make(call, "/user_interactions", body)
+
+    async def _read(self) -> None:
+        with contextlib.suppress(NotSent, NoAnswer):
+            answer = await self._connection.get(f"/recommendations/{self.customer_id}")
+            if answer.status == 200:
+                self._listed = [item["isin"] for item in answer.json()["recommendations"]]
+
+    async def _make(self, call: Call, path: str, body: dict[str, object]) -> None:
+        """Try until the outcome is known, as long as a key makes that safe."""
+        may_be_kept = False
+        for _ in range(ATTEMPTS):
+            outcome, event_id = await self._try(path, body, call.key)
+            if outcome == "acknowledged":
+                self.ledger.close(call, outcome, event_id)
+                return
+            may_be_kept |= outcome == "unknown"
+            await asyncio.sleep(self._random.uniform(*RETRY_SECONDS))
+            if call.key is None or not may_be_kept or self.over.is_set():
+                break
+        self.ledger.close(call, "unknown" if may_be_kept else "rejected")
+
+    async def _try(self, path: str, body: dict[str, object], key: str | None) -> tuple[Outcome, str | None]:
+        try:
+            answer = await self._connection.post(path, body, key=key)
+        except NotSent:
+            return "rejected", None
+        except NoAnswer:
+            return "unknown", None
+        return outcome_of(answer), answer.headers.get("x-request-id")
+
+    def _key(self) -> str | None:
+        return f"{self._random.getrandbits(96):024x}" if self._random.random() < KEY_SHARE else None
+
+    def _choose_to_dismiss(self) -> str | None:
+        wanted = self._random.random() < DISMISS_SHARE and len(self._dismissed) < MOST_DISMISSED
+        listed = [isin for isin in self._listed if isin not in self._dismissed]
+        return self._random.choice(listed) if wanted and listed else None
+
+    def _choose_asset(self) -> str:
+        while (isin := self._random.choice(self.crowd.isins)) in self._dismissed:
+            pass
+        return isin
+
+
+def outcome_of(answer: Answer) -> Outcome:
+    """Return what the gateway's answer says about the event."""
+    if answer.status == 200:
+        return "acknowledged"
+    if answer.status == 503:
+        return "rejected" if answer.json().get("outcome") == "not_accepted" else "unknown"
+    return "rejected" if answer.status in (413, 415, 422) else "unknown"

@@ -1,0 +1,113 @@
+"""Guards that are taken out: without them the code does the wrong thing that the campaign has to see."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from itertools import islice
+from typing import Any
+
+import pytest
+
+from shared import events
+from shared.errors import ContractViolation, DatabaseUnavailable
+from shared.postgres import queries as worker_queries
+from shared.recommender import ranking
+from shared.recommender.types import Customer, CustomerHistory
+from tests.builders import build_model
+from tests.chaos import failpoints as sabotage
+from tests.chaos import guards
+from tests.chaos.fuzzed_events import Fuzzer
+from tests.chaos.marks import BUG_REASON, FAILS_IN_SCORING
+from trainer.service.store import PostgresTrainerStore
+from worker.store import PostgresWorkerTransaction
+
+NOW = datetime.now(UTC)
+
+
+@pytest.fixture(autouse=True)
+def _put_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let what is wrapped be as it was after the test."""
+    monkeypatch.setattr(sabotage, "put", monkeypatch.setattr)
+    monkeypatch.setattr(guards, "put", monkeypatch.setattr)
+
+
+def test_without_the_contract_refused_events_are_read() -> None:
+    fuzzer = Fuzzer(1, isins=("GRS434003000", "US0378331005"), largest_bytes=20_000, now=lambda: NOW)
+    refused = [each for each in islice(iter(fuzzer.customer_event, None), 2000) if each.refused_by == "reader"]
+    guards.accept_any_content()
+
+    read = set()
+    for each in refused:
+        try:
+            event = events.decode(each.topic, each.value, logged_at=NOW)
+        except ContractViolation:
+            continue
+        read.add((each.field, each.change))
+        assert isinstance(event, events.Event)
+
+    assert {
+        ("occurred_at", "year 1"),
+        ("occurred_at", "more than a day ahead"),
+        ("fingerprint", "NUL"),
+        ("customer_id", "control character"),
+        ("weights", "too large"),
+    } <= read
+
+
+def test_without_the_comparison_of_contents_a_reused_id_leaves_no_trace(monkeypatch: pytest.MonkeyPatch) -> None:
+    kept: list[Any] = []
+    monkeypatch.setattr(PostgresWorkerTransaction, "insert_dead_letters", lambda _, letters: kept.extend(letters))
+    guards.drop_reused_ids()
+
+    transaction: Any = PostgresWorkerTransaction.__new__(PostgresWorkerTransaction)
+    transaction.insert_dead_letters([("a", "EventIdReused: of another"), ("b", "UnknownAsset: X")])
+
+    assert kept == [("b", "UnknownAsset: X")]
+
+
+def test_without_the_logs_order_interactions_are_read_by_the_senders_clock() -> None:
+    guards.order_by_the_senders_clock()
+
+    ordering = [line for line in worker_queries.INTERACTIONS.splitlines() if "ORDER BY" in line]
+    assert ordering
+    assert all("occurred_at" in line and "sequence" not in line for line in ordering)
+
+
+@pytest.mark.parametrize(
+    ("error", "ends"), [(RuntimeError("a bug"), SystemExit), (DatabaseUnavailable("away"), DatabaseUnavailable)]
+)
+def test_without_the_trainers_guard_an_unknown_error_ends_the_process(
+    monkeypatch: pytest.MonkeyPatch, error: Exception, ends: type[BaseException]
+) -> None:
+    def fail(*_: object, **__: object) -> None:
+        raise error
+
+    monkeypatch.setattr(PostgresTrainerStore, "queue_training", fail)
+    guards.end_on_unknown_errors()
+    store: Any = PostgresTrainerStore.__new__(PostgresTrainerStore)
+
+    with pytest.raises(ends):
+        store.queue_training("version", reason="any")
+
+
+def test_scoring_fails_for_marked_customers_and_for_nobody_else() -> None:
+    sabotage.set_bugs()
+    good = CustomerHistory(Customer("C1"), (), ())
+    marked = CustomerHistory(Customer(f"{FAILS_IN_SCORING}1"), (), ())
+
+    assert len(ranking.recommend(build_model(assets=20), [good], k=3, now=NOW)) == 1
+    with pytest.raises(RuntimeError, match="marked"):
+        ranking.recommend(build_model(assets=20), [good, marked], k=3, now=NOW)
+
+
+def test_a_marked_command_fails_before_it_has_any_effect(monkeypatch: pytest.MonkeyPatch) -> None:
+    queued: list[str] = []
+    monkeypatch.setattr(PostgresTrainerStore, "queue_training", lambda _, version, **__: queued.append(version))
+    sabotage.set_bugs()
+    store: Any = PostgresTrainerStore.__new__(PostgresTrainerStore)
+
+    store.queue_training("good", reason="requested")
+    with pytest.raises(RuntimeError, match="marked"):
+        store.queue_training("bad", reason=f"{BUG_REASON}1")
+
+    assert queued == ["good"]

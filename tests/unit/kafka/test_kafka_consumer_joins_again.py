@@ -1,0 +1,76 @@
+"""A client that is never given an assignment again is replaced: found by the fault campaign (a frozen broker)."""
+
+from __future__ import annotations
+
+import pytest
+
+from shared.kafka import consumer as kafka_consumer
+from tests.unit.kafka.test_kafka_consumer import REQUESTS, Polled, Rig, ScriptedConsumer, Stored, poll, rig, topics
+
+__all__ = ["rig", "topics"]  # the fixtures
+
+
+class Clock:
+    def __init__(self) -> None:
+        self.now = 1000.0
+
+    def monotonic(self) -> float:
+        return self.now
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    clock = Clock()
+    monkeypatch.setattr(kafka_consumer, "time", clock)
+    return clock
+
+
+@pytest.fixture
+def closed(monkeypatch: pytest.MonkeyPatch) -> list[ScriptedConsumer]:
+    """The clients that were closed; one that is closed gives its partitions back, as librdkafka does."""
+    closed: list[ScriptedConsumer] = []
+
+    def close(consumer: ScriptedConsumer) -> None:
+        consumer.revoking()()
+        closed.append(consumer)
+
+    monkeypatch.setattr(ScriptedConsumer, "close", close, raising=False)
+    return closed
+
+
+def current(consumer: kafka_consumer.KafkaEventConsumer) -> ScriptedConsumer:
+    client = consumer._consumer
+    assert isinstance(client, ScriptedConsumer)
+    return client
+
+
+def test_a_client_that_lost_its_partitions_and_gets_none_is_replaced(
+    rig: Rig, clock: Clock, closed: list[ScriptedConsumer]
+) -> None:
+    consumer, forgotten = rig(Stored({REQUESTS: 5}))
+    forgotten.script += [forgotten.granting(REQUESTS), None, forgotten.revoking()]
+    poll(consumer), poll(consumer)
+    clock.now += 19.0
+    poll(consumer)
+    assert current(consumer) is forgotten
+
+    clock.now += 2.0
+    poll(consumer)
+    successor = current(consumer)
+    assert successor is not forgotten
+    successor.script += [successor.granting(REQUESTS), None, Polled(REQUESTS, 5)]
+    poll(consumer)
+    generation = consumer.generation
+    forgotten.revoking()()  # late, from the thread that closes it
+    assert consumer.generation == generation
+    assert poll(consumer) == [5]
+
+
+def test_a_member_without_partitions_and_one_that_has_some_stay(rig: Rig, clock: Clock) -> None:
+    for partitions in ((), (REQUESTS,)):
+        consumer, client = rig(Stored({REQUESTS: 5}))
+        client.script += [client.granting(*partitions)]
+        poll(consumer)
+        clock.now += 1000.0
+        poll(consumer)
+        assert current(consumer) is client

@@ -1,0 +1,182 @@
+"""Evidence of demand, next purchases and portfolio mixes, against cases worked out by hand."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from shared.recommender.dataset import Purchases
+from shared.recommender.demand import Demand, find_demand
+from shared.recommender.model import GROUP_MIX_COUNT, AssetGroup
+from shared.recommender.next_purchase import INTERCEPT_L2, L2, build_baskets, fit_next_purchase
+from shared.recommender.portfolio_mix import asset_groups, fit_portfolio_mix
+from shared.recommender.trend import fit_trend
+from tests.builders import build_asset, build_isins
+
+STOCK, BOND = AssetGroup.STOCK, AssetGroup.BOND
+
+
+def build_demand(*rows: tuple[int, int, int], assets: int = 4) -> Demand:
+    """Build from (day, customer, asset), which the database gives in this order."""
+    day, customer, asset = np.array(sorted(rows), dtype=np.int32).reshape(-1, 3).T
+    return find_demand(Purchases(customer, asset, day), asset_count=assets)
+
+
+def evidence(demand: Demand) -> list[tuple[int, int, int]]:
+    columns = (demand.customer_index, demand.asset_index, demand.day)
+    return [row for row, good in zip(zip(*map(list, columns), strict=True), demand.is_evidence, strict=True) if good]
+
+
+def test_a_purchase_is_evidence_after_the_customers_first_day_and_the_assets_first_fortnight() -> None:
+    demand = build_demand(
+        (0, 0, 0),
+        (0, 0, 1),  # the first day of customer 0
+        (14, 1, 3),
+        (14, 0, 2),  # asset 2 enters
+        (28, 1, 2),  # its fortnight ends
+        (29, 2, 2),  # after it, but the first day of customer 2
+        (29, 3, 3),
+        (30, 2, 1),
+        (29, 1, 0),
+    )
+
+    assert evidence(demand) == [(1, 0, 29), (2, 1, 30)]
+
+
+def test_only_the_first_purchase_of_an_asset_counts() -> None:
+    demand = build_demand((0, 0, 0), (40, 0, 0), (20, 0, 1), (30, 0, 1))
+
+    assert demand.asset_index.tolist() == [0, 1]
+    assert demand.day.tolist() == [0, 20]
+
+
+def test_a_basket_is_what_was_bought_on_one_day_and_what_was_held_before_it() -> None:
+    demand = build_demand((0, 9, 0), (0, 9, 1), (0, 9, 2), (0, 9, 3), (50, 0, 3), (60, 0, 0), (60, 0, 2), (70, 0, 1))
+
+    holdings, bought, day = build_baskets(demand, asset_count=4)
+
+    assert day.tolist() == [60, 70]
+    assert holdings.toarray().tolist() == [[0, 0, 0, 1], [1, 0, 1, 1]]
+    assert bought.toarray().tolist() == [[1, 0, 1, 0], [0, 1, 0, 0]]
+
+
+def test_next_purchase_is_the_weighted_ridge_regression_of_baskets_on_holdings() -> None:
+    random = np.random.default_rng(3)
+    rows = [(int(d), int(c), int(a)) for d, c, a in zip(*random.integers(0, (400, 25, 5), (300, 3)).T, strict=True)]
+    demand = build_demand(*rows, assets=5)
+    holdings, bought, day = build_baskets(demand, asset_count=5)
+    assert len(day) > 20
+
+    matrix, intercept = fit_next_purchase(demand, asset_count=5, last_day=400)
+
+    # The definition as least squares over rows scaled by sqrt(weight), with the penalty as further rows.
+    root = np.sqrt(0.5 ** ((400 - day) / 180.0))[:, np.newaxis]
+    features = np.hstack([holdings.toarray(), np.ones((len(day), 1))])
+    penalty = np.diag(np.sqrt([L2] * 5 + [INTERCEPT_L2]))
+    solution = np.linalg.lstsq(
+        np.vstack([root * features, penalty]), np.vstack([root * bought.toarray(), np.zeros((6, 5))]), rcond=None
+    )[0]
+    off = ~np.eye(5, dtype=np.bool_)
+    np.testing.assert_allclose(matrix[off], solution[:-1][off], atol=1e-6)
+    np.testing.assert_allclose(intercept, solution[-1], atol=1e-6)
+    assert (np.diag(matrix) == matrix[off].max()).all()
+
+
+def test_who_holds_bonds_gets_what_bond_holders_buy() -> None:
+    groups = np.array([STOCK, BOND, STOCK, BOND], np.int8)
+    entry = [(0, 99, asset) for asset in range(4)]
+    stock_holders = [row for c in range(20) for row in ((10, c, 0), (100, c, 2))]
+    bond_holders = [row for c in range(20, 40) for row in ((10, c, 1), (100, c, 3))]
+
+    prior = fit_portfolio_mix(build_demand(*entry, *stock_holders, *bond_holders), groups, last_day=100)
+
+    assert prior[STOCK, 2] > prior[STOCK, 3]
+    assert prior[BOND, 3] > prior[BOND, 2]
+    assert prior.shape == (16, 4)
+    assert prior.dtype == np.float32
+
+
+def test_a_share_of_a_mix_worked_out_by_hand() -> None:
+    # Customer 0 holds both kinds; (20, asset 1) is evidence of age 0, the three others are not.
+    groups = np.array([STOCK, BOND], np.int8)
+    demand = build_demand((0, 0, 0), (0, 1, 1), (20, 0, 1), assets=2)
+    old = 0.1 * 0.5 ** (20 / 360)
+    trend = (1 + 10 * 2 / 3) / (1 + 10)  # of asset 1
+
+    prior = fit_portfolio_mix(demand, groups, last_day=20)
+
+    of_both = (1 + 50 * trend) / (1 + old + 50)
+    small = (1 + 50 * of_both) / (1 + old + 50)
+    assert prior[STOCK | BOND, 1] == pytest.approx(np.log1p(1000 * small), rel=1e-6)
+    assert prior[(STOCK | BOND) + GROUP_MIX_COUNT, 1] == pytest.approx(np.log1p(1000 * of_both), rel=1e-6)
+    assert prior[0, 1] == pytest.approx(np.log1p(1000 * trend), rel=1e-6)
+
+
+def test_owners_of_many_assets_get_what_owners_of_many_buy() -> None:
+    groups = np.full(8, STOCK, np.int8)
+    entry = [(0, 99, asset) for asset in range(8)]
+    small = [row for c in range(20) for row in ((10, c, 0), (100, c, 6))]
+    large = [row for c in range(20, 40) for row in (*((10, c, asset) for asset in range(3)), (100, c, 7))]
+
+    prior = fit_portfolio_mix(build_demand(*entry, *small, *large, assets=8), groups, last_day=100)
+
+    assert prior[STOCK, 6] > prior[STOCK, 7]
+    assert prior[STOCK + GROUP_MIX_COUNT, 7] > prior[STOCK + GROUP_MIX_COUNT, 6]
+
+
+def test_entries_of_a_new_asset_are_followed_less_than_fewer_purchases_that_are_evidence() -> None:
+    old = [(0, c, 0) for c in range(8)] + [(0, 99, 1)]
+    entered = [(95, c, 2) for c in range(5)]  # asset 2 appears with all its holders
+    demand = build_demand(*old, *entered, *((95, c, 1) for c in (5, 6, 7)), assets=3)
+
+    prior = fit_portfolio_mix(demand, np.full(3, STOCK, np.int8), last_day=95)
+
+    assert prior[STOCK, 1] > prior[STOCK, 2]
+
+
+def test_without_purchases_nothing_says_anything() -> None:
+    demand = build_demand()
+    matrix, intercept = fit_next_purchase(demand, asset_count=4, last_day=10)
+
+    assert not matrix.any()
+    assert not intercept.any()
+    assert not fit_portfolio_mix(demand, np.zeros(4, np.int8), last_day=10).any()
+
+
+def test_an_asset_belongs_to_the_group_of_its_category() -> None:
+    isins = build_isins(4)
+    assets = [build_asset(isin, category) for isin, category in zip(isins, ("Stock", "Bond", "MTF", "?"), strict=True)]
+
+    assert asset_groups(assets).tolist() == [1, 2, 4, 0]
+
+
+def test_the_trend_is_what_was_bought_in_the_last_days() -> None:
+    entry = [(0, 99, asset) for asset in range(4)]
+    before = [(30 + day, day, 0) for day in range(10)]  # customers 0..9 enter
+    long_ago = [(60, customer, 1) for customer in range(8)]
+    lately = [(98, customer, 2) for customer in range(6)]
+    demand = build_demand(*entry, *before, *long_ago, *lately)
+
+    trend = fit_trend(demand, asset_count=4, last_day=100)
+
+    assert trend.argmax() == 2
+    assert trend[1] > trend[3]
+    assert trend.dtype == np.float32
+
+
+def test_a_share_of_the_trend_worked_out_by_hand() -> None:
+    demand = build_demand((0, 9, 0), (0, 9, 1), (10, 0, 0), (30, 0, 1))  # all but the last are entries
+    recent, all_time = 0.5 ** (10 / 30), 0.5
+    wider = (recent + 10 * all_time) / (recent + 10)
+    lately = 0.5 ** (10 / 7)
+
+    trend = fit_trend(demand, asset_count=2, last_day=40)
+
+    assert trend[1] == pytest.approx(np.log1p(1000 * (lately + 20 * wider) / (lately + 20)), rel=1e-6)
+
+
+def test_without_evidence_the_trend_is_what_was_ever_bought() -> None:
+    trend = fit_trend(build_demand((0, 0, 0), (0, 0, 1), (0, 1, 1), assets=3), asset_count=3, last_day=1)
+
+    np.testing.assert_allclose(trend, np.log1p([1000 / 3, 2000 / 3, 0.0]), rtol=1e-6)
+    assert not fit_trend(build_demand(), asset_count=3, last_day=1).any()

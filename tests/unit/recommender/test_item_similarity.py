@@ -1,0 +1,90 @@
+"""EASE against its optimisation problem, LightFM for repeatability."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from scipy import sparse
+
+from shared.recommender.configuration import ModelConfiguration
+from shared.recommender.history import HistoryMatrix
+from shared.recommender.item_similarity import fit_asset_similarity
+from shared.recommender.types import Weights
+
+EASE = ModelConfiguration("ease", Weights(1, 0, 0), ease_l2=2.0)
+LIGHTFM = ModelConfiguration("lightfm", Weights(1, 0, 0), lightfm_factors=8, lightfm_epochs=3)
+
+
+def build_history(seed: int = 3, customers: int = 60, assets: int = 7) -> HistoryMatrix:
+    random = np.random.default_rng(seed)
+    return sparse.csr_array((random.random((customers, assets)) < 0.3).astype(np.float32))
+
+
+def ease_column(history: np.ndarray, column: int, l2: float) -> np.ndarray:
+    """Solve one column as ridge regression on the other assets: the definition, without the closed form."""
+    others = [index for index in range(history.shape[1]) if index != column]
+    x, y = history[:, others], history[:, column]
+    solution = np.zeros(history.shape[1])
+    solution[others] = np.linalg.solve(x.T @ x + l2 * np.eye(len(others)), x.T @ y)
+    return solution
+
+
+def off_diagonal(matrix: np.ndarray) -> np.ndarray:
+    return matrix[~np.eye(len(matrix), dtype=np.bool_)]
+
+
+def test_ease_is_the_ridge_regression_of_every_asset_on_the_others() -> None:
+    history = build_history()
+    dense = history.toarray().astype(np.float64)
+
+    similarity = fit_asset_similarity(history, EASE)
+
+    expected = np.stack([ease_column(dense, column, 2.0) for column in range(7)], axis=1)
+    np.testing.assert_allclose(off_diagonal(similarity), off_diagonal(expected), atol=1e-5)
+
+
+def test_ease_of_two_assets_that_everybody_owns_together_is_the_value_worked_out_by_hand() -> None:
+    # X'X = [[4, 4], [4, 4]]; regressing one on the other gives 4 / (4 + 2).
+    history = sparse.csr_array(np.ones((4, 2), dtype=np.float32))
+
+    np.testing.assert_allclose(off_diagonal(fit_asset_similarity(history, EASE)), [2 / 3, 2 / 3], atol=1e-6)
+
+
+@pytest.mark.parametrize("name", ["ease", pytest.param("lightfm", marks=pytest.mark.lightfm)])
+def test_every_algorithm_gives_a_finite_float32_matrix_in_which_an_asset_is_nearest_to_itself(name: str) -> None:
+    similarity = fit_asset_similarity(build_history(), replace(LIGHTFM, algorithm=name))
+
+    assert similarity.shape == (7, 7)
+    assert similarity.dtype == np.float32
+    assert similarity.flags.c_contiguous
+    assert np.isfinite(similarity).all()
+    assert (np.diag(similarity) == off_diagonal(similarity).max()).all()
+
+
+@pytest.mark.parametrize("name", ["ease", pytest.param("lightfm", marks=pytest.mark.lightfm)])
+def test_without_any_history_nothing_says_anything(name: str) -> None:
+    empty = sparse.csr_array(np.zeros((5, 4), dtype=np.float32))
+
+    assert not fit_asset_similarity(empty, replace(EASE, algorithm=name)).any()
+
+
+@pytest.mark.lightfm
+def test_lightfm_repeats_itself_for_a_seed_and_only_for_that() -> None:
+    history = build_history()
+
+    first, again = (fit_asset_similarity(history, LIGHTFM) for _ in range(2))
+    other = fit_asset_similarity(history, replace(LIGHTFM, seed=8))
+
+    np.testing.assert_array_equal(first, again)
+    assert not np.array_equal(first, other)
+
+
+@pytest.mark.lightfm
+def test_lightfm_counts_a_fraction_of_an_interaction_less_than_a_purchase() -> None:
+    history = build_history()
+    halved = history.copy()
+    halved.data[::2] = 0.1
+
+    assert not np.array_equal(fit_asset_similarity(history, LIGHTFM), fit_asset_similarity(halved, LIGHTFM))

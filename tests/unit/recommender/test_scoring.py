@@ -1,0 +1,260 @@
+"""The three components: what they are, how they are normalised, and that a batch changes nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+
+from shared.recommender.candidates import candidate_mask
+from shared.recommender.collaborative import collaborative_signals, portfolio_mixes
+from shared.recommender.history import build_history_matrix
+from shared.recommender.model import (
+    GROUP_MIX_COUNT,
+    LARGEST_VALUE,
+    MIX_COUNT,
+    SEGMENT_COUNT,
+    AssetGroup,
+    Model,
+    segment_index,
+)
+from shared.recommender.ranking import top_k
+from shared.recommender.scaling import scale_to_unit
+from shared.recommender.scoring import BatchScores, ScoringRules, raw_components, score_batch
+from shared.recommender.types import CustomerHistory, InteractionWeights, InvestmentCapacity, RiskLevel, Weights
+from tests.builders import NOW, build_customer, build_histories, build_history, build_interaction, build_model
+
+RULES = ScoringRules(NOW, InteractionWeights())
+
+
+def score(model: Model, histories: Sequence[CustomerHistory], weights: Weights | None = None) -> BatchScores:
+    return score_batch(model, histories, weights=[weights or model.weights] * len(histories), rules=RULES)
+
+
+def taste_alone(model: Model) -> Model:
+    """Return the model as an algorithm leaves it that fits neither next purchases nor mixes nor the trend."""
+    names = ("next_purchase", "next_purchase_intercept", "portfolio_mix_prior", "trend")
+    return replace(model, **{name: np.zeros_like(getattr(model, name)) for name in names})
+
+
+def expected_contributions(model: Model, history: CustomerHistory) -> NDArray[np.float64]:
+    """The definition, written down once more in float64, for one customer who is not cold: (3, candidates)."""
+    row = build_history_matrix(model.id_map, [history], interaction_weights=RULES.interaction_weights, now=NOW)
+    vector = row.toarray()[0].astype(np.float64)
+    candidates = candidate_mask(model, [history])[0]
+    contributions = []
+    owned = model.id_map.known_indices(history.owned)
+    mix = int(np.bitwise_or.reduce(model.asset_group[owned])) + (8 if len(owned) > 2 else 0)
+    signals = (
+        vector @ model.asset_similarity.astype(np.float64),
+        vector @ model.next_purchase.astype(np.float64) + model.next_purchase_intercept,
+        model.portfolio_mix_prior[mix].astype(np.float64),
+        model.trend.astype(np.float64),
+    )
+    collaborative = sum((s - s[candidates].mean()) / s[candidates].std() for s in signals)
+    for component, weight in (
+        (collaborative, 0.5),
+        (vector @ model.content_similarity.astype(np.float64), 0.2),
+        (model.predicted_return.astype(np.float64), 0.3),
+    ):
+        values = component[candidates]
+        contributions.append(weight * (values - values.min()) / (values.max() - values.min()))
+    return np.array(contributions)
+
+
+def test_contributions_are_the_weighted_components_scaled_over_the_candidates() -> None:
+    model = build_model(assets=60)
+    histories = [history for history in build_histories(model, 40) if len(history.owned) > 1]
+    batch = score(model, histories)
+    assert len(histories) > 10
+    for row, history in enumerate(histories):
+        candidates = candidate_mask(model, [history])[0]
+        np.testing.assert_allclose(
+            batch.contributions[:, row, candidates], expected_contributions(model, history), atol=2e-5
+        )
+
+
+def test_the_score_is_exactly_the_sum_of_the_contributions_and_minus_infinity_elsewhere() -> None:
+    model = build_model(assets=60)
+    histories = build_histories(model, 50)
+    batch, mask = score(model, histories), candidate_mask(model, histories)
+    total = batch.contributions[0] + batch.contributions[1] + batch.contributions[2]
+    assert (batch.scores[mask] == total[mask]).all()
+    assert (batch.scores[~mask] == -np.inf).all()
+
+
+def test_the_best_candidate_of_a_component_gets_its_whole_weight_and_the_worst_nothing() -> None:
+    model = build_model(assets=60)
+    histories = [history for history in build_histories(model, 50) if history.owned]
+    batch, mask = score(model, histories), candidate_mask(model, histories)
+    weights = model.weights.normalised()
+    for component, weight in enumerate((weights.collaborative, weights.content, weights.profitability)):
+        for row in range(len(histories)):
+            values = batch.contributions[component, row, mask[row]]
+            assert values.min() == 0.0
+            assert values.max() == weight
+
+
+def test_a_component_that_tells_no_difference_contributes_nothing() -> None:
+    model = build_model(assets=8, predicted_return=np.full(8, 0.7, np.float32))
+    batch = score(model, [build_history(owned=model.id_map.isins[:2])])
+    assert (batch.contributions[2] == 0).all()
+
+
+def test_assets_that_are_no_candidates_do_not_stretch_the_scale() -> None:
+    model = build_model(assets=4, tradable=np.array([True, True, True, False]))
+    model = replace(model, predicted_return=np.array([0.1, 0.2, 0.3, 1000], np.float32))
+    batch = score(model, [build_history()], Weights(0, 0, 1))
+    assert batch.contributions[2, 0, :3] == pytest.approx([0, 0.5, 1])
+
+
+@pytest.mark.parametrize("risk_level", [None, *RiskLevel])
+@pytest.mark.parametrize("capacity", list(InvestmentCapacity))
+def test_cold_customer_gets_the_priors_of_their_segment(
+    risk_level: RiskLevel | None, capacity: InvestmentCapacity
+) -> None:
+    model = build_model(assets=30)
+    history = build_history(build_customer("COLD", risk_level, capacity), owned=["UNKNOWN"])
+    (collaborative, content, _), cold = raw_components(model, [history], candidate_mask(model, [history]), rules=RULES)
+    prior = model.segment_priors[segment_index(risk_level, capacity)]
+    assert cold.tolist() == [True]
+    assert (collaborative[0] == prior).all()
+    np.testing.assert_allclose(content[0], prior.astype(np.float64) @ model.content_similarity, rtol=1e-5)
+
+
+def test_one_click_makes_a_customer_warm_and_raises_what_is_similar_to_the_clicked_asset() -> None:
+    similarity = np.zeros((5, 5), np.float32)
+    similarity[0, 3] = 1.0
+    model = taste_alone(build_model(assets=5, tradable=np.ones(5, bool)))
+    model = replace(model, asset_similarity=similarity, content_similarity=similarity)
+    isins = model.id_map.isins
+    before = build_history(owned=[isins[1]])
+    after = replace(before, interactions=(build_interaction(isins[0]),))
+    batch = score(model, [before, after])
+    assert batch.scores[1, 3] > batch.scores[0, 3]
+    assert batch.scores[1, 3] == batch.scores[1].max()
+    assert score(model, [build_history(interactions=after.interactions)]).cold.tolist() == [False]
+
+
+@given(seed=st.integers(0, 2**16), assets=st.integers(1, 60))
+@settings(max_examples=60, deadline=None)
+def test_without_the_other_signals_the_collaborative_part_is_taste_scaled_over_the_candidates(
+    seed: int, assets: int
+) -> None:
+    """What EASE and LightFM gave before there were other signals: standardising first changes nothing."""
+    model = taste_alone(build_model(seed=seed, assets=assets))
+    histories = build_histories(model, 20, seed=seed)
+    batch, mask = score(model, histories, Weights(1, 0, 0)), candidate_mask(model, histories)
+    vectors = build_history_matrix(model.id_map, histories, interaction_weights=RULES.interaction_weights, now=NOW)
+    taste = vectors @ model.asset_similarity
+    expected = np.empty(mask.shape)
+    scale_to_unit(taste, mask, out=expected)
+    chosen = mask & ~batch.cold[:, np.newaxis]
+    np.testing.assert_allclose(batch.contributions[0][chosen], expected[chosen], atol=1e-12)
+
+
+def test_without_the_other_signals_lists_are_those_of_taste() -> None:
+    model = taste_alone(build_model(assets=200))
+    histories = [history for history in build_histories(model, 100) if history.owned]
+    batch, mask = score(model, histories, Weights(1, 0, 0)), candidate_mask(model, histories)
+    vectors = build_history_matrix(model.id_map, histories, interaction_weights=RULES.interaction_weights, now=NOW)
+    taste = np.where(mask, (vectors @ model.asset_similarity).astype(np.float64), -np.inf)
+    assert len(histories) > 50
+    np.testing.assert_array_equal(top_k(batch.scores, 10), top_k(taste, 10))
+
+
+def test_the_mix_of_a_portfolio_is_what_is_owned_and_whether_it_is_much_and_not_what_is_clicked_on() -> None:
+    groups = np.array([AssetGroup.STOCK, AssetGroup.BOND, AssetGroup.FUND, AssetGroup.OTHER, AssetGroup.STOCK], np.int8)
+    model = build_model(assets=5, asset_group=groups)
+    isins = model.id_map.isins
+    histories = [
+        build_history(),
+        build_history(owned=[isins[0], isins[4]]),
+        build_history(owned=[isins[0], isins[2], isins[3], "UNKNOWN"]),
+        build_history(owned=isins, interactions=[build_interaction(isins[1])]),
+        build_history(interactions=[build_interaction(isins[1])]),
+    ]
+    assert portfolio_mixes(model, histories) == [0, 1, 5 + GROUP_MIX_COUNT, 7 + GROUP_MIX_COUNT, 0]
+
+
+@given(seed=st.integers(0, 2**16), assets=st.integers(2, 40), positive=st.booleans())
+@settings(max_examples=50, deadline=None)
+def test_a_click_never_lowers_what_similarity_says_about_a_similar_asset(
+    seed: int, assets: int, positive: bool
+) -> None:
+    model = build_model(seed=seed, assets=assets)
+    clicked = model.id_map.isins[seed % assets]
+    before = build_history(owned=[model.id_map.isins[(seed + 1) % assets]])
+    after = replace(before, interactions=(build_interaction(clicked),))
+    vectors = build_history_matrix(
+        model.id_map, [before, after], interaction_weights=RULES.interaction_weights, now=NOW
+    )
+    taste = collaborative_signals(model, [before, after], vectors)[0]
+    similar = model.asset_similarity[seed % assets]
+    chosen = similar > 1e-4 if positive else similar < -1e-4
+    rise = taste[1, chosen] - taste[0, chosen]
+    assert (rise > 0).all() if positive else (rise < 0).all()
+
+
+@given(seed=st.integers(0, 2**16), assets=st.integers(1, 70), customers=st.integers(1, 40), data=st.data())
+@settings(max_examples=60, deadline=None)
+def test_one_customer_alone_scores_bit_for_bit_as_in_any_batch(
+    seed: int, assets: int, customers: int, data: st.DataObject
+) -> None:
+    model = build_model(seed=seed, assets=assets)
+    histories = build_histories(model, customers, seed=seed)
+    batch = score(model, histories)
+    row = data.draw(st.integers(0, customers - 1))
+    alone = score(model, [histories[row]])
+    assert alone.scores[0].tobytes() == batch.scores[row].tobytes()
+    assert alone.contributions[:, 0].tobytes() == batch.contributions[:, row].tobytes()
+    assert alone.cold[0] == batch.cold[row]
+
+
+def test_one_customer_alone_scores_bit_for_bit_as_among_many_with_the_whole_catalogue() -> None:
+    model = build_model(assets=806)
+    heavy = [build_history(f"H{size}", owned=model.id_map.isins[:size]) for size in (100, 300, 650)]
+    histories = [*build_histories(model, 60), *heavy]
+    batch = score(model, histories)
+    for row, history in enumerate(histories):
+        alone = score(model, [history])
+        assert alone.scores[0].tobytes() == batch.scores[row].tobytes()
+        assert alone.contributions[:, 0].tobytes() == batch.contributions[:, row].tobytes()
+
+
+@given(
+    seed=st.integers(0, 2**16),
+    scale=st.sampled_from([1e-45, 1e-38, 1e-30, 1e-10, 1.0, LARGEST_VALUE]),
+    weights=st.tuples(*[st.floats(0, 1e300)] * 3).filter(lambda values: sum(values) > 0),
+)
+@settings(max_examples=100, deadline=None)
+def test_nothing_that_is_not_finite_comes_out(seed: int, scale: float, weights: tuple[float, float, float]) -> None:
+    random = np.random.default_rng(seed)
+
+    def extreme(*shape: int) -> NDArray[np.float32]:
+        return np.asarray(random.choice([-scale, 0, scale / 3, scale], shape), dtype=np.float32)
+
+    model = build_model(
+        seed=seed,
+        assets=12,
+        asset_similarity=extreme(12, 12),
+        content_similarity=extreme(12, 12),
+        predicted_return=extreme(12),
+        segment_priors=np.abs(extreme(SEGMENT_COUNT, 12)),
+        next_purchase=extreme(12, 12),
+        next_purchase_intercept=extreme(12),
+        portfolio_mix_prior=extreme(MIX_COUNT, 12),
+        trend=extreme(12),
+    )
+    histories = build_histories(model, 10, seed=seed)
+    with np.errstate(all="raise", under="ignore"):
+        batch = score(model, histories, Weights(*weights))
+    mask = candidate_mask(model, histories)
+    assert np.isfinite(batch.contributions).all()
+    assert ((batch.contributions[:, mask] >= 0) & (batch.contributions[:, mask] <= 1)).all()
+    assert np.isfinite(batch.scores[mask]).all()

@@ -1,0 +1,154 @@
+"""Metrics against lists worked out by hand, and the split by time."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import UTC, date, datetime, timedelta
+
+import numpy as np
+import pytest
+
+from shared.recommender.dataset import day_number
+from shared.recommender.histories import build_histories
+from shared.recommender.training import fit_shared_components
+from shared.recommender.types import RiskLevel
+from tests.unit.recommender.planted import (
+    AS_OF,
+    NOW,
+    build_data,
+    build_interactions,
+    build_prices,
+    build_purchases,
+    customer_of,
+    isin_of,
+)
+from trainer.evaluation.evaluation import TemporalSplit, build_split, evaluate_lists, monthly_returns, ndcg_at_k
+
+NO = -1
+
+
+def test_ndcg_of_a_list_worked_out_by_hand() -> None:
+    # Hits at ranks 1 and 3: 1 + 1/2. The best two places give 1 + 1/log2(3) = 1.63093.
+    assert ndcg_at_k([4, 9, 7, 1], frozenset({4, 7})) == pytest.approx(1.5 / 1.6309297535714573)
+
+
+def test_ndcg_is_one_for_the_best_list_and_zero_for_one_without_hits() -> None:
+    assert ndcg_at_k([3, 5, 1], frozenset({3, 5})) == 1.0
+    assert ndcg_at_k([3, 5, 1], frozenset({2})) == 0.0
+    assert ndcg_at_k([NO, NO], frozenset({2})) == 0.0
+
+
+def test_more_relevant_assets_than_places_can_still_be_a_perfect_list() -> None:
+    assert ndcg_at_k(list(range(10)), frozenset(range(15))) == pytest.approx(1.0)
+
+
+def test_only_ten_places_count() -> None:
+    assert ndcg_at_k([*range(10), 42], frozenset({42})) == 0.0
+
+
+def test_monthly_return_compounds_over_thirty_days() -> None:
+    start, end = date(2022, 1, 3), date(2022, 3, 4)  # 60 days
+    data = build_data(
+        assets=3,
+        close_prices=build_prices(
+            [(isin_of(0), start, 100.0), (isin_of(0), end, 121.0), (isin_of(1), start, 5.0), (isin_of(2), end, 5.0)]
+        ),
+    )
+
+    returns = monthly_returns(data.close_prices, asset_count=3, start=start, end=end)
+
+    assert returns[0] == pytest.approx(0.1)
+    assert np.isnan(returns[1:]).all()
+
+
+def test_a_price_older_than_two_weeks_stands_for_nothing() -> None:
+    start, end = date(2022, 1, 3), date(2022, 3, 4)
+    rows = [(isin_of(0), start, 100.0), (isin_of(0), end - timedelta(days=15), 121.0)]
+    data = build_data(assets=1, close_prices=build_prices(rows))
+
+    assert np.isnan(monthly_returns(data.close_prices, asset_count=1, start=start, end=end)).all()
+
+
+def split_of(data_assets: int = 12) -> TemporalSplit:
+    split = build_split(build_data(assets=data_assets), window_days=90)
+    assert split is not None
+    return split
+
+
+def test_lists_are_judged_by_known_returns_and_by_the_customers_risk_level() -> None:
+    split = split_of()
+    careful = [index for index, history in enumerate(split.histories) if history.customer.risk_level is None]
+    lists = np.full((len(split.histories), 10), NO)
+    lists[:, 0] = 1  # a share: unsuitable for those whose level is not known
+    lists[:, 1] = 0  # a government bond
+    levels = fit_shared_components(split.training, seed=7).asset_risk_level
+
+    metrics = evaluate_lists(lists, split, asset_risk_level=levels)
+
+    income = sum(history.customer.risk_level is RiskLevel.INCOME for history in split.histories)
+    assert metrics.unsuitable_share == pytest.approx((len(careful) + income) / len(split.histories))
+    assert metrics.roi_at_10 == pytest.approx(split.monthly_returns[:2].mean())
+    assert metrics.known_return_share == 1.0
+
+
+def test_test_customers_bought_something_new_that_was_tradable_at_the_cutoff() -> None:
+    data = build_data()
+
+    split = build_split(data, window_days=90)
+
+    assert split is not None
+    assert split.cutoff == AS_OF - timedelta(days=90)
+    purchases = data.purchases
+    later = purchases.day > day_number(split.cutoff)
+    ids = [customer.customer_id for customer in data.customers]
+    for history, relevant in zip(split.histories, split.relevant, strict=True):
+        position = ids.index(history.customer.customer_id)
+        bought = set(purchases.asset_index[later & (purchases.customer_index == position)].tolist())
+        owned = set(data.id_map.known_indices(history.owned))
+        assert relevant == bought - owned
+        assert relevant
+
+
+def test_the_window_grows_until_there_are_enough_customers() -> None:
+    days = [AS_OF - timedelta(days=3 * offset) for offset in range(120)]
+    rows = [(customer_of(number), isin_of(number % 7), day) for number, day in enumerate(days)]
+    data = build_data(assets=7, purchases=build_purchases(rows))
+
+    split = build_split(data, window_days=90)
+
+    assert split is not None
+    assert split.cutoff == AS_OF - timedelta(days=180)
+    assert len(split.histories) >= 50
+
+
+def test_without_purchases_there_is_no_split() -> None:
+    assert build_split(build_data(purchases=build_purchases([])), window_days=90) is None
+
+
+def test_histories_keep_the_order_of_the_log_and_the_trainers_clock_drops_nothing() -> None:
+    moments = [NOW + timedelta(hours=5), NOW, NOW - timedelta(days=900)]
+    kinds = ("click", "dismiss", "view")
+    done = [(customer_of(0), isin_of(1), kind, moment) for kind, moment in zip(kinds, moments, strict=True)]
+
+    [history] = build_histories(build_data(interactions=build_interactions(done)), [0])
+    assert [one.type.value for one in history.interactions] == ["click", "dismiss", "view"]
+
+
+def test_interactions_after_the_cutoff_are_not_in_the_histories() -> None:
+    clicks = [(customer_of(number), isin_of(1), "click", datetime(2022, 11, 30, tzinfo=UTC)) for number in range(300)]
+    split = build_split(build_data(interactions=build_interactions(clicks)), window_days=90)
+
+    assert split is not None
+    assert all(not history.interactions for history in split.histories)
+
+
+def test_an_asset_that_could_not_be_bought_at_the_cutoff_is_asked_of_nobody() -> None:
+    data = build_data(assets=6)
+    issued_later = replace(data.assets[1], tradable_from=AS_OF - timedelta(days=30))
+    data = replace(data, assets=(data.assets[0], issued_later, *data.assets[2:]))
+
+    split = build_split(data, window_days=90)
+
+    assert split is not None
+    assert not any(1 in relevant for relevant in split.relevant)
+    assert any(2 in relevant for relevant in split.relevant)

@@ -1,0 +1,52 @@
+"""One training job with everything around it, in memory."""
+
+from __future__ import annotations
+
+import threading
+from functools import cache
+
+from shared.events import INTERACTIONS_RECORDED
+from shared.recommender.configuration import ModelConfiguration
+from shared.recommender.training_data import TrainingRows
+from shared.recommender.types import Weights
+from tests.unit.recommender.planted import build_rows
+from tests.unit.trainer.service.trainer_fakes import FakeAnnouncements, FakeTrainerArtifacts, FakeTrainerStore
+from trainer.evaluation.selection import SelectionRules
+from trainer.service.job import Outcome, TrainingJob, TrainingOrder, TrainingPlan
+from trainer.service.model_registry import Releases
+
+COVERED = {(INTERACTIONS_RECORDED, 0): 7}
+GOOD = ModelConfiguration("ease", Weights(1, 0, 0), ease_l2=20.0)
+BAD = ModelConfiguration("ease", Weights(0, 0, 1), ease_l2=20.0)  # by predicted return alone
+
+
+@cache
+def rows() -> TrainingRows:
+    return build_rows(customers=200, assets=30)
+
+
+class World:
+    """One job with everything around it."""
+
+    def __init__(self, *candidates: ModelConfiguration) -> None:
+        self.store = FakeTrainerStore(training_rows=rows())
+        self.artifacts = FakeTrainerArtifacts()
+        self.announcements = FakeAnnouncements()
+        self.stop = threading.Event()
+        self.restart()
+        rules = SelectionRules(window_days=90, budget_seconds=60.0, choose_weights=False)
+        self.plan = TrainingPlan(candidates or (GOOD,), rules, margin=0.01, seed=7)
+
+    def restart(self) -> None:
+        self.releases = Releases(artifacts=self.artifacts, store=self.store, publisher=self.announcements, keep=3)
+
+    def run(self, version: str, triggered_by: str = "test") -> Outcome:
+        return self.job().run(TrainingOrder(version, triggered_by, COVERED))
+
+    def job(self) -> TrainingJob:
+        return TrainingJob(
+            self.plan, store=self.store, artifacts=self.artifacts, releases=self.releases, stop=self.stop
+        )
+
+    def served(self) -> str | None:
+        return self.artifacts.pointer.version if self.artifacts.pointer else None

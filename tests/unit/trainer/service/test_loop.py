@@ -1,0 +1,380 @@
+"""What the loop does with messages, outcomes and bad weather."""
+
+from __future__ import annotations
+
+import pytest
+
+from shared.events import (
+    INTERACTIONS_RECORDED,
+    MODELS_COMMANDS,
+    InteractionRecorded,
+    ModelActivated,
+    ModelPublished,
+    RetrainRequested,
+    encode,
+)
+from tests.builders import build_model
+from tests.unit.trainer.service.trainer_fakes import (
+    FakeRow,
+    command,
+)
+from tests.unit.trainer.service.trainer_world import ROWS, World
+
+COMMANDS = (MODELS_COMMANDS, 0)
+
+
+def test_a_served_model_that_cannot_be_loaded_any_more_counts_as_none() -> None:
+    world = World()
+    world.artifacts.damaged.add("v1")
+    world.releases.reconcile()
+
+    world.steps()
+
+    assert [order.triggered_by for order in world.background.orders] == ["no model yet"]
+
+
+def test_without_a_model_a_training_begins_at_once() -> None:
+    world = World(with_model=False)
+
+    world.steps()
+
+    assert [order.triggered_by for order in world.background.orders] == ["no model yet"]
+
+
+def test_enough_interactions_start_one_training_that_covers_them() -> None:
+    world = World()
+    world.click(2)
+    world.steps()
+    assert world.background.orders == []
+
+    world.click(1, first=2)
+    world.steps()
+    world.click(10, first=3)
+    world.steps()
+
+    (order,) = world.background.orders
+    assert order.triggered_by == "interactions: 3 new"
+    assert sum(order.covered.values()) == 3
+
+
+def test_interactions_during_a_training_count_for_the_next_one() -> None:
+    world = World()
+    world.click(3)
+    world.steps()
+    world.click(2, first=3)
+    world.steps()
+
+    world.finish("promoted")
+    world.steps()
+    assert len(world.background.orders) == 1
+
+    world.click(1, first=5)
+    world.steps()
+    assert world.background.orders[1].triggered_by == "interactions: 3 new"
+
+
+def test_a_restart_counts_the_interactions_since_the_last_training_again() -> None:
+    world = World()
+    world.click(3)
+    world.steps()
+    world.finish()
+    world.click(2, first=3)
+    world.steps()
+
+    world.restart()
+    world.steps()
+    assert world.background.orders == []
+    world.click(1, first=5)
+    world.steps()
+
+    assert [order.triggered_by for order in world.background.orders] == ["interactions: 3 new"]
+
+
+def test_a_crash_in_the_middle_of_a_training_trains_again() -> None:
+    world = World()
+    world.click(3)
+    world.steps()
+
+    world.restart()
+    world.steps()
+
+    assert [order.triggered_by for order in world.background.orders] == ["interactions: 3 new"]
+
+
+def test_a_rebalance_during_a_training_does_not_count_twice() -> None:
+    world = World()
+    world.click(3)
+    world.steps()
+    world.consumer.assign(world.consumer.assignment())
+    world.steps()
+    world.finish("promoted")
+
+    world.click(2, first=3)
+    world.steps()
+    assert len(world.background.orders) == 1
+    world.click(1, first=5)
+    world.steps()
+    assert len(world.background.orders) == 2
+
+
+def test_a_failed_training_covers_nothing_and_waits_longer_each_time() -> None:
+    world = World()
+    world.click(3)
+    world.steps()
+    for wait in (30, 60):
+        world.finish("failed")
+        world.steps()
+        begun = len(world.background.orders)
+        world.clock.advance(wait - 1)
+        world.steps()
+        assert len(world.background.orders) == begun
+        world.clock.advance(1)
+        world.steps()
+        assert len(world.background.orders) == begun + 1
+    assert world.store.offsets == {}
+
+
+def test_one_new_interaction_and_enough_time_start_a_training() -> None:
+    world = World()
+    world.click(1)
+    world.steps()
+    world.clock.advance(601)
+    world.steps()
+
+    assert world.background.orders[0].triggered_by.startswith("time: 601 s")
+
+
+def test_a_request_is_kept_before_its_offset_and_trained_once() -> None:
+    world = World()
+    event = RetrainRequested(reason="please")
+    command(world.broker, event)
+    world.steps()
+    command(world.broker, event)  # the gateway's retry
+    world.steps()
+    world.finish("promoted")
+    world.steps()
+
+    (order,) = world.background.orders
+    assert order.triggered_by == f"request {event.event_id}: please"
+    assert order.version in world.store.rows
+    assert world.store.offsets[COMMANDS] == 2
+
+
+def test_a_request_that_waits_survives_a_restart() -> None:
+    world = World()
+    world.click(3)
+    world.steps()
+    command(world.broker, RetrainRequested(reason="please"))
+    world.steps()
+    assert len(world.background.orders) == 1
+
+    world.restart()
+    world.steps()
+
+    assert world.background.orders[0].triggered_by.endswith("please")
+
+
+def test_activation_moves_the_pointer_while_a_training_runs() -> None:
+    world = World()
+    world.artifacts.save_model(build_model(version="v2"))
+    world.store.rows["v2"] = FakeRow("v2", "x", status="stored")
+    world.click(3)
+    world.steps()
+    assert world.background.is_busy()
+
+    command(world.broker, ModelActivated(version="v2"))
+    world.steps()
+
+    assert world.artifacts.pointer is not None
+    assert (world.artifacts.pointer.version, world.artifacts.pointer.sequence) == ("v2", 2)
+    assert [v for v, row in world.store.rows.items() if row.active] == ["v2"]
+    assert world.store.rows["v2"].sequence == 2
+    published = [event for event in world.announcements.events if isinstance(event, ModelPublished)]
+    assert [(event.version, event.sequence) for event in published] == [("v2", 2)]
+
+
+@pytest.mark.parametrize("version", ["v0", "gone"])
+def test_a_version_that_cannot_be_served_is_refused_and_the_command_is_consumed(version: str) -> None:
+    world = World()
+    world.store.rows["v0"] = FakeRow("v0", "x", status="stored")
+
+    command(world.broker, ModelActivated(version=version))
+    world.steps()
+
+    assert world.artifacts.pointer is not None
+    assert world.artifacts.pointer.version == "v1"
+    assert world.store.offsets[COMMANDS] == 1
+    assert "could not be activated" in (world.store.rows["v0"].reason or "") or version == "gone"
+
+
+def test_an_activation_that_is_repeated_after_a_crash_changes_nothing() -> None:
+    world = World()
+    world.artifacts.save_model(build_model(version="v2"))
+    world.store.rows["v2"] = FakeRow("v2", "x", status="stored")
+    command(world.broker, ModelActivated(version="v2"))
+    world.steps()
+    del world.store.offsets[COMMANDS]
+
+    world.restart()
+    world.steps()
+
+    assert world.artifacts.pointer is not None
+    assert world.artifacts.pointer.sequence == 2
+
+
+def test_poison_is_kept_aside_and_what_follows_is_handled() -> None:
+    world = World()
+    world.broker.append(INTERACTIONS_RECORDED, 0, key=b"x", value=b"\x00nonsense")
+    world.broker.append(INTERACTIONS_RECORDED, 1, key=b"x", value=None)
+    world.broker.append(MODELS_COMMANDS, 0, key=b"x", value=b"[]")
+    world.artifacts.save_model(build_model(version="v2"))
+    command(world.broker, ModelActivated(version="v2"))
+    world.click(3)
+    world.steps()
+
+    assert sorted(world.store.letters) == [
+        (INTERACTIONS_RECORDED, 0, 0),
+        (INTERACTIONS_RECORDED, 1, 0),
+        (MODELS_COMMANDS, 0, 0),
+    ]
+    assert world.artifacts.pointer is not None
+    assert world.artifacts.pointer.version == "v2"
+    assert world.background.orders[0].triggered_by == "interactions: 3 new"
+
+
+def test_a_database_that_is_away_pauses_the_loop_and_skips_nothing() -> None:
+    world = World()
+    world.steps(1)
+    world.artifacts.save_model(build_model(version="v2"))
+    command(world.broker, ModelActivated(version="v2"))
+    world.store.fail = 3
+    polls = world.consumer.polls
+
+    for _ in range(20):
+        world.steps(1)
+        world.clock.advance(0.1)
+
+    assert world.store.fail == 0
+    assert world.consumer.polls == polls + 20
+    assert world.store.offsets[COMMANDS] == 1
+    assert world.consumer.paused == set()
+    assert world.store.rows["v1"].active is False
+
+
+def test_a_busy_release_lets_the_command_wait() -> None:
+    world = World()
+    world.artifacts.save_model(build_model(version="v2"))
+    world.steps(1)
+    command(world.broker, ModelActivated(version="v2"))
+    with world.releases.exclusively():
+        world.steps(1)
+        assert COMMANDS not in world.store.offsets
+    world.clock.advance(1)
+    world.steps()
+
+    assert world.store.offsets[COMMANDS] == 1
+
+
+def test_without_assets_no_row_is_written_and_the_database_is_asked_again_later() -> None:
+    world = World(with_model=False)
+    world.store.training_rows = None
+    world.steps()
+    assert world.store.rows == {}
+
+    world.store.training_rows = ROWS
+    world.steps()
+    assert world.background.orders == []
+    world.clock.advance(30)
+    world.steps()
+
+    assert len(world.background.orders) == 1
+
+
+def test_an_offset_outside_the_log_is_gone_past_and_still_counts() -> None:
+    world = World(after_interactions=1)
+    world.click(4)
+    partition = next(p for p in world.broker.logs if p[0] == INTERACTIONS_RECORDED and world.broker.logs[p])
+    world.store.offsets[partition] = 99
+    other = {p: world.broker.ends[p] for p in world.broker.logs if p != partition}
+    world.store.offsets.update(other)
+
+    world.steps(5)
+
+    assert world.consumer.out_of_range() - world.consumer.assignment() == frozenset()
+    assert world.background.orders[0].triggered_by == "interactions: 1 new"
+    assert world.background.orders[0].covered[partition] == world.broker.ends[partition]
+
+
+def test_commands_of_a_topic_that_was_made_anew_are_read_from_its_start() -> None:
+    world = World()
+    requests = [RetrainRequested(reason=reason) for reason in ("first", "second")]
+    for request in requests:
+        command(world.broker, request)
+    world.store.offsets[COMMANDS] = 1
+    world.store.topic_ids[COMMANDS] = "the topic before"
+
+    world.steps(5)
+
+    assert any(f"request {requests[0].event_id}" in row.triggered_by for row in world.store.rows.values())
+    assert world.store.offsets[COMMANDS] == 2
+    assert world.store.topic_ids[COMMANDS] == world.broker.topic_ids()[MODELS_COMMANDS]
+    assert world.consumer.out_of_range() == frozenset()
+
+
+def test_interactions_of_a_topic_that_was_made_anew_are_gone_past_and_still_count() -> None:
+    world = World(after_interactions=1)
+    world.click(4)
+    partition = next(p for p in world.broker.logs if p[0] == INTERACTIONS_RECORDED and world.broker.logs[p])
+    world.store.offsets.update(world.broker.ends)
+    world.store.offsets[partition] = 0
+    world.store.topic_ids[partition] = "the topic before"
+
+    world.steps(5)
+
+    assert world.background.orders[0].triggered_by == "interactions: 1 new"
+    assert world.background.orders[0].covered[partition] == world.broker.ends[partition]
+
+
+def test_an_announcement_that_the_broker_refuses_is_repeated_later() -> None:
+    world = World()
+    world.announcements.broken = True
+    world.artifacts.save_model(build_model(version="v2"))
+    command(world.broker, ModelActivated(version="v2"))
+    world.steps()
+    assert world.announcements.events == []
+
+    world.announcements.broken = False
+    world.steps()
+    assert world.announcements.events == []
+    world.clock.advance(30)
+    world.steps()
+
+    assert len(world.announcements.events) == 1
+
+
+def test_a_request_is_tried_at_once_even_after_a_failure() -> None:
+    world = World()
+    world.click(3)
+    world.steps()
+    world.finish("failed")
+    command(world.broker, RetrainRequested(reason="mended"))
+    world.steps()
+
+    assert world.background.orders[-1].triggered_by.endswith("mended")
+
+
+def test_messages_that_wait_out_bad_weather_are_not_counted_twice_after_a_rebalance() -> None:
+    world = World()
+    world.steps(1)
+    world.broker.append(INTERACTIONS_RECORDED, 0, key=b"x", value=b"nonsense")
+    for _ in range(2):
+        event = InteractionRecorded(customer_id="C1", isin="X1", type="click")
+        world.broker.append(INTERACTIONS_RECORDED, 0, key=b"C1", value=encode(event))
+    world.store.fail = 1
+    world.steps(1)
+    world.clock.advance(1)
+    world.consumer.assign(world.consumer.assignment())
+    world.steps()
+
+    assert len(world.store.letters) == 1
+    assert world.background.orders == []  # two of three

@@ -1,0 +1,156 @@
+"""Choose algorithm and weights on earlier windows, report on the latest one, where the champion is judged too.
+
+Whoever chooses on the window that they report on reports the luck of the choice as well.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from shared.recommender.configuration import ModelConfiguration
+from shared.recommender.dataset import TrainingData
+from trainer.evaluation.bootstrap import interval_95, standard_error
+from trainer.evaluation.budget import Budget
+from trainer.evaluation.evaluation import Metrics, TemporalSplit
+from trainer.evaluation.splits import Fold, FoldMetrics, build_folds, judge_on_folds
+from trainer.evaluation.weights import WeightChoice, choose_weights
+
+MOST_SELECTION_FOLDS = 3
+
+Progress = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class SelectionRules:
+    """How long the windows are, how long choosing may take, and whether the weights are chosen too."""
+
+    window_days: int
+    budget_seconds: float
+    choose_weights: bool
+
+
+@dataclass(frozen=True)
+class Selection:
+    """What was chosen on `folds`. candidates: figures with their own weights, of those that there was time for."""
+
+    best: ModelConfiguration
+    folds: tuple[TemporalSplit, ...]
+    candidates: Mapping[str, FoldMetrics]
+    left_out: tuple[str, ...]
+    weights: WeightChoice | None
+
+    def to_json(self) -> dict[str, Any]:
+        """Return what the manifest keeps of the choice."""
+        return {
+            "windows": [split.dates() for split in self.folds],
+            "candidates": {name: metrics.to_json() for name, metrics in self.candidates.items()},
+            "left_out_for_time": list(self.left_out),
+            "weights": self.weights.to_json() if self.weights else None,
+        }
+
+
+@dataclass(frozen=True)
+class Judgement:
+    """The chosen configuration and its figures on the latest window; without a split nothing was evaluated."""
+
+    best: ModelConfiguration
+    split: TemporalSplit | None = None
+    selection: Selection | None = None
+    metrics: Metrics | None = None
+    champion: Metrics | None = None
+
+    @property
+    def standard_error(self) -> float:
+        """Of the difference in nDCG@10 to the champion, customer by customer; 0 without a champion."""
+        if self.metrics is None or self.champion is None:
+            return 0.0
+        return standard_error([self.metrics.ndcg_of_customers - self.champion.ndcg_of_customers])
+
+    def to_json(self) -> dict[str, Any]:
+        """Return what `model_versions.metrics` and the manifest keep."""
+        if self.split is None or self.metrics is None or self.selection is None:
+            return {"evaluated": False, "reason": "too few purchases for a temporal split"}
+        return {
+            "evaluated": True,
+            **self.metrics.to_json(),
+            "window": self.split.dates(),
+            "selection": self.selection.to_json(),
+            "against_champion": self._comparison(),
+        }
+
+    def _comparison(self) -> dict[str, Any] | None:
+        if self.metrics is None or self.champion is None:
+            return None
+        difference = self.metrics.ndcg_of_customers - self.champion.ndcg_of_customers
+        interval = interval_95(difference)
+        return {
+            "ndcg_at_10": round(float(difference.mean()), 6),
+            "standard_error": round(self.standard_error, 6),
+            "interval_95": [round(end, 6) for end in interval] if interval else None,
+        }
+
+
+def judge_candidates(
+    data: TrainingData,
+    candidates: Sequence[ModelConfiguration],
+    *,
+    champion: ModelConfiguration | None,
+    rules: SelectionRules,
+    progress: Progress,
+    enforce_suitability: bool = True,
+) -> Judgement:
+    """Return the best candidate with its figures on the latest window, which only the champion shares.
+
+    The choice is made on the windows before it; without enough purchases there, on the latest one as well.
+    """
+    progress("splitting by time")
+    budget = Budget(rules.budget_seconds)
+    folds = build_folds(
+        data,
+        window_days=rules.window_days,
+        most=1 + MOST_SELECTION_FOLDS,
+        enforce_suitability=enforce_suitability,
+    )
+    if not folds:
+        return Judgement(candidates[0])
+    latest, *earlier = folds
+    selection = select(earlier or [latest], candidates, rules=rules, budget=budget, progress=progress)
+    progress(f"evaluating {selection.best.algorithm}")
+    metrics = latest.judge(selection.best)
+    if champion:
+        progress(f"evaluating the champion, {champion.algorithm}")
+    return Judgement(selection.best, latest.split, selection, metrics, latest.judge(champion) if champion else None)
+
+
+def select(
+    folds: Sequence[Fold],
+    candidates: Sequence[ModelConfiguration],
+    *,
+    rules: SelectionRules,
+    budget: Budget,
+    progress: Progress,
+) -> Selection:
+    """Return the first candidate that is not worse than the best by more than a standard error, and its weights."""
+    figures: dict[ModelConfiguration, FoldMetrics] = {}
+    for configuration in dict.fromkeys(candidates):
+        if figures and budget.is_spent():
+            break
+        progress(f"trying {configuration.algorithm}")
+        figures[configuration] = judge_on_folds(folds, configuration)
+    highest = max(figures.values(), key=lambda metrics: metrics.ndcg_at_10)
+    best = next(configuration for configuration in figures if figures[configuration].is_as_good_as(highest))
+    weights = None
+    if rules.choose_weights:
+        progress(f"choosing the weights of {best.algorithm}")
+        weights = choose_weights(
+            lambda tried: judge_on_folds(folds, replace(best, weights=tried)), default=best.weights, budget=budget
+        )
+    return Selection(
+        best=replace(best, weights=weights.chosen) if weights else best,
+        folds=tuple(fold.split for fold in folds),
+        candidates={configuration.algorithm: metrics for configuration, metrics in figures.items()},
+        left_out=tuple(left.algorithm for left in dict.fromkeys(candidates) if left not in figures),
+        weights=weights,
+    )

@@ -1,0 +1,92 @@
+"""One configuration on several windows of time, each fitted on what was known before it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from shared.recommender.configuration import ModelConfiguration
+from shared.recommender.dataset import TrainingData
+from shared.recommender.model import Model
+from shared.recommender.training import SharedComponents, fit_model, fit_shared_components
+from shared.recommender.types import Weights
+from trainer.evaluation.bootstrap import standard_error
+from trainer.evaluation.evaluation import Metrics, TemporalSplit, build_split, evaluate
+
+_ANY_WEIGHTS = Weights(1.0, 1.0, 1.0)
+
+
+@dataclass(frozen=True)
+class FoldMetrics:
+    """The metrics of one configuration on each fold; nDCG and ROI are means over folds, which count alike."""
+
+    folds: tuple[Metrics, ...]
+
+    @property
+    def ndcg_at_10(self) -> float:
+        """The mean over folds."""
+        return float(np.mean([metrics.ndcg_at_10 for metrics in self.folds]))
+
+    def is_as_good_as(self, other: FoldMetrics) -> bool:
+        """Whether nDCG on the same folds is behind by a standard error at most."""
+        behind = [
+            theirs.ndcg_of_customers - ours.ndcg_of_customers
+            for ours, theirs in zip(self.folds, other.folds, strict=True)
+        ]
+        return float(np.mean([values.mean() for values in behind])) <= standard_error(behind)
+
+    def to_json(self) -> dict[str, Any]:
+        """Return plain rounded values."""
+        returns = [metrics.roi_at_10 for metrics in self.folds if metrics.roi_at_10 is not None]
+        return {
+            "ndcg_at_10": round(self.ndcg_at_10, 6),
+            "ndcg_at_10_by_fold": [round(metrics.ndcg_at_10, 6) for metrics in self.folds],
+            "roi_at_10": round(float(np.mean(returns)), 6) if returns else None,
+        }
+
+
+class Fold:
+    """Fits configurations before one cutoff, each once, and judges them on the window after it."""
+
+    def __init__(self, split: TemporalSplit, *, enforce_suitability: bool) -> None:
+        self.split = split
+        self._enforce_suitability = enforce_suitability
+        self._components: SharedComponents | None = None
+        self._models: dict[ModelConfiguration, Model] = {}
+
+    def judge(self, configuration: ModelConfiguration) -> Metrics:
+        """Return the metrics of this configuration, its weights included."""
+        return evaluate(
+            self._fit(configuration),
+            self.split,
+            weights=configuration.weights,
+            enforce_suitability=self._enforce_suitability,
+        )
+
+    def _fit(self, configuration: ModelConfiguration) -> Model:
+        """Return the fit, which is the same whatever the weights."""
+        fitted_as = replace(configuration, weights=_ANY_WEIGHTS)
+        if self._components is None:
+            self._components = fit_shared_components(self.split.training, seed=configuration.seed)
+        if fitted_as not in self._models:
+            self._models[fitted_as] = fit_model(
+                self.split.training, fitted_as, version="evaluation", components=self._components
+            )
+        return self._models[fitted_as]
+
+
+def judge_on_folds(folds: Sequence[Fold], configuration: ModelConfiguration) -> FoldMetrics:
+    """Return the metrics of this configuration on all folds."""
+    return FoldMetrics(tuple(fold.judge(configuration) for fold in folds))
+
+
+def build_folds(data: TrainingData, *, window_days: int, most: int, enforce_suitability: bool) -> list[Fold]:
+    """Return windows that follow each other and end at `as_of`, latest first: fewer than `most` where data run out."""
+    folds: list[Fold] = []
+    while len(folds) < most and (split := build_split(data, window_days=window_days)) is not None:
+        folds.append(Fold(split, enforce_suitability=enforce_suitability))
+        data = split.training
+    return folds

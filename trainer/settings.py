@@ -1,0 +1,90 @@
+"""Settings of the trainer."""
+
+from __future__ import annotations
+
+from pydantic import Field, field_validator, model_validator
+
+from shared.recommender.configuration import ModelConfiguration
+from shared.recommender.item_similarity import FITS, is_available
+from shared.recommender.types import Weights
+from shared.settings import ServiceSettings
+from trainer.evaluation.selection import SelectionRules
+from trainer.service.job import TrainingPlan
+from trainer.service.trigger import TriggerRules
+
+
+class TrainerSettings(ServiceSettings):
+    """Everything that the trainer can be told."""
+
+    trainer_health_port: int = Field(9102, ge=0, le=65535, description="health and metrics of the trainer")
+    trainer_consumer_group: str = Field("trainer", min_length=1, description="name of the trainers' consumer group")
+    retrain_after_interactions: int = Field(1000, ge=1, description="new interactions that start a training")
+    retrain_after_seconds: float = Field(600.0, gt=0, description="or this long after the last, if there is a new one")
+    evaluation_window_days: int = Field(
+        90, ge=7, le=730, description="the last days of purchases that a candidate is judged on"
+    )
+    promotion_margin: float = Field(
+        0.01, ge=0, le=1, description="nDCG@10 that a challenger may be worse by, or one standard error if that is more"
+    )
+    candidate_algorithms: str = Field(
+        "ease_next_purchase,ease,lightfm",
+        description="collaborative candidates in order of preference, comma-separated",
+    )
+    default_weight_collaborative: float = Field(0.6, ge=0, description="of a new model, unless others prove better")
+    default_weight_content: float = Field(0.1, ge=0, description="of a new model, unless others prove better")
+    default_weight_profitability: float = Field(0.3, ge=0, description="of a new model, unless others prove better")
+    choose_weights: bool = Field(True, description="false: the default weights, whatever the evaluation says")
+    selection_budget_seconds: float = Field(
+        60.0, ge=0, description="after that no further candidate or weights are tried"
+    )
+    kept_versions: int = Field(3, ge=2, le=100, description="artifacts on the volume")
+    training_seed: int = Field(7, ge=0, description="of everything random in a training")
+
+    def default_weights(self) -> Weights:
+        """Return the weights that a new model carries unless others prove better."""
+        return Weights(
+            self.default_weight_collaborative, self.default_weight_content, self.default_weight_profitability
+        )
+
+    def training_plan(self) -> TrainingPlan:
+        """Return how every training is done."""
+        weights = self.default_weights()
+        return TrainingPlan(
+            candidates=tuple(
+                ModelConfiguration(name, weights, seed=self.training_seed)
+                for name in _names(self.candidate_algorithms)
+                if is_available(name)
+            ),
+            selection=SelectionRules(
+                self.evaluation_window_days, self.selection_budget_seconds, choose_weights=self.choose_weights
+            ),
+            margin=self.promotion_margin,
+            seed=self.training_seed,
+        )
+
+    def unavailable_algorithms(self) -> list[str]:
+        """Return the named candidates that this installation cannot fit; they are left out."""
+        return [name for name in _names(self.candidate_algorithms) if not is_available(name)]
+
+    def trigger_rules(self) -> TriggerRules:
+        """Return when a training is due."""
+        return TriggerRules(self.retrain_after_interactions, self.retrain_after_seconds)
+
+    @field_validator("candidate_algorithms")
+    @classmethod
+    def _known_algorithms(cls, value: str) -> str:
+        unknown = sorted(set(_names(value)) - FITS.keys())
+        if unknown or not _names(value):
+            raise ValueError(f"must name at least one of {', '.join(sorted(FITS))}")
+        if not any(is_available(name) for name in _names(value)):
+            raise ValueError("names only what is not installed here (LightFM needs a C compiler at set-up)")
+        return value
+
+    @model_validator(mode="after")
+    def _usable_weights(self) -> TrainerSettings:
+        self.default_weights()
+        return self
+
+
+def _names(value: str) -> list[str]:
+    return [name.strip() for name in value.split(",") if name.strip()]

@@ -1,0 +1,42 @@
+"""Settings of the worker."""
+
+from __future__ import annotations
+
+from pydantic import Field
+
+from shared.recommender.types import InteractionWeights, Weights
+from shared.settings import ServiceSettings
+
+
+class WorkerSettings(ServiceSettings):
+    """Everything that the worker can be told."""
+
+    worker_health_port: int = Field(9101, ge=0, le=65535, description="health and metrics of the worker")
+    worker_consumer_group: str = Field("worker", min_length=1, description="name of the workers' consumer group")
+    worker_batch_size: int = Field(500, ge=1, le=10_000, description="messages in one transaction, at most")
+    model_poll_seconds: float = Field(1.0, gt=0, description="how often the pointer file is looked at")
+    recommendation_count: int = Field(10, ge=1, le=100, description="names in a list (k)")
+    session_timeout_seconds: float = Field(10.0, gt=0, description="a silent worker loses its partitions after that")
+    weight_collaborative: float | None = Field(None, ge=0, description="empty: the model's own weights")
+    weight_content: float | None = Field(None, ge=0, description="empty: the model's own weights")
+    weight_profitability: float | None = Field(None, ge=0, description="empty: the model's own weights")
+    interaction_weight_click: float = Field(0.8, ge=0, le=1, description="of an owned asset")
+    interaction_weight_view: float = Field(0.2, ge=0, le=1, description="of an owned asset")
+    interaction_weight_watchlist: float = Field(1.0, ge=0, le=1, description="of an owned asset")
+    interaction_half_life_days: float = Field(30.0, gt=0, description="an interaction counts half after that")
+
+    def weights(self) -> Weights | None:
+        """Return the weights set here (a missing one counts as 0), None when none is set."""
+        values = (self.weight_collaborative, self.weight_content, self.weight_profitability)
+        if all(value is None for value in values):
+            return None
+        return Weights(*(value or 0.0 for value in values))
+
+    def interaction_weights(self) -> InteractionWeights:
+        """Return how much each type of interaction counts for."""
+        return InteractionWeights(
+            click=self.interaction_weight_click,
+            view=self.interaction_weight_view,
+            watchlist=self.interaction_weight_watchlist,
+            half_life_days=self.interaction_half_life_days,
+        )
