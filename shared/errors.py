@@ -15,6 +15,7 @@ RecommenderError
 ├── BrokerUnavailable          the broker does not answer in time; try again later
 ├── ArtifactInvalid            a model artifact that must not be loaded
 │   └── ArtifactMissing
+├── ConfigurationInvalid       a model's configuration with an unknown signal or hyper-parameter, or a bad plugin
 ├── NotEnoughData              nothing to train on
 ├── ReferenceDataInvalid       the published files are not as published: nothing is loaded from them
 │   └── LoadRefused            the files would replace good data by implausible data
@@ -92,6 +93,10 @@ class ArtifactInvalid(RecommenderError):
 
 class ArtifactMissing(ArtifactInvalid):
     """There is no such model artifact."""
+
+
+class ConfigurationInvalid(RecommenderError):
+    """The configuration of the model is not valid."""
 
 
 class NotEnoughData(RecommenderError):

@@ -1,32 +1,40 @@
-"""From rows to arrays: what a model is fitted on, cut off at a date.
+"""What signals are fitted on: arrays of everything that was known at a date. C customers, A assets in ISIN order.
 
-Days are days since 1970-01-01, moments are seconds since then (UTC). C customers, A assets in ISIN order.
+Days are days since 1970-01-01, moments are seconds since then (UTC).
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+from collections import defaultdict
+from collections.abc import Callable, Hashable, Iterable
+from dataclasses import dataclass, field, replace
 from datetime import UTC, date, datetime, time, timedelta
+from functools import cached_property
 from typing import Any, TypeVar
 
 import numpy as np
-import pandas as pd
 from numpy.typing import NDArray
 
-from shared.errors import NotEnoughData
+from shared.recommender.history import HistoryMatrix, build_history_matrix
 from shared.recommender.id_map import AssetIdMap
-from shared.recommender.training_data import TrainingRows
-from shared.recommender.types import Asset, Customer, InteractionType
+from shared.recommender.types import (
+    Asset,
+    Customer,
+    CustomerHistory,
+    Interaction,
+    InteractionType,
+    InteractionWeights,
+)
 
 EPOCH = date(1970, 1, 1)
-PRICE_LAG_DAYS = 30  # prices that end longer than this before a purchase do not confirm its date
 INTERACTION_TYPES = tuple(InteractionType)
+
+Derived = TypeVar("Derived")
 
 
 @dataclass(frozen=True)
 class Purchases:
-    """Buys, one per row: positions (P,) int32 and the day (P,) int32 of each; in order of the day."""
+    """Purchases, one per row: positions (P,) int32 and the day (P,) int32 of each; in order of the day."""
 
     customer_index: NDArray[np.int32]
     asset_index: NDArray[np.int32]
@@ -56,10 +64,24 @@ Rows = TypeVar("Rows", Purchases, ClosePrices, InteractionRows)
 
 
 @dataclass(frozen=True)
-class TrainingData:
-    """Everything that a model is fitted on, known at `as_of` (and `now` for interactions).
+class FirstPurchases:
+    """The first purchase of every customer and asset, (F,) each, by customer and then day.
 
-    Attributes of customers and assets are the latest known ones; they are not cut off.
+    shows_demand: whether the row says what is wanted now. Customers and assets that enter the records bring along what
+    was held before, and those rows look like purchases of that day (docs/decisions/0010).
+    """
+
+    customer_index: NDArray[np.int32]
+    asset_index: NDArray[np.int32]
+    day: NDArray[np.int32]
+    shows_demand: NDArray[np.bool_]
+
+
+@dataclass(frozen=True, eq=False)
+class TrainingData:
+    """Everything that a model is fitted on, known at `as_of` (interactions: at `now`).
+
+    Attributes of customers and assets are the latest known ones; `known_at` does not change them.
     """
 
     id_map: AssetIdMap
@@ -70,46 +92,82 @@ class TrainingData:
     interactions: InteractionRows
     as_of: date
     now: datetime
+    interaction_weights: InteractionWeights = InteractionWeights()
+    _derived: dict[Hashable, Any] = field(default_factory=dict, init=False, repr=False)
+
+    @property
+    def last_day(self) -> int:
+        """The day number of `as_of`."""
+        return day_number(self.as_of)
+
+    @cached_property
+    def history(self) -> HistoryMatrix:
+        """(C, A) float32: the customers as scoring sees them."""
+        return build_history_matrix(
+            self.id_map, self.histories(), interaction_weights=self.interaction_weights, now=self.now
+        )
 
     def known_at(self, cutoff: date) -> TrainingData:
         """Return what was known at the end of the day `cutoff`: no later row is in it."""
         day, moment = day_number(cutoff), end_of_day(cutoff)
         return replace(
             self,
-            purchases=_take(self.purchases, self.purchases.day <= day),
-            close_prices=_take(self.close_prices, self.close_prices.day <= day),
-            interactions=_take(self.interactions, self.interactions.occurred_at <= moment.timestamp()),
+            purchases=take_rows(self.purchases, self.purchases.day <= day),
+            close_prices=take_rows(self.close_prices, self.close_prices.day <= day),
+            interactions=take_rows(self.interactions, self.interactions.occurred_at <= moment.timestamp()),
             as_of=cutoff,
             now=min(moment, self.now),
         )
 
+    def histories(self, customer_indices: Iterable[int] | None = None) -> list[CustomerHistory]:
+        """Return the histories of all customers, or of the given positions, in order; owned assets by ISIN."""
+        owned: dict[int, list[int]] = defaultdict(list)
+        for customer, asset in self.owned_pairs().tolist():
+            owned[customer].append(asset)
+        interactions = self._interactions_by_customer()
+        positions = range(len(self.customers)) if customer_indices is None else customer_indices
+        return [
+            CustomerHistory(
+                self.customers[position],
+                owned=tuple(self.id_map.isins_of(owned.get(position, []))),
+                interactions=tuple(interactions.get(position, ())),
+            )
+            for position in positions
+        ]
 
-def build_training_data(rows: TrainingRows, *, now: datetime) -> TrainingData:
-    """Build the arrays of everything known now; rows of assets outside the catalogue are left out.
+    def owned_pairs(self) -> NDArray[np.int64]:
+        """Return (O, 2) customer and asset positions of everything ever bought, once each, in order."""
+        pairs = np.stack([self.purchases.customer_index, self.purchases.asset_index], axis=1).astype(np.int64)
+        return np.unique(pairs, axis=0)
 
-    The newest purchase, or the newest price without any purchase, decides `as_of`, which is never later than `now`;
-    later rows are left out. Raises NotEnoughData when there is no asset at all.
-    """
-    if not rows.assets:
-        raise NotEnoughData("there is no asset to recommend: load the reference tables first")
-    id_map = AssetIdMap.build(asset.isin for asset in rows.assets)
-    by_isin = {asset.isin: asset for asset in rows.assets}
-    customers = _all_customers(rows)
-    customer_index = {customer.customer_id: index for index, customer in enumerate(customers)}
-    asset_index = {isin: index for index, isin in enumerate(id_map.isins)}
-    purchases = _build_purchases(rows.purchases, customer_index, asset_index)
-    prices = _build_close_prices(rows.close_prices, asset_index)
-    as_of = _as_of(purchases, prices, now)
-    return TrainingData(
-        id_map=id_map,
-        assets=tuple(by_isin[isin] for isin in id_map.isins),
-        customers=customers,
-        purchases=_take(purchases, purchases.day <= day_number(as_of)),
-        close_prices=_take(prices, prices.day <= day_number(as_of)),
-        interactions=_build_interactions(rows.interactions, customer_index, asset_index),
-        as_of=as_of,
-        now=now,
-    )
+    def first_purchases(self, *, entry_days: int) -> FirstPurchases:
+        """Return the first purchases. One shows demand when it is later than the customer's first day, and later than
+        the asset's first purchase by anybody by more than `entry_days`: until then its holders may still be entered.
+        """
+        key = ("first purchases", entry_days)
+        return self.derived(key, lambda: _first_purchases(self.purchases, len(self.id_map), entry_days))
+
+    def derived(self, key: Hashable, build: Callable[[], Derived]) -> Derived:
+        """Return what `build` makes of these data, made once for each key: several signals may need the same."""
+        if key not in self._derived:
+            self._derived[key] = build()
+        value: Derived = self._derived[key]
+        return value
+
+    def _interactions_by_customer(self) -> dict[int, list[Interaction]]:
+        rows = self.interactions
+        columns = (rows.customer_index, rows.asset_index, rows.type_code, rows.occurred_at)
+        found: dict[int, list[Interaction]] = defaultdict(list)
+        for customer, asset, code, seconds in zip(*(column.tolist() for column in columns), strict=True):
+            moment = datetime.fromtimestamp(seconds, tz=UTC)
+            found[customer].append(Interaction(self.id_map.isins[asset], INTERACTION_TYPES[code], moment))
+        return found
+
+
+def take_rows(rows: Rows, mask: NDArray[np.bool_]) -> Rows:
+    """Return the rows where the mask is true."""
+    columns: dict[str, Any] = {name: values[mask] for name, values in vars(rows).items()}
+    return type(rows)(**columns)
 
 
 def day_number(day: date) -> int:
@@ -118,7 +176,7 @@ def day_number(day: date) -> int:
 
 
 def date_of(day: int) -> date:
-    """Return the date that a day number stands for."""
+    """Return the date of a day number."""
     return EPOCH + timedelta(days=int(day))
 
 
@@ -127,65 +185,18 @@ def end_of_day(day: date) -> datetime:
     return datetime.combine(day, time.max, tzinfo=UTC)
 
 
-def _take(rows: Rows, mask: NDArray[np.bool_]) -> Rows:
-    columns: dict[str, Any] = {name: values[mask] for name, values in vars(rows).items()}
-    return type(rows)(**columns)
+def _first_purchases(purchases: Purchases, asset_count: int, entry_days: int) -> FirstPurchases:
+    pairs = purchases.customer_index.astype(np.int64) * asset_count + purchases.asset_index
+    first = np.unique(pairs, return_index=True)[1]  # rows are in order of the day, so the first one is the earliest
+    customer, asset, day = (column[first] for column in vars(purchases).values())
+    order = np.lexsort((asset, day, customer))
+    customer, asset, day = customer[order], asset[order], day[order]
+    shows_demand = (day > _first_day(customer, day)) & (day > _first_day(asset, day) + entry_days)
+    return FirstPurchases(customer, asset, day, shows_demand)
 
 
-def _as_of(purchases: Purchases, prices: ClosePrices, now: datetime) -> date:
-    """Return "now" of the data set: the newest purchase; without any, the newest price; never later than today.
-
-    A purchase long after every price does not decide, as long as there are others: its date may be a mistake.
-    """
-    today = day_number(now.date())
-    bought, priced = purchases.day[purchases.day <= today], prices.day[prices.day <= today]
-    confirmed = bought[bought <= priced.max() + PRICE_LAG_DAYS] if len(priced) else bought
-    for days in (confirmed, bought, priced):
-        if len(days):
-            return date_of(int(days.max()))
-    return now.date()
-
-
-def _all_customers(rows: TrainingRows) -> tuple[Customer, ...]:
-    """Known customers, then those who only bought or clicked, in the order of their ids."""
-    known = {customer.customer_id: customer for customer in rows.customers}
-    active: Iterable[str] = pd.concat([rows.purchases["customer_id"], rows.interactions["customer_id"]]).unique()
-    strangers = {str(customer_id) for customer_id in active} - known.keys()
-    return tuple(known.get(name, Customer(name)) for name in sorted(known.keys() | strangers))
-
-
-def _codes(column: pd.Series[Any], positions: Mapping[str, int]) -> NDArray[np.int32]:
-    """Return positions, -1 for a name that is not in the map."""
-    names = column.astype("category")
-    table = np.array([positions.get(str(name), -1) for name in names.cat.categories] + [-1], dtype=np.int32)
-    return table[names.cat.codes.to_numpy()]
-
-
-def _build_purchases(frame: pd.DataFrame, customers: Mapping[str, int], assets: Mapping[str, int]) -> Purchases:
-    customer, asset, day = (
-        _codes(frame["customer_id"], customers),
-        _codes(frame["isin"], assets),
-        frame["day"].to_numpy(dtype=np.int32),
-    )
-    order = np.lexsort((asset, customer, day))
-    rows = Purchases(customer[order], asset[order], day[order])
-    return _take(rows, (rows.customer_index >= 0) & (rows.asset_index >= 0))
-
-
-def _build_close_prices(frame: pd.DataFrame, assets: Mapping[str, int]) -> ClosePrices:
-    asset, day = _codes(frame["isin"], assets), frame["day"].to_numpy(dtype=np.int32)
-    close = frame["close_price"].to_numpy(dtype=np.float64)
-    order = np.lexsort((close, day, asset))
-    rows = ClosePrices(asset[order], day[order], close[order])
-    return _take(rows, (rows.asset_index >= 0) & np.isfinite(rows.close) & (rows.close > 0))
-
-
-def _build_interactions(
-    frame: pd.DataFrame, customers: Mapping[str, int], assets: Mapping[str, int]
-) -> InteractionRows:
-    types = {kind.value: code for code, kind in enumerate(INTERACTION_TYPES)}
-    occurred = frame["occurred_at"].to_numpy(dtype=np.float64)
-    columns = (_codes(frame["customer_id"], customers), _codes(frame["isin"], assets))
-    kind = _codes(frame["interaction_type"], types).astype(np.int8)
-    rows = InteractionRows(*columns, kind, occurred)
-    return _take(rows, (rows.customer_index >= 0) & (rows.asset_index >= 0) & (rows.type_code >= 0))
+def _first_day(index: NDArray[np.int32], day: NDArray[np.int32]) -> NDArray[np.int64]:
+    """Return for each row the earliest day of its customer, or of its asset."""
+    earliest = np.full(int(index.max(initial=0)) + 1, np.iinfo(np.int64).max)
+    np.minimum.at(earliest, index, day)
+    return earliest[index]

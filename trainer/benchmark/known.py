@@ -13,7 +13,7 @@ from scipy import sparse
 
 from shared.recommender.dataset import TrainingData, day_number
 from shared.recommender.id_map import AssetIdMap
-from shared.recommender.ranking import top_k
+from shared.recommender.pipeline import top_k
 
 K = 10
 
