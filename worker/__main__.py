@@ -15,7 +15,7 @@ from shared.kafka.consumer import ConsumerSettings, KafkaEventConsumer, fetch_cl
 from shared.liveness import StallWatch, watch_in_background
 from shared.logging import configure_logging, get_logger
 from shared.recommender.model import Model
-from shared.recommender.ranking import recommend
+from shared.recommender.pipeline import recommend
 from worker.answers import Scoring
 from worker.backlog import Backlog
 from worker.catalogue import Catalogue
@@ -111,7 +111,6 @@ def _parts(
             recommend=recommend,
             k=settings.recommendation_count,
             weights=settings.weights(),
-            interaction_weights=settings.interaction_weights(),
             now=lambda: datetime.now(UTC),
         )
 

@@ -11,7 +11,7 @@ from shared.events import RecommendationRequested, content_digest
 from shared.ports import Decision, Message, WorkerTransaction
 from shared.recommender.candidates import CatalogueView
 from shared.recommender.model import Model
-from shared.recommender.types import CustomerHistory, InteractionWeights, Ranking, Weights
+from shared.recommender.types import CustomerHistory, Ranking, Weights
 from worker.catalogue import Catalogue
 from worker.items import build_items
 
@@ -20,7 +20,7 @@ Question = tuple[str, Weights]  # whose list, with which weights
 
 
 class Recommend(Protocol):
-    """shared.recommender.ranking.recommend."""
+    """shared.recommender.pipeline.recommend."""
 
     def __call__(  # noqa: PLR0913 - the same keywords as recommend
         self,
@@ -30,7 +30,6 @@ class Recommend(Protocol):
         k: int,
         now: datetime,
         weights: Sequence[Weights | None],
-        interaction_weights: InteractionWeights,
         catalogue: CatalogueView | None = None,
     ) -> list[Ranking]:
         """Return one ranking per history, in order."""
@@ -44,13 +43,12 @@ class Scoring:
     recommend: Recommend
     k: int
     weights: Weights | None
-    interaction_weights: InteractionWeights
     now: Callable[[], datetime]
 
     def question(self, event: RecommendationRequested) -> Question:
         """Return whose list is asked for, and the weights that count for it, summing to one."""
         asked = event.weights.to_domain() if event.weights else None
-        return event.customer_id, (asked or self.weights or self.model.weights).normalised()
+        return event.customer_id, (asked or self.weights or self.model.configuration.weights).normalised()
 
 
 @dataclass(frozen=True)
@@ -123,7 +121,6 @@ def _score(
         k=scoring.k,
         now=now,
         weights=[weights for _, weights in questions],
-        interaction_weights=scoring.interaction_weights,
         catalogue=catalogue.view(scoring.model.id_map),
     )
     displays = catalogue.displays({asset.isin for ranking in rankings for asset in ranking.assets})

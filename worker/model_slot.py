@@ -99,7 +99,7 @@ class ModelSlot:
         self._model, self._served, self._refused, self._failures = model, pointer, None, 0
         self._metrics.model_swaps.labels("ok").inc()
         self._metrics.model_sequence.set(pointer.sequence)
-        self._metrics.model.info({"version": pointer.version, "algorithm": model.algorithm})
+        self._metrics.model.info({"version": pointer.version, "algorithm": model.configuration.algorithm})
         log.info("model.swapped", version=pointer.version, sequence=pointer.sequence, replaced=replaced)
 
 
@@ -113,7 +113,6 @@ def smoke_test(model: Model, *, recommend: Recommend) -> None:
         k=_SMOKE_K,
         now=datetime.now(UTC),
         weights=[None] * len(histories),
-        interaction_weights=model.interaction_weights,
     )
     if len(rankings) != len(histories) or not rankings[0].assets:
         raise ArtifactInvalid("the model recommends nothing to a smoke-test customer")

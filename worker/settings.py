@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pydantic import Field
 
-from shared.recommender.types import InteractionWeights, Weights
+from shared.recommender.types import Weights
 from shared.settings import ServiceSettings
 
 
@@ -20,10 +20,6 @@ class WorkerSettings(ServiceSettings):
     weight_collaborative: float | None = Field(None, ge=0, description="empty: the model's own weights")
     weight_content: float | None = Field(None, ge=0, description="empty: the model's own weights")
     weight_profitability: float | None = Field(None, ge=0, description="empty: the model's own weights")
-    interaction_weight_click: float = Field(0.8, ge=0, le=1, description="of an owned asset")
-    interaction_weight_view: float = Field(0.2, ge=0, le=1, description="of an owned asset")
-    interaction_weight_watchlist: float = Field(1.0, ge=0, le=1, description="of an owned asset")
-    interaction_half_life_days: float = Field(30.0, gt=0, description="an interaction counts half after that")
 
     def weights(self) -> Weights | None:
         """Return the weights set here (a missing one counts as 0), None when none is set."""
@@ -31,12 +27,3 @@ class WorkerSettings(ServiceSettings):
         if all(value is None for value in values):
             return None
         return Weights(*(value or 0.0 for value in values))
-
-    def interaction_weights(self) -> InteractionWeights:
-        """Return how much each type of interaction counts for."""
-        return InteractionWeights(
-            click=self.interaction_weight_click,
-            view=self.interaction_weight_view,
-            watchlist=self.interaction_weight_watchlist,
-            half_life_days=self.interaction_half_life_days,
-        )

@@ -259,7 +259,9 @@ def _declare_arrays(model: Model) -> dict[str, dict[str, dict[str, Any]]]:
 def _read_declared(declared: dict[str, dict[str, Any]], configuration: ModelConfiguration) -> dict[str, ArrayFacts]:
     """Return what the manifest says of each array; shapes that do not fit their signal are left to the model."""
     specs = array_specs(configuration)
-    if {group: set(arrays) for group, arrays in declared.items()} != {group: set(arrays) for group, arrays in specs.items()}:
+    if {group: set(arrays) for group, arrays in declared.items()} != {
+        group: set(arrays) for group, arrays in specs.items()
+    }:
         raise ArtifactInvalid("the arrays are not those of the configuration's signals")
     facts = {}
     for group, arrays in declared.items():

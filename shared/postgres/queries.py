@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from shared.recommender.history import INTERACTION_WINDOW
-from shared.recommender.types import InteractionType
+from shared.recommender.types import INTERACTION_WINDOW, InteractionType
 
 CUSTOMERS = """
 SELECT customer_id, risk_level, investment_capacity FROM current_customers WHERE customer_id = ANY(:customer_ids)

@@ -16,23 +16,26 @@ from shared.recommender.signal import Batch, Scores, Signal
 from shared.recommender.types import CustomerHistory, segment_index
 
 
-def score_components(model: Model, batch: Batch, candidates: NDArray[np.bool_]) -> tuple[list[Scores], NDArray[np.bool_]]:
+def score_components(
+    model: Model, batch: Batch, candidates: NDArray[np.bool_]
+) -> tuple[list[Scores], NDArray[np.bool_]]:
     """Return the components before normalisation, each (B, A) in the order of COMPONENTS, and who is cold (B,).
 
     A cold customer has no history; their segment's prior takes its place. Scores are meaningful for candidates only.
     """
     cold = np.diff(batch.history.indptr) == 0
-    rows = np.flatnonzero(cold)
+    rows = np.flatnonzero(cold).tolist()
     segments = [_segment(batch.histories[row]) for row in rows]
     components = []
     for name in COMPONENTS:
         signals: Sequence[Signal] = getattr(model.configuration, name)
-        component = combine(signals, [signal.score(model.signals[signal.name], batch) for signal in signals], candidates)
-        if rows.size and name in model.segments:
-            component = np.array(component)
-            by_segment = [scores[segments] for scores in model.segments[name]]
-            stand_ins = [model.configuration.cold_start] if name == "collaborative" else signals
-            component[rows] = combine(stand_ins, by_segment, candidates[rows])
+        scores = [signal.score(model.signals[signal.name], batch) for signal in signals]
+        component = combine(signals, scores, candidates)
+        if rows and name in model.segments:
+            component = component.copy()
+            priors = [of_segments[segments] for of_segments in model.segments[name]]
+            of_priors = [model.configuration.cold_start] if name == "collaborative" else signals
+            component[rows] = combine(of_priors, priors, candidates[rows])
         components.append(component)
     return components, cold
 

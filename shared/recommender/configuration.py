@@ -9,7 +9,7 @@ from typing import Any
 
 from shared.errors import ConfigurationInvalid, InvalidWeights
 from shared.recommender.signal import Signal, signal_class
-from shared.recommender.types import InteractionWeights, Weights
+from shared.recommender.types import DEFAULT_INTERACTION_WEIGHTS, InteractionWeights, Weights
 
 COMPONENTS = ("collaborative", "content", "profitability")  # the order of every axis of three
 DEFAULT_WEIGHTS = Weights(collaborative=0.6, content=0.1, profitability=0.3)
@@ -28,7 +28,7 @@ class ModelConfiguration:
     """All that decides what a model is, apart from the data.
 
     collaborative, content, profitability: the signals of each component, standardised and added where there are
-    several. cold_start: the signal that stands in for the history of a customer without one; it uses their segment alone.
+    several. cold_start: stands in for the history of a customer without one, by their segment alone.
     weights: of the components. Raises ConfigurationInvalid.
     """
 
@@ -38,7 +38,7 @@ class ModelConfiguration:
     profitability: tuple[Signal, ...]
     cold_start: Signal
     weights: Weights = DEFAULT_WEIGHTS
-    interaction_weights: InteractionWeights = InteractionWeights()
+    interaction_weights: InteractionWeights = DEFAULT_INTERACTION_WEIGHTS
     seed: int = DEFAULT_SEED
 
     def __post_init__(self) -> None:
@@ -71,7 +71,11 @@ class ModelConfiguration:
     @classmethod
     def from_json(cls, values: Mapping[str, Any]) -> ModelConfiguration:
         """Read what `to_json` wrote; raises ConfigurationInvalid for anything else, with the name of what is wrong."""
-        _check_keys("the configuration", values, ("algorithm", "seed", "weights", "interaction_weights", "components", "cold_start"))
+        _check_keys(
+            "the configuration",
+            values,
+            ("algorithm", "seed", "weights", "interaction_weights", "components", "cold_start"),
+        )
         _check_keys("components", values["components"], COMPONENTS)
         if not isinstance(values["algorithm"], str) or type(values["seed"]) is not int:
             raise ConfigurationInvalid("algorithm must be a text and seed a whole number")
@@ -92,7 +96,7 @@ def build_configuration(
     algorithm: str,
     *,
     weights: Weights = DEFAULT_WEIGHTS,
-    interaction_weights: InteractionWeights | None = None,
+    interaction_weights: InteractionWeights = DEFAULT_INTERACTION_WEIGHTS,
     seed: int = DEFAULT_SEED,
     changes: Mapping[str, Mapping[str, Any]] | None = None,
 ) -> ModelConfiguration:
@@ -112,7 +116,7 @@ def build_configuration(
         **of_component,
         cold_start=_from_json({"signal": "segment_prior", **changed.get("segment_prior", {})}),
         weights=weights,
-        interaction_weights=interaction_weights or InteractionWeights(),
+        interaction_weights=interaction_weights,
         seed=seed,
     )
 

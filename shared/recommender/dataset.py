@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from shared.recommender.history import HistoryMatrix, build_history_matrix
 from shared.recommender.id_map import AssetIdMap
 from shared.recommender.types import (
+    DEFAULT_INTERACTION_WEIGHTS,
     Asset,
     Customer,
     CustomerHistory,
@@ -92,7 +93,7 @@ class TrainingData:
     interactions: InteractionRows
     as_of: date
     now: datetime
-    interaction_weights: InteractionWeights = InteractionWeights()
+    interaction_weights: InteractionWeights = DEFAULT_INTERACTION_WEIGHTS
     _derived: dict[Hashable, Any] = field(default_factory=dict, init=False, repr=False)
 
     @property

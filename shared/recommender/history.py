@@ -6,7 +6,7 @@ import math
 from collections import defaultdict
 from collections.abc import Sequence
 from datetime import datetime
-from typing import Any, TypeAlias, TypeVar
+from typing import TypeAlias, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,7 +16,7 @@ from shared.recommender.id_map import AssetIdMap
 from shared.recommender.types import CustomerHistory, InteractionType, InteractionWeights
 
 HistoryMatrix: TypeAlias = "sparse.csr_array[np.float32, tuple[int, int]]"
-Age = TypeVar("Age", float, NDArray[np.floating[Any]])
+Age = TypeVar("Age", float, NDArray[np.float64])
 
 # Smaller weights count as zero: scaling a row would enlarge a rounding remainder to a full score.
 LEAST_HISTORY_WEIGHT = 1e-6

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from scipy import sparse
 
 from shared.recommender.configuration import ModelConfiguration
+from shared.recommender.history import HistoryMatrix
 from shared.recommender.id_map import AssetIdMap
 from shared.recommender.signal import Arrays, ArraySpec, Batch, Scores, check_arrays
 from shared.recommender.types import Customer, CustomerHistory, InvestmentCapacity, RiskLevel
@@ -63,7 +64,7 @@ class Model:
         """
         customers = [Customer("", level, capacity) for level in (None, *RiskLevel) for capacity in InvestmentCapacity]
         histories = [CustomerHistory(customer) for customer in customers]
-        nothing = sparse.csr_array((len(customers), len(self.id_map)), dtype=np.float32)
+        nothing: HistoryMatrix = sparse.csr_array(np.zeros((len(customers), len(self.id_map)), np.float32))
         cold_start = self.configuration.cold_start
         prior = cold_start.score(self.signals[cold_start.name], Batch(self.id_map, histories, nothing))
         batch = Batch(self.id_map, histories, sparse.csr_array(prior))

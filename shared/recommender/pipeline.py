@@ -1,8 +1,8 @@
 """The best k assets of each customer: history -> candidates -> signals -> components -> top k.
 
 Serving and evaluation share this one path. Products run in float32, as the artifact holds the arrays; the values are
-bounded, so no sum overflows. What follows runs in float64: the best candidate of a component gets exactly 1, and a score
-is exactly the sum of its contributions. Every operation is element by element or row by row (sparse @ dense, never a
+bounded, so no sum overflows. The rest runs in float64: the best candidate of a component gets exactly 1, and a score is
+exactly the sum of its contributions. Every operation is element by element or row by row (sparse @ dense, never a
 BLAS product, whose rounding depends on the batch size), so a customer alone scores bit for bit as in any batch.
 """
 
@@ -64,7 +64,7 @@ class TopAssets:
     cold: NDArray[np.bool_]
 
 
-def recommend(
+def recommend(  # noqa: PLR0913 - the one entry of serving: everything but the batch is by keyword
     model: Model,
     histories: Sequence[CustomerHistory],
     *,
@@ -95,11 +95,10 @@ def recommend_indices(
     k: int = K,
     now: datetime,
     weights: Weights | Sequence[Weights | None] | None = None,
-    catalogue: CatalogueView | None = None,
     enforce_suitability: bool = True,
 ) -> NDArray[np.int64]:
     """Return (B, k) positions of the assets that `recommend` lists, NO_ASSET past the end of a list."""
-    rules = ScoringRules(now, enforce_suitability, catalogue)
+    rules = ScoringRules(now, enforce_suitability)
     chunks = [top.asset_indices for top in _rank_chunks(model, histories, k=k, weights=weights, rules=rules)]
     return np.concatenate([np.empty((0, k), dtype=np.int64), *chunks])
 

@@ -22,7 +22,7 @@ Matrix = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class PriceGrid:
-    """Carried-forward prices (D, A), NaN where unknown; observations: real prices in the WINDOW_WEEKDAYS up to a row."""
+    """Carried-forward prices (D, A), NaN where unknown; observations: real ones in the WINDOW_WEEKDAYS up to a row."""
 
     prices: Matrix
     observations: NDArray[np.int32]

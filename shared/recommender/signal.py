@@ -12,9 +12,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from shared.errors import ConfigurationInvalid
+from shared.recommender.dataset import TrainingData
 from shared.recommender.history import HistoryMatrix
 from shared.recommender.id_map import AssetIdMap
-from shared.recommender.dataset import TrainingData
 from shared.recommender.types import CustomerHistory
 
 ENTRY_POINT_GROUP = "far_trans_recommender.signals"
@@ -70,8 +70,8 @@ class Batch:
 class Signal(ABC):
     """One reason to recommend an asset. A subclass is a frozen dataclass; its fields are its hyper-parameters.
 
-    name: its name in the registry. component: where a model uses it by default. weight: its factor within its component,
-    after standardising; without effect on the fit, and in a component of one signal.
+    name: its name in the registry. component: where a model uses it by default. weight: its factor within its
+    component, after standardising; without effect on the fit, and in a component of one signal.
     """
 
     name: ClassVar[str]
@@ -88,7 +88,7 @@ class Signal(ABC):
     def score(self, arrays: Arrays, batch: Batch) -> Scores:
         """Return (B, A) scores, larger is better. A row depends on its customer alone, not on the batch."""
 
-    def check(self, arrays: Arrays, *, asset_count: int) -> None:
+    def check(self, arrays: Arrays, *, asset_count: int) -> None:  # noqa: B027 - most signals need none
         """Raise ValueError when arrays of the right shapes do not fit together; they may come from a hostile file."""
 
     @classmethod
@@ -126,7 +126,9 @@ def check_arrays(owner: str, specs: Mapping[str, ArraySpec], arrays: Arrays, *, 
     for name, spec in specs.items():
         array, named = arrays[name], f"{owner}.{name}"
         axes = zip(spec.shape, array.shape, strict=False)
-        fits = all(length == (axis if isinstance(axis, int) else lengths.setdefault(axis, length)) for axis, length in axes)
+        fits = all(
+            length == (axis if isinstance(axis, int) else lengths.setdefault(axis, length)) for axis, length in axes
+        )
         if array.dtype != spec.dtype or array.ndim != len(spec.shape) or not fits:
             raise ValueError(f"{named} is {array.dtype} {array.shape}, expected {spec.dtype} {spec.shape}")
         if not array.flags.c_contiguous:

@@ -138,6 +138,9 @@ class InteractionWeights:
         return float(getattr(self, interaction_type.value))
 
 
+DEFAULT_INTERACTION_WEIGHTS = InteractionWeights()
+
+
 @dataclass(frozen=True)
 class Contributions:
     """What each component adds to an asset's score; they sum to the score."""

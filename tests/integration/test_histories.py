@@ -12,7 +12,7 @@ from sqlalchemy import Connection, Engine, create_engine, text
 
 from shared.postgres import queries
 from shared.postgres.urls import sqlalchemy_url
-from shared.recommender.history import INTERACTION_WINDOW
+from shared.recommender.types import INTERACTION_WINDOW
 from shared.recommender.id_map import AssetIdMap
 from shared.recommender.types import RiskLevel
 from worker.catalogue import Catalogue

@@ -6,11 +6,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from shared.errors import ArtifactInvalid, InvalidWeights
+from shared.errors import ArtifactInvalid, ConfigurationInvalid
 from shared.logging import get_logger
 from shared.ports import ArtifactReader, Pointer
 from shared.recommender.configuration import ModelConfiguration
-from shared.recommender.item_similarity import FITS, is_available
 from trainer.service.model_registry import Releases
 from trainer.service.ports import TrainerStore
 
@@ -50,9 +49,9 @@ def fetch_champion(store: TrainerStore, artifacts: ArtifactReader, releases: Rel
 def _read_configuration(version: str, values: Mapping[str, Any]) -> ModelConfiguration | None:
     try:
         configuration = ModelConfiguration.from_json(values)
-        if configuration.algorithm not in FITS or not is_available(configuration.algorithm):
-            raise ValueError(f"{configuration.algorithm} cannot be fitted here")
-    except (TypeError, KeyError, ValueError, InvalidWeights) as error:
+        if not configuration.is_available():
+            raise ConfigurationInvalid(f"{configuration.algorithm} cannot be fitted here")
+    except ConfigurationInvalid as error:
         log.warning("champion.unreadable", version=version, error=str(error))
         return None
     return configuration

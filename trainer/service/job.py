@@ -18,13 +18,13 @@ from shared.errors import ArtifactInvalid, StaleOffsets, describe_error
 from shared.logging import get_logger
 from shared.ports import Partition, Pointer
 from shared.recommender.configuration import ModelConfiguration
-from shared.recommender.dataset import TrainingData, build_training_data
-from shared.recommender.histories import build_histories
+from shared.recommender.dataset import TrainingData
+from shared.recommender.fitting import fit_model
 from shared.recommender.model import Model
-from shared.recommender.training import fit_model
 from shared.recommender.training_data import FinishedTraining
+from shared.recommender.training_rows import build_training_data
 from trainer.evaluation.promotion import PromotionDecision, decide_promotion, find_problems, find_shortfalls
-from trainer.evaluation.selection import Judgement, SelectionRules, judge_candidates
+from trainer.evaluation.selection import Evaluation, SelectionRules, evaluate_candidates
 from trainer.service.backoff import TrainingAbandoned, patiently
 from trainer.service.champion import Champion, fetch_champion
 from trainer.service.model_registry import ReleaseBusy, Releases
@@ -112,7 +112,7 @@ class TrainingJob:
             log.warning("training.rows_ignored", version=order.version, **rows.ignored)
         data = build_training_data(rows, now=datetime.now(UTC))
         champion = self._patiently(lambda: fetch_champion(self._store, self._artifacts, self._releases))
-        judgement = judge_candidates(
+        judgement = evaluate_candidates(
             data,
             self._plan.candidates,
             champion=champion.configuration,
@@ -135,7 +135,7 @@ class TrainingJob:
         *,
         model: Model,
         digest: str,
-        judgement: Judgement,
+        judgement: Evaluation,
         verdict: tuple[Champion, Sequence[str]],
     ) -> tuple[OutcomeKind, str]:
         """Decide and keep the decision while nobody else can move the pointer."""
@@ -151,11 +151,11 @@ class TrainingJob:
 
         decision = self._when_free(conclude)
         event = "model.promoted" if decision.promoted else "model.not_promoted"
-        log.info(event, version=order.version, algorithm=model.algorithm, reason=decision.reason)
+        log.info(event, version=order.version, algorithm=model.configuration.algorithm, reason=decision.reason)
         return ("promoted" if decision.promoted else "stored"), decision.reason
 
     def _decide(
-        self, judgement: Judgement, champion: Champion, problems: Sequence[str], watermark: Mapping[str, Any]
+        self, judgement: Evaluation, champion: Champion, problems: Sequence[str], watermark: Mapping[str, Any]
     ) -> PromotionDecision:
         pointer = self._releases.current()
         if (pointer.version if pointer else None) != champion.version:
@@ -177,7 +177,7 @@ class TrainingJob:
             return [f"the artifact does not load: {error}"]
         size = min(SAFETY_SAMPLE, len(data.customers))
         chosen = np.random.default_rng(self._plan.seed).choice(len(data.customers), size, replace=False)
-        histories = build_histories(data, sorted(chosen.tolist()))
+        histories = data.histories(sorted(chosen.tolist()))
         return find_problems(model, histories, assets=data.assets, now=data.now)
 
     def _progress(self, order: TrainingOrder, step: str) -> None:
@@ -212,11 +212,10 @@ class TrainingJob:
                     raise TrainingAbandoned from None
 
 
-def _metadata(data: TrainingData, judgement: Judgement, covered: Mapping[Partition, int]) -> dict[str, Any]:
+def _metadata(data: TrainingData, judgement: Evaluation, covered: Mapping[Partition, int]) -> dict[str, Any]:
     """Return what the manifest says of a model besides its arrays."""
     return {
         "metrics": judgement.to_json(),
-        "configuration": judgement.best.to_json(),
         "watermark": {
             "as_of": data.as_of.isoformat(),
             "customers": len(data.customers),
@@ -242,17 +241,17 @@ def _library_versions() -> dict[str, str | None]:
 
 
 def _finished(
-    order: TrainingOrder, decision: PromotionDecision, *, model: Model, digest: str, judgement: Judgement
+    order: TrainingOrder, decision: PromotionDecision, *, model: Model, digest: str, judgement: Evaluation
 ) -> FinishedTraining:
     return FinishedTraining(
         version=order.version,
         status="promoted" if decision.promoted else "stored",
         reason=decision.reason,
-        algorithm=model.algorithm,
+        algorithm=model.configuration.algorithm,
         manifest_sha256=digest,
         metrics=model.metadata["metrics"],
         champion_metrics=judgement.champion.to_json() if judgement.champion else None,
-        configuration=model.metadata["configuration"],
+        configuration=model.configuration.to_json(),
         watermark=model.metadata["watermark"],
         next_offsets=order.covered,
     )

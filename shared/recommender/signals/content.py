@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from shared.recommender.dataset import TrainingData
 from shared.recommender.price_grid import PriceGrid, market_betas, price_grid, technical_indicators
-from shared.recommender.signal import ArraySpec, Arrays, Batch, Scores, Signal
+from shared.recommender.signal import Arrays, ArraySpec, Batch, Scores, Signal
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -23,7 +24,7 @@ class Content(Signal):
 
     name = "content"
     component = "content"
-    arrays = {"similarity": ArraySpec("cosine of two assets in [-1, 1], zero diagonal", ("assets", "assets"))}
+    arrays: ClassVar = {"similarity": ArraySpec("cosine of two assets in [-1, 1], zero diagonal", ("assets", "assets"))}
 
     # The share of each block in the squared length of an asset's vector.
     asset_category: float = 1.0

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from importlib.util import find_spec
+from typing import ClassVar
 
 import numpy as np
 from scipy import sparse
 
 from shared.recommender.dataset import TrainingData
-from shared.recommender.signal import ArraySpec, Arrays, Batch, Scores, Signal
+from shared.recommender.signal import Arrays, ArraySpec, Batch, Scores, Signal
 from shared.recommender.signals.item_item import with_largest_diagonal
 
 
@@ -22,7 +23,7 @@ class LightFm(Signal):
     """
 
     name = "lightfm"
-    arrays = {"similarity": ArraySpec("what owning asset i (row) says for asset j (column)", ("assets", "assets"))}
+    arrays: ClassVar = {"similarity": ArraySpec("what owning asset i says for asset j", ("assets", "assets"))}
 
     factors: int = 32  # length of a vector
     epochs: int = 10

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TypeAlias
+from typing import ClassVar, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,7 +11,7 @@ from scipy import sparse
 
 from shared.recommender.dataset import FirstPurchases, TrainingData
 from shared.recommender.history import time_decay
-from shared.recommender.signal import ArraySpec, Arrays, Batch, Scores, Signal
+from shared.recommender.signal import Arrays, ArraySpec, Batch, Scores, Signal
 from shared.recommender.signals.item_item import with_largest_diagonal
 
 Matrix: TypeAlias = "sparse.csr_array[np.float64, tuple[int, int]]"
@@ -27,8 +27,8 @@ class NextPurchase(Signal):
     """
 
     name = "next_purchase"
-    arrays = {
-        "matrix": ArraySpec("what holding asset i (row) says for buying asset j (column) next", ("assets", "assets")),
+    arrays: ClassVar = {
+        "matrix": ArraySpec("what holding asset i says for buying asset j next", ("assets", "assets")),
         "intercept": ArraySpec("what is bought next whatever is held", ("assets",)),
     }
 

@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import IntFlag
+from typing import ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from shared.recommender.dataset import TrainingData
 from shared.recommender.history import time_decay
-from shared.recommender.signal import ArraySpec, Arrays, Batch, Scores, Signal
+from shared.recommender.signal import Arrays, ArraySpec, Batch, Scores, Signal
 from shared.recommender.signals.trend import log_shares, shrink, weeks_shares
 from shared.recommender.types import Asset
 
@@ -34,12 +35,12 @@ MIX_COUNT = 2 * GROUP_MIX_COUNT  # each for small and for large portfolios
 class PortfolioMix(Signal):
     """Log shares of the assets among the purchases of each mix (docs/decisions/0010 and 0012).
 
-    A mix is which groups a customer owns, and whether the portfolio is small. Its shares are shrunk towards those of the
-    mix in portfolios of any size, and these towards the last weeks of all customers (smoothing as in `Trend`).
+    A mix is which groups a customer owns, and whether the portfolio is small. Its shares are shrunk towards those of
+    the mix in portfolios of any size, and these towards the last weeks of all customers (smoothing as in `Trend`).
     """
 
     name = "portfolio_mix"
-    arrays = {
+    arrays: ClassVar = {
         "log_shares": ArraySpec("log(1 + share_scale * share) of what holders of a mix buy", (MIX_COUNT, "assets")),
         "asset_group": ArraySpec("AssetGroup of each asset", ("assets",), "int8", 0, GROUP_MIX_COUNT - 1),
     }

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,7 +15,7 @@ from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
 from shared.recommender.dataset import TrainingData
 from shared.recommender.price_grid import PriceGrid, momentum_ranks, price_grid, technical_indicators
-from shared.recommender.signal import ArraySpec, Arrays, Batch, Scores, Signal
+from shared.recommender.signal import Arrays, ArraySpec, Batch, Scores, Signal
 
 Indicators = Callable[[PriceGrid, int], dict[str, NDArray[np.float64]]]
 
@@ -34,7 +34,7 @@ class Profitability(Signal):
 
     name = "profitability"
     component = "profitability"
-    arrays = {"predicted_return": ArraySpec("predicted return over the horizon, as a fraction", ("assets",))}
+    arrays: ClassVar = {"predicted_return": ArraySpec("predicted return over the horizon, as a fraction", ("assets",))}
 
     indicators: str = "technical"  # of INDICATORS
     regression: str = "boosted_trees"  # of REGRESSIONS
@@ -63,7 +63,10 @@ class Profitability(Signal):
         predicted = np.zeros(len(data.id_map), dtype=np.float32)
         samples, returns = self._training_rows(grid)
         last = len(grid.prices) - 1
-        if len(returns) < max(self.least_training_rows, 1) or not (known := grid.is_known(last, self.least_observations)).any():
+        if (
+            len(returns) < max(self.least_training_rows, 1)
+            or not (known := grid.is_known(last, self.least_observations)).any()
+        ):
             return {"predicted_return": predicted}
         # A short history leaves long indicators without any value, which the regressions do not accept.
         usable = np.isfinite(samples).any(axis=0)

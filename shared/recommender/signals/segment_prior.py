@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 
 from shared.recommender.dataset import TrainingData
 from shared.recommender.history import time_decay
-from shared.recommender.signal import ArraySpec, Arrays, Batch, Scores, Signal
+from shared.recommender.signal import Arrays, ArraySpec, Batch, Scores, Signal
 from shared.recommender.signals.trend import shrink
 from shared.recommender.types import SEGMENT_COUNT, Customer, segment_index
 
@@ -18,7 +19,7 @@ class SegmentPrior(Signal):
     """Popularity by segment (risk level x investment capacity), the most popular asset 1 (smoothing as in `Trend`)."""
 
     name = "segment_prior"
-    arrays = {"popularity": ArraySpec("popularity by segment, scaled to [0, 1]", (SEGMENT_COUNT, "assets"))}
+    arrays: ClassVar = {"popularity": ArraySpec("popularity by segment, scaled to [0, 1]", (SEGMENT_COUNT, "assets"))}
 
     half_life_days: float = 180.0  # of a purchase
     shrinkage: float = 100.0  # purchases with the shares of the whole population that every segment starts with

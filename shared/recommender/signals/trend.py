@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from shared.recommender.dataset import FirstPurchases, TrainingData
 from shared.recommender.history import time_decay
-from shared.recommender.signal import ArraySpec, Arrays, Batch, Scores, Signal
+from shared.recommender.signal import Arrays, ArraySpec, Batch, Scores, Signal
 
 Shares = NDArray[np.float64]
 
@@ -23,7 +24,7 @@ class Trend(Signal):
     """
 
     name = "trend"
-    arrays = {"log_shares": ArraySpec("log(1 + share_scale * share) of recent purchases", ("assets",))}
+    arrays: ClassVar = {"log_shares": ArraySpec("log(1 + share_scale * share) of recent purchases", ("assets",))}
 
     half_life_days: float = 7.0
     shrinkage: float = 20.0  # purchases with the shares of the last weeks that the trend starts with

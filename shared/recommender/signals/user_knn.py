@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy import sparse
 
 from shared.recommender.dataset import TrainingData
 from shared.recommender.history import HistoryMatrix, time_decay
-from shared.recommender.signal import ArraySpec, Arrays, Batch, Scores, Signal
+from shared.recommender.signal import Arrays, ArraySpec, Batch, Scores, Signal
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -24,10 +24,10 @@ class UserKnn(Signal):
     """
 
     name = "user_knn"
-    arrays = {
+    arrays: ClassVar = {
         "rarity": ArraySpec("log(1 + customers / (1 + owners)) of each asset", ("assets",)),
-        "row_ends": ArraySpec("first row of each neighbour's purchases, then their number", ("row ends",), "int32", 0, 2**31),
-        "asset_index": ArraySpec("asset of each purchase", ("purchases",), "int32", 0, 2**31),
+        "row_ends": ArraySpec("0, then where each neighbour's purchases end", ("row ends",), "int32", 0, 2**31 - 1),
+        "asset_index": ArraySpec("asset of each purchase", ("purchases",), "int32", 0, 2**31 - 1),
         "holding": ArraySpec("rarity of the asset, each neighbour's row of length one", ("purchases",)),
         "purchase_weight": ArraySpec("how much the purchase says", ("purchases",)),
     }
@@ -42,7 +42,9 @@ class UserKnn(Signal):
         customer, asset = purchases.customer_index, purchases.asset_index
         owners = np.bincount(asset, minlength=len(data.id_map))
         rarity = np.log1p(len(np.unique(customer)) / (1.0 + owners))
-        demand = purchases.shows_demand * time_decay(data.last_day - purchases.day.astype(np.float64), self.half_life_days)
+        demand = purchases.shows_demand * time_decay(
+            data.last_day - purchases.day.astype(np.float64), self.half_life_days
+        )
         is_neighbour = np.bincount(customer, purchases.shows_demand, minlength=len(data.customers)) > 0
         rows = is_neighbour[customer]
         lengths = np.bincount(customer[rows], minlength=len(data.customers))[is_neighbour]
@@ -61,7 +63,8 @@ class UserKnn(Signal):
         norms = np.sqrt(rare.multiply(rare).sum(axis=1))
         inverse = np.divide(1.0, norms, out=np.zeros_like(norms), where=norms > 0)
         similarity = sparse.diags_array(inverse) @ rare @ _by_neighbour(arrays, "holding", asset_count).T
-        scores: Scores = (similarity.power(self.similarity_power) @ _by_neighbour(arrays, "purchase_weight", asset_count)).toarray()
+        similarity.data **= self.similarity_power
+        scores: Scores = (similarity @ _by_neighbour(arrays, "purchase_weight", asset_count)).toarray()
         return scores
 
     def check(self, arrays: Arrays, *, asset_count: int) -> None:
