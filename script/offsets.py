@@ -24,7 +24,7 @@ from rich.table import Table
 
 from script.screen import as_markup, build_screen, printable
 from shared.errors import BrokerUnavailable, DatabaseUnavailable, RecommenderError
-from shared.kafka.consumer import fetch_cluster_id
+from shared.kafka.metadata import fetch_cluster_id
 from shared.postgres.offset_store import BrokerView, LogRange, OffsetBook, OffsetRow
 from shared.settings import DatabaseSettings
 

@@ -25,7 +25,8 @@ from shared.events import (
     ModelPublished,
     decode,
 )
-from shared.kafka.producer import SyncKafkaEventPublisher, producer_config
+from shared.kafka.client_settings import producer_settings
+from shared.kafka.producer import SyncKafkaEventPublisher
 from shared.kafka.topics import create_topics
 
 REPOSITORY = Path(__file__).resolve().parents[2]
@@ -44,7 +45,7 @@ class System:
         self.models = folder / "models"
         self.trainers: list[ServiceProcess] = []
         create_topics(bootstrap_servers, prefix=prefix, partitions=3)
-        config = producer_config(bootstrap_servers, client_id="test")
+        config = producer_settings(bootstrap_servers, client_id="test")
         self.publisher = SyncKafkaEventPublisher(config, topic_prefix=prefix)
 
     def trainer(self, **settings: str) -> ServiceProcess:
