@@ -26,7 +26,7 @@ from pydantic import ValidationError
 from rich.table import Table
 
 from script.replaying import Refused, Repair, ReplayCheck, Replayer
-from script.screen import as_markup, build_screen, printable
+from script.terminal import as_markup, build_screen, printable
 from shared.errors import BrokerUnavailable, DatabaseUnavailable, PublishFailed
 from shared.kafka.client_settings import producer_settings
 from shared.kafka.metadata import fetch_cluster_id

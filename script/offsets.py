@@ -22,7 +22,7 @@ from dataclasses import dataclass
 from pydantic import ValidationError
 from rich.table import Table
 
-from script.screen import as_markup, build_screen, printable
+from script.terminal import as_markup, build_screen, printable
 from shared.errors import BrokerUnavailable, DatabaseUnavailable, RecommenderError
 from shared.kafka.metadata import fetch_cluster_id
 from shared.postgres.offset_store import BrokerView, LogRange, OffsetBook, OffsetRow
