@@ -13,7 +13,7 @@ from rich.console import Console
 
 from script.api_client import ApiClient, ApiFailed, ApiUnavailable, ServedList
 from script.generate_interactions import NothingToClickOn, Plan, click_and_compare, print_outcome
-from script.terminal import as_markup, build_table
+from script.terminal import as_markup, build_ranking
 
 CLICKS = Plan(customer_id="85583A768E48870A546D", sector="Technology", count=10)
 _COMPONENTS = ("collaborative", "content", "profitability")
@@ -116,7 +116,7 @@ def print_list(served: ServedList, *, screen: Console) -> None:
         "The same list as a table. Return is the field `profitability`: the published return of the asset over the",
         "whole period. Score is the sum of the three weighted components on its right; it ranks the assets.",
     )
-    table = build_table(screen, "rank", "isin", "name", "category", "sector")
+    table = build_ranking(screen, "isin", "name", "category", "sector")
     for heading in ("price", "return", "score", *_COMPONENTS):
         table.add_column(heading, justify="right")
     for item in served.items:

@@ -17,7 +17,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from script.api_client import ApiClient, ApiFailed, ServedList
-from script.terminal import as_markup, build_app, build_screen, build_table, run_app, say
+from script.terminal import as_markup, build_app, build_ranking, build_screen, run_app, say
 from shared.identifiers import is_customer_id
 from shared.recommender.types import InteractionType
 
@@ -124,7 +124,7 @@ def print_outcome(outcome: Outcome, plan: Plan, *, screen: Console) -> None:
     before, after, sector = outcome.before, outcome.after, plan.sector
     lines = [plan.progress(), *(f"  {times} x {isin}" for isin, times in sorted(plan.sent.items()))]
     screen.print("\n".join([*lines, f"Assets of sector {sector} are marked with *:"]), markup=False)
-    table = build_table(screen, "rank", "before", "after")
+    table = build_ranking(screen, "before", "after")
     for index in range(max(len(before.items), len(after.items))):
         table.add_row(str(index + 1), *(_marked(served, index, sector) for served in (before, after)))
     screen.print(table)

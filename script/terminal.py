@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 import typer
 from rich import box
 from rich.console import Console
-from rich.table import Table
+from rich.table import Column, Table
 
 _PLAIN_WIDTH = 180
 
@@ -42,9 +42,9 @@ def build_screen() -> Console:
     return Console(highlight=False, width=_PLAIN_WIDTH, no_color=True, force_terminal=False)
 
 
-def build_table(screen: Console, *headings: str) -> Table:
-    """Return a table with lines that the console can show."""
-    return Table(*headings, box=box.SIMPLE if screen.is_terminal else box.ASCII2)
+def build_ranking(screen: Console, *headings: str) -> Table:
+    """Return a table whose first column is the rank, with lines that the console can show."""
+    return Table(Column("rank", justify="right"), *headings, box=box.SIMPLE if screen.is_terminal else box.ASCII2)
 
 
 def printable(text: str, *, keep: str = "") -> str:
