@@ -72,7 +72,7 @@ chaos: $(STAMP)  ## the fault campaign: nothing lost, nothing doubled (EVENTS=20
 	@$(RUN) -m tests.chaos --events $(EVENTS) --kills $(KILLS) $(if $(SEED),--seed $(SEED)) $(if $(REPORT),--report $(REPORT))
 
 stateful: $(STAMP)  ## the loops of worker and trainer against their models, with many examples (EXAMPLES=50000)
-	@STATEFUL_EXAMPLES=$(EXAMPLES) $(RUN) -m pytest -q --timeout 0 tests/unit/worker/test_loop_stateful.py tests/unit/trainer/service/test_any_order.py
+	@STATEFUL_EXAMPLES=$(EXAMPLES) $(RUN) -m pytest -q --timeout 0 tests/slow/worker/test_loop_stateful.py tests/slow/trainer/service/test_any_order.py
 
 clean:  ## remove the virtual environment and caches
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .import_linter_cache
