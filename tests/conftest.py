@@ -10,12 +10,17 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import HealthCheck, settings
 from sqlalchemy.engine import make_url
 
 from script.local.postgres import execute_statement
 from tests.servers import ServerUnavailable, docker_problem, kafka_server, postgres_server, servers_required
 from tests.shared_servers import SharedServers, wait_for_address
 
+# `make test` runs with --hypothesis-profile=thorough. A loaded machine is no finding: no deadline.
+settings.register_profile("fast", max_examples=15, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.register_profile("thorough", settings.get_profile("fast"), max_examples=150)
+settings.load_profile("fast")
 _SHARED_SERVERS = pytest.StashKey[SharedServers]()
 # Long tests start first, so that no process waits for them at the end. Each file outside `unit` and `contract` runs in
 # one process, since its tests share fixtures; campaigns share nothing.
@@ -23,6 +28,7 @@ _ORDER = ("chaos", "e2e", "integration", "slow", "unit", "contract")
 _SPREAD = ("chaos", "slow", "unit", "contract")
 
 
+@pytest.hookimpl(tryfirst=True)  # before pytest-xdist reads the groups
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """In a parallel session: order the tests and group those that share what starts slowly."""
     if _workerinput(config) is None:
