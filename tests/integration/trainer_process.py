@@ -25,11 +25,13 @@ from shared.events import (
     ModelPublished,
     decode,
 )
+from shared.kafka.consumer import fetch_cluster_id
 from shared.kafka.producer import SyncKafkaEventPublisher, producer_config
 from shared.kafka.topics import create_topics
 
 REPOSITORY = Path(__file__).resolve().parents[2]
-PATIENCE_SECONDS = 60.0
+PARTITIONS = 3
+WAIT_SECONDS = 60.0
 Answer = TypeVar("Answer")
 
 
@@ -43,7 +45,7 @@ class System:
         self.database_url = database_url
         self.models = folder / "models"
         self.trainers: list[ServiceProcess] = []
-        create_topics(bootstrap_servers, prefix=prefix, partitions=3)
+        create_topics(bootstrap_servers, prefix=prefix, partitions=PARTITIONS)
         config = producer_config(bootstrap_servers, client_id="test")
         self.publisher = SyncKafkaEventPublisher(config, topic_prefix=prefix)
 
@@ -71,10 +73,26 @@ class System:
     def execute(self, statement: str) -> None:
         self.query(statement)
 
-    def click(self, count: int, *, first: int = 0) -> None:
+    def click(self, count: int, *, first: int = 0, stored: bool = True) -> None:
+        """Publish clicks; `stored`: the offsets say that the worker has stored them."""
         for number in range(first, first + count):
             event = InteractionRecorded(customer_id=f"C{number}", isin="GRS000000000", type="click")
             self.publisher.publish(INTERACTIONS_RECORDED, key=event.customer_id, event=event)
+        if stored:
+            self.store_as_worker()
+
+    def store_as_worker(self) -> None:
+        """Let the worker's offsets be at the end of the log of interactions, as after it has stored them."""
+        topic = self.prefix + INTERACTIONS_RECORDED
+        consumer = Consumer({"bootstrap.servers": self.bootstrap_servers, "group.id": f"{self.prefix}ends"})
+        for partition in range(PARTITIONS):
+            _, end = consumer.get_watermark_offsets(TopicPartition(topic, partition), timeout=10.0)
+            self.execute(
+                "INSERT INTO consumer_offsets (cluster_id, consumer_group, topic, partition, next_offset) "
+                f"VALUES ('{fetch_cluster_id(self.bootstrap_servers)}', 'worker', '{INTERACTIONS_RECORDED}', {partition}, {end}) "
+                "ON CONFLICT (cluster_id, consumer_group, topic, partition) DO UPDATE SET next_offset = excluded.next_offset"
+            )
+        consumer.close()
 
     def command(self, event: Event) -> None:
         self.publisher.publish(MODELS_COMMANDS, key=MODEL_NAME, event=event)
@@ -94,7 +112,7 @@ class System:
         return [(event.version, event.sequence) for event in events if isinstance(event, ModelPublished)]
 
 
-def eventually(probe: Callable[[], Answer], *, seconds: float = PATIENCE_SECONDS) -> Answer:
+def eventually(probe: Callable[[], Answer], *, seconds: float = WAIT_SECONDS) -> Answer:
     """Return the probe's first true answer."""
     deadline = time.monotonic() + seconds
     while True:

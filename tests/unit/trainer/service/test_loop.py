@@ -73,6 +73,56 @@ def test_interactions_during_a_training_count_for_the_next_one() -> None:
     assert world.training.orders[1].triggered_by == "interactions: 3 new"
 
 
+def test_interactions_that_the_worker_stores_after_the_training_read_count_for_the_next_one() -> None:
+    world = World()
+    world.click(3)
+    world.click(2, first=3, stored=False)
+    world.steps()
+    world.finish("promoted")
+    assert sum(world.store.offsets.values()) == 3
+
+    world.click(1, first=5)  # with it the worker stores the two before
+    world.clock.advance(1)
+    world.steps()
+
+    assert [order.triggered_by for order in world.training.orders] == ["interactions: 3 new", "interactions: 3 new"]
+    world.finish("promoted")
+    assert sum(world.store.offsets.values()) == 6
+
+
+def test_a_training_waits_for_interactions_that_the_worker_has_not_stored() -> None:
+    world = World()
+    world.click(50, stored=False)
+    for _ in range(20):
+        world.clock.advance(1)
+        world.steps()
+    assert world.training.orders == []
+
+    world.worker_catches_up()
+    world.clock.advance(1)
+    world.steps()
+
+    assert [order.triggered_by for order in world.training.orders] == ["interactions: 50 new"]
+
+
+def test_interactions_that_the_worker_stored_before_the_trainer_saw_them_are_covered() -> None:
+    world = World()
+    world.click(3)
+    world.steps()
+    world.click(2, first=3)
+    world.snapshot = world.store.fetch_training_rows()  # it reads two more than its trigger counted
+    world.finish("promoted")
+    world.steps()
+
+    world.click(2, first=5)
+    world.steps()
+    assert len(world.training.orders) == 1
+    world.click(1, first=7)
+    world.clock.advance(1)
+    world.steps()
+    assert world.training.orders[1].triggered_by == "interactions: 3 new"
+
+
 def test_a_restart_counts_the_interactions_since_the_last_training_again() -> None:
     world = World()
     world.click(3)
