@@ -83,14 +83,15 @@ class System:
 
     def store_as_worker(self) -> None:
         """Let the worker's offsets be at the end of the log of interactions, as after it has stored them."""
-        topic = self.prefix + INTERACTIONS_RECORDED
         consumer = Consumer({"bootstrap.servers": self.bootstrap_servers, "group.id": f"{self.prefix}ends"})
+        place = f"'{fetch_cluster_id(self.bootstrap_servers)}', 'worker', '{INTERACTIONS_RECORDED}'"
         for partition in range(PARTITIONS):
-            _, end = consumer.get_watermark_offsets(TopicPartition(topic, partition), timeout=10.0)
+            log = TopicPartition(self.prefix + INTERACTIONS_RECORDED, partition)
+            _, end = consumer.get_watermark_offsets(log, timeout=10.0)
             self.execute(
                 "INSERT INTO consumer_offsets (cluster_id, consumer_group, topic, partition, next_offset) "
-                f"VALUES ('{fetch_cluster_id(self.bootstrap_servers)}', 'worker', '{INTERACTIONS_RECORDED}', {partition}, {end}) "
-                "ON CONFLICT (cluster_id, consumer_group, topic, partition) DO UPDATE SET next_offset = excluded.next_offset"
+                f"VALUES ({place}, {partition}, {end}) "
+                f"ON CONFLICT (cluster_id, consumer_group, topic, partition) DO UPDATE SET next_offset = {end}"
             )
         consumer.close()
 
