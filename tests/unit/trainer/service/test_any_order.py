@@ -198,7 +198,7 @@ class TrainerMachine(RuleBasedStateMachine):
 
     # --- trainings, and time ---
 
-    @precondition(lambda self: self.world.training.is_busy())
+    @precondition(lambda self: self.world.training.is_busy() and self.world.training.outcome is None)
     @rule()
     def the_training_begins(self) -> None:
         order = self.world.training.orders[-1]
