@@ -22,7 +22,7 @@ Question = tuple[str, Weights]  # whose list, with which weights
 class Recommend(Protocol):
     """shared.recommender.pipeline.recommend."""
 
-    def __call__(  # noqa: PLR0913 - the same keywords as recommend
+    def __call__(
         self,
         model: Model,
         histories: Sequence[CustomerHistory],

@@ -11,9 +11,9 @@ from numpy.typing import NDArray
 
 from shared.recommender.candidates import asset_risk_level, is_tradable
 from shared.recommender.configuration import ModelConfiguration
-from shared.recommender.dataset import TrainingData
 from shared.recommender.model import Model
 from shared.recommender.signal import Arrays, Signal
+from shared.recommender.training_data import TrainingData
 from shared.recommender.types import InteractionWeights
 
 RECENT_PRICE_DAYS = 30  # an asset without published dates is tradable this long after its last price

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from shared.recommender.dataset import TrainingData
+from shared.recommender.training_data import TrainingData
 
 WINDOW_WEEKDAYS = 126  # six months: the longest window of a technical indicator
 

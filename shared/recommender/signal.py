@@ -12,9 +12,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from shared.errors import ConfigurationInvalid
-from shared.recommender.dataset import TrainingData
 from shared.recommender.history import HistoryMatrix
 from shared.recommender.id_map import AssetIdMap
+from shared.recommender.training_data import TrainingData
 from shared.recommender.types import CustomerHistory
 
 ENTRY_POINT_GROUP = "far_trans_recommender.signals"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
 from datetime import date, datetime
 from typing import Any
 
@@ -11,7 +12,8 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from shared.errors import NotEnoughData
-from shared.recommender.dataset import (
+from shared.recommender.id_map import AssetIdMap
+from shared.recommender.training_data import (
     INTERACTION_TYPES,
     ClosePrices,
     InteractionRows,
@@ -21,11 +23,26 @@ from shared.recommender.dataset import (
     day_number,
     take_rows,
 )
-from shared.recommender.id_map import AssetIdMap
-from shared.recommender.training_data import TrainingRows
-from shared.recommender.types import Customer
+from shared.recommender.types import Asset, Customer
 
 PRICE_LAG_DAYS = 30  # prices that end longer than this before a purchase do not confirm its date
+
+
+@dataclass(frozen=True)
+class TrainingRows:
+    """One consistent snapshot of all rows that a model is fitted on.
+
+    purchases: customer_id, isin, day. close_prices: isin, day, close_price. interactions: customer_id, isin,
+    interaction_type, occurred_at, in the order of the log. Days count from 1970-01-01, occurred_at is seconds since
+    then (UTC). ignored: for each table, how many rows were left out because of an impossible date.
+    """
+
+    assets: tuple[Asset, ...]
+    customers: tuple[Customer, ...]
+    purchases: pd.DataFrame
+    close_prices: pd.DataFrame
+    interactions: pd.DataFrame
+    ignored: Mapping[str, int] = field(default_factory=dict)
 
 
 def build_training_data(rows: TrainingRows, *, now: datetime) -> TrainingData:

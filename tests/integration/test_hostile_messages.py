@@ -18,7 +18,7 @@ from shared.events import (
 )
 from shared.ports import KeptEvent, Message
 from shared.postgres.urls import sqlalchemy_url
-from shared.recommender.dataset import build_training_data
+from shared.recommender.training_data import build_training_data
 from shared.recommender.histories import build_histories
 from shared.recommender.ranking import recommend
 from shared.recommender.types import InteractionWeights
@@ -80,7 +80,7 @@ def test_a_batch_of_anything_is_stored_and_can_be_read_back(store: PostgresWorke
 
     handle_and_read()
     trainer = PostgresTrainerStore(build_engine(database_url), cluster_id="cluster", consumer_group="trainer")
-    data = build_training_data(trainer.fetch_training_rows(), now=LOGGED_AT)
+    data = build_training_data(trainer.fetch_training_rows().rows, now=LOGGED_AT)
     assert sum(len(history.interactions) for history in build_histories(data)) > 0
     with create_engine(sqlalchemy_url(database_url)).connect() as connection:
         assert connection.scalar(text("SELECT count(*) FROM dead_letters")) > 0

@@ -9,8 +9,7 @@ import psycopg2
 import pytest
 
 from shared.errors import DatabaseUnavailable
-from trainer.service.lease import PostgresLease
-from trainer.service.store import build_engine
+from trainer.service.store import PostgresLease, build_engine
 
 pytestmark = pytest.mark.postgres
 

@@ -21,7 +21,7 @@ from shared.far_trans.synthetic import synthesize
 from shared.ports import Message
 from shared.postgres.urls import sqlalchemy_url
 from shared.recommender.configuration import ModelConfiguration
-from shared.recommender.dataset import build_training_data
+from shared.recommender.training_data import build_training_data
 from shared.recommender.histories import build_histories
 from shared.recommender.history import INTERACTION_WINDOW, dismissed_isins
 from shared.recommender.ranking import NO_ASSET, recommend, recommend_indices
@@ -46,7 +46,7 @@ def test_the_worker_lists_what_the_evaluation_lists(database_url: str, tmp_path:
     synthesize(tmp_path, 0.02, 7)
     assert load(tmp_path, database_url) == 0
     trainer = PostgresTrainerStore(build_engine(database_url), cluster_id="c", consumer_group="trainer")
-    split = build_split(build_training_data(trainer.fetch_training_rows(), now=NOW), window_days=90)
+    split = build_split(build_training_data(trainer.fetch_training_rows().rows, now=NOW), window_days=90)
     assert split is not None
     with create_engine(sqlalchemy_url(database_url)).begin() as connection:
         for table, day in (("transactions", "traded_on"), ("close_prices", "priced_on")):
@@ -73,7 +73,7 @@ def test_the_worker_lists_what_the_evaluation_lists(database_url: str, tmp_path:
             Batch(interactions=(*clicks, *others)), transaction=transaction, catalogue=Catalogue(worker), scoring=None
         )
 
-    data = build_training_data(trainer.fetch_training_rows(), now=NOW)
+    data = build_training_data(trainer.fetch_training_rows().rows, now=NOW)
     model = fit_model(data, CONFIGURATION, version="v1")
     position = {customer.customer_id: index for index, customer in enumerate(data.customers)}
     histories = build_histories(data, [position[customer] for customer in customers])

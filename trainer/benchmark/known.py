@@ -11,9 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
 
-from shared.recommender.dataset import TrainingData, day_number
 from shared.recommender.id_map import AssetIdMap
 from shared.recommender.pipeline import K, top_k
+from shared.recommender.training_data import TrainingData, day_number
 
 Counts = NDArray[np.float64]
 Matrix = NDArray[np.float64]

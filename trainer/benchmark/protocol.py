@@ -13,9 +13,8 @@ import pandas as pd
 
 from shared.errors import ReferenceDataInvalid
 from shared.far_trans.schema import parse_investment_capacity, parse_risk_level
-from shared.recommender.dataset import day_number, end_of_day
-from shared.recommender.training_data import TrainingRows
-from shared.recommender.training_rows import build_training_data
+from shared.recommender.training_data import day_number, end_of_day
+from shared.recommender.training_rows import TrainingRows, build_training_data
 from shared.recommender.types import Asset, Customer
 from trainer.benchmark.known import KnownData, Split
 

@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 
 from shared.recommender.configuration import ModelConfiguration
-from shared.recommender.dataset import TrainingData
 from shared.recommender.fitting import FittedSignals, fit_model
+from shared.recommender.training_data import TrainingData
 from trainer.evaluation.bootstrap import standard_error
 from trainer.evaluation.metrics import Metrics, evaluate
 from trainer.evaluation.splits import TemporalSplit, build_split

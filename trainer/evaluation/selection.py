@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from shared.recommender.configuration import ModelConfiguration
-from shared.recommender.dataset import TrainingData
+from shared.recommender.training_data import TrainingData
 from trainer.evaluation.bootstrap import interval_95, standard_error
 from trainer.evaluation.folds import Fold, FoldMetrics, build_folds, evaluate_on_folds
 from trainer.evaluation.metrics import Metrics

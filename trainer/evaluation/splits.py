@@ -9,8 +9,8 @@ from datetime import date, timedelta
 import numpy as np
 from numpy.typing import NDArray
 
-from shared.recommender.dataset import TrainingData, day_number
 from shared.recommender.fitting import tradable_assets
+from shared.recommender.training_data import TrainingData, day_number
 from shared.recommender.types import CustomerHistory
 
 LEAST_TEST_CUSTOMERS = 50

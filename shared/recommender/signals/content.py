@@ -9,9 +9,9 @@ from typing import ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from shared.recommender.dataset import TrainingData
 from shared.recommender.price_grid import PriceGrid, market_betas, price_grid, technical_indicators
 from shared.recommender.signal import Arrays, ArraySpec, Batch, Scores, Signal
+from shared.recommender.training_data import TrainingData
 
 
 @dataclass(frozen=True, kw_only=True)

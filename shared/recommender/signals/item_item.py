@@ -10,9 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
 
-from shared.recommender.dataset import TrainingData
 from shared.recommender.history import time_decay
 from shared.recommender.signal import Arrays, ArraySpec, Batch, Scores, Signal
+from shared.recommender.training_data import TrainingData
 
 
 @dataclass(frozen=True, kw_only=True)

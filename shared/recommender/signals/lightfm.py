@@ -9,9 +9,9 @@ from typing import ClassVar
 import numpy as np
 from scipy import sparse
 
-from shared.recommender.dataset import TrainingData
 from shared.recommender.signal import Arrays, ArraySpec, Batch, Scores, Signal
 from shared.recommender.signals.item_item import with_largest_diagonal
+from shared.recommender.training_data import TrainingData
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -9,10 +9,10 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
 
-from shared.recommender.dataset import FirstPurchases, TrainingData
 from shared.recommender.history import time_decay
 from shared.recommender.signal import Arrays, ArraySpec, Batch, Scores, Signal
 from shared.recommender.signals.item_item import with_largest_diagonal
+from shared.recommender.training_data import FirstPurchases, TrainingData
 
 Matrix: TypeAlias = "sparse.csr_array[np.float64, tuple[int, int]]"
 

@@ -10,10 +10,10 @@ from typing import ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from shared.recommender.dataset import TrainingData
 from shared.recommender.history import time_decay
 from shared.recommender.signal import Arrays, ArraySpec, Batch, Scores, Signal
 from shared.recommender.signals.trend import log_shares, shrink, weeks_shares
+from shared.recommender.training_data import TrainingData
 from shared.recommender.types import Asset
 
 

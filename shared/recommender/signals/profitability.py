@@ -13,9 +13,9 @@ import numpy as np
 from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
-from shared.recommender.dataset import TrainingData
 from shared.recommender.price_grid import PriceGrid, momentum_ranks, price_grid, technical_indicators
 from shared.recommender.signal import Arrays, ArraySpec, Batch, Scores, Signal
+from shared.recommender.training_data import TrainingData
 
 Indicators = Callable[[PriceGrid, int], dict[str, NDArray[np.float64]]]
 

@@ -7,10 +7,10 @@ from typing import ClassVar
 
 import numpy as np
 
-from shared.recommender.dataset import TrainingData
 from shared.recommender.history import time_decay
 from shared.recommender.signal import Arrays, ArraySpec, Batch, Scores, Signal
 from shared.recommender.signals.trend import shrink
+from shared.recommender.training_data import TrainingData
 from shared.recommender.types import SEGMENT_COUNT, Customer, segment_index
 
 

@@ -8,9 +8,9 @@ from typing import ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from shared.recommender.dataset import FirstPurchases, TrainingData
 from shared.recommender.history import time_decay
 from shared.recommender.signal import Arrays, ArraySpec, Batch, Scores, Signal
+from shared.recommender.training_data import FirstPurchases, TrainingData
 
 Shares = NDArray[np.float64]
 

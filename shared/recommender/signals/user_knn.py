@@ -8,9 +8,9 @@ from typing import ClassVar
 import numpy as np
 from scipy import sparse
 
-from shared.recommender.dataset import TrainingData
 from shared.recommender.history import HistoryMatrix, time_decay
 from shared.recommender.signal import Arrays, ArraySpec, Batch, Scores, Signal
+from shared.recommender.training_data import TrainingData
 
 
 @dataclass(frozen=True, kw_only=True)

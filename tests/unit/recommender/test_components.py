@@ -11,7 +11,7 @@ import pytest
 from shared.errors import NotEnoughData
 from shared.recommender.configuration import ModelConfiguration
 from shared.recommender.content import fit_content_similarity
-from shared.recommender.dataset import Purchases, build_training_data, day_number
+from shared.recommender.training_data import Purchases, build_training_data, day_number
 from shared.recommender.model import segment_index
 from shared.recommender.price_grid import FEATURE_NAMES, HORIZON_WEEKDAYS, build_price_grid, price_features
 from shared.recommender.priors import HALF_LIFE_DAYS, SHRINKAGE, fit_segment_priors

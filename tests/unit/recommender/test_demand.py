@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from shared.recommender.dataset import Purchases
+from shared.recommender.training_data import Purchases
 from shared.recommender.demand import Demand, find_demand
 from shared.recommender.model import GROUP_MIX_COUNT, AssetGroup
 from shared.recommender.next_purchase import INTERCEPT_L2, L2, build_baskets, fit_next_purchase

@@ -8,7 +8,7 @@ from datetime import UTC, date, datetime, timedelta
 import numpy as np
 import pytest
 
-from shared.recommender.dataset import day_number
+from shared.recommender.training_data import day_number
 from shared.recommender.histories import build_histories
 from shared.recommender.training import fit_shared_components
 from shared.recommender.types import RiskLevel

@@ -1,0 +1,116 @@
+"""A model for a date is the same whatever happens later: rows after it are moved, deleted, corrupted or added."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import timedelta
+from functools import cache
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from shared.recommender.configuration import ModelConfiguration
+from shared.recommender.training_data import build_training_data, day_number, end_of_day
+from shared.recommender.model import ARRAY_DTYPES, Model
+from shared.recommender.training import fit_model
+from shared.recommender.training_rows import TrainingRows
+from shared.recommender.types import Weights
+from tests.unit.recommender.planted import AS_OF, NOW, build_interactions, build_rows, customer_of, isin_of
+
+CUTOFF = AS_OF - timedelta(days=200)
+EASE = ModelConfiguration("ease", Weights(0.5, 0.2, 0.3), ease_l2=20.0)
+BOTH = replace(EASE, algorithm="ease_next_purchase")
+LIGHTFM = replace(EASE, algorithm="lightfm", lightfm_epochs=2, lightfm_factors=4)
+
+
+@cache
+def published() -> TrainingRows:
+    clicks = [
+        (customer_of(number), isin_of(number % 9), "click", end_of_day(CUTOFF) + timedelta(hours=hours))
+        for number, hours in enumerate(range(-400, 400, 20))
+    ]
+    return build_rows(customers=80, assets=12, interactions=build_interactions(clicks))
+
+
+@cache
+def expected(configuration: ModelConfiguration) -> Model:
+    return fit_at_cutoff(published(), configuration)
+
+
+def fit_at_cutoff(rows: TrainingRows, configuration: ModelConfiguration) -> Model:
+    data = build_training_data(rows, now=NOW)
+    return fit_model(data.known_at(CUTOFF), configuration, version="v")
+
+
+def assert_same(model: Model, configuration: ModelConfiguration) -> None:
+    for name in ARRAY_DTYPES:
+        np.testing.assert_array_equal(getattr(model, name), getattr(expected(configuration), name), err_msg=name)
+
+
+def corrupt(frame: pd.DataFrame, column: str, *, after: float, how: str, seed: int) -> pd.DataFrame:
+    """Change only rows whose `column` lies after the limit."""
+    random = np.random.default_rng(seed)
+    later = frame[column].to_numpy() > after
+    changed = frame.copy()
+    if how == "delete":
+        return changed[~later]
+    if how == "delete some":
+        return changed[~(later & (random.random(len(changed)) < 0.5))]
+    if how == "shuffle":
+        return changed.sample(frac=1.0, random_state=seed)
+    if how == "double":
+        return pd.concat([changed, changed[later]])
+    if how == "move":
+        span = float(changed[column].max() - after)
+        moved = after + np.ceil(random.random(len(changed)) * span)
+        changed[column] = pd.Series(
+            np.where(later, moved, changed[column]), index=frame.index, dtype=frame[column].dtype
+        )
+    if how == "corrupt" and "close_price" in changed:
+        changed["close_price"] = np.where(later, random.choice([0.0, 1e9, 1e-9, 7.0]), changed["close_price"])
+    elif how == "corrupt":
+        changed["isin"] = changed["isin"].where(~pd.Series(later), isin_of(1)).astype("category")
+    return changed
+
+
+HOW = st.sampled_from(["delete", "delete some", "shuffle", "double", "move", "corrupt"])
+
+
+@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(purchases=HOW, prices=HOW, interactions=HOW, seed=st.integers(0, 2**16))
+def test_no_row_after_the_cutoff_reaches_a_model(purchases: str, prices: str, interactions: str, seed: int) -> None:
+    rows, day = published(), day_number(CUTOFF)
+    moment = end_of_day(CUTOFF).timestamp()
+    changed = replace(
+        rows,
+        purchases=corrupt(rows.purchases, "day", after=day, how=purchases, seed=seed),
+        close_prices=corrupt(rows.close_prices, "day", after=day, how=prices, seed=seed),
+        interactions=corrupt(rows.interactions, "occurred_at", after=moment, how=interactions, seed=seed),
+    )
+
+    assert_same(fit_at_cutoff(changed, BOTH), BOTH)
+
+
+@pytest.mark.lightfm
+def test_lightfm_does_not_look_ahead_either() -> None:
+    rows, day = published(), day_number(CUTOFF)
+    changed = replace(rows, purchases=corrupt(rows.purchases, "day", after=day, how="delete", seed=1))
+
+    assert_same(fit_at_cutoff(changed, LIGHTFM), LIGHTFM)
+
+
+@pytest.mark.parametrize("table", ["purchases", "close_prices", "interactions"])
+def test_rows_before_the_cutoff_do_matter(table: str) -> None:
+    """Without this the property above would also hold for a model that reads nothing."""
+    frame = getattr(published(), table)
+    column = "occurred_at" if table == "interactions" else "day"
+    halved = replace(published(), **{table: frame[frame[column] > frame[column].median()]})
+    model = fit_at_cutoff(halved, BOTH)
+
+    changed = {name for name in ARRAY_DTYPES if not np.array_equal(getattr(model, name), getattr(expected(BOTH), name))}
+    demand = {"next_purchase", "next_purchase_intercept", "portfolio_mix_prior", "trend"}
+    assert changed
+    assert demand <= changed if table == "purchases" else not demand & changed
