@@ -1,38 +1,81 @@
-"""Whether a service makes progress: work that waits must be done, as long as broker and database answer."""
+"""Liveness of worker and trainer: waiting messages must make progress while broker and database answer."""
 
 from __future__ import annotations
 
 import os
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from prometheus_client import REGISTRY, CollectorRegistry, Gauge
 
+from shared.errors import BrokerUnavailable, DatabaseUnavailable
 from shared.health import Heartbeat
 from shared.logging import get_logger
+from shared.ports import EventConsumer, OffsetSource, Partition
 
 STALLED_EXIT_CODE = 70
-EXIT_AFTER_SECONDS = 15.0  # of /health/live saying 503: time for whoever asks it to see why
-MOST_CHECK_SECONDS = 5.0
+EXIT_AFTER_SECONDS = 15.0  # of 503 from /health/live, so that a supervisor can read the reason
+MAX_CHECK_SECONDS = 5.0
 
 log = get_logger(__name__)
 
 
 @dataclass(frozen=True)
 class Progress:
-    """What was seen at one moment: `done` grows with each piece of work that was stored, `waiting` is what is left."""
+    """The state at one moment: `done` grows with each stored piece of work, `waiting` counts unfinished messages."""
 
     done: int
     waiting: int
 
 
-class StallWatch:
-    """Knows for how long work has waited while nothing was done.
+@dataclass(frozen=True)
+class Unfinished:
+    """What a loop has not finished: messages that it holds, and the offset of each partition where the rest starts."""
 
-    `probe` returns None while a server that the work needs does not answer, or while that is not known: that time does
-    not count. It is called from one thread, `reason` from any.
+    done: int
+    held: int
+    next_offsets: Mapping[Partition, int]
+
+
+class Backlog:
+    """A probe for StallWatch: compares a loop with the end of the log; None while no loop is attached."""
+
+    def __init__(self) -> None:
+        self._attached: tuple[Callable[[], Unfinished], EventConsumer, OffsetSource] | None = None
+
+    def attach(self, unfinished: Callable[[], Unfinished], consumer: EventConsumer, offsets: OffsetSource) -> None:
+        """Watch the loop that `unfinished` describes; it is called from the thread of the watch."""
+        self._attached = (unfinished, consumer, offsets)
+
+    def detach(self) -> None:
+        """Watch nothing."""
+        self._attached = None
+
+    def __call__(self) -> Progress | None:
+        """Return the progress; None while broker or database do not answer."""
+        attached = self._attached
+        if attached is None:
+            return None
+        unfinished, consumer, offsets = attached
+        work = unfinished()
+        if not work.held and not work.next_offsets:
+            return Progress(work.done, 0)
+        try:
+            ends = consumer.fetch_high_watermarks(work.next_offsets.keys()) if work.next_offsets else {}
+            offsets.fetch_offsets(sorted(work.next_offsets)[:1])  # only to see that the database answers
+        except (BrokerUnavailable, DatabaseUnavailable):
+            return None
+        in_log = sum(max(0, ends[partition] - offset) for partition, offset in work.next_offsets.items())
+        return Progress(work.done, work.held + in_log)
+
+
+class StallWatch:
+    """Measures how long messages have waited while nothing was stored.
+
+    `probe` returns None while the progress is unknown, for example while a server does not answer; that time does not
+    count. `check` is called from one thread, `reason` from any.
     """
 
     def __init__(
@@ -51,12 +94,12 @@ class StallWatch:
         self._waiting_since: float | None = None
         self._waiting = 0
         prefix = f"recommender_{name}"
-        stalled = Gauge(f"{prefix}_stalled", "1 while work waits and nothing is done", registry=registry)
-        stalled.set_function(lambda: float(self.stalled_seconds() > 0))  # as /health/live says at the same moment
+        stalled = Gauge(f"{prefix}_stalled", "1 while messages wait and nothing is stored", registry=registry)
+        stalled.set_function(lambda: float(self.stalled_seconds() > 0))  # always equal to /health/live
         self._waiting_gauge = Gauge(f"{prefix}_waiting_messages", "Messages not stored yet", registry=registry)
 
     def check(self) -> None:
-        """Look once, and remember since when nothing was done."""
+        """Probe once and record since when nothing was stored."""
         progress = self._probe()
         if progress is None or progress.waiting == 0 or progress.done != self._done:
             self._waiting_since = None
@@ -67,7 +110,7 @@ class StallWatch:
                 self._waiting_since = self._clock()
 
     def stalled_seconds(self) -> float:
-        """Return for how long more than `stall_seconds` nothing was done; 0 while all is well."""
+        """Return for how long, beyond `stall_seconds`, nothing was stored; 0 while there is progress."""
         since = self._waiting_since
         return 0.0 if since is None else max(0.0, self._clock() - since - self.stall_seconds)
 
@@ -79,20 +122,20 @@ class StallWatch:
 
 
 def watch_in_background(watch: StallWatch, *, heartbeat: Heartbeat, stop: threading.Event) -> threading.Thread:
-    """Check until `stop`, in a thread of its own; end the process with STALLED_EXIT_CODE when it is not live for long.
+    """Check in a thread until `stop`; exit with STALLED_EXIT_CODE when the process is not live for too long.
 
-    A supervisor restarts it. What was stored stays, what was not is read again: ending it loses nothing.
+    A supervisor restarts it. Nothing is lost: stored work stays, and the rest is consumed again.
     """
 
     def run() -> None:
-        pause_seconds = min(MOST_CHECK_SECONDS, watch.stall_seconds / 4)
+        pause_seconds = min(MAX_CHECK_SECONDS, watch.stall_seconds / 4)
         while not stop.wait(pause_seconds):
             try:
                 watch.check()
             except Exception as error:
                 log.error("liveness.check_failed", error_type=type(error).__name__, error=str(error))
             if max(watch.stalled_seconds(), heartbeat.overdue_seconds()) > EXIT_AFTER_SECONDS:
-                log.critical("service.stalled", reason=watch.reason() or "the main loop makes no step")
+                log.critical("service.stalled", reason=watch.reason() or "the main loop hangs")
                 os._exit(STALLED_EXIT_CODE)
 
     thread = threading.Thread(target=run, name="liveness", daemon=True)

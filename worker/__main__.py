@@ -12,12 +12,11 @@ from shared.artifacts.publication import FileArtifacts
 from shared.errors import BrokerUnavailable
 from shared.health import HealthServer, Heartbeat
 from shared.kafka.consumer import ConsumerSettings, KafkaEventConsumer, fetch_cluster_id
-from shared.liveness import StallWatch, watch_in_background
+from shared.liveness import Backlog, StallWatch, Unfinished, watch_in_background
 from shared.logging import configure_logging, get_logger
 from shared.recommender.model import Model
 from shared.recommender.ranking import recommend
 from worker.answers import Scoring
-from worker.backlog import Backlog
 from worker.catalogue import Catalogue
 from worker.loop import Parts, WorkerLoop
 from worker.message_buffer import CONSUMED_TOPICS
@@ -85,7 +84,7 @@ def _consume(
     try:
         loop = WorkerLoop(_parts(settings, consumer, store, heartbeat), batch_size=settings.worker_batch_size)
         loops.append(loop)
-        backlog.attach(loop, consumer, store)
+        backlog.attach(lambda: Unfinished(loop.commits, 0, loop.unfinished()), consumer, store)
         loop.run(stop.is_set)
     finally:
         consumer.close()

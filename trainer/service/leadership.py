@@ -5,16 +5,17 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 
 from shared.errors import DatabaseUnavailable, describe_error
+from shared.events import MODELS_COMMANDS
 from shared.health import Heartbeat
+from shared.liveness import Backlog, Unfinished
 from shared.logging import get_logger
-from shared.ports import EventConsumer
+from shared.ports import EventConsumer, Partition
 from trainer.service import metrics
 from trainer.service.background import TrainingThread
-from trainer.service.backlog import Backlog
 from trainer.service.commands import new_version
 from trainer.service.failures import TRANSIENT, Failures
 from trainer.service.job import TrainingJob, TrainingPlan
@@ -113,7 +114,7 @@ class Leadership:
             parts = LoopParts(consumer, self._surroundings.store, self._surroundings.releases, training, self._rules)
             loop = TrainerLoop(parts)
             loop.begin()
-            self.backlog.attach(loop, consumer, self._surroundings.store)
+            self.backlog.attach(lambda: unfinished_commands(loop, consumer), consumer, self._surroundings.store)
             log.info("trainer.leading")
             self.state = "leading"
             metrics.LEADING.set(1)
@@ -175,3 +176,13 @@ def put_in_order(surroundings: Surroundings) -> None:
     if abandoned:
         log.warning("training.abandoned", versions=list(abandoned))
     surroundings.releases.reconcile()
+
+
+def unfinished_commands(loop: TrainerLoop, consumer: EventConsumer) -> Unfinished:
+    """Return the messages that the loop holds, and where the commands start that it has not polled."""
+    positions: dict[Partition, int] = {}
+    for partition in consumer.assignment():
+        if partition[0] == MODELS_COMMANDS:
+            with suppress(KeyError):  # revoked meanwhile by the thread of the loop
+                positions[partition] = consumer.position(partition)
+    return Unfinished(loop.handled_messages, loop.waiting_messages, positions)

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from shared.events import INTERACTIONS_RECORDED, RECOMMENDATIONS_REQUESTED
-from shared.liveness import Progress
+from shared.liveness import Backlog, Progress, Unfinished
 from tests.unit.worker.world import World
-from worker.backlog import Backlog
 
 
 def watched(world: World) -> Backlog:
     backlog = Backlog()
-    backlog.attach(world.loop, world.consumer, world.store)
+    loop = world.loop
+    backlog.attach(lambda: Unfinished(loop.commits, 0, loop.unfinished()), world.consumer, world.store)
     return backlog
 
 

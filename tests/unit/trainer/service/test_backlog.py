@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from shared.errors import DatabaseUnavailable
 from shared.events import RetrainRequested
-from shared.liveness import Progress
+from shared.liveness import Backlog, Progress
 from tests.unit.trainer.service.trainer_fakes import command
 from tests.unit.trainer.service.trainer_world import World
-from trainer.service.backlog import Backlog
+from trainer.service.leadership import unfinished_commands
 
 
 def watched(world: World) -> Backlog:
     backlog = Backlog()
-    backlog.attach(world.loop, world.consumer, world.store)
+    backlog.attach(lambda: unfinished_commands(world.loop, world.consumer), world.consumer, world.store)
     return backlog
 
 
