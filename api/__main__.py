@@ -19,8 +19,6 @@ from shared.logging import configure_logging, get_logger
 
 # What closing producer and pool may take after the last answer.
 CLOSING_SECONDS = 2.5
-# Log each kind of warning or error at most once in this time, so that a client cannot fill the disk.
-REPEAT_SECONDS = 10.0
 
 log = get_logger(__name__)
 
@@ -28,9 +26,7 @@ log = get_logger(__name__)
 def main() -> int:
     """Serve until SIGTERM or SIGINT; 0 after a clean stop, 1 when a port cannot be had."""
     settings = ApiSettings()
-    configure_logging(
-        level=settings.log_level, log_format=settings.log_format, service="api", repeat_seconds=REPEAT_SECONDS
-    )
+    configure_logging(level=settings.log_level, log_format=settings.log_format, service="api")
     app = build_app(settings)
     server = build_server(app, settings)
     try:
