@@ -9,10 +9,10 @@ import pytest
 
 from api.app import create_app
 from api.gateway import Dependencies
-from api.ports import AssetRow, ModelRow
+from api.schemas import ModelItem
 from shared.events import ModelActivated, RetrainCancelled, RetrainRequested
 from tests.asgi_client import AsgiClient
-from tests.fakes_gateway import FakePublisher, FakeReader, broker_down
+from tests.fakes_gateway import FakePublisher, FakeReader, broker_down, build_asset
 
 # Without a body; no web page can send it unasked.
 COMMAND = {"X-Requested-With": "tests"}
@@ -44,10 +44,10 @@ MODEL_KEYS = [
 ]
 
 
-def model_row(version: str, *, day: int = 1, **changes: Any) -> ModelRow:
+def model_row(version: str, *, day: int = 1, **changes: Any) -> ModelItem:
     started_at = datetime(2026, 1, 1, tzinfo=UTC) + timedelta(days=day)
     values: dict[str, Any] = dict.fromkeys(MODEL_KEYS)
-    return ModelRow(
+    return ModelItem(
         **{**values, "version": version, "status": "promoted", "active": False, "started_at": started_at, **changes}
     )
 
@@ -72,8 +72,8 @@ def test_assets_are_listed_with_their_total(client: AsgiClient) -> None:
 )
 def test_assets_are_filtered_and_paged(client: AsgiClient, reader: FakeReader, query: str, expected: list[str]) -> None:
     reader.assets += [
-        AssetRow("A", "A", "Stock", None, "Technology", None, None, None),
-        AssetRow("B", "B", "Bond", None, None, None, None, None),
+        build_asset("A", "A", "Stock", None, "Technology", None, None, None),
+        build_asset("B", "B", "Bond", None, None, None, None, None),
     ]
     reader.reference_version = "loaded again"
     client.run(client.app.state.gateway.catalogue.refresh)
