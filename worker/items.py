@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
 
 from shared.ports import AssetDisplay
 from shared.recommender.types import RankedAsset, Ranking
-
-DECIMALS = 6
+from shared.served_list import rounded, rounded_or_none
 
 
 def build_items(
@@ -35,8 +33,8 @@ def _description(display: AssetDisplay) -> dict[str, Any]:
         "assetcategory": display.assetcategory,
         "sector": display.sector,
         "industry": display.industry,
-        "current_price": _rounded_or_none(display.current_price),
-        "profitability": _rounded_or_none(display.profitability),
+        "current_price": rounded_or_none(display.current_price),
+        "profitability": rounded_or_none(display.profitability),
     }
 
 
@@ -44,18 +42,8 @@ def _place(asset: RankedAsset, rank: int) -> dict[str, Any]:
     """The score is the sum of the rounded contributions, so that what is shown adds up."""
     parts = asset.contributions
     components = {
-        "collaborative": _rounded(parts.collaborative),
-        "content": _rounded(parts.content),
-        "profitability": _rounded(parts.profitability),
+        "collaborative": rounded(parts.collaborative),
+        "content": rounded(parts.content),
+        "profitability": rounded(parts.profitability),
     }
-    return {"score": _rounded(sum(components.values())), "rank": rank, "components": components}
-
-
-def _rounded(value: float) -> float:
-    if not math.isfinite(value):
-        raise ValueError("a score is not finite")
-    return round(float(value), DECIMALS) + 0.0  # never -0.0
-
-
-def _rounded_or_none(value: float | None) -> float | None:
-    return None if value is None or not math.isfinite(value) else _rounded(value)
+    return {"score": rounded(sum(components.values())), "rank": rank, "components": components}
