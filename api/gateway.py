@@ -153,10 +153,8 @@ class EventPublication:
             self._gateway.metrics.count_published(topic, outcome)
 
 
-async def _event_publication(
-    request: Request, gateway: GatewayDependency, idempotency_key: IdempotencyKey = None
-) -> EventPublication:
-    return EventPublication(gateway, request, idempotency_key)
+async def _event_publication(request: Request, idempotency_key: IdempotencyKey = None) -> EventPublication:
+    return EventPublication(await _gateway_of(request), request, idempotency_key)
 
 
 PublishEvent = Annotated[EventPublication, Depends(_event_publication)]

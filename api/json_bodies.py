@@ -42,8 +42,9 @@ class JsonRoute(APIRoute):
         handle = super().get_route_handler()
 
         async def handle_json(request: Request) -> Response:
-            if request.method == "POST":
-                require_json(request)
+            if request.method != "POST":  # no other method has a body
+                return await handle(request)
+            require_json(request)
             return await handle(JsonRequest(request.scope, request.receive))
 
         return handle_json

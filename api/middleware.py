@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from urllib.parse import urlsplit
 
 from fastapi import Response
-from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from api.errors import BodyTooLarge, build_problem
@@ -128,8 +127,7 @@ class RequestGuard:
         await self._app(scope, receive, send)
 
     def _refusal(self, scope: Scope) -> Response | None:
-        headers = Headers(scope=scope)
-        hosts, origins = headers.getlist("host"), headers.getlist("origin")
+        hosts, origins = _values(scope, b"host"), _values(scope, b"origin")
         host = hosts[0] if len(hosts) == 1 else ""
         if not self._admission.allows_host(host) and scope["path"] not in PROBED_PATHS:
             return build_problem(421, "The gateway does not accept this value of Host (see ALLOWED_HOSTS).")
@@ -153,8 +151,8 @@ class BodyLimit:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        declared = Headers(scope=scope).get("content-length", "0")
-        if declared.isdecimal() and int(declared[:20]) > self._limit_bytes:
+        declared = _values(scope, b"content-length")
+        if declared and declared[0].isdecimal() and int(declared[0][:20]) > self._limit_bytes:
             error = BodyTooLarge(self._limit_bytes)
             await build_problem(error.status_code, error.detail, headers=error.headers)(scope, receive, send)
             return
@@ -169,3 +167,8 @@ class BodyLimit:
             return message
 
         await self._app(scope, receive_within_limit, send)
+
+
+def _values(scope: Scope, name: bytes) -> list[str]:
+    """Return all values of a header; ASGI servers send names in lower case."""
+    return [value.decode("latin-1") for each, value in scope["headers"] if each == name]
