@@ -9,9 +9,10 @@ import threading
 from datetime import UTC, datetime
 
 from shared.artifacts.publication import FileArtifacts
-from shared.errors import BrokerUnavailable
 from shared.health import HealthServer, Heartbeat
-from shared.kafka.consumer import ConsumerSettings, KafkaEventConsumer, fetch_cluster_id
+from shared.kafka.client_settings import ConsumerSettings
+from shared.kafka.consumer import KafkaEventConsumer
+from shared.kafka.metadata import wait_for_cluster_id
 from shared.liveness import Backlog, StallWatch, Unfinished, watch_in_background
 from shared.logging import configure_logging, get_logger
 from shared.recommender.model import Model
@@ -26,8 +27,6 @@ from worker.settings import WorkerSettings
 from worker.store import PostgresWorkerStore
 
 log = get_logger(__name__)
-
-_CLUSTER_RETRY_SECONDS = 1.0
 
 
 def main() -> int:
@@ -49,7 +48,7 @@ def main() -> int:
     ) as health:
         log.info("worker.started", health_port=health.port, group=settings.worker_consumer_group)
         watch_in_background(watch, heartbeat=heartbeat, stop=stop)
-        cluster_id = _wait_for_cluster_id(settings.kafka_bootstrap_servers, stop=stop, heartbeat=heartbeat)
+        cluster_id = wait_for_cluster_id(settings.kafka_bootstrap_servers, stop=stop, on_try=heartbeat.beat)
         if cluster_id is not None:
             _consume(settings, cluster_id=cluster_id, stop=stop, heartbeat=heartbeat, loops=loops, backlog=backlog)
     log.info("worker.stopped")
@@ -123,21 +122,6 @@ def _parts(
         metrics=metrics,
         heartbeat=heartbeat,
     )
-
-
-def _wait_for_cluster_id(bootstrap_servers: str, *, stop: threading.Event, heartbeat: Heartbeat) -> str | None:
-    """Return the cluster's id once the broker answers; None when told to stop before."""
-    told = False
-    while not stop.is_set():
-        heartbeat.beat()
-        try:
-            return fetch_cluster_id(bootstrap_servers, timeout_seconds=2.0)
-        except BrokerUnavailable as error:
-            if not told:
-                log.warning("worker.broker_unavailable", error=str(error))
-            told = True
-            stop.wait(_CLUSTER_RETRY_SECONDS)
-    return None
 
 
 def _stop_on_signals(timeout_seconds: float) -> threading.Event:

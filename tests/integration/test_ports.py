@@ -29,8 +29,9 @@ from shared.errors import (
     TopicReplaced,
 )
 from shared.events import INTERACTIONS_RECORDED, RECOMMENDATIONS_REQUESTED, InteractionRecorded
-from shared.kafka.consumer import ConsumerSettings, KafkaEventConsumer, fetch_cluster_id
-from shared.kafka.producer import producer_config
+from shared.kafka.client_settings import ConsumerSettings, producer_settings
+from shared.kafka.consumer import KafkaEventConsumer
+from shared.kafka.metadata import fetch_cluster_id
 from shared.kafka.topics import TopicDurability, create_topics
 from shared.ports import (
     ArtifactStore,
@@ -564,7 +565,7 @@ def broker(request: pytest.FixtureRequest) -> Iterator[BrokerWorld]:
         return
     servers, prefix = request.getfixturevalue("kafka_bootstrap_servers"), request.getfixturevalue("topic_prefix")
     create_topics(servers, prefix=prefix, partitions=2)
-    producer = Producer({**producer_config(servers, client_id="test"), "linger.ms": 0})
+    producer = Producer({**producer_settings(servers, client_id="test"), "linger.ms": 0})
     consumers: list[KafkaEventConsumer] = []
 
     def publish(partition: Partition, value: bytes) -> None:
@@ -573,9 +574,7 @@ def broker(request: pytest.FixtureRequest) -> Iterator[BrokerWorld]:
 
     def start(offsets: Offsets) -> EventConsumer:
         consumer = KafkaEventConsumer(
-            ConsumerSettings(
-                servers, prefix + "group", prefix, session_timeout_seconds=6.0, look_at_topics_seconds=0.2
-            ),
+            ConsumerSettings(servers, prefix + "group", prefix, session_timeout_seconds=6.0, check_topics_seconds=0.2),
             topics=[RECOMMENDATIONS_REQUESTED, INTERACTIONS_RECORDED],
             offsets=offsets,
             cluster_id=fetch_cluster_id(servers),
