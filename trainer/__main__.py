@@ -20,11 +20,12 @@ from shared.kafka.producer import SyncKafkaEventPublisher, producer_config
 from shared.liveness import StallWatch, watch_in_background
 from shared.logging import configure_logging, get_logger
 from shared.ports import EventConsumer
+from shared.postgres.engine import build_engine
 from trainer.service.leadership import Leadership, Surroundings
 from trainer.service.lease import PostgresLease
 from trainer.service.model_registry import Releases
 from trainer.service.once import train_once
-from trainer.service.store import PostgresTrainerStore, build_engine
+from trainer.service.store import PostgresTrainerStore
 from trainer.settings import TrainerSettings
 
 WAIT_FOR_BROKER_SECONDS = 2.0
@@ -93,7 +94,7 @@ def _once(settings: TrainerSettings, stop: threading.Event, *, force: bool) -> i
 
 
 def _surroundings(settings: TrainerSettings, cluster_id: str) -> Surroundings:
-    engine = build_engine(settings.database_url.get_secret_value())
+    engine = build_engine(settings.database_url.get_secret_value(), application_name="trainer", pool_size=4)
     store = PostgresTrainerStore(engine, cluster_id=cluster_id, consumer_group=settings.trainer_consumer_group)
     artifacts = FileArtifacts(settings.models_dir, signing_keys=settings.signing_keys())
     # A short delivery timeout: the loop waits for it, and an announcement can be repeated.

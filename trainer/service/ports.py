@@ -7,7 +7,8 @@ from datetime import datetime
 from typing import Protocol
 from uuid import UUID
 
-from shared.ports import ArtifactStore, Message, OffsetSource, Partition, Pointer
+from shared.ports import ArtifactReader, Message, OffsetSource, Partition, Pointer
+from shared.recommender.model import Model
 from shared.recommender.training_data import CancelledTrainings, Command, FinishedTraining, TrainingRows, VersionRow
 
 
@@ -24,8 +25,17 @@ class Lease(Protocol):
         """Let another trainer take over; never raises."""
 
 
-class TrainerArtifacts(ArtifactStore, Protocol):
-    """The models volume, whose old versions the trainer removes."""
+class TrainerArtifacts(ArtifactReader, Protocol):
+    """The models volume, which the trainer alone writes."""
+
+    def save_model(self, model: Model) -> str:
+        """Write one version durably and return the SHA-256 of its manifest; CURRENT stays as it is."""
+
+    def manifest_sha256(self, version: str) -> str:
+        """Return the SHA-256 of a stored version's manifest; raises ArtifactMissing."""
+
+    def activate(self, version: str, *, keep: int = 3) -> Pointer:
+        """Let CURRENT name this version with the next sequence, then remove all but `keep` versions."""
 
     def prune(self, *, keep: int = 3) -> None:
         """Remove the oldest versions beyond `keep`, never the one that CURRENT names."""

@@ -2,22 +2,22 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Connection, Engine, Row, and_, create_engine, func, or_, select, update
+from sqlalchemy import Connection, Engine, Row, and_, func, or_, select, update
 from sqlalchemy.dialects.postgresql import insert
 
 from shared.errors import StaleOffsets
 from shared.identifiers import latest_date
 from shared.ports import Message, Partition, Pointer, StoredOffset
+from shared.postgres.dead_letter_store import insert_dead_letters
 from shared.postgres.errors import translated
-from shared.postgres.tables import asset_information, consumer_offsets, dead_letters, model_commands, model_versions
-from shared.postgres.urls import sqlalchemy_url
+from shared.postgres.offset_store import GroupOffsets
+from shared.postgres.tables import asset_information, model_commands, model_versions
 from shared.recommender.training_data import CancelledTrainings, Command, FinishedTraining, TrainingRows, VersionRow
 from trainer.service.retrain_queue import IN_TRAINING, WAITING, abandon_begun, cancel_all, fail, queue_request
 from trainer.service.training_rows import read_training_rows
@@ -25,27 +25,12 @@ from trainer.service.training_rows import read_training_rows
 _VERSION_COLUMNS = [model_versions.c[name] for name in VersionRow.__dataclass_fields__]
 
 
-def build_engine(database_url: str) -> Engine:
-    """Return the trainer's connections: few, checked before use, given up on after 5 s."""
-    return create_engine(
-        sqlalchemy_url(database_url),
-        pool_size=4,
-        pool_pre_ping=True,
-        pool_timeout=5,
-        connect_args={"connect_timeout": 5, "application_name": "trainer", **_KEEPALIVES},
-    )
-
-
-_KEEPALIVES = {"keepalives_idle": 5, "keepalives_interval": 2, "keepalives_count": 3, "tcp_user_timeout": 15_000}
-
-
 class PostgresTrainerStore:
     """The TrainerStore on Postgres; usable from several threads."""
 
     def __init__(self, engine: Engine, *, cluster_id: str, consumer_group: str) -> None:
         self._engine = engine
-        self._owner = {"cluster_id": cluster_id, "consumer_group": consumer_group}
-        self._topic_ids: dict[Partition, str] = {}
+        self._offsets = GroupOffsets(cluster_id=cluster_id, consumer_group=consumer_group)
 
     # --- reading ---
 
@@ -97,12 +82,11 @@ class PostgresTrainerStore:
     def fetch_offsets(self, partitions: Sequence[Partition]) -> Mapping[Partition, StoredOffset]:
         """Return the next offset of each partition that has one stored, and the topic that it belongs to."""
         with self._begin() as connection:
-            stored = self._stored_offsets(connection)
-        return {partition: stored[partition] for partition in partitions if partition in stored}
+            return self._offsets.fetch(connection, partitions)
 
     def note_topic_ids(self, topic_ids: Mapping[Partition, str]) -> None:
         """Store these ids with every next offset of these partitions from now on."""
-        self._topic_ids.update(topic_ids)
+        self._offsets.note_topic_ids(topic_ids)
 
     # --- commands ---
 
@@ -116,7 +100,7 @@ class PostgresTrainerStore:
     def store_offsets(self, next_offsets: Mapping[Partition, int]) -> None:
         """Go past messages that have no effect."""
         with self._begin() as connection:
-            self._store_offsets(connection, next_offsets)
+            self._offsets.advance(connection, next_offsets)
 
     def queue_training(self, version: str, *, command: Command, reason: str) -> bool:
         """Queue a requested training, with its command.
@@ -169,7 +153,7 @@ class PostgresTrainerStore:
         mine = and_(row.version == finished.version, or_(row.status == "training", same))
         changed = update(model_versions).where(mine).values(**columns, progress="done", finished_at=func.now())
         with self._begin() as connection:
-            self._store_offsets(connection, finished.next_offsets)
+            self._offsets.advance(connection, finished.next_offsets)
             if connection.execute(changed).rowcount != 1:
                 raise _ended(finished.version)
 
@@ -217,18 +201,9 @@ class PostgresTrainerStore:
 
     def insert_dead_letter(self, message: Message, *, reason: str, next_offsets: Mapping[Partition, int]) -> None:
         """Keep a message that no retry can mend, once, and offsets with it."""
-        columns = {
-            "topic": message.topic,
-            "partition": message.partition,
-            "event_offset": message.offset,
-            "key": message.key,
-            "value": message.value,
-            "reason": reason,
-            "topic_id": self._topic_ids.get((message.topic, message.partition)),
-        }
         with self._begin() as connection:
-            self._store_offsets(connection, next_offsets)
-            connection.execute(insert(dead_letters).values(**self._owner, **columns).on_conflict_do_nothing())
+            self._offsets.advance(connection, next_offsets)
+            insert_dead_letters(connection, [(message, reason)], offsets=self._offsets)
 
     # --- inside a transaction ---
 
@@ -241,49 +216,9 @@ class PostgresTrainerStore:
         """Keep a command and the offset after it; kept already, it stays as it is."""
         if command is None:
             return
-        self._store_offsets(connection, command.next_offsets)
+        self._offsets.advance(connection, command.next_offsets)
         columns = {name: value for name, value in vars(command).items() if name in model_commands.c}
         connection.execute(insert(model_commands).values(**columns).on_conflict_do_nothing())
-
-    def _stored_offsets(self, connection: Connection, *, lock: bool = False) -> dict[Partition, StoredOffset]:
-        table = consumer_offsets.c
-        statement = select(table.topic, table.partition, table.next_offset, table.topic_id).where(
-            *(table[name] == value for name, value in self._owner.items())
-        )
-        ordered = statement.order_by(table.topic, table.partition)
-        rows = connection.execute(ordered.with_for_update() if lock else ordered)
-        return {(row.topic, row.partition): StoredOffset(row.next_offset, row.topic_id) for row in rows}
-
-    def _store_offsets(self, connection: Connection, next_offsets: Mapping[Partition, int]) -> None:
-        if not next_offsets:
-            return
-        stored = self._stored_offsets(connection, lock=True)
-        # Offsets of another topic of that name, which was read before it was made anew, are not comparable.
-        same_topic = {p: row for p, row in stored.items() if row.is_of(self._topic_ids.get(p))}
-        ahead = {p: row.next_offset for p, row in same_topic.items() if row.next_offset > next_offsets.get(p, math.inf)}
-        if ahead:
-            raise StaleOffsets(f"later offsets are stored already: {ahead}")
-        rows = [
-            {
-                **self._owner,
-                "topic": partition[0],
-                "partition": partition[1],
-                "next_offset": offset,
-                "topic_id": self._topic_ids.get(partition),
-            }
-            for partition, offset in sorted(next_offsets.items())
-        ]
-        statement = insert(consumer_offsets).values(rows)
-        connection.execute(
-            statement.on_conflict_do_update(
-                index_elements=list(consumer_offsets.primary_key.columns),
-                set_={
-                    "next_offset": statement.excluded.next_offset,
-                    "topic_id": func.coalesce(statement.excluded.topic_id, consumer_offsets.c.topic_id),
-                    "updated_at": func.now(),
-                },
-            )
-        )
 
 
 def _ended(version: str) -> StaleOffsets:
