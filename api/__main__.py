@@ -14,7 +14,8 @@ from api.metrics_server import MetricsServer
 from api.reader import PostgresGatewayReader
 from api.server import GatewayServer
 from api.settings import ApiSettings
-from shared.kafka.producer import KafkaEventPublisher, producer_config
+from shared.kafka.client_settings import producer_settings
+from shared.kafka.producer import KafkaEventPublisher
 from shared.logging import configure_logging, get_logger
 
 # What closing producer and pool may take after the last answer.
@@ -62,7 +63,7 @@ def build_server(app: FastAPI, settings: ApiSettings) -> GatewayServer:
 def build_app(settings: ApiSettings) -> FastAPI:
     """Wire the real adapters."""
     publisher = KafkaEventPublisher(
-        producer_config(
+        producer_settings(
             settings.kafka_bootstrap_servers,
             client_id="api",
             delivery_timeout_seconds=settings.delivery_timeout_seconds,

@@ -51,15 +51,15 @@ SELECT item.isin, asset.asset_category, asset.asset_sub_category,
            SELECT i.interaction_type = 'dismiss' FROM user_interactions i
            WHERE i.customer_id = $1 AND i.isin = item.isin ORDER BY i.sequence DESC LIMIT 1
        ), false) AS is_dismissed,
-       (SELECT c.risk_level FROM current_customers c WHERE c.customer_id = $1) AS customer_risk_level
+       (SELECT c.risk_level FROM latest_customers c WHERE c.customer_id = $1) AS customer_risk_level
 FROM unnest($2::text[]) AS item(isin)
 LEFT JOIN LATERAL (
-    SELECT asset_category, asset_sub_category FROM current_assets a WHERE a.isin = item.isin LIMIT 1
+    SELECT asset_category, asset_sub_category FROM latest_assets a WHERE a.isin = item.isin LIMIT 1
 ) AS asset ON true
 """
 _ASSETS = """
 WITH page AS (
-    SELECT * FROM current_assets ORDER BY isin LIMIT $1
+    SELECT * FROM latest_assets ORDER BY isin LIMIT $1
 )
 SELECT page.isin,
        coalesce(page.asset_name, page.asset_short_name, page.isin) AS assetname,
@@ -68,9 +68,9 @@ SELECT page.isin,
        coalesce(price.close_price, bounds.price_max_date) AS current_price, bounds.profitability
 FROM page
 LEFT JOIN LATERAL (
-    SELECT close_price FROM current_close_prices c WHERE c.isin = page.isin LIMIT 1
+    SELECT close_price FROM latest_close_prices c WHERE c.isin = page.isin LIMIT 1
 ) AS price ON true
-LEFT JOIN current_limit_prices AS bounds ON bounds.isin = page.isin
+LEFT JOIN latest_limit_prices AS bounds ON bounds.isin = page.isin
 ORDER BY page.isin
 """
 _ASSET_COLUMNS = tuple(AssetRow.__dataclass_fields__)

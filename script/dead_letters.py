@@ -26,10 +26,11 @@ from pydantic import ValidationError
 from rich.table import Table
 
 from script.replaying import Refused, Repair, ReplayCheck, Replayer
-from script.screen import as_markup, build_screen, printable
+from script.terminal import as_markup, build_screen, printable
 from shared.errors import BrokerUnavailable, DatabaseUnavailable, PublishFailed
-from shared.kafka.consumer import fetch_cluster_id
-from shared.kafka.producer import SyncKafkaEventPublisher, producer_config
+from shared.kafka.client_settings import producer_settings
+from shared.kafka.metadata import fetch_cluster_id
+from shared.kafka.producer import SyncKafkaEventPublisher
 from shared.kafka.topics import fetch_max_message_bytes
 from shared.postgres.dead_letter_store import DeadLetter, DeadLetterBox, LetterFilter
 from shared.settings import DatabaseSettings
@@ -109,7 +110,7 @@ def replay(options: argparse.Namespace, box: DeadLetterBox, settings: DatabaseSe
     ids: Iterable[int] = options.ids
     if options.all_of_reason is not None:
         ids = box.find_ids(filter_of(options, reason=options.all_of_reason))
-    config = producer_config(settings.kafka_bootstrap_servers, client_id="dead-letters")
+    config = producer_settings(settings.kafka_bootstrap_servers, client_id="dead-letters")
     publisher = SyncKafkaEventPublisher(
         {**config, "message.max.bytes": LARGEST_MESSAGE_BYTES}, topic_prefix=settings.topic_prefix
     )

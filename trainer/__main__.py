@@ -12,11 +12,13 @@ from collections.abc import Sequence
 from pydantic import ValidationError
 
 from shared.artifacts.publication import FileArtifacts
-from shared.errors import BrokerUnavailable, RecommenderError
+from shared.errors import RecommenderError
 from shared.events import INTERACTIONS_RECORDED, MODELS_COMMANDS
 from shared.health import HealthServer, Heartbeat
-from shared.kafka.consumer import ConsumerSettings, KafkaEventConsumer, fetch_cluster_id
-from shared.kafka.producer import SyncKafkaEventPublisher, producer_config
+from shared.kafka.client_settings import ConsumerSettings, producer_settings
+from shared.kafka.consumer import KafkaEventConsumer
+from shared.kafka.metadata import fetch_cluster_id, wait_for_cluster_id
+from shared.kafka.producer import SyncKafkaEventPublisher
 from shared.liveness import StallWatch, watch_in_background
 from shared.logging import configure_logging, get_logger
 from shared.ports import EventConsumer
@@ -27,8 +29,6 @@ from trainer.service.model_registry import Releases
 from trainer.service.once import train_once
 from trainer.service.store import PostgresTrainerStore
 from trainer.settings import TrainerSettings
-
-WAIT_FOR_BROKER_SECONDS = 2.0
 
 log = get_logger("trainer")
 
@@ -63,7 +63,7 @@ def _serve(settings: TrainerSettings, stop: threading.Event) -> int:
     address = (settings.health_host, settings.trainer_health_port)
     with HealthServer(address, heartbeat=heartbeat, unready_reason=unready_reason, stalled_reason=watch.reason):
         watch_in_background(watch, heartbeat=heartbeat, stop=stop)
-        cluster_id = _cluster_id(settings, stop, heartbeat)
+        cluster_id = wait_for_cluster_id(settings.kafka_bootstrap_servers, stop=stop, on_try=heartbeat.beat)
         if cluster_id is not None:
             leadership = Leadership(
                 _surroundings(settings, cluster_id),
@@ -98,7 +98,7 @@ def _surroundings(settings: TrainerSettings, cluster_id: str) -> Surroundings:
     store = PostgresTrainerStore(engine, cluster_id=cluster_id, consumer_group=settings.trainer_consumer_group)
     artifacts = FileArtifacts(settings.models_dir, signing_keys=settings.signing_keys())
     # A short delivery timeout: the loop waits for it, and an announcement can be repeated.
-    producer = producer_config(settings.kafka_bootstrap_servers, client_id="trainer", delivery_timeout_seconds=3.0)
+    producer = producer_settings(settings.kafka_bootstrap_servers, client_id="trainer", delivery_timeout_seconds=3.0)
     releases = Releases(
         artifacts=artifacts,
         store=store,
@@ -115,18 +115,6 @@ def _surroundings(settings: TrainerSettings, cluster_id: str) -> Surroundings:
         )
 
     return Surroundings(PostgresLease(engine), store, artifacts, releases, open_consumer)
-
-
-def _cluster_id(settings: TrainerSettings, stop: threading.Event, heartbeat: Heartbeat) -> str | None:
-    """Return the cluster's id as soon as the broker says it; None when stopped before."""
-    while not stop.is_set():
-        heartbeat.beat()
-        try:
-            return fetch_cluster_id(settings.kafka_bootstrap_servers)
-        except BrokerUnavailable as error:
-            log.warning("broker.unavailable", error=str(error), retry_in_seconds=WAIT_FOR_BROKER_SECONDS)
-            stop.wait(WAIT_FOR_BROKER_SECONDS)
-    return None
 
 
 def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:

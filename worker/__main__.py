@@ -6,14 +6,13 @@ import os
 import signal
 import sys
 import threading
-from contextlib import suppress
 from functools import partial
 
 from shared.artifacts.publication import FileArtifacts
-from shared.backoff import retry_until
-from shared.errors import Stopped
 from shared.health import HealthServer, Heartbeat
-from shared.kafka.consumer import ConsumerSettings, KafkaEventConsumer, fetch_cluster_id
+from shared.kafka.client_settings import ConsumerSettings
+from shared.kafka.consumer import KafkaEventConsumer
+from shared.kafka.metadata import wait_for_cluster_id
 from shared.liveness import Progress, StallWatch, watch_in_background
 from shared.logging import configure_logging, get_logger
 from worker.answers import Scoring
@@ -26,8 +25,6 @@ from worker.settings import WorkerSettings
 from worker.store import PostgresWorkerStore
 
 log = get_logger(__name__)
-
-_MOST_BROKER_WAIT_SECONDS = 2.0
 
 
 def main() -> int:
@@ -59,8 +56,10 @@ class WorkerProcess:
         ) as health:
             log.info("worker.started", health_port=health.port, group=settings.worker_consumer_group)
             watch_in_background(watch, heartbeat=self._heartbeat, stop=self._stop)
-            with suppress(Stopped):
-                self._consume(self._wait_for_cluster_id())
+            servers = settings.kafka_bootstrap_servers
+            cluster_id = wait_for_cluster_id(servers, stop=self._stop, on_try=self._heartbeat.beat)
+            if cluster_id is not None:
+                self._consume(cluster_id)
         log.info("worker.stopped")
 
     def _progress(self) -> Progress | None:
@@ -70,17 +69,6 @@ class WorkerProcess:
         if self._stop.is_set():
             return "stopping"
         return self._loop.unready_reason() if self._loop else "the broker does not answer yet"
-
-    def _wait_for_cluster_id(self) -> str:
-        """Return the id of the cluster once the broker answers; raises Stopped."""
-
-        def fetch() -> str:
-            self._heartbeat.beat()
-            return fetch_cluster_id(self._settings.kafka_bootstrap_servers, timeout_seconds=2.0)
-
-        return retry_until(
-            self._stop, fetch, log_event="worker.broker_unavailable", most_seconds=_MOST_BROKER_WAIT_SECONDS
-        )
 
     def _consume(self, cluster_id: str) -> None:
         settings = self._settings

@@ -7,7 +7,7 @@ from shared.recommender.history import INTERACTION_WINDOW
 from shared.recommender.types import InteractionType
 
 CUSTOMERS = """
-SELECT customer_id, risk_level, investment_capacity FROM current_customers WHERE customer_id = ANY(:customer_ids)
+SELECT customer_id, risk_level, investment_capacity FROM latest_customers WHERE customer_id = ANY(:customer_ids)
 """
 
 OWNED = """
@@ -94,10 +94,10 @@ SELECT asset.isin,
        asset.industry,
        coalesce(price.close_price, limits.price_max_date) AS current_price,
        limits.profitability
-FROM current_assets AS asset
+FROM latest_assets AS asset
 -- LIMIT lets the planner look up one asset at a time.
 LEFT JOIN LATERAL (
-    SELECT close_price FROM current_close_prices WHERE isin = asset.isin LIMIT 1
+    SELECT close_price FROM latest_close_prices WHERE isin = asset.isin LIMIT 1
 ) AS price ON true
-LEFT JOIN current_limit_prices AS limits ON limits.isin = asset.isin
+LEFT JOIN latest_limit_prices AS limits ON limits.isin = asset.isin
 """

@@ -17,7 +17,7 @@ from sqlalchemy import create_engine, text
 
 from shared import events
 from shared.errors import DatabaseUnavailable
-from shared.kafka.producer import producer_config
+from shared.kafka.client_settings import producer_settings
 from shared.kafka.topics import TopicDurability, TopicsUnusable, configure_topics, create_topics
 from shared.postgres.engine import sqlalchemy_url
 from shared.postgres.migrations.upgrade import MIGRATION_LOCK, upgrade_database
@@ -108,7 +108,7 @@ def test_every_topic_keeps_the_brokers_time_and_refuses_large_messages(
         settings = topic_config(kafka_bootstrap_servers, topic_prefix + topic)
         assert settings["message.timestamp.type"] == "LogAppendTime"
         assert settings["max.message.bytes"] == "50000"
-    producer = Producer(producer_config(kafka_bootstrap_servers, client_id="test"))
+    producer = Producer(producer_settings(kafka_bootstrap_servers, client_id="test"))
     assert reports(producer, topic_prefix + events.MODELS_COMMANDS, [b"x" * 49_000]) == [None]
     assert reports(producer, topic_prefix + events.MODELS_COMMANDS, [b"x" * 51_000]) == [KafkaError.MSG_SIZE_TOO_LARGE]
 
@@ -130,7 +130,7 @@ def test_a_burst_of_events_is_never_refused_for_the_size_of_its_batches(
     kafka_bootstrap_servers: str, topic_prefix: str
 ) -> None:
     create_topics(kafka_bootstrap_servers, prefix=topic_prefix, partitions=1)
-    config = producer_config(kafka_bootstrap_servers, client_id="test")
+    config = producer_settings(kafka_bootstrap_servers, client_id="test")
 
     # All of them wait for one batch to be filled.
     burst = reports(

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from script.local.service_processes import Surroundings
+from script.local.service_processes import ServiceEnvironment
 from shared.events import INTERACTIONS_RECORDED, MODELS_COMMANDS, ModelActivated, RetrainRequested
 from shared.recommender.item_similarity import FITS, is_available
 from tests.integration.trainer_process import REPOSITORY, System, eventually, load, stop_code
@@ -146,9 +146,9 @@ def test_data_that_arrives_late_is_waited_for(empty_system: System, reference_fo
 
 def test_once_trains_a_first_model_and_exits(system: System) -> None:
     def once(*options: str) -> int:
-        surroundings = Surroundings(system.bootstrap_servers, system.database_url, system.models, system.prefix)
+        surroundings = ServiceEnvironment(system.bootstrap_servers, system.database_url, system.models, system.prefix)
         command = [sys.executable, "-m", "trainer", "--once", *options]
-        return subprocess.run(command, env=surroundings.environment(), cwd=REPOSITORY, capture_output=True).returncode
+        return subprocess.run(command, env=surroundings.variables(), cwd=REPOSITORY, capture_output=True).returncode
 
     assert once() == 0
     (row,) = system.rows()

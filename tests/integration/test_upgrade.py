@@ -147,12 +147,13 @@ def test_the_worker_goes_on_where_the_first_version_stopped(engine: Engine, empt
     box.close()
 
 
-def test_the_current_row_is_the_last_one_of_the_newest_day(engine: Engine) -> None:
+@pytest.mark.parametrize("version", ["latest", "current"])  # the second ones are read by older code
+def test_the_latest_row_is_the_last_one_of_the_newest_day(engine: Engine, version: str) -> None:
     with engine.connect() as connection:
-        assert connection.execute(text("SELECT asset_category FROM current_assets")).all() == [("Stock",)]
-        assert connection.execute(text("SELECT risk_level FROM current_customers")).all() == [("Balanced",)]
-        assert connection.execute(text("SELECT profitability FROM current_limit_prices")).all() == [(2.0,)]
-        assert connection.execute(text("SELECT close_price FROM current_close_prices")).all() == [(2.0,)]
+        assert connection.execute(text(f"SELECT asset_category FROM {version}_assets")).all() == [("Stock",)]
+        assert connection.execute(text(f"SELECT risk_level FROM {version}_customers")).all() == [("Balanced",)]
+        assert connection.execute(text(f"SELECT profitability FROM {version}_limit_prices")).all() == [(2.0,)]
+        assert connection.execute(text(f"SELECT close_price FROM {version}_close_prices")).all() == [(2.0,)]
 
 
 def test_the_gateway_shows_the_old_list_as_stale_and_the_model_as_servable(

@@ -13,7 +13,7 @@ import psycopg2
 import psycopg2.extras
 from confluent_kafka import Consumer, TopicPartition
 
-from script.local.service_processes import ServiceProcess, Surroundings
+from script.local.service_processes import ServiceEnvironment, ServiceProcess
 from shared.artifacts.publication import FileArtifacts
 from shared.events import (
     INTERACTIONS_RECORDED,
@@ -25,7 +25,8 @@ from shared.events import (
     ModelPublished,
     decode,
 )
-from shared.kafka.producer import SyncKafkaEventPublisher, producer_config
+from shared.kafka.client_settings import producer_settings
+from shared.kafka.producer import SyncKafkaEventPublisher
 from shared.kafka.topics import create_topics
 
 REPOSITORY = Path(__file__).resolve().parents[2]
@@ -44,13 +45,13 @@ class System:
         self.models = folder / "models"
         self.trainers: list[ServiceProcess] = []
         create_topics(bootstrap_servers, prefix=prefix, partitions=3)
-        config = producer_config(bootstrap_servers, client_id="test")
+        config = producer_settings(bootstrap_servers, client_id="test")
         self.publisher = SyncKafkaEventPublisher(config, topic_prefix=prefix)
 
     def trainer(self, **settings: str) -> ServiceProcess:
         """Start a trainer in a folder of its own."""
         more = {"RETRAIN_AFTER_INTERACTIONS": "50", **settings}
-        surroundings = Surroundings(self.bootstrap_servers, self.database_url, self.models, self.prefix, more)
+        surroundings = ServiceEnvironment(self.bootstrap_servers, self.database_url, self.models, self.prefix, more)
         trainer = ServiceProcess("trainer", surroundings, folder=self.folder / f"trainer{len(self.trainers)}")
         self.trainers.append(trainer)
         trainer.start()
@@ -108,7 +109,7 @@ def eventually(probe: Callable[[], Answer], *, seconds: float = PATIENCE_SECONDS
 def load(system: System, folder: Path) -> None:
     """Load reference tables as an operator does."""
     command = [sys.executable, str(REPOSITORY / "FAR-Trans" / "script.py"), "--data", str(folder)]
-    environment = Surroundings(system.bootstrap_servers, system.database_url, system.models).environment()
+    environment = ServiceEnvironment(system.bootstrap_servers, system.database_url, system.models).variables()
     subprocess.run(command, check=True, capture_output=True, env=environment, cwd=REPOSITORY)
 
 

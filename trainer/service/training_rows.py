@@ -25,9 +25,9 @@ _ASSETS = """
 SELECT a.isin, a.asset_category, a.asset_sub_category, a.market_id, a.sector, a.industry,
     CASE WHEN l.min_date IS NOT NULL THEN GREATEST(l.min_date, DATE '{earliest}') END,
     CASE WHEN l.max_date IS NOT NULL THEN LEAST(GREATEST(l.max_date, DATE '{earliest}'), DATE '{latest}') END
-FROM current_assets a LEFT JOIN current_limit_prices l USING (isin)
+FROM latest_assets a LEFT JOIN latest_limit_prices l USING (isin)
 """
-_CUSTOMERS = "SELECT customer_id, risk_level, investment_capacity FROM current_customers"
+_CUSTOMERS = "SELECT customer_id, risk_level, investment_capacity FROM latest_customers"
 _PURCHASES = """
 SELECT customer_id, isin, traded_on - DATE '1970-01-01' AS day FROM transactions
 WHERE transaction_type = 'Buy' AND {plausible}

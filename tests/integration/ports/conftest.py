@@ -11,8 +11,9 @@ import pytest
 from confluent_kafka import Producer
 
 from shared.events import INTERACTIONS_RECORDED, RECOMMENDATIONS_REQUESTED
-from shared.kafka.consumer import ConsumerSettings, KafkaEventConsumer, fetch_cluster_id
-from shared.kafka.producer import producer_config
+from shared.kafka.client_settings import ConsumerSettings, producer_settings
+from shared.kafka.consumer import KafkaEventConsumer
+from shared.kafka.metadata import fetch_cluster_id
 from shared.kafka.topics import create_topics
 from shared.ports import (
     EventConsumer,
@@ -54,7 +55,7 @@ def broker(request: pytest.FixtureRequest) -> Iterator[BrokerWorld]:
         return
     servers, prefix = request.getfixturevalue("kafka_bootstrap_servers"), request.getfixturevalue("topic_prefix")
     create_topics(servers, prefix=prefix, partitions=2)
-    producer = Producer({**producer_config(servers, client_id="test"), "linger.ms": 0})
+    producer = Producer({**producer_settings(servers, client_id="test"), "linger.ms": 0})
     consumers: list[KafkaEventConsumer] = []
 
     def publish(partition: Partition, value: bytes) -> None:
@@ -63,9 +64,7 @@ def broker(request: pytest.FixtureRequest) -> Iterator[BrokerWorld]:
 
     def start(offsets: Offsets) -> EventConsumer:
         consumer = KafkaEventConsumer(
-            ConsumerSettings(
-                servers, prefix + "group", prefix, session_timeout_seconds=6.0, look_at_topics_seconds=0.2
-            ),
+            ConsumerSettings(servers, prefix + "group", prefix, session_timeout_seconds=6.0, check_topics_seconds=0.2),
             topics=[RECOMMENDATIONS_REQUESTED, INTERACTIONS_RECORDED],
             offsets=offsets,
             cluster_id=fetch_cluster_id(servers),

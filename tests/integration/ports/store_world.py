@@ -14,8 +14,9 @@ from shared.ports import (
     Partition,
 )
 from shared.recommender.types import Customer, InvestmentCapacity, RiskLevel, Weights
+from shared.served_list import Components, RecommendationItem
 from tests.fakes_store import FakeStore, display_of
-from worker.ports import Decision, WorkerStore
+from worker.ports import Decision, ServedList, WorkerStore
 
 REQUESTS: Partition = (RECOMMENDATIONS_REQUESTED, 0)
 CLICKS: Partition = (INTERACTIONS_RECORDED, 0)

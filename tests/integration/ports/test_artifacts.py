@@ -16,13 +16,13 @@ from shared.ports import (
     Pointer,
 )
 from tests.builders import build_model
-from tests.fakes import FakeArtifacts
+from tests.unit.trainer.service.trainer_fakes import FakeTrainerArtifacts
 from trainer.service.ports import TrainerArtifacts
 
 
 @pytest.fixture(params=["fake", "real"])
 def artifacts(request: pytest.FixtureRequest, tmp_path: Path) -> TrainerArtifacts:
-    return FakeArtifacts() if request.param == "fake" else FileArtifacts(tmp_path / "models")
+    return FakeTrainerArtifacts() if request.param == "fake" else FileArtifacts(tmp_path / "models")
 
 
 def test_an_empty_volume_has_no_pointer(artifacts: TrainerArtifacts) -> None:

@@ -12,7 +12,7 @@ from shared.errors import (
     OffsetOutOfRange,
 )
 from shared.events import INTERACTIONS_RECORDED
-from shared.kafka.consumer import fetch_cluster_id
+from shared.kafka.metadata import fetch_cluster_id
 from shared.ports import (
     Message,
 )

@@ -9,7 +9,7 @@ import pytest
 
 from script.dead_letters import SHOWN_BYTES, WRONG_USAGE, main, parse, summary_of, to_json
 from script.replaying import Repair, ReplayCheck, contract_classes
-from script.screen import as_markup, printable
+from script.terminal import as_markup, printable
 from shared.errors import BrokerUnavailable, ContractViolation, IdempotencyKeyReused
 from shared.events import (
     INTERACTIONS_RECORDED,

@@ -10,7 +10,7 @@ from typing import Any
 from uuid import UUID
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from shared.errors import EventIdReused, describe_error
@@ -54,7 +54,6 @@ def handle(store: FakeStore, messages: Sequence[Message]) -> Handled:
 
 
 @given(st.lists(hostile_messages(MODEL.id_map.isins), min_size=1, max_size=3))
-@settings(max_examples=80, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 def test_every_message_has_its_effect_once_or_is_a_dead_letter(batches: list[list[Message]]) -> None:
     store = build_store()
     for messages in batches:
@@ -71,7 +70,6 @@ def test_every_message_has_its_effect_once_or_is_a_dead_letter(batches: list[lis
 
 
 @given(hostile_messages(MODEL.id_map.isins))
-@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 def test_a_batch_that_comes_again_has_no_further_effect(messages: list[Message]) -> None:
     store = build_store()
     first = handle(store, messages)
@@ -83,7 +81,6 @@ def test_a_batch_that_comes_again_has_no_further_effect(messages: list[Message])
 
 
 @given(hostile_messages(MODEL.id_map.isins), st.integers(0, 8))
-@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 def test_the_effects_do_not_depend_on_where_the_log_is_cut_into_batches(messages: list[Message], cut: int) -> None:
     whole, halves = build_store(), build_store()
     handle(whole, messages)

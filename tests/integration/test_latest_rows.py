@@ -1,4 +1,4 @@
-"""Which of several rows counts: the newest date, then the last line; the same for lists, GET /assets and training."""
+"""The latest row has the newest date, then the last line; lists, GET /assets and training use the same one."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from shared.postgres.engine import sqlalchemy_url
 from shared.recommender.training_data import TrainingRows
 from shared.recommender.types import Customer, InvestmentCapacity, RiskLevel
 from tests.far_trans_files import SOUND_ROWS, write_folder
-from tests.integration.loading import load
+from tests.integration.loading import load, query
 from trainer.service.training_rows import read_training_rows
 from worker.ports import AssetDisplay
 from worker.store import PostgresWorkerStore
@@ -55,6 +55,15 @@ ROWS = {
         ("GRS1,2018-01-02,1", "GRS1,2021-01-02,9", "GRS1,2021-01-02,2", "GRS1,2020-01-02,8", "GRS1,2020-01-02,7")
     ),
 }
+
+# view: table; and the line of the latest row in its file.
+LATEST_ROWS = {
+    "latest_customers": "customer_information",
+    "latest_assets": "asset_information",
+    "latest_limit_prices": "limit_prices",
+    "latest_close_prices": "close_prices",
+}
+LATEST_LINES = dict.fromkeys(LATEST_ROWS, 4)
 
 
 @pytest.fixture
@@ -114,13 +123,67 @@ def test_training_has_one_price_a_day(loaded: str) -> None:
     assert prices["close_price"].tolist() == [1.0, 7.0, 2.0]
 
 
-def test_current_row_does_not_depend_on_where_rows_lie(loaded: str) -> None:
-    before = fetch_asset(loaded)
-    connection = psycopg2.connect(loaded)
-    with connection, connection.cursor() as cursor:
-        for table in ("asset_information", "limit_prices", "close_prices"):
-            cursor.execute(f"CREATE INDEX backwards ON {table} (sequence DESC)")
+def move_rows(database_url: str) -> None:
+    """Give the rows of each table the reverse physical order, by UPDATE, VACUUM FULL and CLUSTER."""
+    connection = psycopg2.connect(database_url)
+    connection.autocommit = True
+    with connection.cursor() as cursor:
+        for table in LATEST_ROWS.values():
+            cursor.execute(f"UPDATE {table} SET line_number = line_number")
+            cursor.execute(f"VACUUM FULL {table}")
+            cursor.execute(f"CREATE INDEX backwards ON {table} (line_number DESC)")
             cursor.execute(f"CLUSTER {table} USING backwards")
             cursor.execute("DROP INDEX backwards")
     connection.close()
-    assert fetch_asset(loaded) == before
+
+
+def fetch_latest_lines(database_url: str) -> dict[str, int]:
+    return {view: query(database_url, f"SELECT line_number FROM {view}")[0][0] for view in LATEST_ROWS}
+
+
+def test_latest_row_is_the_same_line_of_the_file_wherever_the_rows_are_stored(loaded: str) -> None:
+    before = fetch_asset(loaded), fetch_training_rows(loaded)
+    assert fetch_latest_lines(loaded) == LATEST_LINES
+
+    move_rows(loaded)
+
+    [(first_stored,)] = query(loaded, "SELECT line_number FROM close_prices LIMIT 1")
+    assert first_stored == 6  # the rows are in reverse order now
+    assert fetch_latest_lines(loaded) == LATEST_LINES
+    after = fetch_asset(loaded), fetch_training_rows(loaded)
+    assert after[0] == before[0]
+    assert (after[1].assets, after[1].customers) == (before[1].assets, before[1].customers)
+
+
+def test_every_row_names_its_line_of_the_file_beside_rejects_blank_lines_and_quotes(
+    tmp_path: Path, database_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assets = (
+        'A1,"Name, with comma",,Stock,,,,,2020-01-02',
+        "",
+        "not an asset",
+        "A2,Plain,,Bond,,,,,2020-01-02",
+        'A3,"two\nlines",,Bond,,,,,2020-01-02',
+        "A4,Plain,,Bond,,,,,2020-01-02",
+        "A5,Plain,,Bond,,,,,2020-01-02",
+    )
+    folder = write_folder(tmp_path / "data", {**SOUND_ROWS, "asset_information": "\n".join(assets)})
+    for _ in range(2):
+        assert load(folder, database_url, "--max-rejects", "50%", "--max-shrink", "100%") == 1
+        found = query(database_url, "SELECT isin, line_number FROM asset_information ORDER BY line_number")
+        assert found == [("A1", 2), ("A2", 5), ("A4", 8), ("A5", 9)]
+
+
+def test_row_without_a_line_number_is_later_than_every_line_of_the_file(loaded: str) -> None:
+    """Code of an older version, and a person, insert rows without a line number."""
+    connection = psycopg2.connect(loaded)
+    with connection, connection.cursor() as cursor:
+        for category in ("Stock", "MTF"):
+            cursor.execute(
+                "INSERT INTO asset_information (isin, asset_category, recorded_on) "
+                f"VALUES ('GRS1', '{category}', '2021-01-02')"
+            )
+    connection.close()
+    for view in ("latest_assets", "current_assets"):
+        assert query(loaded, f"SELECT asset_category FROM {view}") == [("MTF",)]
