@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import math
+
 from pydantic import BaseModel, ConfigDict, Field
+
+DECIMALS = 6
 
 
 class Components(BaseModel):
@@ -35,3 +39,15 @@ class RecommendationItem(BaseModel):
     score: float = Field(description="sum of the three components", examples=[0.73])
     rank: int = Field(ge=1, examples=[1])
     components: Components
+
+
+def rounded(value: float) -> float:
+    """Return the value as the API shows it; raises ValueError when it is not finite."""
+    if not math.isfinite(value):
+        raise ValueError("a score is not finite")
+    return round(float(value), DECIMALS) + 0.0  # never -0.0
+
+
+def rounded_or_none(value: float | None) -> float | None:
+    """Return a price or a profitability as the API shows it; None when it is unknown or not finite."""
+    return None if value is None or not math.isfinite(value) else rounded(value)

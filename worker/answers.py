@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -12,11 +11,9 @@ from shared.ports import Message
 from shared.recommender.model import Model
 from shared.recommender.ranking import recommend
 from shared.recommender.types import Contributions, CustomerHistory, Ranking, Weights
-from shared.served_list import Components, RecommendationItem
+from shared.served_list import Components, RecommendationItem, rounded, rounded_or_none
 from worker.catalogue import Catalogue
 from worker.ports import AssetDisplay, Decision, ServedList, WorkerTransaction
-
-DECIMALS = 6
 
 Request = tuple[Message, RecommendationRequested]
 Question = tuple[str, Weights]  # a customer_id and the weights of the list
@@ -130,30 +127,20 @@ def build_items(
 
 def _item(display: AssetDisplay, contributions: Contributions, *, rank: int, date: str) -> RecommendationItem:
     """Build an item whose score is the sum of the rounded components."""
-    components = {name: _rounded(value) for name, value in vars(contributions).items()}
+    components = {name: rounded(value) for name, value in vars(contributions).items()}
     return RecommendationItem(
         isin=display.isin,
         assetname=display.assetname,
         assetcategory=display.assetcategory,
         sector=display.sector,
         industry=display.industry,
-        current_price=_rounded_or_none(display.current_price),
-        profitability=_rounded_or_none(display.profitability),
+        current_price=rounded_or_none(display.current_price),
+        profitability=rounded_or_none(display.profitability),
         recommendation_date=date,
-        score=_rounded(sum(components.values())),
+        score=rounded(sum(components.values())),
         rank=rank,
         components=Components(**components),
     )
-
-
-def _rounded(value: float) -> float:
-    if not math.isfinite(value):
-        raise ValueError("a score is not finite")
-    return round(float(value), DECIMALS) + 0.0  # never -0.0
-
-
-def _rounded_or_none(value: float | None) -> float | None:
-    return None if value is None or not math.isfinite(value) else _rounded(value)
 
 
 def _decision(

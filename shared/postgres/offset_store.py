@@ -44,15 +44,16 @@ class GroupOffsets:
         return self._topic_ids.get(partition)
 
     def fetch(
-        self, connection: Connection, partitions: Collection[Partition], *, lock: bool = False
+        self, connection: Connection, partitions: Collection[Partition] | None = None, *, lock: bool = False
     ) -> dict[Partition, StoredOffset]:
-        """Return the next offset of each partition that has one stored."""
+        """Return the next offset of each partition that has one stored; without `partitions`, of all."""
         statement = (
             select(_COLUMNS.topic, _COLUMNS.partition, _COLUMNS.next_offset, _COLUMNS.topic_id)
             .where(*(_COLUMNS[name] == value for name, value in self.owner.items()))
-            .where(tuple_(_COLUMNS.topic, _COLUMNS.partition).in_(sorted(partitions)))
             .order_by(_COLUMNS.topic, _COLUMNS.partition)
         )
+        if partitions is not None:
+            statement = statement.where(tuple_(_COLUMNS.topic, _COLUMNS.partition).in_(sorted(partitions)))
         rows = connection.execute(statement.with_for_update() if lock else statement)
         return {(row.topic, row.partition): StoredOffset(row.next_offset, row.topic_id) for row in rows}
 

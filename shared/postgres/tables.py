@@ -186,6 +186,11 @@ model_versions = SqlTable(
     Column("active", Boolean, nullable=False, server_default="false"),
     Column("sequence", BigInteger),  # of the pointer file when it last named this version
     Column("algorithm", Text),
+    # The queue: a row in training waits while it is queued. Text for people: triggered_by, progress.
+    Column("queued", Boolean, nullable=False, server_default="false"),
+    Column("request_id", Uuid),  # event_id of the RetrainRequested that asked for it, NULL for other triggers
+    Column("request_reason", Text),
+    Column("request_repeated", Boolean, nullable=False, server_default="false"),  # queued again after a crash
     Column("triggered_by", Text, nullable=False),
     Column("progress", Text),
     Column("metrics", JSONB),

@@ -82,7 +82,7 @@ def test_a_batch_of_anything_is_stored_and_can_be_read_back(store: PostgresWorke
         cluster_id="cluster",
         consumer_group="trainer",
     )
-    data = build_training_data(trainer.fetch_training_rows(), now=LOGGED_AT)
+    data = build_training_data(trainer.fetch_training_rows().rows, now=LOGGED_AT)
     assert sum(len(history.interactions) for history in build_histories(data)) > 0
     with create_engine(sqlalchemy_url(database_url)).connect() as connection:
         assert connection.scalar(text("SELECT count(*) FROM dead_letters")) > 0

@@ -79,7 +79,7 @@ def loaded(tmp_path: Path, database_url: str, monkeypatch: pytest.MonkeyPatch) -
 def fetch_training_rows(database_url: str) -> TrainingRows:
     engine = create_engine(sqlalchemy_url(database_url), isolation_level="REPEATABLE READ")
     try:
-        with engine.connect() as connection:
+        with engine.begin() as connection:
             return read_training_rows(connection, latest=latest_date())
     finally:
         engine.dispose()

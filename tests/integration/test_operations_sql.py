@@ -10,7 +10,7 @@ import pytest
 
 from shared.errors import DatabaseUnavailable
 from shared.postgres.engine import build_engine
-from trainer.service.lease import PostgresLease
+from trainer.service.store import PostgresLease
 
 pytestmark = pytest.mark.postgres
 

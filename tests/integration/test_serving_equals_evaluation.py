@@ -48,7 +48,7 @@ def test_the_worker_lists_what_the_evaluation_lists(database_url: str, tmp_path:
     trainer = PostgresTrainerStore(
         build_engine(database_url, application_name="trainer", pool_size=4), cluster_id="c", consumer_group="trainer"
     )
-    split = build_split(build_training_data(trainer.fetch_training_rows(), now=NOW), window_days=90)
+    split = build_split(build_training_data(trainer.fetch_training_rows().rows, now=NOW), window_days=90)
     assert split is not None
     with create_engine(sqlalchemy_url(database_url)).begin() as connection:
         for table, day in (("transactions", "traded_on"), ("close_prices", "priced_on")):
@@ -75,7 +75,7 @@ def test_the_worker_lists_what_the_evaluation_lists(database_url: str, tmp_path:
             Batch(interactions=(*clicks, *others)), transaction=transaction, catalogue=Catalogue(worker), scoring=None
         )
 
-    data = build_training_data(trainer.fetch_training_rows(), now=NOW)
+    data = build_training_data(trainer.fetch_training_rows().rows, now=NOW)
     model = fit_model(data, CONFIGURATION, version="v1")
     position = {customer.customer_id: index for index, customer in enumerate(data.customers)}
     histories = build_histories(data, [position[customer] for customer in customers])

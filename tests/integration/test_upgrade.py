@@ -186,7 +186,7 @@ def test_the_trainer_keeps_the_served_version_and_one_of_the_queued_trainings(
     assert active is not None
     assert queued is not None
     assert (active.version, queued.version) == ("v1", "v2")
-    assert len(store.fetch_training_rows().interactions) == 3
+    assert len(store.fetch_training_rows().rows.interactions) == 3
     commands = (MODELS_COMMANDS, 0)
     assert store.fetch_offsets([commands]) == {commands: StoredOffset(8, None)}
     connections.dispose()

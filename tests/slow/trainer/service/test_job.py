@@ -15,7 +15,7 @@ from shared.errors import DatabaseUnavailable
 from tests.builders import build_model
 from tests.unit.recommender.planted import build_purchases
 from tests.unit.trainer.service.job_world import BAD, COVERED, GOOD, World, rows
-from tests.unit.trainer.service.trainer_fakes import FakeRow
+from tests.unit.trainer.service.trainer_fakes import FakeRow, build_command
 
 
 @cache
@@ -126,7 +126,7 @@ def test_a_version_activated_by_hand_meanwhile_stays() -> None:
     def interfere(version: str, progress: str) -> None:
         store_progress(version, progress)
         if progress == "checking":
-            world.releases.activate("by-hand")
+            world.registry.activate("by-hand")
 
     world.store.store_progress = interfere  # type: ignore[method-assign]
     outcome = world.run("v2")
@@ -153,9 +153,9 @@ def test_a_served_version_that_no_worker_can_load_is_no_champion_and_is_replaced
     world.run("v1")
     world.artifacts.damaged.add("v1")  # as a version of an older format is
     world.restart()
-    world.releases.reconcile()
-    assert world.releases.servable() is None
-    assert world.releases.current() is not None
+    world.registry.reconcile()
+    assert world.registry.servable() is None
+    assert world.registry.current() is not None
     world.plan = replace(world.plan, candidates=(BAD,))
 
     outcome = world.run("v2")
@@ -163,7 +163,7 @@ def test_a_served_version_that_no_worker_can_load_is_no_champion_and_is_replaced
     assert outcome.kind == "promoted"
     assert "no champion" in outcome.reason
     assert world.served() == "v2"
-    assert world.releases.servable() == world.artifacts.pointer
+    assert world.registry.servable() == world.artifacts.pointer
 
 
 @pytest.mark.parametrize("changes", [{"algorithm": "of the future"}, {"weights": {}}, {"more": 1}])
@@ -224,7 +224,7 @@ def test_a_training_that_another_trainer_has_taken_over_publishes_nothing() -> N
 @pytest.mark.parametrize(
     "last_step", ["reading", "splitting by time", "evaluating ease", "fitting ease", "saving", "checking"]
 )
-def test_a_stop_at_any_step_publishes_nothing_and_leaves_a_row_that_is_put_in_order(last_step: str) -> None:
+def test_a_stop_at_any_step_publishes_nothing_and_leaves_a_row_that_is_reconcile(last_step: str) -> None:
     world = World()
     store_progress = world.store.store_progress
 
@@ -234,14 +234,15 @@ def test_a_stop_at_any_step_publishes_nothing_and_leaves_a_row_that_is_put_in_or
             world.stop.set()
 
     world.store.store_progress = stop_there  # type: ignore[method-assign]
-    outcome = world.run("v1", "request 7f0ad2b4-0000-4000-8000-000000000001: please")
+    world.store.queue_training("v1", command=build_command(1), reason="please")
+    outcome = world.run("v1")
 
     assert outcome.kind == "abandoned"
     assert world.served() is None
-    assert world.store.offsets == {}
+    assert COVERED.keys().isdisjoint(world.store.offsets)
     world.store.abandon_trainings(reason="stopped", retry_version="v2", counts=False)
     assert world.store.rows["v1"].status == "failed"
-    assert world.store.rows["v2"].seen().triggered_by.endswith("1: please")
+    assert world.store.rows["v2"].seen().request_reason == "please"
 
 
 def test_a_bug_fails_the_training_and_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -276,7 +277,7 @@ def test_a_crash_between_the_rows_and_the_pointer_is_completed() -> None:
 
     world.artifacts.before_activate = lambda: None
     world.restart()
-    world.releases.reconcile()
+    world.registry.reconcile()
 
     row = world.store.rows["v1"]
     assert world.served() == "v1"
@@ -292,8 +293,8 @@ def test_a_crash_between_the_pointer_and_its_row_is_mended_from_the_pointer(monk
     assert not world.store.rows["v1"].active
 
     world.restart()
-    world.releases.reconcile()
-    world.releases.publish_pending()
+    world.registry.reconcile()
+    world.registry.publish_pending()
 
     assert (world.store.rows["v1"].active, world.store.rows["v1"].sequence) == (True, 1)
     assert [event.version for event in world.announcements.events] == ["v1"]  # type: ignore[attr-defined]
@@ -305,7 +306,7 @@ def test_a_promotion_whose_artifact_is_gone_is_given_up() -> None:
     world.store.rows["v2"] = FakeRow("v2", "test", status="promoted", progress="done")
 
     world.restart()
-    world.releases.reconcile()
+    world.registry.reconcile()
 
     assert world.store.rows["v2"].status == "stored"
     assert "could not be promoted" in (world.store.rows["v2"].reason or "")
@@ -322,11 +323,11 @@ def test_a_served_version_without_signature_counts_as_no_model_once_there_is_a_k
     world.artifacts = signed = FileArtifacts(tmp_path, signing_keys=(b"key",))  # type: ignore[assignment]
     world.restart()
 
-    world.releases.reconcile()
-    assert world.releases.servable() is None
+    world.registry.reconcile()
+    assert world.registry.servable() is None
 
     assert world.run("v1").kind == "promoted"
-    pointer = world.releases.servable()
+    pointer = world.registry.servable()
     assert pointer is not None
     assert signed.load_model(pointer).version == "v1"
 
@@ -336,7 +337,7 @@ def test_the_pointer_decides_which_row_is_active() -> None:
     world.run("v1")
     world.store.rows["liar"] = FakeRow("liar", "test", status="promoted", sequence=9, active=True)
 
-    world.releases.reconcile()
+    world.registry.reconcile()
 
     assert [version for version, row in world.store.rows.items() if row.active] == ["v1"]
 
@@ -359,7 +360,7 @@ def test_a_rollback_that_removes_a_version_says_so_in_its_row() -> None:
         world.run(version)
     world.artifacts.models.pop("v2")  # as an operator might
 
-    world.releases.activate("v1")
+    world.registry.activate("v1")
 
     assert [world.store.rows[version].servable for version in ("v1", "v2")] == [True, False]
 
@@ -376,10 +377,10 @@ def test_rows_that_could_not_be_told_what_is_on_the_volume_are_told_later() -> N
 
     world.store.record_servable = fail  # type: ignore[method-assign]
     with pytest.raises(DatabaseUnavailable):
-        world.releases.activate("v1")
+        world.registry.activate("v1")
     world.store.record_servable = record  # type: ignore[method-assign]
 
-    world.releases.publish_pending()
+    world.registry.publish_pending()
 
     assert [world.store.rows[version].servable for version in ("v1", "v2")] == [True, False]
 
@@ -390,6 +391,6 @@ def test_a_starting_trainer_says_what_is_on_the_volume() -> None:
     world.store.rows["v1"] = replace(world.store.rows["v1"], servable=None)  # of an older version
     world.restart()
 
-    world.releases.reconcile()
+    world.registry.reconcile()
 
     assert world.store.rows["v1"].servable is True
