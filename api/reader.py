@@ -18,8 +18,8 @@ from api.ports import (
 from api.schemas import AssetItem, ModelItem, ModelList
 from shared.errors import DatabaseBusy, DatabaseUnavailable
 from shared.far_trans.schema import parse_risk_level
-from shared.postgres.queries import SNAPSHOTS
-from shared.postgres.urls import asyncpg_url
+from shared.postgres.engine import asyncpg_url
+from shared.postgres.tables import REFERENCE_SNAPSHOTS
 from shared.recommender.candidates import asset_risk_level
 
 REACHABLE_TIMEOUT_SECONDS = 2.0
@@ -30,7 +30,7 @@ _LISTS = f"""
 SELECT r.request_id, r.model_version, r.basis, r.items,
        r.customer_id IS NOT NULL
        OR EXISTS (SELECT FROM customer_information c WHERE c.customer_id = $1) AS known,
-       r.reference_snapshot IS DISTINCT FROM ({SNAPSHOTS}) AS is_stale,
+       r.reference_snapshot IS DISTINCT FROM ({REFERENCE_SNAPSHOTS}) AS is_stale,
        coalesce((
            SELECT i.sequence FROM user_interactions i
            WHERE i.customer_id = $1 ORDER BY i.sequence DESC LIMIT 1
@@ -184,7 +184,7 @@ class PostgresGatewayReader:
 
     async def fetch_reference_version(self) -> str:
         """Return a text that changes with every load of reference data."""
-        return str((await self._fetch(SNAPSHOTS))[0][0])
+        return str((await self._fetch(REFERENCE_SNAPSHOTS))[0][0])
 
     async def has_isin(self, isin: str, *, timeout_seconds: float) -> bool:
         """Return whether the catalogue has this ISIN."""
