@@ -1,4 +1,4 @@
-"""Settings of the worker."""
+"""The settings of the worker."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from shared.settings import ServiceSettings
 
 
 class WorkerSettings(ServiceSettings):
-    """Everything that the worker can be told."""
+    """The environment of the worker."""
 
     worker_health_port: int = Field(9101, ge=0, le=65535, description="health and metrics of the worker")
     worker_consumer_group: str = Field("worker", min_length=1, description="name of the workers' consumer group")

@@ -9,8 +9,7 @@ import numpy as np
 import pandas as pd
 
 from shared.recommender.training_data import TrainingData, date_of, day_number
-from shared.recommender.training_rows import build_training_data
-from shared.recommender.training_rows import TrainingRows
+from shared.recommender.training_rows import TrainingRows, build_training_data
 from shared.recommender.types import Asset, Customer, InvestmentCapacity, RiskLevel
 
 SECTORS = ("Energy", "Finance", "Health", "Technology")

@@ -210,7 +210,7 @@ def test_a_failure_is_kept_by_its_class_without_what_a_database_refuses(monkeypa
         raise ValueError("A\x00B" + "x" * 9_000)
 
     world = World()
-    monkeypatch.setattr("trainer.service.job.judge_candidates", broken)
+    monkeypatch.setattr("trainer.service.job.evaluate_candidates", broken)
 
     world.run("v1")
 
