@@ -1,14 +1,9 @@
-"""What the trainer reads from the database and keeps there, as frozen records.
-
-They lie here, not in `trainer/`, because the database adapter makes them and may not import a service.
-"""
+"""The rows that a model is fitted on, as the trainer reads them from the database."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
-from uuid import UUID
 
 import pandas as pd
 
@@ -30,51 +25,3 @@ class TrainingRows:
     close_prices: pd.DataFrame
     interactions: pd.DataFrame
     ignored: Mapping[str, int] = field(default_factory=dict)
-
-
-@dataclass(frozen=True)
-class Command:
-    """A message of models.commands.v1 as it is kept with its effect: identity, content, and the offset after it."""
-
-    event_id: UUID
-    event_type: str
-    content_digest: str
-    next_offsets: Mapping[tuple[str, int], int]
-
-
-@dataclass(frozen=True)
-class CancelledTrainings:
-    """What a cancellation ended: the version that ran, and those that waited."""
-
-    running: tuple[str, ...] = ()
-    queued: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True)
-class VersionRow:
-    """One row of model_versions, as far as the trainer decides by it."""
-
-    version: str
-    status: str
-    active: bool
-    triggered_by: str
-    progress: str | None
-    sequence: int | None
-    configuration: Mapping[str, Any] | None
-    watermark: Mapping[str, Any] | None = None
-
-
-@dataclass(frozen=True)
-class FinishedTraining:
-    """How a training ended: `status` is promoted or stored, `reason` says why, `next_offsets` what it covers."""
-
-    version: str
-    status: str
-    reason: str
-    algorithm: str
-    manifest_sha256: str
-    metrics: Mapping[str, Any]
-    champion_metrics: Mapping[str, Any] | None
-    configuration: Mapping[str, Any]
-    watermark: Mapping[str, Any]
-    next_offsets: Mapping[tuple[str, int], int]

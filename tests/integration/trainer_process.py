@@ -13,7 +13,7 @@ import psycopg2
 import psycopg2.extras
 from confluent_kafka import Consumer, TopicPartition
 
-from script.local.service_processes import ServiceProcess, ServiceEnvironment
+from script.local.service_processes import ServiceEnvironment, ServiceProcess
 from shared.artifacts.publication import FileArtifacts
 from shared.events import (
     INTERACTIONS_RECORDED,
