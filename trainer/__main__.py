@@ -22,9 +22,10 @@ from shared.kafka.producer import SyncKafkaEventPublisher
 from shared.liveness import Progress, StallWatch, watch_in_background
 from shared.logging import configure_logging, get_logger
 from shared.ports import EventConsumer
+from shared.postgres.engine import build_engine
 from trainer.service.leadership import Dependencies, Leadership, train_once
 from trainer.service.model_registry import ModelRegistry
-from trainer.service.store import PostgresLease, PostgresTrainerStore, build_engine
+from trainer.service.store import PostgresLease, PostgresTrainerStore
 from trainer.settings import TrainerSettings
 
 log = get_logger("trainer")
@@ -106,7 +107,7 @@ def _train_once(settings: TrainerSettings, stop: threading.Event, *, force: bool
 
 
 def _build_dependencies(settings: TrainerSettings, cluster_id: str) -> Dependencies:
-    engine = build_engine(settings.database_url.get_secret_value())
+    engine = build_engine(settings.database_url.get_secret_value(), application_name="trainer", pool_size=4)
     group = settings.trainer_consumer_group
     store = PostgresTrainerStore(
         engine, cluster_id=cluster_id, consumer_group=group, worker_group=settings.worker_consumer_group

@@ -22,8 +22,8 @@ from shared.far_trans.clean_rows import RowBlock
 from shared.far_trans.loading import RowSource
 from shared.far_trans.schema import TABLES, TableSchema
 from shared.identifiers import latest_date
+from shared.postgres.engine import sqlalchemy_url
 from shared.postgres.tables import reference_snapshots
-from shared.postgres.urls import sqlalchemy_url
 
 _LOADER_LOCK = 0x4641525F54524E53  # "FAR_TRNS": one loader at a time
 _READ_BYTES = 1 << 18

@@ -78,6 +78,11 @@ reference_snapshots = SqlTable(
     Column("source", Text, nullable=False),
     _timestamp("loaded_at", nullable=False, server_default=func.now()),
 )
+# A text that changes with every load; compared for equality only, so that no clock decides what is newer.
+REFERENCE_SNAPSHOTS = """
+SELECT coalesce(string_agg(table_name || ' ' || extract(epoch FROM loaded_at), ', ' ORDER BY table_name), '')
+FROM reference_snapshots
+"""
 
 # --- written by the worker ---
 user_interactions = SqlTable(

@@ -19,9 +19,9 @@ from shared import events
 from shared.errors import DatabaseUnavailable
 from shared.kafka.client_settings import producer_settings
 from shared.kafka.topics import TopicDurability, TopicsUnusable, configure_topics, create_topics
+from shared.postgres.engine import sqlalchemy_url
 from shared.postgres.migrations.upgrade import MIGRATION_LOCK, upgrade_database
 from shared.postgres.tables import metadata
-from shared.postgres.urls import sqlalchemy_url
 
 
 @pytest.mark.postgres

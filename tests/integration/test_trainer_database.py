@@ -15,9 +15,10 @@ from shared.errors import DatabaseUnavailable
 from shared.events import INTERACTIONS_RECORDED, MODELS_COMMANDS
 from shared.ports import Message
 from shared.postgres import tables
+from shared.postgres.engine import build_engine
 from shared.recommender.types import Asset
 from tests.unit.trainer.service.trainer_fakes import build_command
-from trainer.service.store import PostgresLease, PostgresTrainerStore, build_engine
+from trainer.service.store import PostgresLease, PostgresTrainerStore
 
 CLICKS = (INTERACTIONS_RECORDED, 3)
 COMMANDS = (MODELS_COMMANDS, 0)
@@ -58,7 +59,7 @@ def _asset(isin: str) -> dict[str, Any]:
 
 @pytest.mark.postgres
 def test_one_process_has_the_lease_until_it_lets_go_or_its_session_ends(engine: Engine, database_url: str) -> None:
-    other = build_engine(database_url)
+    other = build_engine(database_url, application_name="trainer", pool_size=4)
     mine, theirs = PostgresLease(engine), PostgresLease(other)
     assert mine.acquire()
     assert mine.acquire()
@@ -81,7 +82,7 @@ def test_one_process_has_the_lease_until_it_lets_go_or_its_session_ends(engine: 
 
 @pytest.mark.postgres
 def test_a_database_that_nobody_answers_for_is_unavailable() -> None:
-    engine = build_engine("postgresql://nobody@127.0.0.1:1/nothing")
+    engine = build_engine("postgresql://nobody@127.0.0.1:1/nothing", application_name="trainer", pool_size=4)
 
     with pytest.raises(DatabaseUnavailable):
         postgres_store(engine).has_assets()
@@ -105,7 +106,7 @@ def test_a_missing_table_is_no_fault_of_a_message_and_a_value_out_of_range_is(en
 def test_a_session_that_ends_before_rows_are_copied_is_a_database_that_is_away(
     engine: Engine, database_url: str
 ) -> None:
-    other = build_engine(database_url)
+    other = build_engine(database_url, application_name="trainer", pool_size=4)
 
     def end_session(connection: Connection, _: object, statement: str, *__: object) -> None:
         if statement.startswith("SELECT customer_id"):  # the COPY of the purchases comes next

@@ -16,10 +16,10 @@ from shared.errors import StaleOffsets
 from shared.events import INTERACTIONS_RECORDED, MODELS_COMMANDS
 from shared.ports import Message, StoredOffset
 from shared.postgres.dead_letter_store import DeadLetterBox, LetterFilter
+from shared.postgres.engine import build_engine, sqlalchemy_url
 from shared.postgres.migrations.upgrade import upgrade_database
 from shared.postgres.tables import metadata
-from shared.postgres.urls import sqlalchemy_url
-from trainer.service.store import PostgresTrainerStore, build_engine
+from trainer.service.store import PostgresTrainerStore
 from worker.store import PostgresWorkerStore
 
 pytestmark = pytest.mark.postgres
@@ -178,7 +178,7 @@ def test_the_gateway_shows_the_old_list_as_stale_and_the_model_as_servable(
 def test_the_trainer_keeps_the_served_version_and_one_of_the_queued_trainings(
     engine: Engine, empty_database_url: str
 ) -> None:
-    connections = build_engine(empty_database_url)
+    connections = build_engine(empty_database_url, application_name="trainer", pool_size=4)
     store = PostgresTrainerStore(connections, cluster_id="cluster", consumer_group="trainer")
 
     assert store.abandon_trainings(reason="ended", retry_version="v4", counts=True) == []

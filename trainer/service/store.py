@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import contextlib
-import math
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Connection, Engine, Row, and_, create_engine, func, or_, select, text, update
+from sqlalchemy import Connection, Engine, Row, and_, func, or_, select, text, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.exc import SQLAlchemyError
 
@@ -17,9 +16,10 @@ from shared.errors import StaleOffsets
 from shared.events import INTERACTIONS_RECORDED
 from shared.identifiers import latest_date
 from shared.ports import Message, Partition, Pointer, StoredOffset
+from shared.postgres.dead_letter_store import insert_dead_letters
 from shared.postgres.errors import translated
-from shared.postgres.tables import asset_information, consumer_offsets, dead_letters, model_commands, model_versions
-from shared.postgres.urls import sqlalchemy_url
+from shared.postgres.offset_store import GroupOffsets
+from shared.postgres.tables import asset_information, model_commands, model_versions
 from trainer.service.ports import CancelledTrainings, Command, FinishedTraining, TrainingSnapshot, VersionRow
 from trainer.service.retrain_queue import (
     IN_TRAINING,
@@ -34,18 +34,6 @@ from trainer.service.training_rows import read_training_rows
 
 TRAINER_LOCK = 0x5452_4149_4E45_52  # "TRAINER"
 _VERSION_COLUMNS = [model_versions.c[name] for name in VersionRow.__dataclass_fields__]
-_KEEPALIVES = {"keepalives_idle": 5, "keepalives_interval": 2, "keepalives_count": 3, "tcp_user_timeout": 15_000}
-
-
-def build_engine(database_url: str) -> Engine:
-    """Return the trainer's connections: few, checked before use, given up on after 5 s."""
-    return create_engine(
-        sqlalchemy_url(database_url),
-        pool_size=4,
-        pool_pre_ping=True,
-        pool_timeout=5,
-        connect_args={"connect_timeout": 5, "application_name": "trainer", **_KEEPALIVES},
-    )
 
 
 class PostgresTrainerStore:
@@ -53,9 +41,8 @@ class PostgresTrainerStore:
 
     def __init__(self, engine: Engine, *, cluster_id: str, consumer_group: str, worker_group: str = "worker") -> None:
         self._engine = engine
-        self._owner = {"cluster_id": cluster_id, "consumer_group": consumer_group}
-        self._worker = {"cluster_id": cluster_id, "consumer_group": worker_group}
-        self._topic_ids: dict[Partition, str] = {}
+        self._offsets = GroupOffsets(cluster_id=cluster_id, consumer_group=consumer_group)
+        self._worker = GroupOffsets(cluster_id=cluster_id, consumer_group=worker_group)
 
     # --- reading ---
 
@@ -103,11 +90,10 @@ class PostgresTrainerStore:
 
     def fetch_offsets(self, partitions: Sequence[Partition]) -> Mapping[Partition, StoredOffset]:
         with self._begin() as connection:
-            stored = _read_offsets(connection, self._owner)
-        return {partition: stored[partition] for partition in partitions if partition in stored}
+            return self._offsets.fetch(connection, partitions)
 
     def note_topic_ids(self, topic_ids: Mapping[Partition, str]) -> None:
-        self._topic_ids.update(topic_ids)
+        self._offsets.note_topic_ids(topic_ids)
 
     def fetch_command_digest(self, event_id: UUID) -> str | None:
         statement = select(model_commands.c.content_digest).where(model_commands.c.event_id == event_id)
@@ -119,7 +105,7 @@ class PostgresTrainerStore:
 
     def store_offsets(self, next_offsets: Mapping[Partition, int]) -> None:
         with self._begin() as connection:
-            self._store_offsets(connection, next_offsets)
+            self._offsets.advance(connection, next_offsets)
 
     def queue_training(self, version: str, *, command: Command, reason: str) -> bool:
         with self._begin() as connection:
@@ -157,7 +143,7 @@ class PostgresTrainerStore:
         mine = and_(row.version == finished.version, or_(row.status == "training", same))
         changed = update(model_versions).where(mine).values(**columns, progress="done", finished_at=func.now())
         with self._begin() as connection:
-            self._store_offsets(connection, finished.next_offsets)
+            self._offsets.advance(connection, finished.next_offsets)
             if connection.execute(changed).rowcount != 1:
                 raise _ended(finished.version)
 
@@ -196,18 +182,9 @@ class PostgresTrainerStore:
             connection.execute(update(model_versions).where(changed).values(servable=is_there))
 
     def insert_dead_letter(self, message: Message, *, reason: str, next_offsets: Mapping[Partition, int]) -> None:
-        columns = {
-            "topic": message.topic,
-            "partition": message.partition,
-            "event_offset": message.offset,
-            "key": message.key,
-            "value": message.value,
-            "reason": reason,
-            "topic_id": self._topic_ids.get((message.topic, message.partition)),
-        }
         with self._begin() as connection:
-            self._store_offsets(connection, next_offsets)
-            connection.execute(insert(dead_letters).values(**self._owner, **columns).on_conflict_do_nothing())
+            self._offsets.advance(connection, next_offsets)
+            insert_dead_letters(connection, [(message, reason)], offsets=self._offsets)
 
     # --- inside a transaction ---
 
@@ -220,47 +197,18 @@ class PostgresTrainerStore:
         """Store a command and the offset after it; a command that is stored already does not change."""
         if command is None:
             return
-        self._store_offsets(connection, command.next_offsets)
+        self._offsets.advance(connection, command.next_offsets)
         columns = {name: value for name, value in vars(command).items() if name in model_commands.c}
         connection.execute(insert(model_commands).values(**columns).on_conflict_do_nothing())
 
     def _worker_offsets(self, connection: Connection) -> dict[Partition, int]:
         """Return the worker's next offsets; those of a topic that was created again since are left out."""
-        stored = _read_offsets(connection, self._worker)
+        stored = self._worker.fetch(connection)
         return {
             partition: row.next_offset
             for partition, row in stored.items()
-            if partition[0] == INTERACTIONS_RECORDED and row.is_of(self._topic_ids.get(partition))
+            if partition[0] == INTERACTIONS_RECORDED and row.is_of(self._offsets.topic_id(partition))
         }
-
-    def _store_offsets(self, connection: Connection, next_offsets: Mapping[Partition, int]) -> None:
-        if not next_offsets:
-            return
-        stored = _read_offsets(connection, self._owner, lock=True)
-        # Offsets of a topic that was deleted and created again are not comparable.
-        same_topic = {p: row for p, row in stored.items() if row.is_of(self._topic_ids.get(p))}
-        ahead = {p: row.next_offset for p, row in same_topic.items() if row.next_offset > next_offsets.get(p, math.inf)}
-        if ahead:
-            raise StaleOffsets(f"later offsets are stored already: {ahead}")
-        rows = [
-            {
-                **self._owner,
-                "topic": partition[0],
-                "partition": partition[1],
-                "next_offset": offset,
-                "topic_id": self._topic_ids.get(partition),
-            }
-            for partition, offset in sorted(next_offsets.items())
-        ]
-        statement = insert(consumer_offsets).values(rows)
-        new = statement.excluded
-        values = {
-            "next_offset": new.next_offset,
-            "topic_id": func.coalesce(new.topic_id, consumer_offsets.c.topic_id),
-            "updated_at": func.now(),
-        }
-        key = list(consumer_offsets.primary_key.columns)
-        connection.execute(statement.on_conflict_do_update(index_elements=key, set_=values))
 
 
 class PostgresLease:
@@ -298,19 +246,6 @@ class PostgresLease:
             return True
         self.release()
         return False
-
-
-def _read_offsets(
-    connection: Connection, owner: Mapping[str, str], *, lock: bool = False
-) -> dict[Partition, StoredOffset]:
-    table = consumer_offsets.c
-    statement = (
-        select(table.topic, table.partition, table.next_offset, table.topic_id)
-        .where(*(table[name] == value for name, value in owner.items()))
-        .order_by(table.topic, table.partition)
-    )
-    rows = connection.execute(statement.with_for_update() if lock else statement)
-    return {(row.topic, row.partition): StoredOffset(row.next_offset, row.topic_id) for row in rows}
 
 
 def _ended(version: str) -> StaleOffsets:

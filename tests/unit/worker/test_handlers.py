@@ -24,18 +24,16 @@ from shared.events import (
     encode,
 )
 from shared.ports import KeptEvent, Message
-from shared.recommender.ranking import recommend
-from shared.recommender.types import InteractionWeights
 from tests.builders import build_customer, build_model
 from tests.fakes_store import FakeStore, FakeTransaction, display_of
 from tests.hostile_messages import CUSTOMERS, LOGGED_AT, hostile_messages
 from worker.answers import Scoring
-from worker.batch import Batch
 from worker.catalogue import Catalogue
 from worker.handlers import Handled, handle_batch
+from worker.message_buffer import Batch
 
 MODEL = build_model(assets=12)
-SCORING = Scoring(MODEL, recommend, 10, None, InteractionWeights(), lambda: LOGGED_AT)
+SCORING = Scoring(MODEL, k=10, now=lambda: LOGGED_AT)
 REASONS = {"ContractViolation", "UnknownAsset", "EventIdReused", "IdempotencyKeyReused"}
 
 
@@ -170,4 +168,4 @@ def check_readable(store: FakeStore) -> None:
         for interaction in history.interactions:
             assert datetime.fromtimestamp(interaction.occurred_at.timestamp(), tz=UTC) == interaction.occurred_at
     for decision in store.tables.decisions.values():
-        json.dumps(decision.items, allow_nan=False)
+        json.dumps([item.model_dump() for item in decision.answer.items], allow_nan=False)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from shared.postgres.tables import REFERENCE_SNAPSHOTS
 from shared.recommender.history import INTERACTION_WINDOW
 from shared.recommender.types import InteractionType
 
@@ -16,15 +17,14 @@ WHERE customer_id = ANY(:customer_ids) AND transaction_type = 'Buy'
 GROUP BY customer_id
 """
 
-# Rows that Python cannot represent (year 1, BC, infinity) or whose type this version does not know must not stop the
-# scoring of anybody: a time is moved into the readable range, where it is as old or as new as it can be; an unknown
-# type is left out. Only these two columns can be unreadable; every other one that is read is text.
+# A row that Python cannot represent (year 1, BC, infinity) or of a type that this version does not know must not stop
+# scoring: the time is moved into the readable range, an unknown type is left out. Every other column is text.
 _KNOWN_TYPE = f"interaction_type IN ({', '.join(repr(kind.value) for kind in InteractionType)})"
 _READABLE_TIME = """
     least(greatest(occurred_at, TIMESTAMPTZ '2000-01-01 00:00:00+00'), TIMESTAMPTZ '9000-01-01 00:00:00+00')
 """
 
-# The newest ones of the log, oldest first: bounded per customer, whatever they clicked.
+# The newest interactions of the log, oldest first; bounded per customer.
 INTERACTIONS = f"""
 SELECT asked.customer_id, newest.isin, newest.interaction_type, newest.occurred_at
 FROM unnest(CAST(:customer_ids AS text[])) AS asked(customer_id)
@@ -38,8 +38,8 @@ CROSS JOIN LATERAL (
 ORDER BY asked.customer_id, newest.sequence
 """
 
-# The assets whose last interaction ever is a dismissal. The recursion jumps from asset to asset along the index
-# (customer_id, isin, sequence): as many steps as the customer has assets, however many interactions they have.
+# The assets whose last interaction is a dismissal. The recursion goes from asset to asset along the index
+# (customer_id, isin, sequence): one step for each asset, however many interactions the customer has.
 DISMISSED = f"""
 WITH RECURSIVE latest AS (
     SELECT asked.customer_id, first.isin, first.interaction_type
@@ -74,18 +74,12 @@ LEFT JOIN LATERAL (
 ) AS newest ON true
 """
 
-# One text that changes with every load; compared for equality only, so no clock decides what is newer.
-SNAPSHOTS = """
-SELECT coalesce(string_agg(table_name || ' ' || extract(epoch FROM loaded_at), ', ' ORDER BY table_name), '')
-FROM reference_snapshots
-"""
-
-# A list is fresh while the last interaction and the reference data are those that it knew: no clock is involved.
+# A list is fresh while the last interaction and the reference data are those that it was made with; no clock is used.
 FRESH_LISTS = f"""
-SELECT customer_id, request_id, model_version, basis, weights, items, created_at
+SELECT customer_id, model_version, basis, weights, items
 FROM recommendations AS list
 WHERE customer_id = ANY(:customer_ids)
-  AND list.reference_snapshot = ({SNAPSHOTS})
+  AND list.reference_snapshot = ({REFERENCE_SNAPSHOTS})
   AND NOT EXISTS (
       SELECT FROM user_interactions AS newer
       WHERE newer.customer_id = list.customer_id AND newer.sequence > coalesce(list.interaction_sequence, 0))

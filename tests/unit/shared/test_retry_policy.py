@@ -12,7 +12,7 @@ from shared.errors import (
     StaleOffsets,
     UnknownAsset,
 )
-from worker.retry_policy import BackOff, Narrow, RetryDecision, RetryPolicy, Rewind, StandStill
+from shared.retry_policy import BackOff, RetryDecision, RetryPolicy, Rewind, StandStill, ToDeadLetter
 
 LATEST = RetryPolicy(jitter=lambda: 1.0)
 
@@ -51,12 +51,12 @@ def test_an_offset_outside_the_log_is_left_to_an_operator() -> None:
 
 @pytest.mark.parametrize("error", [ContractViolation(), UnknownAsset()])
 def test_a_contract_violation_is_never_retried(error: Exception) -> None:
-    assert decide(error) == Narrow()
+    assert decide(error) == ToDeadLetter()
 
 
 def test_a_bug_is_retried_three_times_and_then_its_batch_is_narrowed() -> None:
     decisions = [decide(KeyError(), failures=failures) for failures in (1, 2, 3, 4)]
-    assert [type(decision) for decision in decisions] == [BackOff, BackOff, BackOff, Narrow]
+    assert [type(decision) for decision in decisions] == [BackOff, BackOff, BackOff, ToDeadLetter]
 
 
 def test_a_bug_outside_of_any_batch_is_waited_for_and_then_everything_is_read_again() -> None:
