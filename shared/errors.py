@@ -1,24 +1,27 @@
 """Every named failure of the system, in one hierarchy.
 
 RecommenderError
-├── ContractViolation          a message that no retry can mend: it goes to dead_letters
+├── TransientError             a server fails for now: repeat after a back-off
+│   ├── DatabaseUnavailable    the database does not answer, or cannot do its work now
+│   │   ├── DatabaseBusy       it answers, but all connections of this process are in use
+│   │   └── CommitUnknown      the connection broke during a commit: all changes hold, or none
+│   ├── BrokerUnavailable      the broker does not answer in time
+│   └── PublishFailed          the broker did not acknowledge an event
+├── ContractViolation          no retry can help the message: it becomes a dead letter
 │   ├── UnknownAsset
 │   ├── EventIdReused
 │   └── IdempotencyKeyReused
-├── PublishFailed              the broker did not acknowledge an event
-├── StaleOffsets               somebody else has already stored later offsets (a zombie's write is refused)
-├── OffsetOutOfRange           the stored offset is no longer (or not yet) in the log
-│   └── TopicReplaced          the topic was deleted and made anew since the offset was stored
-├── DatabaseUnavailable        the database cannot be reached; try again later
-│   ├── DatabaseBusy           it answers, but all connections of this process are in use
-│   └── CommitUnknown          the connection was lost during a commit: all of it holds, or nothing
-├── BrokerUnavailable          the broker does not answer in time; try again later
+├── DatabaseMisused            a bug: the database rejects a statement that this program sends
+├── StaleOffsets               another consumer has stored other offsets: this one no longer owns the partition
+├── OffsetOutOfRange           the stored offset is not in the log: an operator decides
+│   └── TopicReplaced          the topic was deleted and created again since the offset was stored
+├── Stopped                    the process stops: the operation was not repeated
 ├── ArtifactInvalid            a model artifact that must not be loaded
 │   └── ArtifactMissing
 ├── NotEnoughData              nothing to train on
-├── ReferenceDataInvalid       the published files are not as published: nothing is loaded from them
+├── ReferenceDataInvalid       the reference data files are invalid: nothing is loaded from them
 │   └── LoadRefused            the files would replace good data by implausible data
-├── ListsInvalid               lists that break the benchmark's protocol and cannot be judged
+├── ListsInvalid               lists that break the protocol of the benchmark
 └── InvalidWeights             weights that are negative, not finite or all zero
 """
 
@@ -32,6 +35,34 @@ class RecommenderError(Exception):
 
     def __init__(self, message: str | None = None) -> None:
         super().__init__(message or (type(self).__doc__ or "").strip())
+
+
+class TransientError(RecommenderError):
+    """A server fails for now; the same operation can succeed later."""
+
+
+class DatabaseUnavailable(TransientError):
+    """The database does not answer now."""
+
+
+class DatabaseBusy(DatabaseUnavailable):
+    """All connections to the database are in use."""
+
+
+class CommitUnknown(DatabaseUnavailable):
+    """The connection broke during a commit: either all changes hold or none."""
+
+
+class BrokerUnavailable(TransientError):
+    """The broker does not answer in time."""
+
+
+class PublishFailed(TransientError):
+    """The broker did not acknowledge the event."""
+
+    def __init__(self, message: str | None = None, *, outcome_unknown: bool = False) -> None:
+        super().__init__(message)
+        self.outcome_unknown = outcome_unknown
 
 
 class ContractViolation(RecommenderError):
@@ -50,40 +81,24 @@ class IdempotencyKeyReused(ContractViolation):
     """Idempotency key reused with another body."""
 
 
-class PublishFailed(RecommenderError):
-    """The broker did not acknowledge the event."""
-
-    def __init__(self, message: str | None = None, *, outcome_unknown: bool = False) -> None:
-        super().__init__(message)
-        self.outcome_unknown = outcome_unknown
+class DatabaseMisused(RecommenderError):
+    """The database rejects a statement of this program: a bug."""
 
 
 class StaleOffsets(RecommenderError):
-    """Later offsets are already stored: this consumer no longer owns the partition."""
+    """Other offsets are stored: this consumer no longer owns the partition."""
 
 
 class OffsetOutOfRange(RecommenderError):
-    """The stored offset lies outside the log: events may have been lost, an operator decides."""
+    """The stored offset is not in the log: events may be lost, an operator decides."""
 
 
 class TopicReplaced(OffsetOutOfRange):
-    """The topic is another one than the one that the stored offset belongs to: an operator decides."""
+    """The topic is not the one that the stored offset belongs to: an operator decides."""
 
 
-class DatabaseUnavailable(RecommenderError):
-    """The database cannot be reached right now."""
-
-
-class DatabaseBusy(DatabaseUnavailable):
-    """All connections to the database are in use."""
-
-
-class CommitUnknown(DatabaseUnavailable):
-    """The connection was lost during a commit: either all changes hold or none."""
-
-
-class BrokerUnavailable(RecommenderError):
-    """The broker does not answer in time."""
+class Stopped(RecommenderError):
+    """The process stops, so the operation was not repeated."""
 
 
 class ArtifactInvalid(RecommenderError):
