@@ -67,6 +67,13 @@ def empty_database_url(postgres_admin_url: str) -> Iterator[str]:
         yield url
 
 
+@pytest.fixture(scope="module")
+def module_empty_database_url(postgres_admin_url: str) -> Iterator[str]:
+    """A database of this file's own, without any table."""
+    with _database(postgres_admin_url) as url:
+        yield url
+
+
 @pytest.fixture(scope="session")
 def migrated_template(postgres_admin_url: str) -> Iterator[str]:
     """The name of a database with all tables: migrated once, copied for each test."""
