@@ -12,14 +12,15 @@ EVENTS ?= 20000
 KILLS ?= 25
 SEED ?=
 REPORT ?=
+PROCESSES ?= 4
 OUT ?= .local/benchmark
 FAR_TRANS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup lock demo test lint types kafka load migrate bench benchmark chaos stateful clean
+.PHONY: help setup lock demo test test-fast lint types kafka load migrate bench benchmark chaos stateful clean
 
 help:  ## list the commands
-	@grep -E '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
 
 setup: $(STAMP)  ## create .venv from requirements.lock (every other command does this itself)
 
@@ -40,8 +41,11 @@ lock:  ## recompute requirements.lock and requirements-image.lock (needs uv)
 demo: $(STAMP)  ## everything with one command: Kafka, Postgres, data, model, answers (DATA=DIR, ONCE=1 to stop after the answers)
 	@$(RUN) script/demo.py $(if $(DATA),--data $(DATA)) $(if $(ONCE),--once) $(LOAD_OPTIONS)
 
-test: $(STAMP)  ## every test that this machine can run; skipped ones are named with the reason
-	@$(RUN) -m pytest -ra
+test: $(STAMP)  ## every test that this machine can run, in PROCESSES=4; skipped ones are named with the reason
+	@$(RUN) -m pytest -ra -n $(PROCESSES) --dist loadgroup --no-loadscope-reorder --hypothesis-profile=thorough
+
+test-fast: $(STAMP)  ## the inner loop: unit and contract tests, no server
+	@$(RUN) -m pytest -q tests/unit tests/contract
 
 lint: $(STAMP)  ## ruff (style, formatting) and import-linter (who may import whom)
 	@$(VENV)/bin/ruff check .
@@ -72,7 +76,7 @@ chaos: $(STAMP)  ## the fault campaign: nothing lost, nothing doubled (EVENTS=20
 	@$(RUN) -m tests.chaos --events $(EVENTS) --kills $(KILLS) $(if $(SEED),--seed $(SEED)) $(if $(REPORT),--report $(REPORT))
 
 stateful: $(STAMP)  ## the loops of worker and trainer against their models, with many examples (EXAMPLES=50000)
-	@STATEFUL_EXAMPLES=$(EXAMPLES) $(RUN) -m pytest -q --timeout 0 tests/unit/worker/test_loop_stateful.py tests/unit/trainer/service/test_any_order.py
+	@STATEFUL_EXAMPLES=$(EXAMPLES) $(RUN) -m pytest -q --timeout 0 tests/slow/worker/test_loop_stateful.py tests/slow/trainer/service/test_any_order.py
 
 clean:  ## remove the virtual environment and caches
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .import_linter_cache

@@ -1,7 +1,7 @@
-"""Print the lock file for this machine: whole, or without LightFM where nothing can compile it.
+"""Print the requirements that can be installed on this machine: without LightFM where there is no C compiler.
 
-LightFM is published as source only. Everything else comes as wheels, so a machine with Python and make alone can run
-the system; the trainer then leaves that candidate out and says so. Standard library only: it runs before the set-up.
+LightFM is published as source only; everything else comes as wheels. Without it the trainer leaves that candidate out.
+This script runs before anything is installed, so it uses the standard library only.
 """
 
 from __future__ import annotations
@@ -18,17 +18,20 @@ _ENTRY = re.compile(r"^[A-Za-z0-9]")
 
 
 def main(lock: Path) -> int:
-    """Print the requirements of `lock` that can be installed here."""
+    """Print the requirements of `lock` that can be installed."""
     text = lock.read_text(encoding="utf-8")
     if not can_compile():
-        print(f"no C compiler with Python's headers: {SOURCE_ONLY} is left out, EASE alone is trained", file=sys.stderr)
+        print(
+            f"no C compiler with Python's headers: {SOURCE_ONLY} is left out: that candidate is not trained",
+            file=sys.stderr,
+        )
         text = without(text, SOURCE_ONLY)
     sys.stdout.write(text)
     return 0
 
 
 def can_compile() -> bool:
-    """Whether a C compiler is here that finds Python's headers and OpenMP."""
+    """Return whether there is a C compiler that finds Python's headers and OpenMP."""
     compiler = shutil.which("cc") or shutil.which("gcc")
     if compiler is None:
         return False

@@ -17,7 +17,7 @@ import argparse
 import json
 import sys
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -26,12 +26,13 @@ from pydantic import ValidationError
 from rich.table import Table
 
 from script.replaying import Refused, Repair, ReplayCheck, Replayer
-from script.screen import as_markup, build_screen, printable
+from script.terminal import as_markup, build_screen, printable
 from shared.errors import BrokerUnavailable, DatabaseUnavailable, PublishFailed
-from shared.kafka.consumer import fetch_cluster_id
-from shared.kafka.producer import SyncKafkaEventPublisher, producer_config
+from shared.kafka.client_settings import producer_settings
+from shared.kafka.metadata import fetch_cluster_id
+from shared.kafka.producer import SyncKafkaEventPublisher
 from shared.kafka.topics import fetch_max_message_bytes
-from shared.postgres.dead_letter_store import DeadLetter, DeadLetterBox, LetterFilter, LetterSummary
+from shared.postgres.dead_letter_store import DeadLetter, DeadLetterBox, LetterFilter
 from shared.settings import DatabaseSettings
 
 DONE, SOME_REFUSED, WRONG_USAGE, UNAVAILABLE = 0, 1, 2, 3
@@ -109,7 +110,7 @@ def replay(options: argparse.Namespace, box: DeadLetterBox, settings: DatabaseSe
     ids: Iterable[int] = options.ids
     if options.all_of_reason is not None:
         ids = box.find_ids(filter_of(options, reason=options.all_of_reason))
-    config = producer_config(settings.kafka_bootstrap_servers, client_id="dead-letters")
+    config = producer_settings(settings.kafka_bootstrap_servers, client_id="dead-letters")
     publisher = SyncKafkaEventPublisher(
         {**config, "message.max.bytes": LARGEST_MESSAGE_BYTES}, topic_prefix=settings.topic_prefix
     )
@@ -163,7 +164,7 @@ def filter_of(options: argparse.Namespace, *, reason: str | None) -> LetterFilte
     return LetterFilter(options.topic, options.group, reason, replayed_too=getattr(options, "all", False))
 
 
-def cells(letter: LetterSummary) -> list[str]:
+def cells(letter: DeadLetter) -> list[str]:
     """Return one row of the table."""
     times = [f"{at:%Y-%m-%d %H:%M:%S}" if at else "" for at in (letter.failed_at, letter.replayed_at)]
     place = [letter.topic, str(letter.partition), str(letter.event_offset)]
@@ -181,15 +182,12 @@ def cells(letter: LetterSummary) -> list[str]:
     ]
 
 
-def summary_of(letter: DeadLetter) -> LetterSummary:
+def summary_of(letter: DeadLetter) -> DeadLetter:
     """Return a letter with the first bytes of its value."""
-    columns = asdict(letter)
-    value = columns.pop("value")
-    size = None if value is None else len(value)
-    return LetterSummary(**columns, value=value and value[:SHOWN_BYTES], value_bytes=size)
+    return replace(letter, value=letter.value and letter.value[:SHOWN_BYTES])
 
 
-def to_json(letter: LetterSummary) -> dict[str, Any]:
+def to_json(letter: DeadLetter) -> dict[str, Any]:
     """Return every column; bytes as text, with what is no UTF-8 as escapes."""
     columns: dict[str, Any] = {}
     for name, value in asdict(letter).items():

@@ -1,75 +1,146 @@
-"""The README's three requests with their real answers, and what ten clicks change."""
+"""What the demo shows: the progress of the first model, the README's requests with their answers, ten clicks."""
 
 from __future__ import annotations
 
+import csv
 import json
 import shlex
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 from rich.console import Console
 
-from script.api_client import ApiClient
+from script.api_client import ApiClient, ApiFailed, ApiUnavailable, ServedList
 from script.generate_interactions import NothingToClickOn, Plan, click_and_compare, print_outcome
-from script.screen import print_list
+from script.terminal import as_markup, build_ranking
 
-CUSTOMER_ID = "85583A768E48870A546D"
-SECTOR = "Technology"
-CLICKS = 10
+CLICKS = Plan(customer_id="85583A768E48870A546D", sector="Technology", count=10)
+_COMPONENTS = ("collaborative", "content", "profitability")
 
 
-def show_answers(api: ApiClient, *, screen: Console, first_answer: Callable[[str], None]) -> None:
-    """Send the requests and print each as a curl line with its answer; raises ApiFailed."""
-    request = {"customer_id": CUSTOMER_ID, "action": "request_recs"}
-    request_id = api.request(CUSTOMER_ID, "request_recs")
-    served = api.wait_for_list(CUSTOMER_ID, request_id, wait_seconds=60.0)
-    first_answer(f"the first list is there: {len(served.items)} assets for customer {CUSTOMER_ID}\n")
+class TrainingFailed(ApiFailed):
+    """The first training failed, and no model is served."""
 
-    show_request(api, screen=screen, method="POST", path="/recommendations", body=request)
-    _say(screen, '200 {"status": "ok"}', f"X-Request-ID: {request_id}\n")
-    show_request(api, screen=screen, method="GET", path=f"/recommendations/{CUSTOMER_ID}")
+
+def find_income_investor(folder: Path) -> str:
+    """Return the example customer: the first one in customer_information.csv with risk level Income.
+
+    The lists of income investors hold bonds and funds, whose prices change less than those of shares. Without such a
+    customer it is the one who clicks.
+    """
+    with (folder / "customer_information.csv").open(newline="", encoding="utf-8") as file:
+        incomes = (row["customerID"] for row in csv.DictReader(file) if row.get("riskLevel") == "Income")
+        return next(incomes, CLICKS.customer_id)
+
+
+class ModelProgress:
+    """Reports each step of the first training once."""
+
+    def __init__(self, report: Callable[[str], None]) -> None:
+        self._report = report
+        self._last = ""
+        self._failed_before: set[str] | None = None
+
+    def is_served(self, api: ApiClient) -> bool:
+        """Return whether a version is active; raises TrainingFailed when a training failed since the first call."""
+        try:
+            answer = api.fetch("/models")
+        except ApiUnavailable:
+            return False
+        active, models = answer["active"], answer["models"]
+        if active is not None:
+            self._tell(describe(active, models))
+            return True
+        failed = {model["version"]: model["reason"] for model in models if model["status"] == "failed"}
+        if self._failed_before is None:
+            self._failed_before = set(failed)
+        for version in failed.keys() - self._failed_before:
+            raise TrainingFailed(f"the first training failed: {failed[version]}")
+        if models:
+            newest = models[0]
+            self._tell(f"first model: {newest['status']}, {newest['progress'] or newest['reason'] or 'started'}")
+        return False
+
+    def _tell(self, text: str) -> None:
+        if text != self._last:
+            self._last = text
+            self._report(text)
+
+
+def describe(active: str, models: list[dict[str, Any]]) -> str:
+    """Return one line about the active version, with its first metrics if it is among the models."""
+    for model in models:
+        if model["version"] == active:
+            metrics = [(name, value) for name, value in (model["metrics"] or {}).items() if isinstance(value, float)]
+            numbers = ", ".join(f"{name} {value:.4f}" for name, value in metrics[:4])
+            return f"model {active} ({model['algorithm']}) is served: {numbers or 'no metrics'}"
+    return f"model {active} is served"
+
+
+def show_answers(api: ApiClient, customer_id: str, *, screen: Console, report: Callable[[str], None]) -> None:
+    """Send the requests, and print each as a curl line with its answer; raises ApiFailed."""
+    request_id = api.request(customer_id, "request_recs")
+    served = api.wait_for_list(customer_id, request_id, wait_seconds=60.0)
+    report(f"the first list is there: {len(served.items)} assets for customer {customer_id}\n")
+
+    request = {"customer_id": customer_id, "action": "request_recs"}
+    _print(screen, curl(api, "/recommendations", request), '200 {"status": "ok"}', f"X-Request-ID: {request_id}\n")
     first = json.dumps(served.items[0]) if served.items else ""
-    _say(screen, f'200 {{"status": "ok", "recommendations": [{first}, ... {len(served.items)} in all]}}')
-    _say(screen, f"X-Request-ID: {served.request_id}", f"X-Model-Version: {served.model_version}")
-    basis = f"X-Recommendation-Basis: {served.basis}\n"
-    _say(screen, basis)
-    title = "The same list as a table: profitability is the published one, the score is the sum of three contributions:"
-    print_list(served, title=title, screen=screen)
-    _say(screen, "")
-    if not served.items:
-        return
-    isin = served.items[-1]["isin"]
-    interaction = {"customer_id": CUSTOMER_ID, "isin": isin, "type": "click"}
-    show_request(api, screen=screen, method="POST", path="/user_interactions", body=interaction)
-    api.record_interaction(CUSTOMER_ID, isin)
-    _say(screen, '200 {"status": "ok"}\n')
-    _show_clicks(api, screen=screen)
+    _print(
+        screen,
+        curl(api, f"/recommendations/{customer_id}"),
+        f'200 {{"status": "ok", "recommendations": [{first}, ... {len(served.items)} in all]}}',
+        f"X-Request-ID: {served.request_id}",
+        f"X-Model-Version: {served.model_version}",
+        f"X-Recommendation-Basis: {served.basis}\n",
+    )
+    print_list(served, screen=screen)
+    if served.items:
+        interaction = {"customer_id": customer_id, "isin": served.items[0]["isin"], "type": "click"}
+        api.record_interaction(customer_id, interaction["isin"])
+        _print(screen, curl(api, "/user_interactions", interaction), '200 {"status": "ok"}\n')
+        _show_clicks(api, screen=screen)
 
 
-def show_request(
-    api: ApiClient, *, screen: Console, method: str, path: str, body: dict[str, Any] | None = None
-) -> None:
-    """Print the curl line that does the same."""
-    words = ["curl", f"{api.url}{path}"]
-    if body is not None:
-        words[1:1] = ["-X", method]
-        words += ["-H", "Content-Type: application/json", "-d", json.dumps(body)]
-    _say(screen, "$ " + shlex.join(words))
+def curl(api: ApiClient, path: str, body: dict[str, str] | None = None) -> str:
+    """Return the command line that sends the same request."""
+    post = [] if body is None else ["-H", "Content-Type: application/json", "-d", json.dumps(body)]
+    return "$ " + shlex.join(["curl", *(["-X", "POST"] if body else []), f"{api.url}{path}", *post])
+
+
+def print_list(served: ServedList, *, screen: Console) -> None:
+    """Print a list with the return of each asset, and the three weighted components of its score."""
+    _print(
+        screen,
+        "The same list as a table. Return is the field `profitability`: the published return of the asset over the",
+        "whole period. Score is the sum of the three weighted components on its right; it ranks the assets.",
+    )
+    table = build_ranking(screen, "isin", "name", "category", "sector")
+    for heading in ("price", "return", "score", *_COMPONENTS):
+        table.add_column(heading, justify="right")
+    for item in served.items:
+        price, change = item["current_price"], item["profitability"]
+        names = [item["isin"], item["assetname"], item["assetcategory"], item["sector"] or "-"]
+        numbers = ["-" if price is None else f"{price:.2f}", "-" if change is None else f"{change:+.1%}"]
+        scores = [f"{value:.3f}" for value in (item["score"], *(item["components"][name] for name in _COMPONENTS))]
+        table.add_row(str(item["rank"]), *map(as_markup, names), *numbers, *scores)
+    screen.print(table)
+    screen.print()
 
 
 def _show_clicks(api: ApiClient, *, screen: Console) -> None:
-    plan = Plan(CUSTOMER_ID, SECTOR, CLICKS)
-    _say(screen, f"What {CLICKS} clicks on {SECTOR} do:")
+    _print(screen, f"What {CLICKS.count} clicks of customer {CLICKS.customer_id} on {CLICKS.sector} change:")
     try:
-        outcome = click_and_compare(api, plan, screen=screen)
+        outcome = click_and_compare(api, CLICKS, screen=screen)
     except NothingToClickOn as error:
-        _say(screen, str(error))
+        _print(screen, str(error))
         return
-    print_outcome(outcome, plan, screen=screen)
-    if outcome.before.share_of(SECTOR) > 0:
-        _say(screen, "Clicks of earlier demos count too; `python script/demo.py --fresh` starts without them.")
+    print_outcome(outcome, CLICKS, screen=screen)
+    if outcome.before.share_of(CLICKS.sector) > 0:
+        _print(screen, "Clicks of earlier demos count too; `python script/demo.py --fresh` starts without them.")
 
 
-def _say(screen: Console, *lines: str) -> None:
+def _print(screen: Console, *lines: str) -> None:
     for line in lines:
         screen.print(line, markup=False, soft_wrap=True)

@@ -1,4 +1,4 @@
-"""Where the demo keeps its things: one folder per clone and user, in it one per data set, outside the repository."""
+"""Where the demo keeps its files: one folder per clone and user, in it one per data set, outside the repository."""
 
 from __future__ import annotations
 
@@ -12,10 +12,9 @@ import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO
 
 from script.local.owned_process import LocalServerError
-from shared.far_trans import schema as far_trans
+from shared.far_trans.schema import TABLES
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 SYNTHETIC_SCALE = 0.02
@@ -30,7 +29,7 @@ class DemoRefused(LocalServerError):
 
 @dataclass(frozen=True)
 class DataSet:
-    """What the demo loads. `scale` is set for synthetic data, which `folder` may not hold yet."""
+    """What the demo loads; `scale` is set for synthetic data, which `folder` may not hold yet."""
 
     label: str
     folder: Path
@@ -38,30 +37,28 @@ class DataSet:
     scale: float | None = None
 
     @property
-    def is_there(self) -> bool:
-        return self.folder.is_dir()
-
-    @property
     def is_loaded(self) -> bool:
         return (self.state / "loaded.json").exists()
 
     def mark_loaded(self) -> None:
-        """Remember that database and topics of this state folder hold this data set."""
+        """Record that database and topics of this state folder hold this data set."""
         (self.state / "loaded.json").write_text(json.dumps({"data": self.label}) + "\n")
 
 
 def state_root() -> Path:
-    """DEMO_STATE_DIR, else a folder of this clone and user where the system keeps such things."""
-    clone = hashlib.sha256(str(REPOSITORY).encode()).hexdigest()[:10]
-    given = os.environ.get("DEMO_STATE_DIR")
-    if given:
+    """Return DEMO_STATE_DIR, else a folder for this clone and user; raises DemoRefused when none is writable."""
+    if given := os.environ.get("DEMO_STATE_DIR"):
         candidates = [Path(given).expanduser().absolute()]
     else:
-        fallback = Path(tempfile.gettempdir()) / f"{_APPLICATION}-{os.getuid()}"
-        candidates = [folder / f"demo-{clone}" for folder in (_usual_folder(), fallback)]
+        temporary = Path(tempfile.gettempdir()) / f"{_APPLICATION}-{os.getuid()}"
+        clone = hashlib.sha256(str(REPOSITORY).encode()).hexdigest()[:10]
+        candidates = [folder / f"demo-{clone}" for folder in (_state_home() / _APPLICATION, temporary)]
     for candidate in candidates:
-        if _is_usable(candidate):
-            return candidate
+        with contextlib.suppress(OSError, RuntimeError):
+            candidate.mkdir(parents=True, exist_ok=True)
+            with tempfile.TemporaryFile(dir=candidate):
+                if candidate.stat().st_uid == os.geteuid():
+                    return candidate
     raise DemoRefused(
         f"None of these folders can be written: {', '.join(map(str, candidates))}. Set DEMO_STATE_DIR to one that can."
     )
@@ -69,17 +66,14 @@ def state_root() -> Path:
 
 @contextlib.contextmanager
 def sole_demo(root: Path) -> Iterator[Callable[[str], None]]:
-    """Hold the folder for as long as this demo lives; raises DemoRefused when another one holds it.
-
-    What is yielded leaves word for whoever finds the folder taken.
-    """
+    """Lock the state folder; raises DemoRefused, with the text that the other demo announced, when it is locked."""
     with (root / "demo.lock").open("a+") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
-            raise DemoRefused(
-                f"A demo of this clone is running already: {_owner(lock)}. Stop it with Ctrl-C."
-            ) from error
+            lock.seek(0)
+            owner = lock.read().strip() or "it has just started"
+            raise DemoRefused(f"A demo of this clone is running already: {owner}. Stop it with Ctrl-C.") from error
 
         def announce(text: str) -> None:
             lock.truncate(0)
@@ -91,33 +85,31 @@ def sole_demo(root: Path) -> Iterator[Callable[[str], None]]:
 
 
 def choose_data(given: Path | None, *, scale: float, root: Path, servers: tuple[str, ...] = ()) -> DataSet:
-    """The folder that was given, else the files in FAR-Trans/, else synthetic data; raises DemoRefused.
+    """Return the given folder, else the files in FAR-Trans/, else synthetic data; raises DemoRefused.
 
-    `servers` are Kafka and Postgres addresses that are not the demo's own: they get a state folder of their own.
+    `servers` are addresses of Kafka and Postgres that the demo does not start: each pair has its own state folder.
     """
-    if given is not None:
-        missing = missing_files(given)
-        if missing:
-            raise DemoRefused(f"{given} does not hold FAR-Trans data: {', '.join(missing)} missing.")
-        return _from_files(given.resolve(), root=root, servers=servers)
-    beside = REPOSITORY / "FAR-Trans"
-    if not missing_files(beside):
-        return _from_files(beside, root=root, servers=servers)
+    folder = REPOSITORY / "FAR-Trans" if given is None else given.resolve()
+    missing = missing_files(folder)
+    if given is not None and missing:
+        raise DemoRefused(f"{given} does not hold FAR-Trans data: {', '.join(missing)} missing.")
+    if not missing:
+        stats = [(name, (folder / name).stat()) for name in _file_names() if (folder / name).is_file()]
+        content = _digest(*(f"{name} {stat.st_size} {stat.st_mtime_ns}" for name, stat in stats))
+        return DataSet(f"the files in {folder}", folder, root / f"files-{_digest(str(folder), *servers)}-{content}")
     sources = sorted(path for pattern in _GENERATOR for path in REPOSITORY.glob(pattern))
-    fingerprint = _digest(str(SYNTHETIC_SEED), *(path.read_text() for path in sources))
+    generator = _digest(str(SYNTHETIC_SEED), *(path.read_text() for path in sources))
     return DataSet(
         label=f"synthetic data at scale {scale:g} (seed {SYNTHETIC_SEED})",
-        folder=root / f"generated-{scale:g}-{fingerprint}",
-        state=root / f"synthetic-{_digest(str(scale), *servers)}-{fingerprint}",
+        folder=root / f"generated-{scale:g}-{generator}",
+        state=root / f"synthetic-{_digest(str(scale), *servers)}-{generator}",
         scale=scale,
     )
 
 
 def missing_files(folder: Path) -> list[str]:
-    """Return the names of the files that a load cannot do without and that are not there."""
-    return [
-        table.file_name for table in far_trans.TABLES if not table.optional and not (folder / table.file_name).is_file()
-    ]
+    """Return the names of required files that the folder does not have."""
+    return [name for name in _file_names(required=True) if not (folder / name).is_file()]
 
 
 def forget(root: Path) -> None:
@@ -136,39 +128,16 @@ def forget_older_states(data: DataSet, *, root: Path) -> None:
                 shutil.rmtree(path, ignore_errors=True)
 
 
-def _from_files(folder: Path, *, root: Path, servers: tuple[str, ...]) -> DataSet:
-    facts = [
-        f"{path.name} {path.stat().st_size} {path.stat().st_mtime_ns}"
-        for path in (folder / table.file_name for table in far_trans.TABLES)
-        if path.is_file()
-    ]
-    name = f"files-{_digest(str(folder), *servers)}-{_digest(*facts)}"
-    return DataSet(label=f"the files in {folder}", folder=folder, state=root / name)
+def _file_names(*, required: bool = False) -> list[str]:
+    return [table.file_name for table in TABLES if not (required and table.optional)]
 
 
-def _usual_folder() -> Path:
-    given = os.environ.get("XDG_STATE_HOME")
-    if given:
-        return Path(given) / _APPLICATION
-    if os.geteuid() == 0:
-        # PostgreSQL runs as another user there, who cannot enter root's home.
-        return Path("/var/lib") / _APPLICATION
-    return Path("~/.local/state").expanduser() / _APPLICATION
+def _state_home() -> Path:
+    if given := os.environ.get("XDG_STATE_HOME"):
+        return Path(given)
+    # As root PostgreSQL runs as another user, who cannot enter root's home.
+    return Path("/var/lib") if os.geteuid() == 0 else Path(os.path.expanduser("~/.local/state"))  # noqa: PTH111
 
 
-def _is_usable(folder: Path) -> bool:
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=folder):
-            return folder.stat().st_uid == os.geteuid()
-    except (OSError, RuntimeError):
-        return False
-
-
-def _owner(lock: IO[str]) -> str:
-    lock.seek(0)
-    return lock.read().strip() or "it has just started"
-
-
-def _digest(*parts: str) -> str:
-    return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:12]
+def _digest(*texts: str) -> str:
+    return hashlib.sha256("\n".join(texts).encode()).hexdigest()[:12]

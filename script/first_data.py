@@ -18,8 +18,8 @@ from sqlalchemy import create_engine, func, select
 
 from shared.far_trans.limits import add_limit_options, limit_arguments
 from shared.far_trans.schema import TABLES
+from shared.postgres.engine import sqlalchemy_url
 from shared.postgres.tables import reference_snapshots
-from shared.postgres.urls import sqlalchemy_url
 
 _FAR_TRANS = Path(__file__).resolve().parent.parent / "FAR-Trans"
 _SOME_REJECTED = 1

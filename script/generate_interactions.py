@@ -1,28 +1,28 @@
-"""Click on assets of one sector through the API, and show what that does to the customer's list.
+"""Click on assets of one sector through the API, and show what that changes in the customer's list.
 
 python script/generate_interactions.py 85583A768E48870A546D Technology 10
 """
 
 from __future__ import annotations
 
-import argparse
-import os
 import random
 import sys
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import Annotated
 
+import typer
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from script.api_client import ApiClient, ApiFailed, ServedList
-from script.screen import build_screen, print_comparison
+from script.terminal import as_markup, build_app, build_ranking, build_screen, run_app, say
 from shared.identifiers import is_customer_id
+from shared.recommender.types import InteractionType
 
-TYPES = ("click", "view", "watchlist", "dismiss")
 _WAIT_SECONDS = 30.0
-_MOST = 100_000
+app = build_app(__doc__)
 
 
 class NothingToClickOn(ApiFailed):
@@ -31,63 +31,79 @@ class NothingToClickOn(ApiFailed):
 
 @dataclass(frozen=True)
 class Plan:
-    """Who does what, how often, in which sector."""
+    """The customer, the sector, and how many interactions of which type."""
 
     customer_id: str
     sector: str
     count: int
     interaction_type: str = "click"
     seed: int = 7
+    sent: Counter[str] = field(default_factory=Counter)  # how often each ISIN was sent so far
+
+    def progress(self) -> str:
+        """Say what was sent so far."""
+        return (
+            f"{self.sent.total()} of {self.count} interactions ({self.interaction_type}) of customer "
+            f"{self.customer_id} were sent, on {len(self.sent)} different assets of sector {self.sector}."
+        )
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """The lists before and after, and how often each asset was clicked on."""
+    """The lists before and after the interactions."""
 
     before: ServedList
     after: ServedList
-    sent: Counter[str]
+
+
+def _check_customer_id(text: str) -> str:
+    if not is_customer_id(text):
+        raise typer.BadParameter(f"{text!r} cannot name a customer")
+    return text
+
+
+@app.command()
+def generate(
+    customer_id: Annotated[str, typer.Argument(callback=_check_customer_id, help="as 85583A768E48870A546D")],
+    sector: Annotated[str, typer.Argument(help="as in GET /assets, for instance Technology")],
+    count: Annotated[int, typer.Argument(min=1, max=100_000, help="how many interactions to send")],
+    *,
+    api: Annotated[str, typer.Option(envvar="API_URL")] = "http://127.0.0.1:8000",
+    interaction_type: Annotated[InteractionType, typer.Option("--type")] = InteractionType.CLICK,
+    seed: Annotated[int, typer.Option(help="another seed chooses other assets")] = 7,
+) -> None:
+    """Exit codes: 0 done, 2 not possible (the message says why), 130 interrupted."""
+    plan = Plan(customer_id, sector, count, interaction_type.value, seed)
+    screen = build_screen()
+    try:
+        with ApiClient(api) as client:
+            print_outcome(click_and_compare(client, plan, screen=screen), plan, screen=screen)
+    except ApiFailed as error:
+        say(f"{error}\n{plan.progress()}")
+        raise typer.Exit(2) from error
+    except KeyboardInterrupt as error:
+        say(f"Interrupted: {plan.progress()}")
+        raise typer.Exit(130) from error
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Exit codes: 0 done, 2 not possible (the message says why), 130 interrupted."""
-    options = _parse(arguments)
-    plan = Plan(options.customer_id, options.sector, options.count, options.type, options.seed)
-    screen, complaints = build_screen(), Console(stderr=True, highlight=False, soft_wrap=True)
-    sent: Counter[str] = Counter()
-    try:
-        with ApiClient(options.api) as api:
-            outcome = click_and_compare(api, plan, screen=screen, sent=sent)
-    except ApiFailed as error:
-        complaints.print(f"{error}\n{_progress(sent, plan)}", markup=False)
-        return 2
-    except KeyboardInterrupt:
-        complaints.print(f"Interrupted: {_progress(sent, plan)}", markup=False)
-        return 130
-    print_outcome(outcome, plan, screen=screen)
-    return 0
+    return run_app(app, arguments, exit_codes={})
 
 
-def click_and_compare(api: ApiClient, plan: Plan, *, screen: Console, sent: Counter[str] | None = None) -> Outcome:
-    """Fetch a list, send the interactions, fetch a fresh list; `sent` is filled in while that goes on.
-
-    Raises ApiFailed, NothingToClickOn among them.
-    """
-    sent = Counter() if sent is None else sent
-    assets = choose_assets(api, plan.sector)
+def click_and_compare(api: ApiClient, plan: Plan, *, screen: Console) -> Outcome:
+    """Fetch a list, send the interactions and count them in the plan, fetch a new list; raises ApiFailed."""
+    isins = choose_assets(api, plan.sector)
     before = api.ask(plan.customer_id, "request_recs", wait_seconds=_WAIT_SECONDS)
-    with _progress_bar(screen) as bar:
-        task = bar.add_task(f"{plan.interaction_type} on {plan.sector}", total=plan.count)
-        for isin in spread(assets, plan):
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    with Progress(*columns, console=screen) as bar:
+        for isin in bar.track(spread(isins, plan), description=f"{plan.interaction_type} on {plan.sector}"):
             api.record_interaction(plan.customer_id, isin, plan.interaction_type)
-            sent[isin] += 1
-            bar.advance(task)
-    after = api.ask(plan.customer_id, "refresh_recs", wait_seconds=_WAIT_SECONDS)
-    return Outcome(before, after, sent)
+            plan.sent[isin] += 1
+    return Outcome(before, api.ask(plan.customer_id, "refresh_recs", wait_seconds=_WAIT_SECONDS))
 
 
 def choose_assets(api: ApiClient, sector: str) -> list[str]:
-    """Return the ISINs of a sector, ascending; raises NothingToClickOn with the sectors that there are."""
+    """Return the ISINs of a sector, ascending; raises NothingToClickOn with the names of all sectors."""
     isins = sorted({asset["isin"] for asset in api.fetch_assets(sector=sector)})
     if not isins:
         sectors = sorted({asset["sector"] for asset in api.fetch_assets() if asset["sector"]})
@@ -97,56 +113,35 @@ def choose_assets(api: ApiClient, sector: str) -> list[str]:
 
 
 def spread(isins: Sequence[str], plan: Plan) -> list[str]:
-    """Return `plan.count` ISINs: all different while they last, then round again; the same for the same seed."""
+    """Return `plan.count` ISINs: each once before any is repeated; the same for the same seed."""
     shuffled = sorted(isins)
     random.Random(plan.seed).shuffle(shuffled)  # noqa: S311  (a choice of examples)
     return [shuffled[position % len(shuffled)] for position in range(plan.count)]
 
 
 def print_outcome(outcome: Outcome, plan: Plan, *, screen: Console) -> None:
-    """Say which assets were clicked on how often, and show both lists with the sector's share."""
-    screen.print(_progress(outcome.sent, plan), markup=False)
-    for isin, times in sorted(outcome.sent.items()):
-        screen.print(f"  {times} x {isin}", markup=False)
-    print_comparison(outcome.before, outcome.after, plan.sector, screen=screen)
+    """Print how often each asset was sent, both lists side by side, and the sector's share in each."""
+    before, after, sector = outcome.before, outcome.after, plan.sector
+    lines = [plan.progress(), *(f"  {times} x {isin}" for isin, times in sorted(plan.sent.items()))]
+    screen.print("\n".join([*lines, f"Assets of sector {sector} are marked with *:"]), markup=False)
+    table = build_ranking(screen, "before", "after")
+    for index in range(max(len(before.items), len(after.items))):
+        table.add_row(str(index + 1), *(_marked(served, index, sector) for served in (before, after)))
+    screen.print(table)
+    shares = f"{before.share_of(sector):.0%} of the list before", f"{after.share_of(sector):.0%} after"
+    versions = f"(model {before.model_version})", f"(model {after.model_version})"
+    if before.model_version == after.model_version:
+        text = f"{shares[0]}, {shares[1]} (model {after.model_version}, not retrained in between)."
+    else:
+        text = f"{shares[0]} {versions[0]}, {shares[1]} {versions[1]}."
+    screen.print(f"{sector}: {text}", markup=False)
 
 
-def _progress(sent: Counter[str], plan: Plan) -> str:
-    return (
-        f"{sent.total()} of {plan.count} interactions ({plan.interaction_type}) of customer {plan.customer_id} "
-        f"were sent, on {len(sent)} different assets of sector {plan.sector}."
-    )
-
-
-def _progress_bar(screen: Console) -> Progress:
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
-    return Progress(*columns, console=screen)
-
-
-def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("customer_id", type=_customer_id, help="for instance 85583A768E48870A546D")
-    parser.add_argument("sector", help="as in GET /assets, for instance Technology")
-    parser.add_argument("count", type=_count, help="how many interactions to send")
-    parser.add_argument(
-        "--api", default=os.environ.get("API_URL") or "http://127.0.0.1:8000", help="default: %(default)s"
-    )
-    parser.add_argument("--type", choices=TYPES, default="click")
-    parser.add_argument("--seed", type=int, default=7, help="another choice of assets (default: %(default)s)")
-    return parser.parse_args(arguments)
-
-
-def _customer_id(text: str) -> str:
-    if not is_customer_id(text):
-        raise argparse.ArgumentTypeError(f"{text!r} cannot name a customer")
-    return text
-
-
-def _count(text: str) -> int:
-    count = int(text)
-    if not 1 <= count <= _MOST:
-        raise argparse.ArgumentTypeError(f"between 1 and {_MOST}")
-    return count
+def _marked(served: ServedList, index: int, sector: str) -> str:
+    if index >= len(served.items):
+        return ""
+    item = served.items[index]
+    return as_markup(f"{'*' if item['sector'] == sector else ' '} {item['assetname']} ({item['isin']})")
 
 
 if __name__ == "__main__":

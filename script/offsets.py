@@ -1,6 +1,6 @@
 """Look at the stored offsets, and move one after an alarm `consumer.offset_out_of_range`: list, set.
 
-An offset belongs to one topic: one that was deleted and made anew under the same name is another. `set` stores the id
+An offset belongs to one topic: a topic that was recreated under the same name is another one. `set` stores the id
 of the topic that exists now.
 
 Environment: DATABASE_URL, KAFKA_BOOTSTRAP_SERVERS, TOPIC_PREFIX, as for the services.
@@ -22,9 +22,9 @@ from dataclasses import dataclass
 from pydantic import ValidationError
 from rich.table import Table
 
-from script.screen import as_markup, build_screen, printable
+from script.terminal import as_markup, build_screen, printable
 from shared.errors import BrokerUnavailable, DatabaseUnavailable, RecommenderError
-from shared.kafka.consumer import fetch_cluster_id
+from shared.kafka.metadata import fetch_cluster_id
 from shared.postgres.offset_store import BrokerView, LogRange, OffsetBook, OffsetRow
 from shared.settings import DatabaseSettings
 
@@ -134,7 +134,7 @@ def meaning(before: int, after: int, log: LogRange) -> str:
 def meaning_in_a_new_topic(target: int, log: LogRange) -> str:
     """Return what an offset does in a topic that the stored one does not belong to."""
     return (
-        f"the topic was made anew: it holds {log.latest - log.earliest} messages that the group may not have read,"
+        f"the topic was recreated: it holds {log.latest - log.earliest} messages that the group may not have read,"
         f" the first {target - log.earliest} of them are skipped: they have no effect"
     )
 

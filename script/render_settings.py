@@ -34,24 +34,18 @@ class Setting:
     services: tuple[str, ...]
 
 
+_COMPOSE = ("compose",)
 # What docker-compose.yml reads itself. API_PORT is the gateway's own setting there: the port on this machine.
 COMPOSE_SETTINGS = (
-    Setting(
-        "POSTGRES_PASSWORD", None, "of the database; only letters and digits, it becomes part of a URL", ("compose",)
-    ),
-    Setting(
-        "DATA_DIR",
-        "./FAR-Trans",
-        "folder whose FAR-Trans CSV files are loaded into an empty database",
-        ("compose",),
-    ),
+    Setting("POSTGRES_PASSWORD", None, "of the database; only letters and digits, it becomes part of a URL", _COMPOSE),
+    Setting("DATA_DIR", "./FAR-Trans", "folder whose FAR-Trans CSV files are loaded into an empty database", _COMPOSE),
     Setting(
         "SYNTHETIC_SCALE",
         "0.02",
         "size of the synthetic data that is made when DATA_DIR has no CSV files; 1 is the published size, 0 is none",
-        ("compose",),
+        _COMPOSE,
     ),
-    Setting("IMAGE", "far-trans-recommender", "name of the image that is built and run", ("compose",)),
+    Setting("IMAGE", "far-trans-recommender", "name of the image that is built and run", _COMPOSE),
 )
 # docker-compose.yml sets these to what its containers need.
 FIXED_IN_COMPOSE = frozenset(

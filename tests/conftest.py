@@ -4,14 +4,54 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
 
 import pytest
+from hypothesis import HealthCheck, settings
 from sqlalchemy.engine import make_url
 
 from script.local.postgres import execute_statement
 from tests.servers import ServerUnavailable, docker_problem, kafka_server, postgres_server, servers_required
+from tests.shared_servers import SharedServers, wait_for_address
+
+# `make test` runs with --hypothesis-profile=thorough. A loaded machine is no finding: no deadline.
+settings.register_profile("fast", max_examples=15, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.register_profile("thorough", settings.get_profile("fast"), max_examples=150)
+settings.load_profile("fast")
+_SHARED_SERVERS = pytest.StashKey[SharedServers]()
+# Long tests start first, so that no process waits for them at the end. Each file outside `unit` and `contract` runs in
+# one process, since its tests share fixtures; campaigns share nothing.
+_ORDER = ("chaos", "e2e", "integration", "slow", "unit", "contract")
+_SPREAD = ("chaos", "slow", "unit", "contract")
+
+
+@pytest.hookimpl(tryfirst=True)  # before pytest-xdist reads the groups
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """In a parallel session: order the tests and group those that share what starts slowly."""
+    if _workerinput(config) is None:
+        return
+    items.sort(key=lambda item: _ORDER.index(_folder(item)))
+    for item in items:
+        if _folder(item) not in _SPREAD and item.get_closest_marker("xdist_group") is None:
+            item.add_marker(pytest.mark.xdist_group(item.path.name))
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_configure_node(node: Any) -> None:
+    """In the controller: tell each worker process where to ask for servers."""
+    stash = node.config.stash
+    if _SHARED_SERVERS not in stash:
+        stash[_SHARED_SERVERS] = SharedServers()
+    node.workerinput["servers_folder"] = str(stash[_SHARED_SERVERS].folder)
+
+
+def pytest_unconfigure(config: pytest.Config) -> None:
+    """In the controller: stop the servers once all worker processes have ended."""
+    if (servers := config.stash.get(_SHARED_SERVERS, None)) is not None:
+        servers.stop()
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:
@@ -23,15 +63,15 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
 
 
 @pytest.fixture(scope="session")
-def kafka_bootstrap_servers() -> Iterator[str]:
+def kafka_bootstrap_servers(pytestconfig: pytest.Config) -> Iterator[str]:
     """The session's broker, started when the first test asks for it."""
-    yield from _served("Kafka", kafka_server())
+    yield from _served("Kafka", pytestconfig, kafka_server())
 
 
 @pytest.fixture(scope="session")
-def postgres_admin_url() -> Iterator[str]:
+def postgres_admin_url(pytestconfig: pytest.Config) -> Iterator[str]:
     """The session's database server, as somebody who may create databases."""
-    yield from _served("PostgreSQL", postgres_server())
+    yield from _served("PostgreSQL", pytestconfig, postgres_server())
 
 
 @pytest.fixture
@@ -84,8 +124,11 @@ def migrated_template(postgres_admin_url: str) -> Iterator[str]:
         yield make_url(url).database or ""
 
 
-def _served(name: str, server: AbstractContextManager[str]) -> Iterator[str]:
+def _served(name: str, config: pytest.Config, server: AbstractContextManager[str]) -> Iterator[str]:
+    workerinput = _workerinput(config)
     try:
+        if workerinput is not None:
+            server = nullcontext(wait_for_address(Path(workerinput["servers_folder"]), name))
         address = server.__enter__()
     except ServerUnavailable as error:
         reason = f"no {name}: {error}"
@@ -94,6 +137,15 @@ def _served(name: str, server: AbstractContextManager[str]) -> Iterator[str]:
         pytest.skip(reason)
     yield address
     server.__exit__(None, None, None)
+
+
+def _workerinput(config: pytest.Config) -> dict[str, str] | None:
+    """What the controller told this worker process; None in a session of one process."""
+    return getattr(config, "workerinput", None)
+
+
+def _folder(item: pytest.Item) -> str:
+    return item.path.relative_to(Path(__file__).parent).parts[0]
 
 
 @contextmanager

@@ -38,4 +38,4 @@ class FakeReferenceStore:
 
     def replace_table(self, schema: TableSchema, rows: RowSource, *, source: str) -> None:
         assert self._incoming is not None, "a table is replaced within a replacement only"
-        self._incoming[schema.table] = (b"".join(rows), source)
+        self._incoming[schema.table] = (b"".join(block.text for block in rows), source)

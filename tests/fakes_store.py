@@ -15,9 +15,10 @@ from shared.errors import (
     StaleOffsets,
 )
 from shared.events import InteractionRecorded
-from shared.ports import AssetDisplay, Decision, KeptEvent, Message, Partition, StoredList, StoredOffset
+from shared.ports import KeptEvent, Message, Partition, StoredOffset
 from shared.recommender.history import INTERACTION_WINDOW, dismissed_isins
 from shared.recommender.types import Customer, CustomerHistory, Interaction
+from worker.ports import AssetDisplay, Decision, ServedList
 
 
 @dataclass
@@ -28,7 +29,7 @@ class FakeTables:
     topic_ids: dict[Partition, str] = field(default_factory=dict)  # of the offsets
     interactions: dict[UUID, tuple[Message, InteractionRecorded, datetime]] = field(default_factory=dict)
     decisions: dict[UUID, Decision] = field(default_factory=dict)
-    lists: dict[str, StoredList] = field(default_factory=dict)
+    lists: dict[str, Decision] = field(default_factory=dict)  # that made the list, or named it last
     known_by_lists: dict[str, tuple[int, str]] = field(default_factory=dict)  # interactions, reference snapshot
     dead_letters: dict[tuple[Partition, int], tuple[Message, str]] = field(default_factory=dict)
     customers: dict[str, Customer] = field(default_factory=dict)
@@ -184,9 +185,9 @@ class FakeTransaction:
         self._check_not_aborted()
         return {customer_id: self._history(customer_id) for customer_id in sorted(set(customer_ids))}
 
-    def fetch_fresh_lists(self, customer_ids: Sequence[str]) -> Mapping[str, StoredList]:
+    def fetch_fresh_lists(self, customer_ids: Sequence[str]) -> Mapping[str, ServedList]:
         return {
-            customer_id: stored
+            customer_id: stored.answer
             for customer_id in set(customer_ids)
             if (stored := self._tables.lists.get(customer_id)) is not None
             and self._tables.known_by_lists[customer_id] == self._known_now(customer_id)
@@ -200,15 +201,7 @@ class FakeTransaction:
                 continue
             self._tables.decisions[decision.request_id] = decision
             if decision.answered_from == "scored":
-                self._tables.lists[decision.customer_id] = StoredList(
-                    customer_id=decision.customer_id,
-                    request_id=decision.request_id,
-                    model_version=decision.model_version,
-                    basis=decision.basis,
-                    weights=decision.weights,
-                    items=decision.items,
-                    created_at=self._now,
-                )
+                self._tables.lists[decision.customer_id] = decision
                 known = (len(self._of(decision.customer_id)), reference_snapshot)
                 self._tables.known_by_lists[decision.customer_id] = known
             else:

@@ -71,7 +71,7 @@ def clean(
     rejects: list[Reject] = []
     stream = io.BytesIO((header_of(schema).encode() if header is None else header) + body)
     rows = CleanRows(stream, schema, on_reject=rejects.append, latest=latest, block_bytes=block_bytes)
-    return b"".join(rows), rejects, rows
+    return b"".join(block.text for block in rows), rejects, rows
 
 
 def real_data_folder() -> Path | None:

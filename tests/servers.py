@@ -1,4 +1,4 @@
-"""One broker and one database server for a whole test session: given ones, local ones, or containers."""
+"""One broker and one database server for a test session: given by the environment, local processes, or containers."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`python -m trainer`: the composition root; `--once` trains right now if there is no model, and exits."""
+"""`python -m trainer`: build the adapters and run the trainer; with `--once` train if there is no model, and exit."""
 
 from __future__ import annotations
 
@@ -12,28 +12,27 @@ from collections.abc import Sequence
 from pydantic import ValidationError
 
 from shared.artifacts.publication import FileArtifacts
-from shared.errors import BrokerUnavailable, RecommenderError
+from shared.errors import RecommenderError
 from shared.events import INTERACTIONS_RECORDED, MODELS_COMMANDS
 from shared.health import HealthServer, Heartbeat
-from shared.kafka.consumer import ConsumerSettings, KafkaEventConsumer, fetch_cluster_id
-from shared.kafka.producer import SyncKafkaEventPublisher, producer_config
-from shared.liveness import StallWatch, watch_in_background
+from shared.kafka.client_settings import ConsumerSettings, producer_settings
+from shared.kafka.consumer import KafkaEventConsumer
+from shared.kafka.metadata import fetch_cluster_id, wait_for_cluster_id
+from shared.kafka.producer import SyncKafkaEventPublisher
+from shared.liveness import Progress, StallWatch, watch_in_background
 from shared.logging import configure_logging, get_logger
 from shared.ports import EventConsumer
-from trainer.service.leadership import Leadership, Surroundings
-from trainer.service.lease import PostgresLease
-from trainer.service.model_registry import Releases
-from trainer.service.once import train_once
-from trainer.service.store import PostgresTrainerStore, build_engine
+from shared.postgres.engine import build_engine
+from trainer.service.leadership import Dependencies, Leadership, train_once
+from trainer.service.model_registry import ModelRegistry
+from trainer.service.store import PostgresLease, PostgresTrainerStore
 from trainer.settings import TrainerSettings
-
-WAIT_FOR_BROKER_SECONDS = 2.0
 
 log = get_logger("trainer")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run until SIGTERM, or train once; the exit code is 0 when that went well."""
+    """Run until SIGTERM, or train once; the exit code is 0 on success."""
     options = _parse(arguments)
     try:
         settings = TrainerSettings()
@@ -46,59 +45,77 @@ def main(arguments: Sequence[str] | None = None) -> int:
     stop = threading.Event()
     for signal_number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(signal_number, lambda *_: stop.set())
-    return _once(settings, stop, force=options.force) if options.once else _serve(settings, stop)
-
-
-def _serve(settings: TrainerSettings, stop: threading.Event) -> int:
-    heartbeat = Heartbeat(within_seconds=settings.stall_seconds)
-    state: list[Leadership] = []
-    watch = StallWatch(
-        lambda: state[0].backlog() if state else None, stall_seconds=settings.stall_seconds, name="trainer"
-    )
-
-    def unready_reason() -> str | None:
-        return state[0].unready_reason() if state else "waiting for the broker"
-
-    address = (settings.health_host, settings.trainer_health_port)
-    with HealthServer(address, heartbeat=heartbeat, unready_reason=unready_reason, stalled_reason=watch.reason):
-        watch_in_background(watch, heartbeat=heartbeat, stop=stop)
-        cluster_id = _cluster_id(settings, stop, heartbeat)
-        if cluster_id is not None:
-            leadership = Leadership(
-                _surroundings(settings, cluster_id),
-                plan=settings.training_plan(),
-                rules=settings.trigger_rules(),
-                stop=stop,
-                heartbeat=heartbeat,
-            )
-            state.append(leadership)
-            leadership.run()
+    if options.once:
+        return _train_once(settings, stop, force=options.force)
+    Trainer(settings, stop).run()
     log.info("trainer.stopped")
     if any(thread.name == "training" for thread in threading.enumerate()):
-        # A fit that is deep in native code cannot be interrupted, and the interpreter must not end under it.
+        # A fit in native code cannot be interrupted, and the interpreter must not end under it.
         sys.stderr.flush()
         os._exit(0)
     return 0
 
 
-def _once(settings: TrainerSettings, stop: threading.Event, *, force: bool) -> int:
+class Trainer:
+    """The service: health and liveness from the start, leadership once the broker answers."""
+
+    def __init__(self, settings: TrainerSettings, stop: threading.Event) -> None:
+        self._settings = settings
+        self._stop = stop
+        self._heartbeat = Heartbeat(within_seconds=settings.stall_seconds)
+        self._leadership: Leadership | None = None
+
+    def run(self) -> None:
+        """Run until `stop`."""
+        settings = self._settings
+        watch = StallWatch(self._backlog, stall_seconds=settings.stall_seconds, name="trainer")
+        with HealthServer(
+            (settings.health_host, settings.trainer_health_port),
+            heartbeat=self._heartbeat,
+            unready_reason=self._unready_reason,
+            stalled_reason=watch.reason,
+        ):
+            watch_in_background(watch, heartbeat=self._heartbeat, stop=self._stop)
+            servers = settings.kafka_bootstrap_servers
+            cluster_id = wait_for_cluster_id(servers, stop=self._stop, on_try=self._heartbeat.beat)
+            if cluster_id is None:
+                return
+            self._leadership = Leadership(
+                _build_dependencies(settings, cluster_id),
+                plan=settings.training_plan(),
+                rules=settings.trigger_rules(),
+                stop=self._stop,
+                heartbeat=self._heartbeat,
+            )
+            self._leadership.run()
+
+    def _backlog(self) -> Progress | None:
+        return self._leadership.backlog() if self._leadership else None
+
+    def _unready_reason(self) -> str | None:
+        return self._leadership.unready_reason() if self._leadership else "waiting for the broker"
+
+
+def _train_once(settings: TrainerSettings, stop: threading.Event, *, force: bool) -> int:
     try:
-        cluster_id = fetch_cluster_id(settings.kafka_bootstrap_servers)
-        surroundings = _surroundings(settings, cluster_id)
-        done = train_once(surroundings, plan=settings.training_plan(), force=force, stop=stop)
+        dependencies = _build_dependencies(settings, fetch_cluster_id(settings.kafka_bootstrap_servers))
+        done = train_once(dependencies, plan=settings.training_plan(), force=force, stop=stop)
     except RecommenderError as error:
         log.error("training.impossible", error=str(error))
         return 1
     return 0 if done else 1
 
 
-def _surroundings(settings: TrainerSettings, cluster_id: str) -> Surroundings:
-    engine = build_engine(settings.database_url.get_secret_value())
-    store = PostgresTrainerStore(engine, cluster_id=cluster_id, consumer_group=settings.trainer_consumer_group)
+def _build_dependencies(settings: TrainerSettings, cluster_id: str) -> Dependencies:
+    engine = build_engine(settings.database_url.get_secret_value(), application_name="trainer", pool_size=4)
+    group = settings.trainer_consumer_group
+    store = PostgresTrainerStore(
+        engine, cluster_id=cluster_id, consumer_group=group, worker_group=settings.worker_consumer_group
+    )
     artifacts = FileArtifacts(settings.models_dir, signing_keys=settings.signing_keys())
     # A short delivery timeout: the loop waits for it, and an announcement can be repeated.
-    producer = producer_config(settings.kafka_bootstrap_servers, client_id="trainer", delivery_timeout_seconds=3.0)
-    releases = Releases(
+    producer = producer_settings(settings.kafka_bootstrap_servers, client_id="trainer", delivery_timeout_seconds=3.0)
+    registry = ModelRegistry(
         artifacts=artifacts,
         store=store,
         publisher=SyncKafkaEventPublisher(producer, topic_prefix=settings.topic_prefix),
@@ -107,29 +124,17 @@ def _surroundings(settings: TrainerSettings, cluster_id: str) -> Surroundings:
 
     def open_consumer() -> EventConsumer:
         return KafkaEventConsumer(
-            ConsumerSettings(settings.kafka_bootstrap_servers, settings.trainer_consumer_group, settings.topic_prefix),
+            ConsumerSettings(settings.kafka_bootstrap_servers, group, settings.topic_prefix),
             topics=(INTERACTIONS_RECORDED, MODELS_COMMANDS),
             offsets=store,
             cluster_id=cluster_id,
         )
 
-    return Surroundings(PostgresLease(engine), store, artifacts, releases, open_consumer)
-
-
-def _cluster_id(settings: TrainerSettings, stop: threading.Event, heartbeat: Heartbeat) -> str | None:
-    """Return the cluster's id as soon as the broker says it; None when stopped before."""
-    while not stop.is_set():
-        heartbeat.beat()
-        try:
-            return fetch_cluster_id(settings.kafka_bootstrap_servers)
-        except BrokerUnavailable as error:
-            log.warning("broker.unavailable", error=str(error), retry_in_seconds=WAIT_FOR_BROKER_SECONDS)
-            stop.wait(WAIT_FOR_BROKER_SECONDS)
-    return None
+    return Dependencies(PostgresLease(engine), store, artifacts, registry, open_consumer)
 
 
 def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog="python -m trainer", description="Train models and decide what is served.")
+    parser = argparse.ArgumentParser(prog="python -m trainer", description="Train models and decide which is served.")
     parser.add_argument("--once", action="store_true", help="train now if there is no model, and exit")
     parser.add_argument("--force", action="store_true", help="with --once: train even if there is a model")
     return parser.parse_args(arguments)

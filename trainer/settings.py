@@ -18,6 +18,7 @@ class TrainerSettings(ServiceSettings):
 
     trainer_health_port: int = Field(9102, ge=0, le=65535, description="health and metrics of the trainer")
     trainer_consumer_group: str = Field("trainer", min_length=1, description="name of the trainers' consumer group")
+    worker_consumer_group: str = Field("worker", min_length=1, description="name of the workers' consumer group")
     retrain_after_interactions: int = Field(1000, ge=1, description="new interactions that start a training")
     retrain_after_seconds: float = Field(600.0, gt=0, description="or this long after the last, if there is a new one")
     evaluation_window_days: int = Field(

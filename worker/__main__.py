@@ -6,20 +6,18 @@ import os
 import signal
 import sys
 import threading
-from datetime import UTC, datetime
+from functools import partial
 
 from shared.artifacts.publication import FileArtifacts
-from shared.errors import BrokerUnavailable
 from shared.health import HealthServer, Heartbeat
-from shared.kafka.consumer import ConsumerSettings, KafkaEventConsumer, fetch_cluster_id
-from shared.liveness import StallWatch, watch_in_background
+from shared.kafka.client_settings import ConsumerSettings
+from shared.kafka.consumer import KafkaEventConsumer
+from shared.kafka.metadata import wait_for_cluster_id
+from shared.liveness import Progress, StallWatch, watch_in_background
 from shared.logging import configure_logging, get_logger
-from shared.recommender.model import Model
-from shared.recommender.ranking import recommend
 from worker.answers import Scoring
-from worker.backlog import Backlog
 from worker.catalogue import Catalogue
-from worker.loop import Parts, WorkerLoop
+from worker.loop import Dependencies, WorkerLoop
 from worker.message_buffer import CONSUMED_TOPICS
 from worker.metrics import WorkerMetrics
 from worker.model_slot import ModelSlot
@@ -28,121 +26,91 @@ from worker.store import PostgresWorkerStore
 
 log = get_logger(__name__)
 
-_CLUSTER_RETRY_SECONDS = 1.0
-
 
 def main() -> int:
     """Run until SIGTERM or SIGINT; 0 after a clean stop."""
     settings = WorkerSettings()
     configure_logging(level=settings.log_level, log_format=settings.log_format, service="worker")
-    stop = _stop_on_signals(settings.shutdown_timeout_seconds)
-    heartbeat = Heartbeat(within_seconds=settings.stall_seconds)
-    loops: list[WorkerLoop] = []
-    backlog = Backlog()
-    watch = StallWatch(backlog, stall_seconds=settings.stall_seconds, name="worker")
-    address = (settings.health_host, settings.worker_health_port)
-
-    def unready_reason() -> str | None:
-        return "stopping" if stop.is_set() else loops[0].unready_reason() if loops else "the broker does not answer yet"
-
-    with HealthServer(
-        address, heartbeat=heartbeat, unready_reason=unready_reason, stalled_reason=watch.reason
-    ) as health:
-        log.info("worker.started", health_port=health.port, group=settings.worker_consumer_group)
-        watch_in_background(watch, heartbeat=heartbeat, stop=stop)
-        cluster_id = _wait_for_cluster_id(settings.kafka_bootstrap_servers, stop=stop, heartbeat=heartbeat)
-        if cluster_id is not None:
-            _consume(settings, cluster_id=cluster_id, stop=stop, heartbeat=heartbeat, loops=loops, backlog=backlog)
-    log.info("worker.stopped")
+    WorkerProcess(settings, stop=_stop_on_signals(settings.shutdown_timeout_seconds)).run()
     return 0
 
 
-def _consume(
-    settings: WorkerSettings,
-    *,
-    cluster_id: str,
-    stop: threading.Event,
-    heartbeat: Heartbeat,
-    loops: list[WorkerLoop],
-    backlog: Backlog,
-) -> None:
-    store = PostgresWorkerStore(
-        settings.database_url.get_secret_value(),
-        cluster_id=cluster_id,
-        consumer_group=settings.worker_consumer_group,
-    )
-    consumer = KafkaEventConsumer(
-        ConsumerSettings(
-            settings.kafka_bootstrap_servers,
-            settings.worker_consumer_group,
-            settings.topic_prefix,
-            settings.session_timeout_seconds,
-        ),
-        topics=CONSUMED_TOPICS,
-        offsets=store,
-        cluster_id=cluster_id,
-    )
-    try:
-        loop = WorkerLoop(_parts(settings, consumer, store, heartbeat), batch_size=settings.worker_batch_size)
-        loops.append(loop)
-        backlog.attach(loop, consumer, store)
-        loop.run(stop.is_set)
-    finally:
-        consumer.close()
-        store.close()
+class WorkerProcess:
+    """The worker and its health server; the loop starts once the broker answers."""
 
+    def __init__(self, settings: WorkerSettings, *, stop: threading.Event) -> None:
+        self._settings = settings
+        self._stop = stop
+        self._heartbeat = Heartbeat(within_seconds=settings.stall_seconds)
+        self._loop: WorkerLoop | None = None
 
-def _parts(
-    settings: WorkerSettings, consumer: KafkaEventConsumer, store: PostgresWorkerStore, heartbeat: Heartbeat
-) -> Parts:
-    metrics = WorkerMetrics()
-    slot = ModelSlot(
-        FileArtifacts(settings.models_dir, signing_keys=settings.signing_keys()),
-        recommend=recommend,
-        poll_seconds=settings.model_poll_seconds,
-        metrics=metrics,
-    )
+    def run(self) -> None:
+        """Consume until `stop`."""
+        settings = self._settings
+        watch = StallWatch(self._progress, stall_seconds=settings.stall_seconds, name="worker")
+        with HealthServer(
+            (settings.health_host, settings.worker_health_port),
+            heartbeat=self._heartbeat,
+            unready_reason=self._unready_reason,
+            stalled_reason=watch.reason,
+        ) as health:
+            log.info("worker.started", health_port=health.port, group=settings.worker_consumer_group)
+            watch_in_background(watch, heartbeat=self._heartbeat, stop=self._stop)
+            servers = settings.kafka_bootstrap_servers
+            cluster_id = wait_for_cluster_id(servers, stop=self._stop, on_try=self._heartbeat.beat)
+            if cluster_id is not None:
+                self._consume(cluster_id)
+        log.info("worker.stopped")
 
-    def scoring(model: Model | None) -> Scoring | None:
-        if model is None:
-            return None
-        return Scoring(
-            model=model,
-            recommend=recommend,
-            k=settings.recommendation_count,
-            weights=settings.weights(),
-            interaction_weights=settings.interaction_weights(),
-            now=lambda: datetime.now(UTC),
+    def _progress(self) -> Progress | None:
+        return self._loop.progress() if self._loop else None
+
+    def _unready_reason(self) -> str | None:
+        if self._stop.is_set():
+            return "stopping"
+        return self._loop.unready_reason() if self._loop else "the broker does not answer yet"
+
+    def _consume(self, cluster_id: str) -> None:
+        settings = self._settings
+        store = PostgresWorkerStore(
+            settings.database_url.get_secret_value(),
+            cluster_id=cluster_id,
+            consumer_group=settings.worker_consumer_group,
         )
-
-    return Parts(
-        consumer=consumer,
-        store=store,
-        catalogue=Catalogue(store),
-        model_slot=slot,
-        scoring=scoring,
-        metrics=metrics,
-        heartbeat=heartbeat,
-    )
-
-
-def _wait_for_cluster_id(bootstrap_servers: str, *, stop: threading.Event, heartbeat: Heartbeat) -> str | None:
-    """Return the cluster's id once the broker answers; None when told to stop before."""
-    told = False
-    while not stop.is_set():
-        heartbeat.beat()
+        consumer = KafkaEventConsumer(
+            ConsumerSettings(
+                settings.kafka_bootstrap_servers,
+                settings.worker_consumer_group,
+                settings.topic_prefix,
+                settings.session_timeout_seconds,
+            ),
+            topics=CONSUMED_TOPICS,
+            offsets=store,
+            cluster_id=cluster_id,
+        )
         try:
-            return fetch_cluster_id(bootstrap_servers, timeout_seconds=2.0)
-        except BrokerUnavailable as error:
-            if not told:
-                log.warning("worker.broker_unavailable", error=str(error))
-            told = True
-            stop.wait(_CLUSTER_RETRY_SECONDS)
-    return None
+            self._loop = WorkerLoop(self._build_dependencies(consumer, store), batch_size=settings.worker_batch_size)
+            self._loop.run(self._stop.is_set)
+        finally:
+            consumer.close()
+            store.close()
+
+    def _build_dependencies(self, consumer: KafkaEventConsumer, store: PostgresWorkerStore) -> Dependencies:
+        settings, metrics = self._settings, WorkerMetrics()
+        artifacts = FileArtifacts(settings.models_dir, signing_keys=settings.signing_keys())
+        return Dependencies(
+            consumer=consumer,
+            store=store,
+            catalogue=Catalogue(store),
+            model_slot=ModelSlot(artifacts, poll_seconds=settings.model_poll_seconds, metrics=metrics),
+            build_scoring=partial(Scoring, k=settings.recommendation_count, weights=settings.weights()),
+            metrics=metrics,
+            heartbeat=self._heartbeat,
+        )
 
 
 def _stop_on_signals(timeout_seconds: float) -> threading.Event:
-    """Return an event that SIGTERM and SIGINT set; a stop that hangs is ended, which loses nothing."""
+    """Return an event that SIGTERM and SIGINT set; after the timeout the process ends, which loses nothing."""
     stop = threading.Event()
 
     def end() -> None:

@@ -1,66 +1,38 @@
-"""Requests to decisions: answered from a list that is still fresh, the rest scored in one batch."""
+"""Answer requests: from a stored list that is fresh, or by scoring all others in one batch."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
-from typing import Any, Protocol
+from datetime import UTC, datetime
 
 from shared.events import RecommendationRequested, content_digest
-from shared.ports import Decision, Message, WorkerTransaction
-from shared.recommender.candidates import CatalogueView
+from shared.ports import Message
 from shared.recommender.model import Model
-from shared.recommender.types import CustomerHistory, InteractionWeights, Ranking, Weights
+from shared.recommender.ranking import recommend
+from shared.recommender.types import Contributions, CustomerHistory, Ranking, Weights
+from shared.served_list import Components, RecommendationItem, rounded, rounded_or_none
 from worker.catalogue import Catalogue
-from worker.items import build_items
+from worker.ports import AssetDisplay, Decision, ServedList, WorkerTransaction
 
 Request = tuple[Message, RecommendationRequested]
-Question = tuple[str, Weights]  # whose list, with which weights
-
-
-class Recommend(Protocol):
-    """shared.recommender.ranking.recommend."""
-
-    def __call__(  # noqa: PLR0913 - the same keywords as recommend
-        self,
-        model: Model,
-        histories: Sequence[CustomerHistory],
-        *,
-        k: int,
-        now: datetime,
-        weights: Sequence[Weights | None],
-        interaction_weights: InteractionWeights,
-        catalogue: CatalogueView | None = None,
-    ) -> list[Ranking]:
-        """Return one ranking per history, in order."""
+Question = tuple[str, Weights]  # a customer_id and the weights of the list
 
 
 @dataclass(frozen=True)
 class Scoring:
-    """The model of this batch and how it is used; `weights` None means the model's own."""
+    """The model of a batch and how it is used; `weights` None means the model's own."""
 
     model: Model
-    recommend: Recommend
     k: int
-    weights: Weights | None
-    interaction_weights: InteractionWeights
-    now: Callable[[], datetime]
+    weights: Weights | None = None
+    now: Callable[[], datetime] = lambda: datetime.now(UTC)
+    recommend: Callable[..., list[Ranking]] = recommend
 
     def question(self, event: RecommendationRequested) -> Question:
-        """Return whose list is asked for, and the weights that count for it, summing to one."""
+        """Return the customer and the weights that apply, summing to one."""
         asked = event.weights.to_domain() if event.weights else None
         return event.customer_id, (asked or self.weights or self.model.weights).normalised()
-
-
-@dataclass(frozen=True)
-class Answer:
-    """A list and where it comes from."""
-
-    answered_from: str
-    model_version: str
-    basis: str
-    items: list[dict[str, Any]]
 
 
 def decide(
@@ -71,15 +43,15 @@ def decide(
         return []
     histories = transaction.fetch_histories([event.customer_id for _, event in requests])
     decided_at = scoring.now()
-    answers = _answers_from_lists(requests, transaction=transaction, scoring=scoring)
-    questions = {index: scoring.question(event) for index, (_, event) in enumerate(requests)}
-    unanswered = dict.fromkeys(question for index, question in questions.items() if index not in answers)
+    stored = _find_stored_lists(requests, transaction=transaction, scoring=scoring)
+    questions = [scoring.question(event) for _, event in requests]
+    unanswered = dict.fromkeys(question for index, question in enumerate(questions) if index not in stored)
     scored = _score(list(unanswered), histories=histories, catalogue=catalogue, scoring=scoring, now=decided_at)
     return [
         _decision(
             request,
-            weights=questions[index][1],
-            answer=answers.get(index) or scored[questions[index]],
+            answer=stored[index] if index in stored else scored[questions[index]],
+            answered_from="stored" if index in stored else "scored",
             risk_level=histories[request[1].customer_id].customer.risk_level,
             decided_at=decided_at,
         )
@@ -87,20 +59,21 @@ def decide(
     ]
 
 
-def _answers_from_lists(
+def _find_stored_lists(
     requests: Sequence[Request], *, transaction: WorkerTransaction, scoring: Scoring
-) -> dict[int, Answer]:
-    """Answer what may be answered from a stored list, by position in `requests`."""
-    asking = [event.customer_id for _, event in requests if event.action == "request_recs"]
-    lists = transaction.fetch_fresh_lists(asking)
-    answers: dict[int, Answer] = {}
-    replaced: set[str] = set()  # by an earlier request of this batch: that list is no longer the stored one
+) -> dict[int, ServedList]:
+    """Return the lists that can answer requests, by position in `requests`."""
+    lists = transaction.fetch_fresh_lists(
+        [event.customer_id for _, event in requests if event.action == "request_recs"]
+    )
+    answers: dict[int, ServedList] = {}
+    replaced: set[str] = set()  # by an earlier request of this batch: the stored list is no longer the newest
     for index, (_, event) in enumerate(requests):
         customer_id, weights = scoring.question(event)
         stored = lists.get(customer_id)
         same = stored is not None and stored.model_version == scoring.model.version and stored.weights == weights
         if stored and same and event.action == "request_recs" and customer_id not in replaced:
-            answers[index] = Answer("stored", stored.model_version, stored.basis, stored.items)
+            answers[index] = stored
         else:
             replaced.add(customer_id)
     return answers
@@ -113,7 +86,7 @@ def _score(
     catalogue: Catalogue,
     scoring: Scoring,
     now: datetime,
-) -> dict[Question, Answer]:
+) -> dict[Question, ServedList]:
     """Score every question once, all in one batch."""
     if not questions:
         return {}
@@ -123,35 +96,64 @@ def _score(
         k=scoring.k,
         now=now,
         weights=[weights for _, weights in questions],
-        interaction_weights=scoring.interaction_weights,
         catalogue=catalogue.view(scoring.model.id_map),
     )
     displays = catalogue.displays({asset.isin for ranking in rankings for asset in ranking.assets})
     return {
-        question: Answer(
-            "scored",
+        question: ServedList(
             scoring.model.version,
             ranking.basis.value,
+            question[1],
             build_items(ranking, displays=displays, decided_at=now),
         )
         for question, ranking in zip(questions, rankings, strict=True)
     }
 
 
+def build_items(
+    ranking: Ranking, *, displays: Mapping[str, AssetDisplay], decided_at: datetime
+) -> tuple[RecommendationItem, ...]:
+    """Return one item per ranked asset, best first; raises ValueError on a score that is not finite.
+
+    An asset that left the catalogue is skipped, and the ranks stay without gaps.
+    """
+    date = decided_at.astimezone(UTC).replace(tzinfo=None).isoformat(timespec="seconds")
+    shown = [(displays[asset.isin], asset.contributions) for asset in ranking.assets if asset.isin in displays]
+    return tuple(
+        _item(display, contributions, rank=rank, date=date)
+        for rank, (display, contributions) in enumerate(shown, start=1)
+    )
+
+
+def _item(display: AssetDisplay, contributions: Contributions, *, rank: int, date: str) -> RecommendationItem:
+    """Build an item whose score is the sum of the rounded components."""
+    components = {name: rounded(value) for name, value in vars(contributions).items()}
+    return RecommendationItem(
+        isin=display.isin,
+        assetname=display.assetname,
+        assetcategory=display.assetcategory,
+        sector=display.sector,
+        industry=display.industry,
+        current_price=rounded_or_none(display.current_price),
+        profitability=rounded_or_none(display.profitability),
+        recommendation_date=date,
+        score=rounded(sum(components.values())),
+        rank=rank,
+        components=Components(**components),
+    )
+
+
 def _decision(
-    request: Request, *, weights: Weights, answer: Answer, risk_level: int | None, decided_at: datetime
+    request: Request, *, answer: ServedList, answered_from: str, risk_level: int | None, decided_at: datetime
 ) -> Decision:
     message, event = request
     return Decision(
         request_id=event.event_id,
         customer_id=event.customer_id,
         action=event.action,
-        answered_from=answer.answered_from,
-        model_version=answer.model_version,
-        basis=answer.basis,
-        weights=weights,
+        answered_from=answered_from,
+        answer=answer,
         risk_level=None if risk_level is None else int(risk_level),
-        items=answer.items,
         fingerprint=event.fingerprint,
         partition=message.partition,
         event_offset=message.offset,

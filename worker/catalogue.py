@@ -1,13 +1,13 @@
-"""Which assets exist, what lists show of them, how much risk they carry: cached, read again when data were loaded."""
+"""The catalogue of assets, cached and read again after each load of reference data."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable, Mapping
 
-from shared.ports import AssetDisplay, WorkerStore
 from shared.recommender.candidates import CatalogueView, asset_risk_level, build_catalogue_view
 from shared.recommender.id_map import AssetIdMap
+from worker.ports import AssetDisplay, WorkerStore
 
 
 class Catalogue:
@@ -22,10 +22,10 @@ class Catalogue:
         self._checked_at = -float("inf")
         self._snapshot: str | None = None
         self._displays: Mapping[str, AssetDisplay] = {}
-        self._view: tuple[AssetIdMap, CatalogueView] | None = None  # of one model; made anew for another
+        self._view: tuple[AssetIdMap, CatalogueView] | None = None  # of one model
 
     def refresh(self) -> None:
-        """Look, once every `check_seconds`, whether reference data was loaded meanwhile, and read it then."""
+        """Read the catalogue again if reference data was loaded; checks once every `check_seconds`."""
         if self._clock() - self._checked_at < self._check_seconds:
             return
         snapshot = self._store.fetch_snapshots()
@@ -36,20 +36,20 @@ class Catalogue:
 
     @property
     def snapshot(self) -> str:
-        """Which reference data these are; the assets are those, or newer ones."""
+        """The loaded reference data, as `fetch_snapshots` names it; the assets are from that load or a later one."""
         if self._snapshot is None:
             self.refresh()
         return self._snapshot or ""
 
     def displays(self, isins: Iterable[str]) -> Mapping[str, AssetDisplay]:
-        """Return those of these assets that exist; looks into the database, once, when one is missing."""
+        """Return those of these assets that exist; reads the database once when one is missing."""
         wanted = set(isins)
         if wanted - self._displays.keys():
             self._read()
         return {isin: self._displays[isin] for isin in wanted if isin in self._displays}
 
     def view(self, id_map: AssetIdMap) -> CatalogueView:
-        """Return what the catalogue says of a model's assets; made once for each model and state of the catalogue."""
+        """Return the catalogue as arrays in the order of a model's assets; cached."""
         if self._snapshot is None:
             self.refresh()
         if self._view is None or self._view[0] is not id_map:

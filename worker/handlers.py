@@ -1,7 +1,7 @@
-"""What messages do: (messages, dependencies) in short functions, all inside one transaction.
+"""Handle messages inside one transaction.
 
-Everything here is safe to repeat: an event that had its effect already has none again. An event is named by its topic
-and `event_id`: another event under the same name is a dead letter, an interaction and a request may share an id.
+Every handler is safe to repeat: an event has its effect once. Topic and `event_id` identify an event: another event
+with the same ones is a dead letter; an interaction and a request may share an `event_id`.
 """
 
 from __future__ import annotations
@@ -13,10 +13,11 @@ from uuid import UUID
 
 from shared.errors import ContractViolation, UnknownAsset, describe_error
 from shared.events import InteractionRecorded, RecommendationRequested, decode
-from shared.ports import Decision, KeptEvent, Message, WorkerTransaction
+from shared.ports import KeptEvent, Message
 from worker.answers import Scoring, decide
-from worker.batch import Batch
 from worker.catalogue import Catalogue
+from worker.message_buffer import Batch
+from worker.ports import Decision, WorkerTransaction
 
 CustomerEvent = TypeVar("CustomerEvent", InteractionRecorded, RecommendationRequested)
 DeadLetter = tuple[Message, Exception]
@@ -24,7 +25,7 @@ DeadLetter = tuple[Message, Exception]
 
 @dataclass(frozen=True)
 class Handled:
-    """What became of some messages."""
+    """The effects of some messages."""
 
     decisions: tuple[Decision, ...] = ()
     interactions: int = 0
@@ -34,7 +35,7 @@ class Handled:
 def handle_batch(
     batch: Batch, *, transaction: WorkerTransaction, catalogue: Catalogue, scoring: Scoring | None
 ) -> Handled:
-    """Keep the interactions, then answer the requests, then keep what breaks the contract as dead letters."""
+    """Store the interactions, answer the requests, and store messages that break the contract as dead letters."""
     interactions = handle_interactions(batch.interactions, transaction=transaction, catalogue=catalogue)
     requests = Handled()
     if batch.requests and scoring is not None:
@@ -47,7 +48,7 @@ def handle_batch(
 def handle_interactions(
     messages: Sequence[Message], *, transaction: WorkerTransaction, catalogue: Catalogue
 ) -> Handled:
-    """Keep each interaction once."""
+    """Store each interaction once."""
     events, dead_letters = _decode(messages, InteractionRecorded)
     known = catalogue.displays(event.isin for _, event in events)
     dead_letters += [(message, UnknownAsset(event.isin)) for message, event in events if event.isin not in known]
@@ -64,7 +65,7 @@ def handle_interactions(
 def handle_requests(
     messages: Sequence[Message], *, transaction: WorkerTransaction, catalogue: Catalogue, scoring: Scoring
 ) -> Handled:
-    """Answer each request once, and keep the newest list of each customer."""
+    """Answer each request once, and store the newest list of each customer."""
     events, dead_letters = _decode(messages, RecommendationRequested)
     first, repeated = _first_of_each(events)
     decided = transaction.fetch_decided([event.event_id for _, event in first])
@@ -110,6 +111,6 @@ def _first_of_each(
 
 
 def _reused(events: Sequence[tuple[Message, CustomerEvent]], kept: Mapping[UUID, KeptEvent]) -> list[DeadLetter]:
-    """Return those that are no repetition of the event that is kept under their event_id."""
+    """Return the events that differ from the stored event with their event_id."""
     conflicts = ((message, kept[event.event_id].find_conflict(event)) for message, event in events)
     return [(message, conflict) for message, conflict in conflicts if conflict is not None]

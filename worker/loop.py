@@ -1,4 +1,4 @@
-"""The worker's main loop: poll, barrier, one transaction, commit. Whatever fails, the process lives."""
+"""The main loop of the worker: poll, wait for interactions, one transaction, commit. No failure ends the process."""
 
 from __future__ import annotations
 
@@ -6,39 +6,39 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from shared.errors import BrokerUnavailable, OffsetOutOfRange, RecommenderError, describe_error
+from shared.errors import BrokerUnavailable, ContractViolation, DatabaseUnavailable, OffsetOutOfRange, describe_error
 from shared.events import INTERACTIONS_RECORDED, RECOMMENDATIONS_REQUESTED
 from shared.health import Heartbeat
+from shared.liveness import Progress
 from shared.logging import get_logger
-from shared.ports import EventConsumer, Partition, WorkerStore, WorkerTransaction
+from shared.ports import EventConsumer
 from shared.recommender.model import Model
+from shared.retry_policy import NOT_OF_A_MESSAGE, BackOff, RetryDecision, RetryPolicy, Rewind, ToDeadLetter
 from worker.answers import Scoring
-from worker.batch import Batch
 from worker.catalogue import Catalogue
 from worker.handlers import Handled, handle_batch
-from worker.message_buffer import CONSUMED_TOPICS, Intake
+from worker.message_buffer import CONSUMED_TOPICS, Batch, MessageBuffer
 from worker.metrics import WorkerMetrics
 from worker.model_slot import ModelSlot
 from worker.narrowing import Narrowed, narrow
-from worker.read_your_writes import Barrier
-from worker.retry_policy import NOT_OF_A_MESSAGE, BackOff, Narrow, RetryDecision, RetryPolicy, Rewind
+from worker.ports import WorkerStore, WorkerTransaction
+from worker.read_your_writes import ReadYourWrites
 
 log = get_logger(__name__)
 
 POLL_SECONDS = 0.1
-BARRIER_SECONDS = 5.0
-NARROWING_SECONDS = 5.0  # of one transaction; it holds locks, and nothing is polled meanwhile
+NARROWING_SECONDS = 5.0  # of one transaction: it holds locks, and nothing is polled meanwhile
 
 
 @dataclass(frozen=True)
-class Parts:
-    """What the loop works with, wired in __main__. `scoring` says how a model is used; None for no model."""
+class Dependencies:
+    """What the loop works with, wired in __main__."""
 
     consumer: EventConsumer
     store: WorkerStore
     catalogue: Catalogue
     model_slot: ModelSlot
-    scoring: Callable[[Model | None], Scoring | None]
+    build_scoring: Callable[[Model], Scoring]
     metrics: WorkerMetrics
     heartbeat: Heartbeat = field(default_factory=Heartbeat)
     policy: RetryPolicy = field(default_factory=RetryPolicy)
@@ -46,205 +46,211 @@ class Parts:
 
 
 class WorkerLoop:
-    """Consumes both topics until told to stop; one thread.
+    """Consumes both topics in one thread.
 
-    Between two steps it knows only what was polled (Intake), which requests wait for which interactions (Barrier), and
-    what failed last. A batch that was committed leaves none of it behind, however it came about.
+    Between two steps it keeps the polled messages, the requests that wait for interactions, and the last failure.
     """
 
-    def __init__(self, parts: Parts, *, batch_size: int) -> None:
-        self._parts = parts
+    def __init__(self, dependencies: Dependencies, *, batch_size: int) -> None:
+        self._dependencies = dependencies
+        self._consumer = dependencies.consumer
+        self._clock = dependencies.clock
         self._batch_size = batch_size
-        self._intake = Intake(parts.consumer, batch_size=batch_size)
-        self._barrier: Barrier | None = None
-        self._batch: Batch | None = None  # under way; stays set when it failed
+        self._buffer = MessageBuffer(dependencies.consumer, batch_size=batch_size)
+        self._waiting: ReadYourWrites | None = None
+        self._batch: Batch | None = None  # in progress; stays set when it failed
         self._narrowing = False  # the next batch is processed in parts
-        self._bugs = 0  # failures since the last commit that are neither server's nor contract's
+        self._bugs = 0  # failures of batches since the last commit that are bugs or contract violations
         self._failures = 0  # in a row, of one class
         self._last_error: type[Exception] | None = None
-        self._not_before = -float("inf")
-        self._trouble: str | None = None
+        self._resume_at = -float("inf")
+        self._problem: str | None = None
         self._commits = 0
         self._stopping = False
 
     def run(self, should_stop: Callable[[], bool]) -> None:
-        """Step until `should_stop`; whatever fails, the policy says what happens next."""
+        """Make steps until `should_stop`."""
         while not should_stop():
             self.safe_step()
         self._stopping = True
 
     def safe_step(self) -> None:
-        """Make one step and obey the policy if it fails."""
+        """Make one step; when it fails, do what the policy decides."""
         try:
             self.step()
         except Exception as error:
             self._obey_safely(error)
-        self._parts.heartbeat.beat()
+        self._dependencies.heartbeat.beat()
 
     def step(self) -> None:
         """Poll once, and process at most one batch."""
         self._batch = None
         self._refresh_model()
-        # 1. Poll, always: it keeps the membership alive and serves rebalances, whatever is wrong elsewhere.
+        # 1. Poll always: it keeps the group membership and serves rebalances, whatever fails elsewhere.
         self._poll()
-        if self._parts.clock() < self._not_before:
+        if self._clock() < self._resume_at:
             return
-        self._parts.catalogue.refresh()
-        # 2. Barrier: requests wait until every interaction acknowledged before them is read.
+        self._dependencies.catalogue.refresh()
+        # 2. Requests wait until every interaction that was acknowledged before them is polled.
         self._batch = self._next_batch()
         if self._batch is not None:
             self._process(self._batch)
-        self._trouble, self._last_error = None, None
+        self._problem, self._last_error = None, None
 
     def unready_reason(self) -> str | None:
-        """Return why no request should be expected to be answered now, None when all is well."""
-        out_of_range = self._parts.consumer.out_of_range()
+        """Return why requests are not answered now, None when they are."""
+        out_of_range = self._consumer.out_of_range()
         if self._stopping:
             return "stopping"
-        if self._parts.model_slot.model is None:
+        if self._dependencies.model_slot.model is None:
             return "no model yet"
-        if self._parts.consumer.generation == 0:
+        if self._consumer.generation == 0:
             return "not in the consumer group yet"
         if out_of_range:
             return f"offset out of range: {sorted(out_of_range)}"
-        return self._trouble or self._parts.consumer.problem()
+        return self._problem or self._consumer.problem()
 
     @property
     def commits(self) -> int:
         """How many batches were stored since the start."""
         return self._commits
 
-    def unfinished(self) -> dict[Partition, int]:
-        """Return, for each partition that should make progress, the offset up to which nothing waits here.
+    def progress(self) -> Progress | None:
+        """Return the stored batches and the waiting messages; None while broker or database do not answer.
 
-        Left out: partitions that wait by design, for a model or for an operator's decision. Callable from any thread.
+        Messages that wait for a model or for an operator do not count. Safe to call from any thread.
         """
-        return self._intake.unfinished(held=self._held_without_model())
+        done, firsts = self._commits, self._buffer.unfinished(held=self._held_without_model())
+        if not firsts:
+            return Progress(done, 0)
+        try:
+            ends = self._consumer.fetch_high_watermarks(firsts.keys())
+            self._dependencies.store.fetch_offsets(sorted(firsts)[:1])
+        except (BrokerUnavailable, DatabaseUnavailable):
+            return None
+        return Progress(done, sum(max(0, ends[partition] - first) for partition, first in firsts.items()))
 
     def _refresh_model(self) -> None:
         try:
-            self._parts.model_slot.refresh()
+            self._dependencies.model_slot.refresh()
         except Exception as error:
-            self._parts.model_slot.refuse(error)
+            self._dependencies.model_slot.refuse(error)
 
     def _held_without_model(self) -> tuple[str, ...]:
-        return (RECOMMENDATIONS_REQUESTED,) if self._parts.model_slot.model is None else ()
+        return (RECOMMENDATIONS_REQUESTED,) if self._dependencies.model_slot.model is None else ()
 
     def _poll(self) -> None:
-        backing_off = self._parts.clock() < self._not_before
+        backing_off = self._clock() < self._resume_at
         held = CONSUMED_TOPICS if backing_off else self._held_without_model()
-        idle = backing_off or self._barrier is not None or not self._has_work()
-        waiting = [self._intake.waiting(topic) for topic in CONSUMED_TOPICS if topic not in held]
-        wanted = self._batch_size if self._barrier else self._batch_size - max(waiting, default=0)
-        changed = self._intake.poll(timeout_seconds=POLL_SECONDS if idle else 0.0, held=held, wanted=wanted)
+        idle = backing_off or self._waiting is not None or not self._has_work()
+        waiting = [self._buffer.waiting(topic) for topic in CONSUMED_TOPICS if topic not in held]
+        wanted = self._batch_size if self._waiting else self._batch_size - max(waiting, default=0)
+        changed = self._buffer.poll(timeout_seconds=POLL_SECONDS if idle else 0.0, held=held, wanted=wanted)
         if changed:
-            self._barrier = None
-        self._parts.metrics.watch(self._parts.consumer, paused=len(self._intake.paused))
+            self._waiting = None
+        self._dependencies.metrics.watch(self._consumer, paused=len(self._buffer.paused))
 
     def _has_work(self) -> bool:
-        if self._intake.waiting(INTERACTIONS_RECORDED):
+        if self._buffer.waiting(INTERACTIONS_RECORDED):
             return True
-        return self._parts.model_slot.model is not None and len(self._intake.requests(1)) > 0
+        return self._dependencies.model_slot.model is not None and len(self._buffer.requests(1)) > 0
 
     def _next_batch(self) -> Batch | None:
-        if self._barrier is None:
-            self._barrier = self._raise_barrier()
-        targets = self._barrier.targets if self._barrier else {}
-        interactions = self._intake.interactions(self._batch_size, targets=targets)
-        if self._barrier is None:
+        if self._waiting is None:
+            self._waiting = self._start_waiting()
+        targets = self._waiting.targets if self._waiting else {}
+        interactions = self._buffer.interactions(self._batch_size, targets=targets)
+        if self._waiting is None:
             return Batch(interactions) if interactions else None
-        has_more = self._intake.count_before(targets) > len(interactions)
-        if self._barrier.is_reached() and not has_more:
-            return Batch(interactions, self._barrier.requests)
+        has_more = self._buffer.count_before(targets) > len(interactions)
+        if self._waiting.is_reached() and not has_more:
+            return Batch(interactions, self._waiting.requests)
         if has_more or len(interactions) >= self._batch_size:
-            return Batch(interactions)  # far behind: in several transactions, the requests after them
-        self._check_progress(self._barrier)
+            return Batch(interactions)  # far behind: several transactions, then the requests
+        self._check_progress(self._waiting)
         return None
 
-    def _raise_barrier(self) -> Barrier | None:
-        requests = self._intake.requests(self._batch_size) if self._parts.model_slot.model else ()
-        if not requests:
-            return None
-        return Barrier(
-            requests, consumer=self._parts.consumer, patience_seconds=BARRIER_SECONDS, clock=self._parts.clock
-        )
+    def _start_waiting(self) -> ReadYourWrites | None:
+        requests = self._buffer.requests(self._batch_size) if self._dependencies.model_slot.model else ()
+        return ReadYourWrites(requests, consumer=self._consumer, clock=self._clock) if requests else None
 
-    def _check_progress(self, barrier: Barrier) -> None:
+    def _check_progress(self, waiting: ReadYourWrites) -> None:
         try:
-            barrier.check_progress()
+            waiting.check_progress()
         except BrokerUnavailable:
-            self._barrier = None
+            self._waiting = None
             raise
 
     def _process(self, batch: Batch) -> None:
-        """Give the batch its effects, once; of one that is narrowed, as many as fit into the time of a transaction."""
-        started = self._parts.clock()
-        starts = self._intake.starts(batch)
-        with self._parts.store.begin() as transaction:
-            # 3. One transaction: lock the offsets and compare them, apply the effects, write the next offsets.
+        """Store the effects of the batch once; of a batch that is narrowed, as many as fit into one transaction."""
+        started = self._clock()
+        starts = self._buffer.starts(batch)
+        with self._dependencies.store.begin() as transaction:
+            # 3. One transaction: lock and compare the offsets, store the effects, write the next offsets.
             transaction.lock_offsets(starts)
             result = self._handle(batch, transaction)
-            next_offsets = self._intake.next_offsets(result.done)
+            next_offsets = self._buffer.next_offsets(result.done)
             transaction.store_offsets(next_offsets)
-        # 4. Committed: whoever owns the partitions next starts after this batch.
+        # 4. Committed: the next owner of the partitions starts after this batch.
         self._settle(result)
         # 5. Tell Kafka, for lag monitors only; a crash before this line repeats nothing.
-        self._parts.consumer.commit(next_offsets)
-        self._parts.metrics.observe(result.done, result.handled, seconds=self._parts.clock() - started)
+        self._consumer.commit(next_offsets)
+        self._dependencies.metrics.observe(result.done, result.handled, seconds=self._clock() - started)
 
     def _handle(self, batch: Batch, transaction: WorkerTransaction) -> Narrowed:
-        scoring = self._parts.scoring(self._parts.model_slot.model)
+        model, catalogue = self._dependencies.model_slot.model, self._dependencies.catalogue
+        scoring = self._dependencies.build_scoring(model) if model else None
 
         def handle(part: Batch) -> Handled:
-            return handle_batch(part, transaction=transaction, catalogue=self._parts.catalogue, scoring=scoring)
+            return handle_batch(part, transaction=transaction, catalogue=catalogue, scoring=scoring)
 
         if not self._narrowing:
             return Narrowed(handle(batch), batch, Batch())
-        deadline = self._parts.clock() + NARROWING_SECONDS
-        return narrow(batch, transaction=transaction, handle=handle, is_late=lambda: self._parts.clock() >= deadline)
+        deadline = self._clock() + NARROWING_SECONDS
+        return narrow(batch, transaction=transaction, handle=handle, is_late=lambda: self._clock() >= deadline)
 
     def _settle(self, result: Narrowed) -> None:
-        """Forget what was stored, and what failed before it was."""
-        self._batch = None  # what fails after the commit is no message's fault
+        """Forget the stored messages and the failures before them."""
+        self._batch = None  # no message can cause a failure after the commit
         self._commits += 1
-        self._intake.done(result.done)
+        self._buffer.done(result.done)
         self._bugs = 0
         if not result.rest:
             self._narrowing = False
         if result.done.requests or result.rest:
-            self._barrier = None
+            self._waiting = None
 
     def _obey_safely(self, error: Exception) -> None:
         try:
             self._obey(error)
         except Exception as second:
-            self._not_before = self._parts.clock() + self._parts.policy.most_seconds
+            self._resume_at = self._clock() + self._dependencies.policy.most_seconds
             log.error("worker.failed", error_type=type(second).__name__, error=str(second), exc_info=second)
 
     def _obey(self, error: Exception) -> None:
         """Do what the policy decides about this failure."""
         self._failures = self._failures + 1 if type(error) is self._last_error else 1
         self._last_error = type(error)
-        self._parts.metrics.failures.labels(type(error).__name__).inc()
-        # A bug that escapes from narrowing, or after the commit, is no message's fault.
+        self._dependencies.metrics.failures.labels(type(error).__name__).inc()
+        # No message can cause a bug that escapes from narrowing or comes after the commit.
         in_batch = self._batch is not None and not self._narrowing
         is_bug = in_batch and not isinstance(error, NOT_OF_A_MESSAGE)
         self._bugs += is_bug
         failures = self._bugs if is_bug else self._failures
-        decision = self._parts.policy.decide(error, failures=failures, in_batch=in_batch)
+        decision = self._dependencies.policy.decide(error, failures=failures, in_batch=in_batch)
         log_failure(error, decision, self._batch, failures=failures)
         if isinstance(decision, BackOff | Rewind):
-            self._not_before = self._parts.clock() + decision.seconds
-            self._trouble = describe_error(error)
+            self._resume_at = self._clock() + decision.seconds
+            self._problem = describe_error(error)
         if isinstance(decision, Rewind):
-            self._barrier = None
-            self._parts.consumer.rewind()
-        elif isinstance(decision, Narrow):
+            self._waiting = None
+            self._consumer.rewind()
+        elif isinstance(decision, ToDeadLetter):
             self._narrowing = True
 
 
 def log_failure(error: Exception, decision: RetryDecision, batch: Batch | None, *, failures: int) -> None:
-    """Log what failed and what follows; a bug with its traceback, the first time only."""
+    """Log a failure and the decision about it; a bug with its traceback, the first time only."""
     fields = {
         "error_type": type(error).__name__,
         "error": describe_error(error),
@@ -253,7 +259,7 @@ def log_failure(error: Exception, decision: RetryDecision, batch: Batch | None, 
     }
     if isinstance(error, OffsetOutOfRange):
         log.error("consumer.offset_out_of_range", **fields)
-    elif isinstance(error, RecommenderError):
+    elif isinstance(error, (*NOT_OF_A_MESSAGE, ContractViolation)):
         log.warning("worker.failed", **fields, retry_in_seconds=getattr(decision, "seconds", None))
     else:
         log.error("worker.failed", **fields, exc_info=error if failures == 1 else None)

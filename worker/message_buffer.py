@@ -1,26 +1,50 @@
-"""What was polled and not yet stored: a queue per partition, and where the stored offsets stand."""
+"""Polled messages that are not stored yet: one queue per partition, and the stored offset of each."""
 
 from __future__ import annotations
 
 from collections import deque
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import suppress
+from dataclasses import dataclass
 from itertools import chain, islice
 
 from shared.events import INTERACTIONS_RECORDED, RECOMMENDATIONS_REQUESTED
 from shared.ports import EventConsumer, Message, Partition
-from worker.batch import Batch
 
 CONSUMED_TOPICS = (RECOMMENDATIONS_REQUESTED, INTERACTIONS_RECORDED)
 BATCH_BYTES = 16 << 20  # keys and values of one batch; one message may be larger
 
 
-class Intake:
-    """Polls the consumer and keeps messages, in order, until their batch is stored.
+@dataclass(frozen=True)
+class Batch:
+    """The messages of one transaction, each partition's in the order of the log; interactions are handled first."""
 
-    Memory is bounded, by messages and by bytes. Pausing throws away what librdkafka has fetched ahead, so the first
-    means is to poll no more than a batch needs; only a topic of which two batches wait, because the other one is
-    waited for, is paused. Requests of a partition whose interactions cannot be read are not polled; the others are.
+    interactions: tuple[Message, ...] = ()
+    requests: tuple[Message, ...] = ()
+
+    def __len__(self) -> int:
+        return len(self.interactions) + len(self.requests)
+
+    @property
+    def messages(self) -> tuple[Message, ...]:
+        """All messages, in the order in which they are handled."""
+        return self.interactions + self.requests
+
+    def split(self, count: int) -> tuple[Batch, Batch]:
+        """Return the first `count` messages, and the others."""
+        after = max(0, count - len(self.interactions))
+        return (
+            Batch(self.interactions[:count], self.requests[:after]),
+            Batch(self.interactions[count:], self.requests[after:]),
+        )
+
+
+class MessageBuffer:
+    """Polls the consumer and keeps messages in order until their batch is stored.
+
+    Memory is bounded by messages and by bytes. Pausing discards what librdkafka has fetched ahead, so the buffer polls
+    only what a batch needs, and pauses a topic only when two batches of it wait. Requests of a partition are not polled
+    while its interactions cannot be read.
     """
 
     def __init__(self, consumer: EventConsumer, *, batch_size: int, batch_bytes: int = BATCH_BYTES) -> None:
@@ -29,23 +53,23 @@ class Intake:
         self._batch_bytes = batch_bytes
         self._generation = consumer.generation
         self._queues: dict[Partition, deque[Message]] = {}
-        self._stored: dict[Partition, int] = {}  # what the database holds, as far as this worker knows
+        self._stored: dict[Partition, int] = {}  # next offsets in the database
         self._paused: frozenset[Partition] = frozenset()
-        self._blocked: frozenset[Partition] = frozenset()  # requests whose interactions cannot be read
+        self._blocked: frozenset[Partition] = frozenset()  # their interactions cannot be read
         self._full: set[str] = set()
         self._waiting_bytes: dict[str, int] = dict.fromkeys(CONSUMED_TOPICS, 0)
 
     @property
     def paused(self) -> frozenset[Partition]:
-        """The partitions that are not fetched now."""
+        """The partitions that are not fetched."""
         return self._paused
 
     def poll(self, *, timeout_seconds: float, held: Collection[str], wanted: int) -> bool:
-        """Take in up to `wanted` messages; return whether the assignment changed, so that everything older is gone.
+        """Add up to `wanted` messages; return whether the assignment changed, which discards all older messages.
 
-        Partitions of the `held` topics are paused meanwhile.
+        Partitions of the `held` topics are paused.
         """
-        changed = self._start_over()  # a rewind comes between two polls: positions are the stored ones only until then
+        changed = self._start_over()  # after a rewind, positions are the stored offsets only until the next poll
         self._pause(held)
         messages = self._consumer.poll(max_messages=max(1, wanted), timeout_seconds=timeout_seconds)
         changed = self._start_over() or changed
@@ -55,14 +79,14 @@ class Intake:
         return changed
 
     def waiting(self, topic: str) -> int:
-        """Return how many messages of a topic wait here."""
+        """Return how many messages of a topic wait."""
         return sum(len(queue) for (name, _), queue in self._queues.items() if name == topic)
 
     def unfinished(self, *, held: Collection[str]) -> dict[Partition, int]:
-        """Return the offset of the first message of each partition that is not stored yet, waiting here or in the log.
+        """Return the offset of the first message of each partition that is not stored, in the buffer or in the log.
 
-        Left out: topics that are `held`, blocked requests, and what stands still out of range. Callable from any
-        thread; a partition that is being revoked may be missing.
+        Without `held` topics, blocked requests and partitions that are out of range. Safe to call from any thread; a
+        partition that is being revoked may be missing.
         """
         out_of_range, queues = self._consumer.out_of_range(), dict(self._queues)
         firsts: dict[Partition, int] = {}
@@ -75,12 +99,12 @@ class Intake:
         return firsts
 
     def requests(self, limit: int) -> tuple[Message, ...]:
-        """Return the oldest waiting requests, of a batch's bytes at most."""
+        """Return the oldest waiting requests, at most the bytes of one batch."""
         queues = (queue for (topic, _), queue in self._queues.items() if topic == RECOMMENDATIONS_REQUESTED)
         return self._up_to(limit, chain.from_iterable(queues))
 
     def interactions(self, limit: int, *, targets: Mapping[Partition, int]) -> tuple[Message, ...]:
-        """Return the oldest waiting interactions, those below the targets' offsets first, as `requests` does."""
+        """Return the oldest waiting interactions, those below the target offsets first, at most one batch of bytes."""
         others = (
             message
             for partition, queue in self._queues.items()
@@ -91,31 +115,31 @@ class Intake:
         return self._up_to(limit, chain(self._before(targets), others))
 
     def count_before(self, targets: Mapping[Partition, int]) -> int:
-        """Return how many interactions below these offsets wait."""
+        """Return how many interactions below the target offsets wait."""
         return sum(1 for _ in self._before(targets))
 
     def starts(self, batch: Batch) -> dict[Partition, int]:
-        """Return the stored offset of each partition of the batch: what the database must still hold."""
+        """Return the stored offset of each partition of the batch, which the database must still hold."""
         return {_partition(message): self._stored[_partition(message)] for message in batch.messages}
 
     def next_offsets(self, batch: Batch) -> dict[Partition, int]:
-        """Return the offsets to store together with the batch's effects."""
+        """Return the offsets to store with the effects of the batch."""
         return {_partition(message): message.offset + 1 for message in batch.messages}
 
     def done(self, batch: Batch) -> None:
-        """Forget the messages of a batch that is stored."""
+        """Remove the messages of a stored batch."""
         self._stored.update(self.next_offsets(batch))
         for message in batch.messages:
             self._queues[_partition(message)].popleft()
             self._waiting_bytes[message.topic] -= message.size_bytes
         for partition in self.starts(batch):
-            # To the end, so that one busy partition cannot keep the others waiting.
+            # To the end: one busy partition must not delay the others.
             queue = self._queues.pop(partition)
             if queue:
                 self._queues[partition] = queue
 
     def _up_to(self, limit: int, messages: Iterator[Message]) -> tuple[Message, ...]:
-        """Return messages until there are `limit`, or a batch's bytes; always the first."""
+        """Return the first message and those after it, up to `limit` messages and the bytes of one batch."""
         taken: list[Message] = []
         size = 0
         for message in islice(messages, limit):
@@ -126,7 +150,7 @@ class Intake:
         return tuple(taken)
 
     def _start_over(self) -> bool:
-        """Forget everything after a new assignment or a rewind, which also ends every pause; note where it starts."""
+        """After a new assignment or a rewind, discard all messages; both also end every pause."""
         changed = self._consumer.generation != self._generation
         if changed:
             self._generation = self._consumer.generation
@@ -160,10 +184,10 @@ class Intake:
         self._paused = frozenset(wanted)
 
     def _block(self) -> None:
-        """Drop the requests of partitions whose interactions cannot be read, and read them again when they can.
+        """Discard requests whose interactions cannot be read, and read them again when they can.
 
-        Their interactions are out of range, or of a partition that this worker does not own (yet): a click that was
-        acknowledged before such a request may be missing.
+        The interactions are out of range, or this worker does not own their partition: an interaction that was
+        acknowledged before such a request could be missing.
         """
         readable = self._consumer.assignment()
         blocked = frozenset(

@@ -1,4 +1,4 @@
-"""The worker's metrics, each named recommender_worker_*, and the log lines that go with them."""
+"""The metrics of the worker, named recommender_worker_*, and the log events of a stored batch."""
 
 from __future__ import annotations
 
@@ -8,33 +8,33 @@ from shared.errors import ContractViolation, describe_error
 from shared.events import INTERACTIONS_RECORDED, RECOMMENDATIONS_REQUESTED
 from shared.logging import get_logger
 from shared.ports import EventConsumer
-from worker.batch import Batch
 from worker.handlers import Handled
+from worker.message_buffer import Batch
 
 log = get_logger(__name__)
 
-_PREFIX = "recommender_worker"
 _SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0)
 
 
 class WorkerMetrics:
-    """All metrics on one registry; a test brings a registry of its own."""
+    """All metrics on one registry."""
 
     def __init__(self, registry: CollectorRegistry = REGISTRY) -> None:
-        def name(suffix: str) -> str:
-            return f"{_PREFIX}_{suffix}"
-
+        name = "recommender_worker_{}".format
         self.batches = Counter(name("batches"), "Stored batches", registry=registry)
         self.answers = Counter(name("answers"), "Answered requests: scored or stored", ["from"], registry=registry)
         self.batch_seconds = Histogram(
             name("batch_seconds"), "Time in one transaction", buckets=_SECONDS, registry=registry
         )
         self.messages = Counter(
-            name("messages"), "Messages stored, by topic and outcome", ["topic", "outcome"], registry=registry
+            name("messages"),
+            "Messages stored, by topic and outcome",
+            ["topic", "outcome"],
+            registry=registry,
         )
         self.request_to_list_seconds = Histogram(
             name("request_to_list_seconds"),
-            "From a request's acceptance to its stored answer",
+            "Time from the acceptance of a request to its stored answer",
             buckets=_SECONDS,
             registry=registry,
         )
@@ -49,11 +49,13 @@ class WorkerMetrics:
             name("offset_out_of_range"), "Partitions whose offset is outside the log", registry=registry
         )
         self.topic_problem = Gauge(
-            name("topic_problem"), "1 while the consumed topics cannot be read as they should be", registry=registry
+            name("topic_problem"),
+            "1 while the consumed topics cannot be read correctly",
+            registry=registry,
         )
 
     def observe(self, batch: Batch, handled: Handled, *, seconds: float) -> None:
-        """Count a stored batch and log it."""
+        """Count and log a stored batch."""
         self.batches.inc()
         self.batch_seconds.observe(seconds)
         for topic, messages in (
@@ -87,7 +89,7 @@ class WorkerMetrics:
         )
 
     def watch(self, consumer: EventConsumer, *, paused: int) -> None:
-        """Show what the consumer owns and what stands still."""
+        """Set the gauges of the consumer's partitions."""
         self.assigned_partitions.set(len(consumer.assignment()))
         self.offset_out_of_range.set(len(consumer.out_of_range()))
         self.topic_problem.set(consumer.problem() is not None)

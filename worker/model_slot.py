@@ -1,4 +1,4 @@
-"""The model in use: looks at the pointer file between batches, checks what it names, swaps one reference."""
+"""The served model: reads the pointer file between batches, loads and tests the model it names, and swaps to it."""
 
 from __future__ import annotations
 
@@ -6,90 +6,89 @@ import time
 from collections.abc import Callable
 from datetime import UTC, datetime
 
+from shared.backoff import delay_seconds
 from shared.errors import ArtifactInvalid
 from shared.logging import get_logger
 from shared.ports import ArtifactReader, Pointer
 from shared.recommender.model import Model
+from shared.recommender.ranking import recommend
 from shared.recommender.types import Customer, CustomerHistory, InvestmentCapacity, RiskLevel
-from worker.answers import Recommend
 from worker.metrics import WorkerMetrics
 
 log = get_logger(__name__)
 
-_RETRY_LEAST_SECONDS = 1.0
-_RETRY_MOST_SECONDS = 60.0
+_FIRST_RETRY_SECONDS = 1.0
+_MOST_RETRY_SECONDS = 60.0
 _SMOKE_K = 10
 
 
 class ModelSlot:
-    """Holds the served model. Whatever happens to the volume, the model that was loaded last is kept."""
+    """Holds the served model, and keeps it whatever happens to the models volume."""
 
     def __init__(
         self,
         reader: ArtifactReader,
         *,
-        recommend: Recommend,
         poll_seconds: float,
         metrics: WorkerMetrics,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._reader = reader
-        self._recommend = recommend
         self._poll_seconds = poll_seconds
         self._metrics = metrics
         self._clock = clock
         self._model: Model | None = None
         self._served: Pointer | None = None
-        self._looking_at: Pointer | None = None
+        self._pointer: Pointer | None = None
         self._refused: tuple[Pointer | None, str] | None = None
         self._failures = 0
-        self._look_at = -float("inf")
+        self._read_at = -float("inf")
         self._retry_at = -float("inf")
 
     @property
     def model(self) -> Model | None:
-        """The served model, None while there was never one."""
+        """The served model, None before the first one."""
         return self._model
 
     @property
     def sequence(self) -> int:
-        """The served pointer's sequence, 0 while there is none."""
+        """The sequence of the served pointer, 0 before the first one."""
         return self._served.sequence if self._served else 0
 
     def refresh(self) -> bool:
-        """Look at the pointer, once every `poll_seconds`, and serve what it names; return whether the model changed.
+        """Read the pointer, once every `poll_seconds`, and serve the model it names; return whether the model changed.
 
-        Any exception means that the old model is kept; hand it to `refuse`.
+        On any exception the old model stays; the caller passes the exception to `refuse`.
         """
         now = self._clock()
-        if now < self._look_at:
+        if now < self._read_at:
             return False
-        self._look_at = now + self._poll_seconds
-        self._looking_at = None
-        pointer = self._looking_at = self._reader.read_pointer()
+        self._read_at = now + self._poll_seconds
+        self._pointer = None
+        pointer = self._pointer = self._reader.read_pointer()
         if pointer is None or pointer == self._served or self._is_waiting(pointer, now):
             return False
         if pointer.sequence <= self.sequence:
             raise ArtifactInvalid(f"sequence {pointer.sequence} is not after {self.sequence}, which is served")
         model = self._reader.load_model(pointer)
-        smoke_test(model, recommend=self._recommend)
+        smoke_test(model)
         self._swap(pointer, model)
         return True
 
     def refuse(self, error: Exception) -> None:
-        """Note why the pointer was not followed: one log line per bad pointer, and a pause before the next try."""
+        """Record why a model is not served: one log event per bad pointer, and a back-off before the next try."""
         self._metrics.model_swaps.labels("failed").inc()
-        refused = (self._looking_at, f"{type(error).__name__}: {error}")
+        refused = (self._pointer, f"{type(error).__name__}: {error}")
         if self._refused is None or self._refused[0] != refused[0]:
             self._failures = 0
         if refused != self._refused:
             self._refused = refused
-            version = self._looking_at.version if self._looking_at else None
+            version = self._pointer.version if self._pointer else None
             kept = self._served.version if self._served else None
             log.error("model.refused", version=version, reason=refused[1], kept=kept)
         self._failures += 1
-        pause_seconds = min(_RETRY_MOST_SECONDS, _RETRY_LEAST_SECONDS * 2.0 ** min(self._failures - 1, 10))
-        self._retry_at = self._clock() + pause_seconds
+        delay = delay_seconds(self._failures, first_seconds=_FIRST_RETRY_SECONDS, most_seconds=_MOST_RETRY_SECONDS)
+        self._retry_at = self._clock() + delay
 
     def _is_waiting(self, pointer: Pointer, now: float) -> bool:
         return self._refused is not None and self._refused[0] == pointer and now < self._retry_at
@@ -103,8 +102,8 @@ class ModelSlot:
         log.info("model.swapped", version=pointer.version, sequence=pointer.sequence, replaced=replaced)
 
 
-def smoke_test(model: Model, *, recommend: Recommend) -> None:
-    """Score a customer without history and one who owns an asset; raises ArtifactInvalid when that gives no list."""
+def smoke_test(model: Model) -> None:
+    """Score a customer without history and one with an asset; raises ArtifactInvalid when the scores are unusable."""
     customer = Customer("smoke-test", RiskLevel.AGGRESSIVE, InvestmentCapacity.FROM_30K_TO_80K)
     histories = [CustomerHistory(customer), CustomerHistory(customer, owned=model.id_map.isins[:1])]
     rankings = recommend(
@@ -112,11 +111,9 @@ def smoke_test(model: Model, *, recommend: Recommend) -> None:
         histories,
         k=_SMOKE_K,
         now=datetime.now(UTC),
-        weights=[None] * len(histories),
-        interaction_weights=model.interaction_weights,
     )
     if len(rankings) != len(histories) or not rankings[0].assets:
         raise ArtifactInvalid("the model recommends nothing to a smoke-test customer")
     scores = [asset.score for ranking in rankings for asset in ranking.assets]
-    if not all(-1e6 < score < 1e6 for score in scores):  # false for what is not a number, too
+    if not all(-1e6 < score < 1e6 for score in scores):  # also false for NaN
         raise ArtifactInvalid("the model gives scores that are not finite")

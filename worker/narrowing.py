@@ -1,8 +1,7 @@
-"""A batch that fails as a whole: its good messages have their effects, each bad one becomes a dead letter.
+"""Process a batch that fails: good messages have their effects, each message that fails becomes a dead letter.
 
-Everything happens in the batch's own transaction, each attempt within a savepoint, so that the state afterwards is
-that of a batch that went well. The size of a part is halved after a failure and doubled after a success: one bad
-message among n costs about 2 log2(n) attempts, n bad ones cost n.
+Everything happens in the transaction of the batch, each attempt in a savepoint. The size of a part is halved after a
+failure and doubled after a success: one bad message among n costs about 2 log2(n) attempts, n bad ones cost n.
 """
 
 from __future__ import annotations
@@ -11,15 +10,15 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from shared.errors import describe_error
-from shared.ports import WorkerTransaction
-from worker.batch import Batch
+from shared.retry_policy import NOT_OF_A_MESSAGE
 from worker.handlers import DeadLetter, Handled
-from worker.retry_policy import NOT_OF_A_MESSAGE
+from worker.message_buffer import Batch
+from worker.ports import WorkerTransaction
 
 
 @dataclass(frozen=True)
 class Narrowed:
-    """What became of `done`; `rest` was not reached in time and is processed in a transaction of its own."""
+    """The effects of `done`; the time was over before `rest`, which needs another transaction."""
 
     handled: Handled
     done: Batch
@@ -35,7 +34,7 @@ def narrow(
 ) -> Narrowed:
     """Handle the batch part by part, in order, until it is done or `is_late`; at least one part is done.
 
-    Raises what is no message's fault (database, broker, stale offsets); then nothing of the batch is stored.
+    Raises what no message can cause (database, broker, stale offsets); then nothing of the batch is stored.
     """
     rest, size = batch, max(1, len(batch) // 2)
     results: list[Handled] = []
@@ -50,22 +49,22 @@ def narrow(
             if len(part) > 1:
                 size = max(1, len(part) // 2)
                 continue
-            handled = _bury(part, error, transaction)
+            handled = _make_dead_letter(part, error, transaction)
         else:
             size *= 2
         results.append(handled)
         rest = others
     done, rest = batch.split(len(batch) - len(rest))
-    return Narrowed(_together(results), done, rest)
+    return Narrowed(_join(results), done, rest)
 
 
-def _bury(part: Batch, error: Exception, transaction: WorkerTransaction) -> Handled:
+def _make_dead_letter(part: Batch, error: Exception, transaction: WorkerTransaction) -> Handled:
     letter: DeadLetter = (part.messages[0], error)
     transaction.insert_dead_letters([(letter[0], describe_error(error))])
     return Handled(dead_letters=(letter,))
 
 
-def _together(results: list[Handled]) -> Handled:
+def _join(results: list[Handled]) -> Handled:
     return Handled(
         decisions=tuple(decision for each in results for decision in each.decisions),
         interactions=sum(each.interactions for each in results),

@@ -1,4 +1,4 @@
-"""Read your clicks: requests wait until every interaction that was acknowledged before them is read."""
+"""Read your writes: requests wait until every interaction that was acknowledged before them is polled."""
 
 from __future__ import annotations
 
@@ -8,22 +8,17 @@ from shared.errors import BrokerUnavailable
 from shared.events import INTERACTIONS_RECORDED
 from shared.ports import EventConsumer, Message, Partition
 
+TIMEOUT_SECONDS = 5.0  # without any progress
 
-class Barrier:
-    """One batch's requests, and how far the interactions of their partitions must be read first.
 
-    The requests are fixed before the broker is asked: whatever was acknowledged before one of them was acknowledged
-    lies below the offsets that it answers. Raises BrokerUnavailable when it cannot be asked.
+class ReadYourWrites:
+    """The requests of one batch, and the offsets up to which the interactions of their partitions must be polled.
+
+    The requests are fixed before the broker is asked for the high watermarks: an interaction that was acknowledged
+    before one of these requests lies below them. Raises BrokerUnavailable when the broker does not answer.
     """
 
-    def __init__(
-        self,
-        requests: tuple[Message, ...],
-        *,
-        consumer: EventConsumer,
-        patience_seconds: float,
-        clock: Callable[[], float],
-    ) -> None:
+    def __init__(self, requests: tuple[Message, ...], *, consumer: EventConsumer, clock: Callable[[], float]) -> None:
         partitions = {(INTERACTIONS_RECORDED, message.partition) for message in requests}
         foreign = partitions - consumer.assignment()
         if foreign:
@@ -31,25 +26,24 @@ class Barrier:
         self.requests = requests
         self.targets: Mapping[Partition, int] = dict(consumer.fetch_high_watermarks(partitions))
         self._consumer = consumer
-        self._patience_seconds = patience_seconds
         self._clock = clock
-        self._deadline = clock() + patience_seconds
-        self._least_missing = self._missing()
+        self._deadline = clock() + TIMEOUT_SECONDS
+        self._least_missing = self._count_missing()
 
     def is_reached(self) -> bool:
-        """Return whether everything below the targets was polled."""
-        return self._missing() == 0
+        """Return whether all interactions below the targets were polled."""
+        return self._count_missing() == 0
 
     def check_progress(self) -> None:
-        """Raise BrokerUnavailable when nothing came closer for `patience_seconds`."""
-        missing = self._missing()
+        """Raise BrokerUnavailable when no interaction below the targets arrived for TIMEOUT_SECONDS."""
+        missing = self._count_missing()
         if missing < self._least_missing:
             self._least_missing = missing
-            self._deadline = self._clock() + self._patience_seconds
+            self._deadline = self._clock() + TIMEOUT_SECONDS
         elif self._clock() > self._deadline:
             raise BrokerUnavailable(f"{missing} interactions below the high watermarks do not arrive")
 
-    def _missing(self) -> int:
+    def _count_missing(self) -> int:
         owned = self._consumer.assignment()
         return sum(
             max(0, target - self._consumer.position(partition)) if partition in owned else target + 1

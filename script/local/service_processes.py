@@ -1,13 +1,13 @@
-"""The three services as processes of their own on this machine, as the demo and the e2e tests run them."""
+"""The three services as separate processes on this machine, as the demo and the e2e tests run them."""
 
 from __future__ import annotations
 
 import os
 import signal
 import sys
-import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -26,7 +26,7 @@ class ServiceFailed(LocalServerError):
 
 
 @dataclass(frozen=True)
-class Surroundings:
+class ServiceEnvironment:
     """What the services of one system have in common; `more` are further environment variables."""
 
     bootstrap_servers: str
@@ -35,8 +35,8 @@ class Surroundings:
     topic_prefix: str = ""
     more: Mapping[str, str] = field(default_factory=dict)
 
-    def environment(self) -> dict[str, str]:
-        """Return the caller's environment with these settings in it."""
+    def variables(self) -> dict[str, str]:
+        """Return the environment of this process with these settings in it."""
         return {
             **os.environ,
             "PYTHONPATH": str(REPOSITORY),
@@ -48,39 +48,37 @@ class Surroundings:
             "API_HOST": "127.0.0.1",
             "API_METRICS_HOST": "127.0.0.1",
             "HEALTH_HOST": "127.0.0.1",
-            # Several processes with NumPy on one machine: more threads would only get into each other's way.
+            # Several processes with NumPy share the machine: more threads would only compete.
             "OPENBLAS_NUM_THREADS": "2",
             "OMP_NUM_THREADS": "2",
             **self.more,
         }
 
 
-class ServiceProcess:
+class ServiceProcess(OwnedProcess):
     """`python -m SERVICE` with its log and pid file in one folder; it ends with the process that started it."""
 
     def __init__(
         self,
         service: str,
-        surroundings: Surroundings,
+        environment: ServiceEnvironment,
         *,
         folder: Path,
         port: int | None = None,
         name: str | None = None,
     ) -> None:
-        """With a name of its own there can be two of a service in one folder."""
+        """Several processes of a service in one folder need different names."""
         self.service = service
-        self.name = name or service
+        # -X takes any word: it makes the command line unique, so that a stale pid is never mistaken.
+        self._mark = f"folder={folder}/{name or service}"
+        markers = (self._mark, service)
+        super().__init__(folder, name=name or service, markers=markers, stop_timeout_seconds=_STOP_TIMEOUT_SECONDS)
         self.port = port or free_port()
-        # Worker and trainer serve their metrics beside their health.
+        # Worker and trainer serve metrics and health on one port.
         self.metrics_port = free_port() if service == "api" else self.port
-        ports = {_PORT_VARIABLES[service]: str(self.port)}
+        self._variables = {**environment.variables(), _PORT_VARIABLES[service]: str(self.port)}
         if service == "api":
-            ports["API_METRICS_PORT"] = str(self.metrics_port)
-        self._environment = {**surroundings.environment(), **ports}
-        mark = f"folder={folder}/{self.name}"
-        # -X takes any word: it makes the command line this process's own, so that a stale pid is never mistaken.
-        self._command = [sys.executable, "-X", mark, "-m", *self._module()]
-        self._process = OwnedProcess(folder, name=self.name, markers=(mark, service), stop_signal=signal.SIGTERM)
+            self._variables["API_METRICS_PORT"] = str(self.metrics_port)
 
     def _module(self) -> Sequence[str]:
         return [self.service]
@@ -93,30 +91,13 @@ class ServiceProcess:
     def metrics_url(self) -> str:
         return f"http://127.0.0.1:{self.metrics_port}/metrics"
 
-    @property
-    def pid(self) -> int:
-        return self._process.pid
-
-    @property
-    def is_running(self) -> bool:
-        return self._process.is_running
-
-    @property
-    def exit_code(self) -> int | None:
-        """How it ended after `terminate`, or by itself; None while it runs."""
-        return self._process.exit_code
-
-    @property
-    def log_file(self) -> Path:
-        return self._process.log_file
-
     def start(self) -> None:
-        """Start it and return at once; what a killed owner left running in the folder is ended first."""
-        self._process.claim()
-        self._process.launch(self._command, environment=self._environment)
+        """Start it and return at once; a process that a killed owner left running in the folder is ended first."""
+        self.claim()
+        self.launch([sys.executable, "-X", self._mark, "-m", *self._module()], environment=self._variables)
 
     def answers(self, path: str = "/health/ready") -> bool:
-        """Return whether a GET of its own port gives 200 now."""
+        """Return whether a GET of its own port answers 200 now."""
         try:
             return httpx.get(self.url + path, timeout=2.0, trust_env=False).status_code == httpx.codes.OK
         except httpx.HTTPError:
@@ -126,27 +107,19 @@ class ServiceProcess:
         """Send SIGTERM and return at once."""
         os.kill(self.pid, signal.SIGTERM)
 
-    def stop(self) -> None:
-        """End it cleanly, by SIGKILL if it does not; safe to repeat."""
-        self._process.stop(_STOP_TIMEOUT_SECONDS)
-
-    def kill(self) -> None:
-        """End it as a crash would (SIGKILL)."""
-        self._process.kill()
-
     def failure(self, what: str) -> ServiceFailed:
-        """Return the error that says what happened, and how the log ends."""
-        return ServiceFailed(f"{self.name} {what}; its log ({self.log_file}) ends:\n{self._process.last_words()}")
+        """Return the error that says what happened, with the end of the log."""
+        return ServiceFailed(f"{self.name} {what}; its log ({self.log_file}) ends:\n{self.log_tail()}")
 
 
 class Services:
-    """The three of one system, started and stopped together."""
+    """The three services of one system, started and stopped together."""
 
-    def __init__(self, surroundings: Surroundings, *, folder: Path, api_port: int | None = None) -> None:
+    def __init__(self, environment: ServiceEnvironment, *, folder: Path, api_port: int | None = None) -> None:
         folder.mkdir(parents=True, exist_ok=True)
-        surroundings.models_folder.mkdir(parents=True, exist_ok=True)
+        environment.models_folder.mkdir(parents=True, exist_ok=True)
         ports = {"api": api_port}
-        self.all = {name: ServiceProcess(name, surroundings, folder=folder, port=ports.get(name)) for name in SERVICES}
+        self.all = {name: ServiceProcess(name, environment, folder=folder, port=ports.get(name)) for name in SERVICES}
 
     def __getitem__(self, name: str) -> ServiceProcess:
         return self.all[name]
@@ -158,11 +131,8 @@ class Services:
 
     def stop(self) -> None:
         """Stop all three at the same time."""
-        threads = [threading.Thread(target=service.stop) for service in self.all.values()]
-        for thread in threads:
-            thread.start()
-        for thread in threads:
-            thread.join()
+        with ThreadPoolExecutor() as pool:
+            list(pool.map(ServiceProcess.stop, self.all.values()))
 
     def check(self, names: Sequence[str] = SERVICES) -> None:
         """Raise ServiceFailed when one of them has ended."""
@@ -173,7 +143,7 @@ class Services:
     def wait(
         self, until: Callable[[], bool], *, what: str, blame: str, names: Sequence[str] = SERVICES, seconds: float = 30
     ) -> None:
-        """Poll until it holds; raises ServiceFailed, with the log of `blame`, when the time is over."""
+        """Poll until the condition holds; raises ServiceFailed, with the log of `blame`, when the time is over."""
         deadline = time.monotonic() + seconds
         while not until():
             self.check(names)

@@ -31,6 +31,14 @@ class Reject:
     raw: bytes
 
 
+@dataclass(frozen=True)
+class RowBlock:
+    """Valid rows of consecutive lines, as COPY takes them; `first_line` is the line of the first row in its file."""
+
+    first_line: int
+    text: bytes
+
+
 class CleanRows:
     """Iterates over blocks of valid rows, as `COPY ... (FORMAT text, DELIMITER ',', NULL '')` takes them.
 
@@ -60,7 +68,7 @@ class CleanRows:
         self._line_number = 1
         self._in_long_line = False
 
-    def __iter__(self) -> Iterator[bytes]:
+    def __iter__(self) -> Iterator[RowBlock]:
         self._read_header()
         rest = b""
         at_end = False
@@ -69,10 +77,9 @@ class CleanRows:
             self.bytes_read += len(block)
             at_end = not block
             buffer = rest + block
-            rows, position = self._clean(buffer, at_end=at_end)
+            blocks, position = self._clean(buffer, at_end=at_end)
             rest = buffer[position:]
-            if rows:
-                yield rows
+            yield from blocks
         if rest or self._in_long_line:
             raise ReferenceDataInvalid(f"{self._schema.file_name} ends inside a line: it is truncated")
 
@@ -82,9 +89,9 @@ class CleanRows:
         check_header(header, self._schema)
         self._line_number = 2
 
-    def _clean(self, buffer: bytes, *, at_end: bool) -> tuple[bytes, int]:
+    def _clean(self, buffer: bytes, *, at_end: bool) -> tuple[list[RowBlock], int]:
         """Return the valid rows of this buffer for COPY, and where its last, unfinished record begins."""
-        parts: list[bytes] = []
+        blocks: list[RowBlock] = []
         position = plain_end = 0
         while position < len(buffer):
             if self._in_long_line:
@@ -92,17 +99,19 @@ class CleanRows:
                 continue
             if plain_end <= position:
                 plain_end = _end_of(self._plain_rows.match(buffer, position))
+            first_line = self._line_number
             decodable_end = _find_decodable_end(buffer, position, plain_end)
             if decodable_end > position:
-                parts.append(self._take_plain_rows(buffer[position:decodable_end]))
+                blocks.append(RowBlock(first_line, self._take_plain_rows(buffer[position:decodable_end])))
                 position = decodable_end
                 continue
             record = read_record(buffer, position, at_end=at_end)
             if record is None:
                 break
-            parts.append(self._take_record(record, raw=buffer[position : record.end]))
+            if row := self._take_record(record, raw=buffer[position : record.end]):
+                blocks.append(RowBlock(first_line, row))
             position = record.end
-        return b"".join(parts), position
+        return blocks, position
 
     def _skip_long_line(self, buffer: bytes, position: int) -> int:
         newline = buffer.find(b"\n", position)

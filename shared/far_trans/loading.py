@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import BinaryIO, Literal, Protocol
 
 from shared.errors import ReferenceDataInvalid
-from shared.far_trans.clean_rows import BLOCK_BYTES, MAX_RAW_BYTES, CleanRows, Reject, check_header
+from shared.far_trans.clean_rows import BLOCK_BYTES, MAX_RAW_BYTES, CleanRows, Reject, RowBlock, check_header
 from shared.far_trans.limits import CheckedFile, LoadLimits, check_limits
 from shared.far_trans.schema import TABLES, TableSchema
 from shared.identifiers import latest_date
@@ -24,7 +24,7 @@ class RowSource(Protocol):
     row_count: int
     rejected_count: int
 
-    def __iter__(self) -> Iterator[bytes]: ...
+    def __iter__(self) -> Iterator[RowBlock]: ...
 
 
 class ReferenceStore(Protocol):
@@ -152,5 +152,5 @@ class _NoRows:
     row_count: int = 0
     rejected_count: int = 0
 
-    def __iter__(self) -> Iterator[bytes]:
+    def __iter__(self) -> Iterator[RowBlock]:
         return iter(())

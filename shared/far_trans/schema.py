@@ -41,7 +41,8 @@ class Column:
 class TableSchema:
     """One CSV file and the table that it fills; an optional file may be missing.
 
-    `period` names the two date columns of which the first is never after the second.
+    `period` names the two date columns of which the first is never after the second. `has_line_numbers`: the table has
+    a column `line_number`, which says which of several rows of the same date is the latest.
     """
 
     file_name: str
@@ -49,6 +50,7 @@ class TableSchema:
     columns: tuple[Column, ...]
     optional: bool = False
     period: tuple[str, str] | None = None
+    has_line_numbers: bool = False
 
 
 CUSTOMER_INFORMATION = TableSchema(
@@ -62,6 +64,7 @@ CUSTOMER_INFORMATION = TableSchema(
         Column("lastQuestionnaireDate", "last_questionnaire_date", "date", earliest=EARLIEST_QUESTIONNAIRE),
         Column("timestamp", "recorded_on", "date", required=True),
     ),
+    has_line_numbers=True,
 )
 ASSET_INFORMATION = TableSchema(
     "asset_information.csv",
@@ -77,6 +80,7 @@ ASSET_INFORMATION = TableSchema(
         Column("industry", "industry"),
         Column("timestamp", "recorded_on", "date", required=True),
     ),
+    has_line_numbers=True,
 )
 MARKETS = TableSchema(
     "markets.csv",
@@ -101,6 +105,7 @@ CLOSE_PRICES = TableSchema(
         Column("closePrice", "close_price", "price", required=True),
     ),
     optional=True,
+    has_line_numbers=True,
 )
 LIMIT_PRICES = TableSchema(
     "limit_prices.csv",
@@ -114,6 +119,7 @@ LIMIT_PRICES = TableSchema(
         Column("profitability", "profitability", "number"),
     ),
     period=("minDate", "maxDate"),
+    has_line_numbers=True,
 )
 TRANSACTIONS = TableSchema(
     "transactions.csv",

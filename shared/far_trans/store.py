@@ -18,11 +18,12 @@ from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.exc import ArgumentError, DBAPIError, SQLAlchemyError
 
 from shared.errors import CommitUnknown, DatabaseUnavailable, ReferenceDataInvalid
+from shared.far_trans.clean_rows import RowBlock
 from shared.far_trans.loading import RowSource
 from shared.far_trans.schema import TABLES, TableSchema
 from shared.identifiers import latest_date
+from shared.postgres.engine import sqlalchemy_url
 from shared.postgres.tables import reference_snapshots
-from shared.postgres.urls import sqlalchemy_url
 
 _LOADER_LOCK = 0x4641525F54524E53  # "FAR_TRNS": one loader at a time
 _READ_BYTES = 1 << 18
@@ -144,12 +145,17 @@ class PostgresReferenceStore:
             driver_connection.autocommit = False
 
     def _copy(self, schema: TableSchema, rows: RowSource) -> int:
-        columns = ", ".join(column.name for column in schema.columns)
+        names = [column.name for column in schema.columns]
+        texts = (block.text for block in rows)
+        if schema.has_line_numbers:
+            names.insert(0, "line_number")
+            texts = (_number_rows(block) for block in rows)
+        columns = ", ".join(names)
         statement = f"COPY {schema.table} ({columns}) FROM STDIN (FORMAT text, DELIMITER ',', NULL '')"
         with self._driver_connection().cursor() as cursor:
             cursor.execute("SET LOCAL client_encoding = 'UTF8'")
             # It needs no readline, whatever its stub says.
-            cursor.copy_expert(statement, _BlockReader(iter(rows)), size=_READ_BYTES)  # type: ignore[arg-type]
+            cursor.copy_expert(statement, _BlockReader(texts), size=_READ_BYTES)  # type: ignore[arg-type]
             return cursor.rowcount
 
     def _driver_connection(self) -> psycopg2.extensions.connection:
@@ -162,6 +168,12 @@ class PostgresReferenceStore:
         changed = {**values, "loaded_at": func.clock_timestamp()}
         statement = insert(reference_snapshots).values(table_name=schema.table, **changed)
         self._connection.execute(statement.on_conflict_do_update(index_elements=["table_name"], set_=changed))
+
+
+def _number_rows(block: RowBlock) -> bytes:
+    lines = block.text.split(b"\n")
+    lines.pop()  # the text ends with a line end
+    return b"".join(map(b"%d,%b\n".__mod__, enumerate(lines, start=block.first_line)))
 
 
 class _BlockReader:

@@ -1,11 +1,13 @@
-"""Metadata of topics and offsets of logs, fetched from the broker on a separate connection.
+"""Ask the broker about topics, log offsets and the cluster, on a connection that no consumer or producer uses.
 
-Never of groups: librdkafka 2.16 aborts the process when a describe_consumer_groups meets a coordinator that restarts.
+It never asks about groups: librdkafka 2.16 aborts the process when describe_consumer_groups meets a coordinator that
+restarts.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection
+import threading
+from collections.abc import Callable, Collection
 from concurrent.futures import Future
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -22,74 +24,83 @@ from confluent_kafka import (
 )
 from confluent_kafka.admin import AdminClient, OffsetSpec
 
-from shared.errors import BrokerUnavailable
+from shared.backoff import retry_until
+from shared.errors import BrokerUnavailable, Stopped
 from shared.ports import Partition
 
 TIMEOUT_SECONDS = 5.0
+_WAIT_TIMEOUT_SECONDS = 2.0
 _EARLIEST: OffsetSpec = OffsetSpec.earliest()  # type: ignore[no-untyped-call]
 _LATEST: OffsetSpec = OffsetSpec.latest()  # type: ignore[no-untyped-call]
 
 
 @dataclass(frozen=True)
 class Topic:
-    """What makes a topic this one: Kafka's own id, another one after the topic was deleted and made anew."""
+    """Kafka's id of a topic, which changes when the topic is recreated, and its number of partitions."""
 
     topic_id: str
     partitions: int
 
 
-class Question:
-    """A question under way; `answer` waits only while `is_answered` is False."""
+class TopicQuery:
+    """A pending query for topics; `result` waits until it is answered."""
 
     def __init__(self, topics: dict[str, Future[Any]], *, prefix: str, admin: AdminClient) -> None:
         self._topics = topics
         self._prefix = prefix
-        self._admin = admin  # a client that is collected answers none of its questions
+        self._admin = admin  # a client that is garbage-collected answers none of its queries
 
     def is_answered(self) -> bool:
-        """Return whether `answer` has something to return."""
+        """Return whether `result` returns without waiting."""
         return all(future.done() for future in self._topics.values())
 
-    def answer(self) -> dict[str, Topic]:
+    def result(self) -> dict[str, Topic]:
         """Return those of the topics that exist; raises BrokerUnavailable."""
-        try:
-            return _existing(self._topics, prefix=self._prefix)
-        except KafkaException as error:
-            raise BrokerUnavailable(_text(error)) from error
+        topics = {}
+        for name, future in self._topics.items():
+            try:
+                description = future.result()
+            except KafkaException as error:
+                if error.args[0].code() != KafkaError.UNKNOWN_TOPIC_OR_PART:
+                    raise _unavailable(error) from error
+            else:
+                topic = Topic(str(description.topic_id), len(description.partitions))
+                topics[name.removeprefix(self._prefix)] = topic
+        return topics
 
 
 class KafkaMetadata:
-    """Answers for topics whose names have this prefix; names without it go in and out."""
+    """Answers for topics whose names have this prefix; callers use the names without it."""
 
     def __init__(self, bootstrap_servers: str, *, prefix: str, timeout_seconds: float = TIMEOUT_SECONDS) -> None:
         self._bootstrap_servers = bootstrap_servers
         self._prefix = prefix
         self._timeout_seconds = timeout_seconds
-        self._admin = self._connect()
+        self._admin = _connect(bootstrap_servers)
 
     def fetch_topics(self, topics: Collection[str]) -> dict[str, Topic]:
         """Return those of these topics that exist; raises BrokerUnavailable."""
-        return self.ask(topics).answer() if topics else {}
+        return self.start_query(topics).result() if topics else {}
 
-    def ask(self, topics: Collection[str]) -> Question:
-        """Ask for these topics, and return at once."""
+    def start_query(self, topics: Collection[str]) -> TopicQuery:
+        """Send a query for these topics, and return at once."""
         names = TopicCollection([self._prefix + topic for topic in sorted(topics)])
         admin = self._admin
         futures = admin.describe_topics(names, request_timeout=self._timeout_seconds)
-        return Question(futures, prefix=self._prefix, admin=admin)
+        return TopicQuery(futures, prefix=self._prefix, admin=admin)
 
     def fetch_earliest(self, partitions: Collection[Partition]) -> dict[Partition, int]:
         """Return the offset of the first message of each partition; raises BrokerUnavailable."""
         return self._list_offsets(partitions, _EARLIEST)
 
     def fetch_latest(self, partitions: Collection[Partition]) -> dict[Partition, int]:
-        """Return the offset after the last readable message of each partition; raises BrokerUnavailable."""
+        """Return the offset after the last message of each partition; raises BrokerUnavailable."""
         return self._list_offsets(partitions, _LATEST)
 
     def _list_offsets(self, partitions: Collection[Partition], spec: OffsetSpec) -> dict[Partition, int]:
         if not partitions:
             return {}
-        # Held until the answer is there: another thread may replace it, and a client that is collected never answers.
+        # Referenced until the answer is there: another thread may replace it, and a collected client never answers.
         admin = self._admin
         futures = admin.list_offsets(
             {TopicPartition(self._prefix + topic, number): spec for topic, number in partitions},
@@ -102,23 +113,32 @@ class KafkaMetadata:
                 for place, future in futures.items()
             }
         except KafkaException as error:
-            # It keeps the leader epochs that it knows: after a restart of the broker each of its questions is refused.
-            self._admin = self._connect()
-            raise BrokerUnavailable(_text(error)) from error
+            # A client keeps the leader epochs that it knows: after a restart the broker refuses all its queries.
+            self._admin = _connect(self._bootstrap_servers)
+            raise _unavailable(error) from error
 
-    def _connect(self) -> AdminClient:
-        return AdminClient({"bootstrap.servers": self._bootstrap_servers, "log_level": 0})
+
+def wait_for_cluster_id(bootstrap_servers: str, *, stop: threading.Event, on_try: Callable[[], None]) -> str | None:
+    """Wait until the broker answers, and return the cluster's id; None once `stop` is set. Call `on_try` every time."""
+
+    def fetch() -> str:
+        on_try()
+        return fetch_cluster_id(bootstrap_servers, timeout_seconds=_WAIT_TIMEOUT_SECONDS)
+
+    try:
+        return retry_until(stop, fetch, on=BrokerUnavailable, log_event="broker.unavailable", most_seconds=2.0)
+    except Stopped:
+        return None
 
 
 def fetch_cluster_id(bootstrap_servers: str, *, timeout_seconds: float = TIMEOUT_SECONDS) -> str:
-    """Return the Kafka cluster's own id; raises BrokerUnavailable."""
-    admin = AdminClient({"bootstrap.servers": bootstrap_servers, "log_level": 0})
+    """Return the id of the Kafka cluster; raises BrokerUnavailable."""
     try:
-        cluster_id = admin.list_topics(timeout=timeout_seconds).cluster_id
+        cluster_id = _connect(bootstrap_servers).list_topics(timeout=timeout_seconds).cluster_id
     except KafkaException as error:
-        raise BrokerUnavailable(_text(error)) from error
+        raise _unavailable(error) from error
     if not cluster_id:
-        raise BrokerUnavailable("the broker does not say its cluster id")
+        raise BrokerUnavailable("the broker does not return its cluster id")
     return str(cluster_id)
 
 
@@ -133,19 +153,9 @@ def log_append_time(message: Message) -> datetime | None:
         return None
 
 
-def _text(error: KafkaException) -> str:
-    """Return librdkafka's error text."""
-    return str(error.args[0].str())
+def _connect(bootstrap_servers: str) -> AdminClient:
+    return AdminClient({"bootstrap.servers": bootstrap_servers, "log_level": 0})
 
 
-def _existing(futures: dict[str, Future[Any]], *, prefix: str) -> dict[str, Topic]:
-    topics = {}
-    for name, future in futures.items():
-        try:
-            description = future.result()
-        except KafkaException as error:
-            if error.args[0].code() == KafkaError.UNKNOWN_TOPIC_OR_PART:
-                continue
-            raise
-        topics[name.removeprefix(prefix)] = Topic(str(description.topic_id), len(description.partitions))
-    return topics
+def _unavailable(error: KafkaException) -> BrokerUnavailable:
+    return BrokerUnavailable(str(error.args[0].str()))

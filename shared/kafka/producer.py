@@ -1,4 +1,4 @@
-"""Publish events to Kafka and answer for each: one publisher for the gateway's event loop, one that blocks."""
+"""Publish events to Kafka and wait for the acknowledgement: an asyncio publisher and a blocking one."""
 
 from __future__ import annotations
 
@@ -19,16 +19,12 @@ from shared.errors import PublishFailed
 from shared.events import Event, encode
 from shared.logging import get_logger
 
-# Both customer topics must place a key on the same partition number, whichever service produces.
-PARTITIONER = "murmur2_random"
-QUEUE_MESSAGES = 10_000
-BATCH_BYTES = 65_536
 POLL_SECONDS = 0.1
 METADATA_TIMEOUT_SECONDS = 2.0
-# librdkafka looks for expired messages about once a second, so its own report may come that much late.
+# librdkafka looks for expired messages about once a second, so its own report may be that late.
 REPORT_GRACE_SECONDS = 1.5
 
-# The broker has certainly not kept the event; after any other error it may have.
+# After these errors the broker has certainly not kept the event; after any other error it may have.
 _NOT_ACCEPTED = frozenset(
     {
         KafkaError._QUEUE_FULL,
@@ -42,89 +38,58 @@ _NOT_ACCEPTED = frozenset(
         KafkaError.CLUSTER_AUTHORIZATION_FAILED,
     }
 )
-
 log = get_logger(__name__)
 
 MakeProducer = Callable[..., Any]  # Producer, or what behaves like it
 
 
-def producer_config(
-    bootstrap_servers: str,
-    *,
-    client_id: str,
-    delivery_timeout_seconds: float = 10.0,
-    queue_messages: int = QUEUE_MESSAGES,
-) -> dict[str, Any]:
-    """Return the librdkafka settings of every producer in this system."""
-    delivery_timeout_ms = int(delivery_timeout_seconds * 1000)
-    return {
-        "bootstrap.servers": bootstrap_servers,
-        "client.id": client_id,
-        "enable.idempotence": True,
-        "acks": "all",
-        "partitioner": PARTITIONER,
-        "delivery.timeout.ms": delivery_timeout_ms,
-        # A frozen connection is given up while there is still time for another try.
-        "request.timeout.ms": max(1000, delivery_timeout_ms // 2),
-        # Measured: a third more events a second under load than with 0, for 1 to 2 ms more when alone.
-        "linger.ms": 1,
-        "queue.buffering.max.messages": queue_messages,
-        # A broker that comes back is found within a second.
-        "reconnect.backoff.ms": 50,
-        "reconnect.backoff.max.ms": 1000,
-        # The broker refuses a whole batch that is larger than the topic's max.message.bytes (default: 1,000,000).
-        "batch.size": BATCH_BYTES,
-        # Until it has looked again, a producer places customers on the partitions that it knows (default: 5 min).
-        "topic.metadata.refresh.interval.ms": 10_000,
-        "socket.keepalive.enable": True,
-        "log.connection.close": False,
-    }
-
-
 class KafkaEventPublisher:
-    """The gateway's publisher: `publish` on the event loop, one thread that polls, no thread per message.
+    """The gateway's publisher: `publish` runs on the event loop, one thread polls for all messages.
 
-    A fatal error of the producer costs the events under way, never the process: the next `publish` opens a
+    A fatal error of the producer fails the events that are under way, never the process: the next `publish` opens a
     new producer.
     """
 
     def __init__(
-        self, config: dict[str, Any], *, topic_prefix: str = "", make_producer: MakeProducer = Producer
+        self, settings: dict[str, Any], *, topic_prefix: str = "", make_producer: MakeProducer = Producer
     ) -> None:
-        self._config = config
+        self._settings = settings
         self._prefix = topic_prefix
         self._make_producer = make_producer
-        self._patience_seconds = config["delivery.timeout.ms"] / 1000 + REPORT_GRACE_SECONDS
+        self._timeout_seconds = _report_timeout_seconds(settings)
         self._session: _Session | None = None
 
     async def start(self) -> None:
-        """Open the producer; connecting goes on in the background."""
-        self._session = self._open(asyncio.get_running_loop())
+        """Open the producer, which connects in the background."""
+        self._session = self._open()
 
     async def publish(self, topic: str, *, key: str, event: Event) -> None:
         """Return after the broker has acknowledged the event; raises PublishFailed within the delivery timeout."""
         answer: asyncio.Future[KafkaError | None] = asyncio.get_running_loop().create_future()
         self._produce(self._prefix + topic, key=key, value=encode(event), answer=answer)
         try:
-            async with asyncio.timeout(self._patience_seconds):
+            async with asyncio.timeout(self._timeout_seconds):
                 error = await answer
         except TimeoutError as timeout:
-            raise PublishFailed("the broker did not answer in time", outcome_unknown=True) from timeout
+            raise _no_answer() from timeout
         if error is not None:
             raise _failure(error)
 
     async def is_reachable(self) -> bool:
-        """Ask a broker for the topic of requests; also False when that topic does not exist."""
-        session = self._running()
-        topic = self._prefix + events.RECOMMENDATIONS_REQUESTED
-        return await asyncio.to_thread(_has_topic, session.producer, topic)
+        """Return whether a broker answers and has the topic of requests."""
+        producer, topic = self._running().producer, self._prefix + events.RECOMMENDATIONS_REQUESTED
+        try:
+            topics = (await asyncio.to_thread(producer.list_topics, topic, timeout=METADATA_TIMEOUT_SECONDS)).topics
+        except KafkaException:
+            return False
+        return topic in topics and topics[topic].error is None
 
     def queue_length(self) -> int:
-        """How many events wait for their acknowledgement."""
+        """Return how many events wait for their acknowledgement."""
         return 0 if self._session is None else len(self._session.producer)
 
     async def close(self, *, timeout_seconds: float) -> None:
-        """Wait, so long at most, until every event is answered for; then stop polling."""
+        """Wait until every event is acknowledged or the timeout is over; then stop polling."""
         if self._session is not None:
             session, self._session = self._session, None
             await asyncio.to_thread(session.close, timeout_seconds)
@@ -138,17 +103,17 @@ class KafkaEventPublisher:
         except KafkaException as error:
             if not error.args[0].fatal():
                 raise _failure(error.args[0]) from error
-            # A fatal producer takes nothing, so this event was not queued and may be tried again.
+            # A producer with a fatal error queues nothing, so this event can be produced again.
             self._replace(session).produce(topic, key=key, value=value, answer=answer)
 
     def _replace(self, session: _Session) -> _Session:
         log.error("producer.replaced")
         session.retire()
-        self._session = self._open(asyncio.get_running_loop())
+        self._session = self._open()
         return self._session
 
-    def _open(self, loop: asyncio.AbstractEventLoop) -> _Session:
-        return _Session(self._config, self._make_producer, loop)
+    def _open(self) -> _Session:
+        return _Session(self._settings, self._make_producer, asyncio.get_running_loop())
 
     def _running(self) -> _Session:
         if self._session is None:
@@ -157,11 +122,13 @@ class KafkaEventPublisher:
 
 
 class _Session:
-    """One producer and the thread that polls it; its answers reach the loop in one wake-up per poll."""
+    """One producer and the thread that polls it; each poll wakes the event loop at most once."""
 
-    def __init__(self, config: dict[str, Any], make_producer: MakeProducer, loop: asyncio.AbstractEventLoop) -> None:
+    def __init__(self, settings: dict[str, Any], make_producer: MakeProducer, loop: asyncio.AbstractEventLoop) -> None:
         self.is_fatal = False
-        self.producer = make_producer({**config, "error_cb": self._note_error}, logger=logging.getLogger("librdkafka"))
+        self.producer = make_producer(
+            {**settings, "error_cb": self._note_error}, logger=logging.getLogger("librdkafka")
+        )
         self._loop = loop
         self._answers: deque[tuple[asyncio.Future[KafkaError | None], KafkaError | None]] = deque()
         self._deadline: float | None = None
@@ -173,16 +140,16 @@ class _Session:
         try:
             self.producer.produce(topic, value, key.encode(), on_delivery=partial(self._note_delivery, answer))
         except BufferError as error:
-            raise PublishFailed("too many events wait for the broker") from error
+            raise _queue_full() from error
 
     def retire(self) -> None:
-        """Answer for what is under way and end the thread, without waiting for it."""
+        """Fail the events that are under way and end the thread, without waiting for it."""
         with contextlib.suppress(KafkaException):
             self.producer.purge(in_queue=True, in_flight=True, blocking=False)
         self._deadline = time.monotonic() + POLL_SECONDS * 10
 
     def close(self, timeout_seconds: float) -> None:
-        """Poll on until nothing waits, for so long at most."""
+        """Poll until no event waits or the timeout is over."""
         self._deadline = time.monotonic() + timeout_seconds
         self._thread.join(timeout_seconds + 1.0)
         if len(self.producer):
@@ -197,13 +164,13 @@ class _Session:
 
     def _wake(self) -> None:
         if self._answers:
-            with contextlib.suppress(RuntimeError):  # the loop is closed: nobody waits any more
+            with contextlib.suppress(RuntimeError):  # the loop is closed: nothing waits for an answer
                 self._loop.call_soon_threadsafe(self._settle)
 
     def _settle(self) -> None:
         while self._answers:
             answer, error = self._answers.popleft()
-            if not answer.done():  # its request may be cancelled by now
+            if not answer.done():  # its request may be cancelled
                 answer.set_result(error)
 
     def _note_delivery(self, answer: asyncio.Future[KafkaError | None], error: KafkaError | None, _: Message) -> None:
@@ -220,44 +187,48 @@ class _Session:
 class SyncKafkaEventPublisher:
     """The trainer's publisher: blocks until the broker has answered; usable from several threads."""
 
-    def __init__(self, config: dict[str, Any], *, topic_prefix: str = "") -> None:
-        self._producer = Producer(config, logger=logging.getLogger("librdkafka"))
+    def __init__(self, settings: dict[str, Any], *, topic_prefix: str = "") -> None:
+        self._producer = Producer(settings, logger=logging.getLogger("librdkafka"))
         self._prefix = topic_prefix
-        self._patience_seconds = config["delivery.timeout.ms"] / 1000 + REPORT_GRACE_SECONDS
+        self._timeout_seconds = _report_timeout_seconds(settings)
 
     def publish(self, topic: str, *, key: str, event: Event) -> None:
         """Return after the broker has acknowledged the event; raises PublishFailed within the delivery timeout."""
         self.publish_bytes(topic, key=key.encode(), value=encode(event))
 
     def publish_bytes(self, topic: str, *, key: bytes | None, value: bytes | None) -> None:
-        """Publish a message as it is, whatever it holds; else as `publish`."""
+        """Publish a message with these bytes, whatever they are; otherwise as `publish`."""
         answers: list[KafkaError | None] = []
         try:
             self._producer.produce(self._prefix + topic, value, key, on_delivery=lambda error, _: answers.append(error))
         except BufferError as error:
-            raise PublishFailed("too many events wait for the broker") from error
+            raise _queue_full() from error
         except KafkaException as error:
             raise _failure(error.args[0]) from error
-        deadline = time.monotonic() + self._patience_seconds
+        deadline = time.monotonic() + self._timeout_seconds
         while not answers and time.monotonic() < deadline:
             self._producer.poll(POLL_SECONDS)
         if not answers:
-            raise PublishFailed("the broker did not answer in time", outcome_unknown=True)
+            raise _no_answer()
         if answers[0] is not None:
             raise _failure(answers[0])
 
     def close(self, *, timeout_seconds: float = 5.0) -> None:
-        """Wait, so long at most, until every event is answered for."""
+        """Wait until every event is acknowledged or the timeout is over."""
         self._producer.flush(timeout_seconds)
+
+
+def _report_timeout_seconds(settings: dict[str, Any]) -> float:
+    return float(settings["delivery.timeout.ms"] / 1000 + REPORT_GRACE_SECONDS)
 
 
 def _failure(error: KafkaError) -> PublishFailed:
     return PublishFailed(error.str(), outcome_unknown=error.code() not in _NOT_ACCEPTED)
 
 
-def _has_topic(producer: Producer, topic: str) -> bool:
-    try:
-        found = producer.list_topics(topic, timeout=METADATA_TIMEOUT_SECONDS).topics.get(topic)
-    except KafkaException:
-        return False
-    return found is not None and found.error is None
+def _no_answer() -> PublishFailed:
+    return PublishFailed("the broker did not answer in time", outcome_unknown=True)
+
+
+def _queue_full() -> PublishFailed:
+    return PublishFailed("too many events wait for the broker")

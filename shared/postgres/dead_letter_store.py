@@ -1,21 +1,22 @@
-"""The dead letters as an operator sees them: find, look at, and mark as replayed."""
+"""The table dead_letters: services insert messages that no retry can help, operators find and replay them."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, fields
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, create_engine, exists, func, select, update
-from sqlalchemy.exc import DBAPIError
+from sqlalchemy import ColumnElement, Connection, exists, func, select, update
+from sqlalchemy.dialects.postgresql import insert
 
-from shared.errors import DatabaseUnavailable
 from shared.events import Event, InteractionRecorded, RecommendationRequested
-from shared.ports import KeptEvent
+from shared.ports import KeptEvent, Message
+from shared.postgres.engine import build_engine
+from shared.postgres.errors import translated
+from shared.postgres.offset_store import GroupOffsets
 from shared.postgres.tables import asset_information, dead_letters, decisions, model_commands, user_interactions
-from shared.postgres.urls import sqlalchemy_url
 
 _COLUMNS = dead_letters.c
 _PAGE_LETTERS = 500
@@ -26,7 +27,7 @@ _PLACE = (_COLUMNS.cluster_id, _COLUMNS.topic, _COLUMNS.partition, _COLUMNS.even
 
 @dataclass(frozen=True)
 class DeadLetter:
-    """One row; `topic` is the name without prefix, key and value are the bytes that were consumed."""
+    """One row. `topic` is the name without prefix; key and value are the consumed bytes, or the first of them."""
 
     dead_letter_id: int
     cluster_id: str
@@ -36,25 +37,7 @@ class DeadLetter:
     event_offset: int
     key: bytes | None
     value: bytes | None
-    reason: str
-    failed_at: datetime
-    replayed_at: datetime | None
-    topic_id: str | None = None
-
-
-@dataclass(frozen=True)
-class LetterSummary:
-    """One row without what may be large: the first bytes of key and value, and how many the value has."""
-
-    dead_letter_id: int
-    cluster_id: str
-    consumer_group: str
-    topic: str
-    partition: int
-    event_offset: int
-    key: bytes | None
-    value: bytes | None
-    value_bytes: int | None
+    value_bytes: int | None  # of the whole value
     reason: str
     failed_at: datetime
     replayed_at: datetime | None
@@ -63,7 +46,7 @@ class LetterSummary:
 
 @dataclass(frozen=True)
 class LetterFilter:
-    """Which letters; `reason` is any part of theirs, in any case. Replayed ones only where asked for."""
+    """Which letters to find. `reason` is a part of theirs, in any case; without `replayed_too` only unreplayed ones."""
 
     topic: str | None = None
     group: str | None = None
@@ -71,7 +54,7 @@ class LetterFilter:
     replayed_too: bool = False
 
     def conditions(self) -> list[ColumnElement[bool]]:
-        """Return what must hold of a row."""
+        """Return the conditions on a row."""
         wanted: list[ColumnElement[bool]] = []
         if self.topic is not None:
             wanted.append(_COLUMNS.topic == self.topic)
@@ -84,29 +67,49 @@ class LetterFilter:
         return wanted
 
 
+def insert_dead_letters(
+    connection: Connection, letters: Sequence[tuple[Message, str]], *, offsets: GroupOffsets
+) -> None:
+    """Store messages with the reason of each; a message of one consumer group is stored once."""
+    rows = [
+        {
+            **offsets.owner,
+            "topic": message.topic,
+            "partition": message.partition,
+            "event_offset": message.offset,
+            "key": message.key,
+            "value": message.value,
+            "reason": reason,
+            "topic_id": offsets.topic_id((message.topic, message.partition)),
+        }
+        for message, reason in letters
+    ]
+    if rows:
+        connection.execute(insert(dead_letters).on_conflict_do_nothing(), rows)
+
+
 class DeadLetterBox:
-    """The table dead_letters, for reading and for `replayed_at`; every method may raise DatabaseUnavailable."""
+    """The table for operators; every method may raise DatabaseUnavailable."""
 
     def __init__(self, database_url: str) -> None:
-        connect_arguments = {"connect_timeout": 5, "application_name": "dead-letters", "options": "-c timezone=UTC"}
-        self._engine = create_engine(sqlalchemy_url(database_url), connect_args=connect_arguments)
+        self._engine = build_engine(database_url, application_name="dead-letters")
 
-    def find(self, wanted: LetterFilter, *, limit: int, value_bytes: int = 0) -> Iterator[LetterSummary]:
-        """Return the letters of the filter, the oldest first, with at most so many bytes of each value."""
-        statement = select(*_summary_columns(value_bytes)).where(*wanted.conditions())
+    def find(self, wanted: LetterFilter, *, limit: int, value_bytes: int = 0) -> Iterator[DeadLetter]:
+        """Yield the letters of the filter, the oldest first, with at most `value_bytes` bytes of each value."""
+        statement = select(*_columns(value_bytes)).where(*wanted.conditions())
         statement = statement.order_by(_COLUMNS.dead_letter_id)
         after = 0
         while limit > 0:
             with self._begin() as connection:
                 page = statement.where(_COLUMNS.dead_letter_id > after).limit(min(limit, _PAGE_LETTERS))
-                rows = [LetterSummary(**row._mapping) for row in connection.execute(page)]
+                rows = [DeadLetter(**row._mapping) for row in connection.execute(page)]
             yield from rows
             if not rows:
                 return
             after, limit = rows[-1].dead_letter_id, limit - len(rows)
 
     def find_ids(self, wanted: LetterFilter) -> Iterator[int]:
-        """Return the ids of the letters that the filter finds now, the oldest first; no letter is loaded."""
+        """Yield the ids of the letters that the filter finds now, the oldest first."""
         with self._begin() as connection:
             newest = connection.scalar(select(func.max(_COLUMNS.dead_letter_id)).where(*wanted.conditions())) or 0
         after = 0
@@ -132,7 +135,7 @@ class DeadLetterBox:
             return int(connection.execute(statement).scalar_one())
 
     def fetch(self, dead_letter_id: int) -> DeadLetter | None:
-        """Return one letter."""
+        """Return one whole letter, None when it does not exist."""
         with self._begin() as connection:
             return _one(connection, dead_letter_id)
 
@@ -143,7 +146,7 @@ class DeadLetterBox:
             return connection.execute(statement).first() is not None
 
     def fetch_kept(self, event: Event) -> KeptEvent | None:
-        """Return the event that had its effect under this event_id; None when none had, or it cannot be known."""
+        """Return what is kept of the event that had its effect under this event_id, None for no such event."""
         if isinstance(event, InteractionRecorded):
             kept = user_interactions.c
             statement = select(kept.customer_id, kept.isin, kept.interaction_type.label("type"), kept.fingerprint)
@@ -160,19 +163,19 @@ class DeadLetterBox:
         if row is None:
             return None
         columns = dict(row._mapping)
-        # Of commands the fingerprint is not kept: their content alone tells them apart.
+        # The fingerprint of a command is not kept: its content alone identifies it.
         fingerprint, content_digest = columns.pop("fingerprint", None), columns.pop("content_digest", None)
         return KeptEvent(columns, fingerprint, content_digest)
 
     @contextmanager
     def replaying(self, dead_letter_id: int) -> Iterator[DeadLetter | None]:
-        """Lock one letter while it is published; leaving without an exception marks it as replayed.
+        """Lock one letter while it is published; a block that ends without an exception marks it as replayed.
 
-        A message reaches every consumer group, so the letters that other groups wrote of it are marked with it.
+        The replayed message reaches every consumer group, so the letters of other groups for it are marked too.
         """
         with self._begin() as connection:
             same_message = _same_message(dead_letter_id)
-            # All of them, in one order: two replays of one message wait for each other.
+            # All letters of the message, in one order: two replays of it wait for each other.
             locked = connection.execute(
                 select(_COLUMNS.dead_letter_id).where(same_message).order_by(_COLUMNS.dead_letter_id).with_for_update()
             )
@@ -186,31 +189,27 @@ class DeadLetterBox:
 
     @contextmanager
     def _begin(self) -> Iterator[Connection]:
-        try:
-            with self._engine.begin() as connection:
-                yield connection
-        except DBAPIError as error:
-            raise DatabaseUnavailable(f"the database: {str(error.orig).strip()}") from error
+        with translated(), self._engine.begin() as connection:
+            yield connection
 
 
-def _summary_columns(value_bytes: int) -> list[ColumnElement[Any]]:
-    """Return the columns of LetterSummary; the server cuts what may be large."""
-    cut: dict[str, ColumnElement[Any]] = {
-        "key": func.substring(_COLUMNS.key, 1, _KEY_BYTES, type_=_COLUMNS.key.type),
-        "value": func.substring(_COLUMNS.value, 1, value_bytes, type_=_COLUMNS.value.type),
-        "value_bytes": func.octet_length(_COLUMNS.value),
-        "reason": func.left(_COLUMNS.reason, _REASON_CHARACTERS),
-    }
-    return [
-        cut[field.name].label(field.name) if field.name in cut else _COLUMNS[field.name]
-        for field in fields(LetterSummary)
-    ]
+def _columns(value_bytes: int | None = None) -> list[ColumnElement[Any]]:
+    """Return the columns of DeadLetter; with `value_bytes` the server cuts the large ones."""
+    changed: dict[str, ColumnElement[Any]] = {"value_bytes": func.octet_length(_COLUMNS.value)}
+    if value_bytes is not None:
+        changed |= {
+            "key": func.substring(_COLUMNS.key, 1, _KEY_BYTES, type_=_COLUMNS.key.type),
+            "value": func.substring(_COLUMNS.value, 1, value_bytes, type_=_COLUMNS.value.type),
+            "reason": func.left(_COLUMNS.reason, _REASON_CHARACTERS),
+        }
+    names = [field.name for field in fields(DeadLetter)]
+    return [changed[name].label(name) if name in changed else _COLUMNS[name] for name in names]
 
 
 def _same_message(dead_letter_id: int) -> ColumnElement[bool]:
-    """Return what holds of every letter of this letter's message: its place, and its bytes.
+    """Return the condition on letters of the same message: the same place and the same bytes.
 
-    In a topic that was made anew another message may have the same place.
+    A topic that was deleted and created again can have another message at the same place.
     """
     this = dead_letters.alias().c
     same_place = (this[column.name] == column for column in _PLACE)
@@ -220,5 +219,5 @@ def _same_message(dead_letter_id: int) -> ColumnElement[bool]:
 
 
 def _one(connection: Connection, dead_letter_id: int) -> DeadLetter | None:
-    row = connection.execute(select(dead_letters).where(_COLUMNS.dead_letter_id == dead_letter_id)).one_or_none()
+    row = connection.execute(select(*_columns()).where(_COLUMNS.dead_letter_id == dead_letter_id)).one_or_none()
     return None if row is None else DeadLetter(**row._mapping)

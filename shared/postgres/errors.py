@@ -1,38 +1,72 @@
-"""Which database errors a message can be blamed for; every other one is DatabaseUnavailable, in worker and trainer."""
+"""The one table that translates errors of the database, for every adapter (docs/decisions/0021).
+
+A server, connection or resource fails, or the operator has not prepared the schema: DatabaseUnavailable, worth a
+retry. The server rejects a value: the error stays as it is, and the message that brings the value is to blame. Any
+other error is a bug in a statement: DatabaseMisused.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+import asyncpg
 import psycopg2
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
-from shared.errors import DatabaseUnavailable
+from shared.errors import DatabaseBusy, DatabaseMisused, DatabaseUnavailable, RecommenderError
 
-# SQLSTATE class 54: a value is beyond a limit of the server.
-_LIMIT_EXCEEDED = "54"
+# SQLSTATE classes (two characters) and codes (five): PostgreSQL documentation, appendix A.
+TRANSIENT_STATES = (
+    "08",  # connection
+    "25006",  # the server became read-only
+    "25P03",  # the session was idle in a transaction for too long
+    "28",  # authorization: roles and passwords are the operator's
+    "3D",  # no such database
+    "3F",  # no such schema
+    "40",  # serialization failure, deadlock
+    "42501",  # missing privilege
+    "42703",  # missing column, as before a migration
+    "42P01",  # missing table, as before a migration
+    "53",  # resources: connections, memory, disk
+    "55",  # a lock or an object is not available now
+    "57",  # shutdown, or a statement that was cancelled or took too long
+    "58",  # operating system
+    "F0",  # configuration file
+    "XX",  # internal error
+)
+# Data, integrity, and limits of the server: a value is at fault.
+VALUE_STATES = ("22", "23", "54")
+
+_DRIVER_ERRORS = (psycopg2.Error, asyncpg.PostgresError, asyncpg.InterfaceError)
+# Without a SQLSTATE: the connection broke, or never was.
+_CONNECTION_ERRORS = (psycopg2.OperationalError, psycopg2.InterfaceError, asyncpg.InterfaceError)
 
 
 @contextmanager
 def translated() -> Iterator[None]:
-    """Raise DatabaseUnavailable for a failure of server, connection, schema or privileges.
-
-    Errors of a value stay what they are: DataError, IntegrityError, and a value beyond a limit of the server.
-    """
+    """Raise the errors of psycopg2, asyncpg and SQLAlchemy in the block as the table says."""
     try:
         yield
-    except (DBAPIError, psycopg2.Error) as error:
-        cause = error.orig if isinstance(error, DBAPIError) else error
-        if isinstance(cause, psycopg2.DataError | psycopg2.IntegrityError) or _sqlstate(cause).startswith(
-            _LIMIT_EXCEEDED
-        ):
+    except (DBAPIError, PoolTimeout, *_DRIVER_ERRORS) as error:
+        translation = translate_error(error)
+        if translation is None:
             raise
-        raise DatabaseUnavailable(f"the database: {str(cause).strip()}") from error
-    except PoolTimeout as error:
-        raise DatabaseUnavailable(f"the database: {error}") from error
+        raise translation from error
 
 
-def _sqlstate(error: BaseException | None) -> str:
-    return str(getattr(error, "pgcode", None) or "")
+def translate_error(error: Exception) -> RecommenderError | None:
+    """Return our error for one of the database's; None when a value is at fault."""
+    if isinstance(error, PoolTimeout):
+        return DatabaseBusy(f"the database: {error}")
+    cause = (error.orig if isinstance(error, DBAPIError) else error) or error
+    state = str(getattr(cause, "pgcode", None) or getattr(cause, "sqlstate", None) or "")
+    if state.startswith(VALUE_STATES) or (
+        not state and isinstance(cause, psycopg2.DataError | psycopg2.IntegrityError)
+    ):
+        return None
+    message = f"the database: {str(cause).strip()}"
+    if state.startswith(TRANSIENT_STATES) or (not state and isinstance(cause, _CONNECTION_ERRORS)):
+        return DatabaseUnavailable(message)
+    return DatabaseMisused(message)

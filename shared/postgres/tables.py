@@ -44,17 +44,15 @@ _SQL_TYPES: dict[str, type[TypeEngine[Any]]] = {
 }
 
 
-def _reference_table(
-    schema: far_trans.TableSchema, *indexes: tuple[str, ...], in_order_of_file: bool = False
-) -> SqlTable:
-    """Build the table of one published file; written by FAR-Trans/script.py alone.
+def _reference_table(schema: far_trans.TableSchema, *indexes: tuple[str, ...]) -> SqlTable:
+    """Build the table of one published file; only FAR-Trans/script.py writes it.
 
-    `in_order_of_file`: with a column `sequence`, which grows from line to line. The views `current_...` (migrations)
-    say with it which row of several is the current one.
+    `line_number` is the line of the CSV file that the row comes from. The views `latest_...` (migration 0008) order
+    rows of the same date by it. Rows inserted without a line number get one that is larger than that of any file.
     """
     columns = [Column(column.name, _SQL_TYPES[column.type], nullable=not column.required) for column in schema.columns]
-    if in_order_of_file:
-        columns.append(Column("sequence", BigInteger, Identity(always=False), nullable=False))
+    if schema.has_line_numbers:
+        columns.append(Column("line_number", BigInteger, Identity(always=False), nullable=False))
     named = [Index(f"ix_{schema.table}_{'_'.join(names)}", *names) for names in indexes]
     return SqlTable(schema.table, metadata, *columns, *named)
 
@@ -63,11 +61,11 @@ def _timestamp(name: str, **options: object) -> Column[object]:
     return Column(name, DateTime(timezone=True), **options)  # type: ignore[arg-type]
 
 
-customer_information = _reference_table(far_trans.CUSTOMER_INFORMATION, ("customer_id",), in_order_of_file=True)
-asset_information = _reference_table(far_trans.ASSET_INFORMATION, ("isin",), in_order_of_file=True)
+customer_information = _reference_table(far_trans.CUSTOMER_INFORMATION, ("customer_id",))
+asset_information = _reference_table(far_trans.ASSET_INFORMATION, ("isin",))
 markets = _reference_table(far_trans.MARKETS, ("market_id",))
-limit_prices = _reference_table(far_trans.LIMIT_PRICES, ("isin",), in_order_of_file=True)
-close_prices = _reference_table(far_trans.CLOSE_PRICES, ("isin", "priced_on"), in_order_of_file=True)
+limit_prices = _reference_table(far_trans.LIMIT_PRICES, ("isin",))
+close_prices = _reference_table(far_trans.CLOSE_PRICES, ("isin", "priced_on"))
 transactions = _reference_table(far_trans.TRANSACTIONS, ("customer_id",))
 
 # What FAR-Trans/script.py loaded last into each reference table.
@@ -80,6 +78,11 @@ reference_snapshots = SqlTable(
     Column("source", Text, nullable=False),
     _timestamp("loaded_at", nullable=False, server_default=func.now()),
 )
+# A text that changes with every load; compared for equality only, so that no clock decides what is newer.
+REFERENCE_SNAPSHOTS = """
+SELECT coalesce(string_agg(table_name || ' ' || extract(epoch FROM loaded_at), ', ' ORDER BY table_name), '')
+FROM reference_snapshots
+"""
 
 # --- written by the worker ---
 user_interactions = SqlTable(
@@ -183,6 +186,11 @@ model_versions = SqlTable(
     Column("active", Boolean, nullable=False, server_default="false"),
     Column("sequence", BigInteger),  # of the pointer file when it last named this version
     Column("algorithm", Text),
+    # The queue: a row in training waits while it is queued. Text for people: triggered_by, progress.
+    Column("queued", Boolean, nullable=False, server_default="false"),
+    Column("request_id", Uuid),  # event_id of the RetrainRequested that asked for it, NULL for other triggers
+    Column("request_reason", Text),
+    Column("request_repeated", Boolean, nullable=False, server_default="false"),  # queued again after a crash
     Column("triggered_by", Text, nullable=False),
     Column("progress", Text),
     Column("metrics", JSONB),

@@ -13,7 +13,7 @@ from confluent_kafka.admin._listoffsets import OffsetSpec
 from confluent_kafka.cimpl import TopicPartition
 
 from shared.events import INTERACTIONS_RECORDED, RECOMMENDATIONS_REQUESTED, Event, encode
-from shared.kafka.producer import producer_config
+from shared.kafka.client_settings import producer_settings
 from tests.chaos.campaign import Campaign
 from tests.chaos.comparison import Place
 from tests.chaos.ledger import Call
@@ -33,7 +33,7 @@ class DirectProducer:
     def __init__(self, campaign: Campaign, *, topic_prefix: str = "") -> None:
         self._producer = Producer(
             {
-                **producer_config(
+                **producer_settings(
                     campaign.stage.kafka.bootstrap_servers, client_id="chaos", delivery_timeout_seconds=30
                 ),
                 "log_level": 0,

@@ -21,7 +21,7 @@ from shared.artifacts import files as artifact_files
 from shared.artifacts import publication as artifacts
 from shared.events import InteractionRecorded
 from shared.kafka import producer as kafka_producer
-from shared.ports import Decision, Message
+from shared.ports import Message
 from shared.recommender import ranking
 from shared.recommender.model import Model
 from shared.recommender.types import CustomerHistory, Ranking
@@ -30,6 +30,7 @@ from tests.chaos.marks import BUG_REASON, FAILS_IN_SCORING, FAILS_IN_STORING
 from tests.chaos.points import pass_point
 from trainer.service import store as postgres_trainer
 from worker import store as postgres_worker
+from worker.ports import Decision
 
 Pass = Callable[[str], None]
 _BEYOND_AN_INTEGER = 2**40  # no column of the database takes it as a partition: a DataError

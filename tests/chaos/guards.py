@@ -18,10 +18,10 @@ from shared.artifacts import publication as artifacts
 from shared.artifacts.format import FileFacts, Manifest, sha256_of
 from shared.errors import ContractViolation, RecommenderError, StaleOffsets
 from shared.kafka import producer as kafka_producer
-from shared.postgres import queries as worker_queries
 from shared.recommender.model import Model
 from shared.recommender.types import InteractionType
 from trainer.service import store as postgres_trainer
+from worker import queries as worker_queries
 from worker import store as postgres_worker
 
 REUSED = ("EventIdReused", "IdempotencyKeyReused")
@@ -76,13 +76,13 @@ def accept_any_checksum() -> None:
 
 def wait_for_failing_batches() -> None:
     """Try a batch that fails like a bug again and again, as if the database were down."""
-    from worker import retry_policy as retries
+    from shared import retry_policy as retries
 
     decide = retries.RetryPolicy.decide
 
     def decide_to_wait(policy: Any, error: Exception, **known: Any) -> Any:
         decision = decide(policy, error, **known)
-        return retries.BackOff(WAIT_SECONDS) if isinstance(decision, retries.Narrow) else decision
+        return retries.BackOff(WAIT_SECONDS) if isinstance(decision, retries.ToDeadLetter) else decision
 
     put(retries.RetryPolicy, "decide", decide_to_wait)
 

@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from script.local.owned_process import LocalServerError
-from script.local.service_processes import ServiceProcess, Surroundings
+from script.local.service_processes import ServiceEnvironment, ServiceProcess
 
 
 class FaultyService(ServiceProcess):
@@ -20,7 +20,7 @@ class FaultyService(ServiceProcess):
     def __init__(
         self,
         service: str,
-        surroundings: Surroundings,
+        surroundings: ServiceEnvironment,
         *,
         folder: Path,
         points: Path,

@@ -17,7 +17,7 @@ from script.local.kafka import LocalKafka
 from script.local.owned_process import LocalServerError
 from script.local.postgres import LocalPostgres
 from script.local.postgres_install import server_user
-from script.local.service_processes import SERVICES, Surroundings
+from script.local.service_processes import SERVICES, ServiceEnvironment
 from tests.chaos.points import ArmedPoints
 from tests.chaos.processes import FaultyService, wait_until
 from tests.chaos.volumes import SmallVolume
@@ -49,7 +49,7 @@ class Stage:
     folder: Path
     kafka: LocalKafka
     postgres: LocalPostgres
-    surroundings: Surroundings
+    surroundings: ServiceEnvironment
     points: ArmedPoints
     models_volume: SmallVolume
     tables_volume: SmallVolume
@@ -133,14 +133,14 @@ def _servers(folder: Path, without: tuple[str, ...], stack: ExitStack) -> Stage:
             list(pool.map(lambda start: start(), (kafka.start, postgres.start)))
     except LocalServerError as error:
         raise NoServers(str(error)) from error
-    surroundings = Surroundings(kafka.bootstrap_servers, postgres.url(), models.folder, more=SETTINGS)
+    surroundings = ServiceEnvironment(kafka.bootstrap_servers, postgres.url(), models.folder, more=SETTINGS)
     points = ArmedPoints(folder / "points")
     return Stage(folder, kafka, postgres, surroundings, points, models, tables, without)
 
 
 def _prepare(stage: Stage) -> None:
     """Tables, topics, data, and the campaign's own witness of offsets that go backwards."""
-    environment, data = stage.surroundings.environment(), stage.folder / "data"
+    environment, data = stage.surroundings.variables(), stage.folder / "data"
     stage.logs.mkdir(exist_ok=True)
     generate = ["FAR-Trans/synthesize.py", "--scale", SCALE, "--seed", DATA_SEED, "--output", str(data)]
     run_step("synthesize", generate, folder=stage.logs)
@@ -189,7 +189,7 @@ def _end_services(stage: Stage) -> None:
 
 def remove(folder: Path) -> None:
     """Remove a campaign's folder; what PostgreSQL keeps elsewhere for root goes with it."""
-    postgres = LocalPostgres(folder / "postgres").data_dir if (folder / "postgres").exists() else None
+    postgres = LocalPostgres(folder / "postgres").folder if (folder / "postgres").exists() else None
     shutil.rmtree(folder, ignore_errors=True)
     if postgres is not None:
         shutil.rmtree(postgres, ignore_errors=True)

@@ -14,7 +14,7 @@ import pytest
 from script.local.service_processes import REPOSITORY
 from tests.servers import servers_required, temporary_folder
 
-pytestmark = [pytest.mark.chaos, pytest.mark.kafka, pytest.mark.postgres]
+pytestmark = [pytest.mark.chaos, pytest.mark.kafka, pytest.mark.postgres, pytest.mark.timeout(600)]
 
 SEED = "20240229"
 _CANNOT_BEGIN = 3
@@ -54,7 +54,7 @@ def run_campaign(folder: Path, faults: Sequence[str], *options: str) -> tuple[in
     with temporary_folder("campaign") as place:
         place.chmod(0o711)  # as root: for the user of the database server
         command += ["--folder", str(place), "--faults", ",".join(faults), *options]
-        done = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, timeout=290, check=False)
+        done = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, timeout=580, check=False)
     output = done.stdout + done.stderr
     print(output)
     if done.returncode == _CANNOT_BEGIN and not servers_required():

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from script.local.service_processes import Surroundings
+from script.local.service_processes import ServiceEnvironment
 from tests.e2e.system import SCALE, System, run_python, running_system
 
 
@@ -37,7 +37,7 @@ def system(
     """The three services on the session's broker and database, with topics and a database of their own."""
     folder = tmp_path_factory.mktemp("system")
     settings = {"CANDIDATE_ALGORITHMS": "ease", "TOPIC_PARTITIONS": "4", **service_settings}
-    surroundings = Surroundings(
+    surroundings = ServiceEnvironment(
         kafka_bootstrap_servers, module_database_url, folder / "models", module_topic_prefix, settings
     )
     with running_system(surroundings, data=synthetic_data, folder=folder) as running:

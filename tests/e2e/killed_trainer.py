@@ -16,7 +16,7 @@ from typing import Any
 from shared.artifacts import publication as artifacts
 from shared.artifacts.publication import FileArtifacts
 from trainer.__main__ import main
-from trainer.service.model_registry import Releases
+from trainer.service.model_registry import ModelRegistry
 from trainer.service.store import PostgresTrainerStore
 
 Condition = Callable[..., bool]
@@ -78,8 +78,8 @@ STEPS: dict[str, Callable[[], None]] = {
     "an old version is half removed": lambda: after(Path, "rename", goes_to(".tmp-")),
     "the pointer is not recorded": lambda: before(PostgresTrainerStore, "record_pointer"),
     "the pointer is recorded": lambda: after(PostgresTrainerStore, "record_pointer"),
-    "the announcement is not sent": lambda: before(Releases, "publish_pending"),
-    "the announcement is sent": lambda: after(Releases, "publish_pending"),
+    "the announcement is not sent": lambda: before(ModelRegistry, "publish_pending"),
+    "the announcement is sent": lambda: after(ModelRegistry, "publish_pending"),
     "none": lambda: None,
 }
 

@@ -16,7 +16,7 @@ import httpx
 import psycopg2
 
 from script.api_client import ApiClient
-from script.local.service_processes import REPOSITORY, Services, Surroundings
+from script.local.service_processes import REPOSITORY, ServiceEnvironment, Services
 
 CUSTOMER_ID = "85583A768E48870A546D"
 SCALE = "0.02"
@@ -26,7 +26,7 @@ SCALE = "0.02"
 class System:
     """The running services, and ways to look at them from outside."""
 
-    surroundings: Surroundings
+    surroundings: ServiceEnvironment
     services: Services
 
     @property
@@ -80,9 +80,9 @@ class System:
 
 
 @contextmanager
-def running_system(surroundings: Surroundings, *, data: Path, folder: Path) -> Iterator[System]:
+def running_system(surroundings: ServiceEnvironment, *, data: Path, folder: Path) -> Iterator[System]:
     """Migrate, load, start the three services, and wait until a first model is served; stop them at the end."""
-    environment = surroundings.environment()
+    environment = surroundings.variables()
     run_python("-m", "shared.migrations", environment=environment)
     load = ["FAR-Trans/script.py", "--data", str(data), "--rejects", str(folder / "rejects.csv")]
     run_python(*load, environment=environment)

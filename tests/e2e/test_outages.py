@@ -15,7 +15,7 @@ import pytest
 from script.local.kafka import LocalKafka
 from script.local.owned_process import LocalServerError
 from script.local.postgres import LocalPostgres
-from script.local.service_processes import SERVICES, Surroundings
+from script.local.service_processes import SERVICES, ServiceEnvironment
 from tests.e2e.system import CUSTOMER_ID, System, running_system, wait_until
 from tests.servers import servers_required, temporary_folder
 
@@ -38,7 +38,7 @@ def system(synthetic_data: Path) -> Iterator[OwnSystem]:
         try:
             start_both(kafka, postgres)
             settings = {"CANDIDATE_ALGORITHMS": "ease", "TOPIC_PARTITIONS": "4"}
-            surroundings = Surroundings(kafka.bootstrap_servers, postgres.url(), folder / "models", more=settings)
+            surroundings = ServiceEnvironment(kafka.bootstrap_servers, postgres.url(), folder / "models", more=settings)
             with running_system(surroundings, data=synthetic_data, folder=folder) as running:
                 yield OwnSystem(running.surroundings, running.services, kafka, postgres)
         finally:

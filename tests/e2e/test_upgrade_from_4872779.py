@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from script.local.service_processes import Services, Surroundings
+from script.local.service_processes import ServiceEnvironment, Services
 from shared.artifacts.format import FORMAT_VERSION, MANIFEST_FILE
 from tests.e2e.system import System, run_python, wait_until
 from tests.upgrade.restore import (
@@ -55,10 +55,10 @@ def system(
     restore_database(module_empty_database_url, bootstrap_servers=kafka_bootstrap_servers)
     restore_topics(kafka_bootstrap_servers, prefix=module_topic_prefix)
     shutil.copytree(FIXTURE / "models", folder / "models")
-    surroundings = Surroundings(
+    surroundings = ServiceEnvironment(
         kafka_bootstrap_servers, module_empty_database_url, folder / "models", module_topic_prefix, SETTINGS
     )
-    run_python("-m", "shared.migrations", environment=surroundings.environment())
+    run_python("-m", "shared.migrations", environment=surroundings.variables())
     services = Services(surroundings, folder=folder / "logs")
     try:
         services.start()

@@ -10,11 +10,12 @@ from pathlib import Path
 import pytest
 from sqlalchemy import Engine
 
+from shared.postgres.engine import build_engine
 from tests.integration.trainer_process import REPOSITORY, System, load
 from tests.integration.worker_process import WorkerWorld, worker_world
 from tests.unit.trainer.service.trainer_fakes import FakeTrainerStore
 from trainer.service.ports import TrainerStore
-from trainer.service.store import PostgresTrainerStore, build_engine
+from trainer.service.store import PostgresTrainerStore
 
 
 @pytest.fixture
@@ -33,7 +34,7 @@ def world(kafka_bootstrap_servers: str, database_url: str, topic_prefix: str, tm
 @pytest.fixture
 def engine(database_url: str) -> Iterator[Engine]:
     """The trainer's connections to a database of its own."""
-    engine = build_engine(database_url)
+    engine = build_engine(database_url, application_name="trainer", pool_size=4)
     yield engine
     engine.dispose()
 

@@ -15,7 +15,7 @@ import pytest
 
 from script.dead_letters import main
 from shared.events import INTERACTIONS_RECORDED, InteractionRecorded, encode
-from shared.kafka.consumer import fetch_cluster_id
+from shared.kafka.metadata import fetch_cluster_id
 from shared.kafka.topics import TopicDurability, configure_topics
 from tests.integration.worker_process import WorkerWorld
 

@@ -13,7 +13,8 @@ import pytest
 from shared import events
 from shared.errors import PublishFailed
 from shared.events import InteractionRecorded, RecommendationRequested, RetrainRequested, decode
-from shared.kafka.producer import SyncKafkaEventPublisher, producer_config
+from shared.kafka.client_settings import producer_settings
+from shared.kafka.producer import SyncKafkaEventPublisher
 from shared.kafka.topics import create_topics
 from tests.integration.gateway_process import GatewayProcess, gateway_process, post, read_topic, unused_port
 
@@ -125,7 +126,7 @@ def test_the_trainers_publisher_returns_after_the_acknowledgement(
     kafka_bootstrap_servers: str, topic_prefix: str
 ) -> None:
     create_topics(kafka_bootstrap_servers, prefix=topic_prefix)
-    config = producer_config(kafka_bootstrap_servers, client_id="test")
+    config = producer_settings(kafka_bootstrap_servers, client_id="test")
     publisher = SyncKafkaEventPublisher(config, topic_prefix=topic_prefix)
     event = RetrainRequested(reason="test")
     publisher.publish(events.MODELS_COMMANDS, key="hybrid", event=event)
@@ -135,7 +136,7 @@ def test_the_trainers_publisher_returns_after_the_acknowledgement(
 
 
 def test_the_trainers_publisher_fails_in_time_without_a_broker() -> None:
-    config = producer_config(f"127.0.0.1:{unused_port()}", client_id="test", delivery_timeout_seconds=1.0)
+    config = producer_settings(f"127.0.0.1:{unused_port()}", client_id="test", delivery_timeout_seconds=1.0)
     started_at = time.monotonic()
     with pytest.raises(PublishFailed) as failure:
         SyncKafkaEventPublisher(config).publish(events.MODELS_COMMANDS, key="hybrid", event=RetrainRequested())

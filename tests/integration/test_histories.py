@@ -10,11 +10,11 @@ from uuid import uuid4
 import pytest
 from sqlalchemy import Connection, Engine, create_engine, text
 
-from shared.postgres import queries
-from shared.postgres.urls import sqlalchemy_url
+from shared.postgres.engine import sqlalchemy_url
 from shared.recommender.history import INTERACTION_WINDOW
 from shared.recommender.id_map import AssetIdMap
 from shared.recommender.types import RiskLevel
+from worker import queries
 from worker.catalogue import Catalogue
 from worker.store import PostgresWorkerStore
 

@@ -17,24 +17,22 @@ from shared.events import (
     decode,
 )
 from shared.ports import KeptEvent, Message
-from shared.postgres.urls import sqlalchemy_url
+from shared.postgres.engine import build_engine, sqlalchemy_url
 from shared.recommender.dataset import build_training_data
 from shared.recommender.histories import build_histories
-from shared.recommender.ranking import recommend
-from shared.recommender.types import InteractionWeights
 from tests.builders import build_model
 from tests.hostile_messages import CUSTOMERS, LOGGED_AT, hostile_messages
-from trainer.service.store import PostgresTrainerStore, build_engine
+from trainer.service.store import PostgresTrainerStore
 from worker.answers import Scoring
-from worker.batch import Batch
 from worker.catalogue import Catalogue
 from worker.handlers import Handled, handle_batch
+from worker.message_buffer import Batch
 from worker.store import PostgresWorkerStore
 
 pytestmark = pytest.mark.postgres
 
 MODEL = build_model(assets=12)
-SCORING = Scoring(MODEL, recommend, 10, None, InteractionWeights(), lambda: LOGGED_AT)
+SCORING = Scoring(MODEL, k=10, now=lambda: LOGGED_AT)
 
 
 @pytest.fixture
@@ -79,8 +77,12 @@ def test_a_batch_of_anything_is_stored_and_can_be_read_back(store: PostgresWorke
                         assert kept.content_digest == content_digest(event)
 
     handle_and_read()
-    trainer = PostgresTrainerStore(build_engine(database_url), cluster_id="cluster", consumer_group="trainer")
-    data = build_training_data(trainer.fetch_training_rows(), now=LOGGED_AT)
+    trainer = PostgresTrainerStore(
+        build_engine(database_url, application_name="trainer", pool_size=4),
+        cluster_id="cluster",
+        consumer_group="trainer",
+    )
+    data = build_training_data(trainer.fetch_training_rows().rows, now=LOGGED_AT)
     assert sum(len(history.interactions) for history in build_histories(data)) > 0
     with create_engine(sqlalchemy_url(database_url)).connect() as connection:
         assert connection.scalar(text("SELECT count(*) FROM dead_letters")) > 0

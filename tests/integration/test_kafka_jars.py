@@ -111,8 +111,8 @@ def test_command_exits_with_2_when_the_jars_cannot_be_had(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     monkeypatch.setattr(kafka_jars, "resolve_with_jgo", without_network)
-    monkeypatch.setattr(local_kafka, "DEFAULT_DATA_FOLDER", tmp_path / "data")
-    assert local_kafka.main([command]) == 2
+    folder = ["--data-dir", str(tmp_path / "data")] if command == "run" else []
+    assert local_kafka.main([command, *folder]) == 2
     assert "KAFKA_BOOTSTRAP_SERVERS" in capsys.readouterr().err
 
 

@@ -13,6 +13,7 @@ import psycopg2.extensions
 import pytest
 
 from shared.errors import CommitUnknown, DatabaseUnavailable
+from shared.far_trans.clean_rows import RowBlock
 from shared.far_trans.limits import LoadLimits
 from shared.far_trans.loading import FileAccess, check_files, load_folder
 from shared.far_trans.schema import TABLES, TRANSACTIONS
@@ -136,7 +137,7 @@ def replace(store: PostgresReferenceStore, table: str) -> None:
 
         def __iter__(self) -> Any:
             row = NUMBERED_ROWS[table].format(0).replace("A0", "NEW")
-            return iter([row.encode() + b"\n"])
+            return iter([RowBlock(2, row.encode() + b"\n")])
 
     store.replace_table(next(schema for schema in TABLES if schema.table == table), OneRow(), source="test")
 

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from shared.errors import DatabaseUnavailable, ReferenceDataInvalid
+from shared.far_trans.clean_rows import RowBlock
 from shared.far_trans.loading import check_files
 from shared.far_trans.schema import TABLES, TRANSACTIONS
 from shared.far_trans.store import PostgresReferenceStore
@@ -269,8 +270,8 @@ def test_count_that_differs_from_what_the_database_took_is_rolled_back(tmp_path:
         row_count = 5
         rejected_count = 0
 
-        def __iter__(self) -> Iterator[bytes]:
-            return iter([SOUND_ROWS["transactions"].encode() + b"\n"] * 4)
+        def __iter__(self) -> Iterator[RowBlock]:
+            return iter([RowBlock(2, (SOUND_ROWS["transactions"].encode() + b"\n") * 4)])
 
     with (
         PostgresReferenceStore.connect(database_url) as store,
@@ -288,8 +289,8 @@ def test_row_that_only_the_database_refuses_leaves_the_table_as_it_was(tmp_path:
         row_count = 1
         rejected_count = 0
 
-        def __iter__(self) -> Iterator[bytes]:
-            return iter([b"not,enough\n"])
+        def __iter__(self) -> Iterator[RowBlock]:
+            return iter([RowBlock(2, b"not,enough\n")])
 
     with (
         pytest.raises(DatabaseUnavailable, match="missing data"),

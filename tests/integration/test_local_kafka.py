@@ -100,7 +100,7 @@ def test_killed_broker_comes_back_with_its_data(broker: LocalKafka) -> None:
 
 
 def test_second_broker_on_the_same_folder_is_refused(broker: LocalKafka) -> None:
-    folder = broker.data_dir
+    folder = broker.folder
     with pytest.raises(DataFolderInUse, match=f"process {os.getpid()}"):
         LocalKafka(folder).start()
     assert broker.is_running

@@ -82,7 +82,7 @@ def test_start_waits_for_a_session_that_outlives_its_killed_server(server: Local
 def test_old_lock_file_with_a_number_that_is_somebody_elses_by_now_is_no_obstacle(server: LocalPostgres) -> None:
     user = server_user()
     identity = {} if user is None else {"user": user.user_id, "group": user.group_id}
-    lock = server.data_dir / "data" / "postmaster.pid"
+    lock = server.folder / "data" / "postmaster.pid"
     content = lock.read_text()
     with subprocess.Popen(["sleep", "60"], **identity) as stranger:  # type: ignore[call-overload]  # user and group
         server.stop()
@@ -120,7 +120,7 @@ def test_server_knows_nothing_of_the_callers_environment(monkeypatch: pytest.Mon
 
 def test_second_server_on_the_same_folder_is_refused(server: LocalPostgres) -> None:
     with pytest.raises(DataFolderInUse, match=f"process {os.getpid()}"):
-        LocalPostgres(server.data_dir).start()
+        LocalPostgres(server.folder).start()
     assert server.is_running
 
 
@@ -175,8 +175,8 @@ def test_root_gets_data_that_the_servers_user_can_reach(
     closed.mkdir(mode=0o700)
     with LocalPostgres(closed / "postgres", durable=False) as postgres:
         execute(postgres.url(), "CREATE TABLE moved AS SELECT 42 AS answer")
-        assert postgres.data_dir.is_relative_to(roots_folder)
-        assert str(postgres.data_dir) in capsys.readouterr().err
+        assert postgres.folder.is_relative_to(roots_folder)
+        assert str(postgres.folder) in capsys.readouterr().err
     with LocalPostgres(closed / "postgres", durable=False) as postgres:
         assert query(postgres.url(), "SELECT answer FROM moved") == 42
 

@@ -13,15 +13,15 @@ from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 from confluent_kafka import KafkaError, KafkaException, Producer
 from confluent_kafka.admin import AdminClient, ConfigResource, NewTopic
-from sqlalchemy import create_engine, text
+from sqlalchemy import Engine, create_engine, text
 
 from shared import events
 from shared.errors import DatabaseUnavailable
-from shared.kafka.producer import producer_config
+from shared.kafka.client_settings import producer_settings
 from shared.kafka.topics import TopicDurability, TopicsUnusable, configure_topics, create_topics
+from shared.postgres.engine import sqlalchemy_url
 from shared.postgres.migrations.upgrade import MIGRATION_LOCK, upgrade_database
 from shared.postgres.tables import metadata
-from shared.postgres.urls import sqlalchemy_url
 
 
 @pytest.mark.postgres
@@ -51,10 +51,23 @@ def test_two_upgrades_at_once_wait_for_each_other(empty_database_url: str) -> No
     with ThreadPoolExecutor(1) as pool, engine.begin() as first:
         first.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": MIGRATION_LOCK})
         second = pool.submit(upgrade_database, empty_database_url)
-        with pytest.raises(TimeoutError):
-            second.result(timeout=2)
+        wait_for_a_waiting_session(engine)
+        assert not second.done()
         first.commit()
-        second.result(timeout=30)
+        second.result(timeout=120)
+
+
+def wait_for_a_waiting_session(engine: Engine) -> None:
+    """Return once a session of this database waits for an advisory lock."""
+    waiting = (
+        "SELECT count(*) FROM pg_locks JOIN pg_database ON pg_database.oid = pg_locks.database "
+        "WHERE locktype = 'advisory' AND NOT granted AND datname = current_database()"
+    )
+    deadline = time.monotonic() + 60
+    with engine.connect() as connection:
+        while not connection.execute(text(waiting)).scalar_one():
+            assert time.monotonic() < deadline, "no session waits for the lock of the migrations"
+            time.sleep(0.05)
 
 
 def test_a_database_that_is_not_there_is_named() -> None:
@@ -108,7 +121,7 @@ def test_every_topic_keeps_the_brokers_time_and_refuses_large_messages(
         settings = topic_config(kafka_bootstrap_servers, topic_prefix + topic)
         assert settings["message.timestamp.type"] == "LogAppendTime"
         assert settings["max.message.bytes"] == "50000"
-    producer = Producer(producer_config(kafka_bootstrap_servers, client_id="test"))
+    producer = Producer(producer_settings(kafka_bootstrap_servers, client_id="test"))
     assert reports(producer, topic_prefix + events.MODELS_COMMANDS, [b"x" * 49_000]) == [None]
     assert reports(producer, topic_prefix + events.MODELS_COMMANDS, [b"x" * 51_000]) == [KafkaError.MSG_SIZE_TOO_LARGE]
 
@@ -130,7 +143,7 @@ def test_a_burst_of_events_is_never_refused_for_the_size_of_its_batches(
     kafka_bootstrap_servers: str, topic_prefix: str
 ) -> None:
     create_topics(kafka_bootstrap_servers, prefix=topic_prefix, partitions=1)
-    config = producer_config(kafka_bootstrap_servers, client_id="test")
+    config = producer_settings(kafka_bootstrap_servers, client_id="test")
 
     # All of them wait for one batch to be filled.
     burst = reports(
@@ -159,7 +172,7 @@ def test_topics_of_an_older_version_get_what_is_needed_and_keep_everything_else(
         for topic in events.EVENTS_OF_TOPIC
     ]
     for future in admin.create_topics(old).values():
-        future.result(timeout=10)
+        future.result(timeout=60)
 
     changed = configure_topics(kafka_bootstrap_servers, prefix=topic_prefix)
 
@@ -178,7 +191,7 @@ def test_topics_of_an_older_version_get_what_is_needed_and_keep_everything_else(
 
 def wait_for_setting(bootstrap_servers: str, topic: str, name: str, value: str) -> None:
     """Return once the broker says so: it learns from the controller."""
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + 60
     while topic_config(bootstrap_servers, topic)[name] != value:
         assert time.monotonic() < deadline, f"{topic}: {name} is not {value}"
         time.sleep(0.1)
@@ -187,11 +200,11 @@ def wait_for_setting(bootstrap_servers: str, topic: str, name: str, value: str) 
 def topic_config(bootstrap_servers: str, topic: str) -> dict[str, str]:
     """Ask for a topic's settings; the broker may not know yet what the controller has just made."""
     admin = AdminClient({"bootstrap.servers": bootstrap_servers})
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + 60
     while True:
         [answer] = admin.describe_configs([ConfigResource(ConfigResource.Type.TOPIC, topic)]).values()
         try:
-            return {name: entry.value for name, entry in answer.result(timeout=10).items()}
+            return {name: entry.value for name, entry in answer.result(timeout=60).items()}
         except KafkaException:
             assert time.monotonic() < deadline, f"the broker does not know {topic}"
             time.sleep(0.2)
@@ -203,7 +216,7 @@ def test_customer_topics_with_other_partition_counts_are_refused(
 ) -> None:
     admin = AdminClient({"bootstrap.servers": kafka_bootstrap_servers})
     topic = NewTopic(topic_prefix + events.INTERACTIONS_RECORDED, num_partitions=2, replication_factor=1)
-    admin.create_topics([topic])[topic.topic].result(timeout=10)
+    admin.create_topics([topic])[topic.topic].result(timeout=60)
 
     with pytest.raises(TopicsUnusable, match="same number of partitions"):
         create_topics(kafka_bootstrap_servers, prefix=topic_prefix, partitions=3)
@@ -221,10 +234,10 @@ def test_the_command_does_both_and_is_repeatable(
     }
     admin = AdminClient({"bootstrap.servers": kafka_bootstrap_servers})
     old = NewTopic(topic_prefix + events.MODELS_COMMANDS, num_partitions=1, replication_factor=1)
-    admin.create_topics([old])[old.topic].result(timeout=10)
+    admin.create_topics([old])[old.topic].result(timeout=60)
     for changes in (1, 0):
         command = [sys.executable, "-m", "shared.migrations"]
-        result = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60, check=False)
+        result = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=180, check=False)
         assert result.returncode == 0, result.stderr
         assert "migration.done" in result.stderr
         assert result.stderr.count("migration.topic_changed") == changes

@@ -9,8 +9,8 @@ import psycopg2
 import pytest
 
 from shared.errors import DatabaseUnavailable
-from trainer.service.lease import PostgresLease
-from trainer.service.store import build_engine
+from shared.postgres.engine import build_engine
+from trainer.service.store import PostgresLease
 
 pytestmark = pytest.mark.postgres
 
@@ -24,7 +24,10 @@ def statement(first_word: str) -> str:
 
 
 def test_ending_the_session_of_a_stuck_trainer_frees_its_lease(database_url: str) -> None:
-    engine, other = build_engine(database_url), build_engine(database_url)
+    engine, other = (
+        build_engine(database_url, application_name="trainer", pool_size=4),
+        build_engine(database_url, application_name="trainer", pool_size=4),
+    )
     stuck, waiting = PostgresLease(engine), PostgresLease(other)
     try:
         assert stuck.acquire()

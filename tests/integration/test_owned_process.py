@@ -22,8 +22,8 @@ from script.local.owned_process import (
     free_port,
     port_is_free,
     read_pid,
+    run_to_end,
 )
-from script.one_shot import run_to_end
 
 _SLEEP = "import time; time.sleep(60)"
 _STUBBORN = "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); print(1, flush=True); time.sleep(60)"
@@ -40,7 +40,7 @@ time.sleep(60)
 
 
 def sleeper(folder: Path) -> OwnedProcess:
-    return OwnedProcess(folder, name="sleeper", markers=("-c", str(folder)), stop_signal=signal.SIGTERM)
+    return OwnedProcess(folder, name="sleeper", markers=("-c", str(folder)), stop_timeout_seconds=0.3)
 
 
 @pytest.fixture
@@ -54,10 +54,10 @@ def test_second_owner_is_refused_while_the_first_one_lives(owned: OwnedProcess, 
     owned.claim()
     with pytest.raises(DataFolderInUse, match=f"in use by process {os.getpid()}"):
         sleeper(tmp_path).claim()
-    owned.stop(1.0)
+    owned.stop()
     second = sleeper(tmp_path)
     second.claim()
-    second.stop(1.0)
+    second.stop()
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells a process that its parent died")
@@ -74,7 +74,7 @@ def test_server_ends_when_its_owner_is_killed(tmp_path: Path) -> None:
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells a process that its parent died")
 def test_command_that_prepares_a_folder_ends_when_its_owner_is_killed(tmp_path: Path) -> None:
     """Else an orphan would go on writing into the folder that the next owner prepares."""
-    program = "import sys; from script.one_shot import run_to_end; run_to_end(sys.argv[1:], environment={})"
+    program = "import sys; from script.local.owned_process import run_to_end; run_to_end(sys.argv[1:], environment={})"
     announce = f"import os, pathlib; pathlib.Path({str(tmp_path / 'pid')!r}).write_text(str(os.getpid()) + ' ');"
     with subprocess.Popen([sys.executable, "-c", program, *_command(tmp_path, announce + _SLEEP)]) as owner:
         assert _comes_true(lambda: read_pid(tmp_path / "pid") is not None)
@@ -121,10 +121,10 @@ def test_strange_process_under_a_recycled_number_is_left_alone(owned: OwnedProce
 def test_server_that_ignores_the_stop_signal_is_killed_after_the_timeout(owned: OwnedProcess, tmp_path: Path) -> None:
     owned.claim()
     owned.launch(_command(tmp_path, _STUBBORN), environment={})
-    assert _comes_true(lambda: owned.last_words() == "1\n")
+    assert _comes_true(lambda: owned.log_tail() == "1\n")
     pid = owned.pid
     began = time.monotonic()
-    owned.stop(0.3)
+    owned.stop()
     assert 0.3 <= time.monotonic() - began < 3.0
     assert command_line(pid) == []
     with pytest.raises(LocalServerError, match="does not run"):

@@ -18,7 +18,7 @@ from sqlalchemy.engine import make_url
 from api.reader import PostgresGatewayReader
 from shared.errors import DatabaseBusy, DatabaseUnavailable
 from shared.postgres import tables
-from shared.postgres.urls import sqlalchemy_url
+from shared.postgres.engine import sqlalchemy_url
 from shared.recommender.types import RiskLevel
 from tests.integration.gateway_process import Relay, unused_port
 

@@ -19,25 +19,25 @@ from shared.events import (
 )
 from shared.far_trans.synthetic import synthesize
 from shared.ports import Message
-from shared.postgres.urls import sqlalchemy_url
+from shared.postgres.engine import build_engine, sqlalchemy_url
 from shared.recommender.configuration import ModelConfiguration
 from shared.recommender.dataset import build_training_data
 from shared.recommender.histories import build_histories
 from shared.recommender.history import INTERACTION_WINDOW, dismissed_isins
-from shared.recommender.ranking import NO_ASSET, recommend, recommend_indices
+from shared.recommender.ranking import NO_ASSET, recommend_indices
 from shared.recommender.training import fit_model
 from shared.recommender.types import InteractionType, InteractionWeights, Weights
 from tests.integration.loading import load
 from trainer.evaluation.evaluation import build_split
-from trainer.service.store import PostgresTrainerStore, build_engine
+from trainer.service.store import PostgresTrainerStore
 from worker.answers import Scoring
-from worker.batch import Batch
 from worker.catalogue import Catalogue
 from worker.handlers import handle_batch
+from worker.message_buffer import Batch
 from worker.store import PostgresWorkerStore
 
 NOW = datetime.now(UTC) + timedelta(hours=1)  # later than every click of the test, however slow the machine
-CLICKS = InteractionWeights(click=0.8, view=0.2, watchlist=1.0)
+CLICKS = InteractionWeights(click=0.3, view=0.9, watchlist=0.5, half_life_days=7.0)
 CONFIGURATION = ModelConfiguration("ease_next_purchase", Weights(0.5, 0.2, 0.3), interaction_weights=CLICKS)
 
 
@@ -45,8 +45,10 @@ CONFIGURATION = ModelConfiguration("ease_next_purchase", Weights(0.5, 0.2, 0.3),
 def test_the_worker_lists_what_the_evaluation_lists(database_url: str, tmp_path: Path) -> None:
     synthesize(tmp_path, 0.02, 7)
     assert load(tmp_path, database_url) == 0
-    trainer = PostgresTrainerStore(build_engine(database_url), cluster_id="c", consumer_group="trainer")
-    split = build_split(build_training_data(trainer.fetch_training_rows(), now=NOW), window_days=90)
+    trainer = PostgresTrainerStore(
+        build_engine(database_url, application_name="trainer", pool_size=4), cluster_id="c", consumer_group="trainer"
+    )
+    split = build_split(build_training_data(trainer.fetch_training_rows().rows, now=NOW), window_days=90)
     assert split is not None
     with create_engine(sqlalchemy_url(database_url)).begin() as connection:
         for table, day in (("transactions", "traded_on"), ("close_prices", "priced_on")):
@@ -73,20 +75,20 @@ def test_the_worker_lists_what_the_evaluation_lists(database_url: str, tmp_path:
             Batch(interactions=(*clicks, *others)), transaction=transaction, catalogue=Catalogue(worker), scoring=None
         )
 
-    data = build_training_data(trainer.fetch_training_rows(), now=NOW)
+    data = build_training_data(trainer.fetch_training_rows().rows, now=NOW)
     model = fit_model(data, CONFIGURATION, version="v1")
     position = {customer.customer_id: index for index, customer in enumerate(data.customers)}
     histories = build_histories(data, [position[customer] for customer in customers])
     offline = recommend_indices(model, histories, k=10, now=NOW)
 
-    scoring = Scoring(model, recommend, 10, None, CLICKS, lambda: NOW)
+    scoring = Scoring(model, k=10, now=lambda: NOW)
     requests = tuple(_request(customer, number) for number, customer in enumerate(customers))
     with worker.begin() as transaction:
         handled = handle_batch(
             Batch(requests=requests), transaction=transaction, catalogue=Catalogue(worker), scoring=scoring
         )
 
-    served = [[item["isin"] for item in decision.items] for decision in handled.decisions]
+    served = [[item.isin for item in decision.answer.items] for decision in handled.decisions]
     evaluated = [[isins[index] for index in row if index != NO_ASSET] for row in offline.tolist()]
     assert len(customers) >= 50
     assert sum(bool(history.interactions) for history in histories) == len(clicks) + 2

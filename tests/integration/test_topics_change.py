@@ -10,7 +10,7 @@ from confluent_kafka import KafkaException, Producer, TopicCollection
 from confluent_kafka.admin import AdminClient, NewPartitions, NewTopic
 
 from shared.events import INTERACTIONS_RECORDED, RECOMMENDATIONS_REQUESTED, RecommendationRequested
-from shared.kafka.producer import producer_config
+from shared.kafka.client_settings import producer_settings
 from tests.integration.test_offsets import command
 from tests.integration.worker_process import WorkerWorld
 
@@ -40,7 +40,7 @@ def make_anew(admin: AdminClient, name: str, *, partitions: int) -> None:
 def ask_all(world: WorkerWorld, customers: list[str], *, new_client: bool = True) -> list[RecommendationRequested]:
     """Publish a request of each customer with a producer that knows the topics as they are now."""
     if new_client:
-        config = producer_config(world.bootstrap_servers, client_id="test")
+        config = producer_settings(world.bootstrap_servers, client_id="test")
         world.producer = Producer({**config, "linger.ms": 0})
     return [world.ask(customer) for customer in customers]
 
@@ -76,7 +76,7 @@ def test_nothing_of_a_topic_that_was_made_anew_is_skipped(world: WorkerWorld, ad
         place = ("--group", "worker", "--topic", RECOMMENDATIONS_REQUESTED, "--partition", number)
         code, said = command(world, "set", *place, "--to", "earliest")
         assert code == 1
-        assert "the topic was made anew" in said
+        assert "the topic was recreated" in said
         code, said = command(world, "set", *place, "--to", "earliest", "--yes")
         assert code == 0, said
     assert command(world, "list")[0] == 0

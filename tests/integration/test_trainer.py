@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from script.local.service_processes import Surroundings
+from script.local.service_processes import ServiceEnvironment
 from shared.events import INTERACTIONS_RECORDED, MODELS_COMMANDS, ModelActivated, RetrainRequested
 from shared.recommender.item_similarity import FITS, is_available
 from tests.integration.trainer_process import REPOSITORY, System, eventually, load, stop_code
@@ -43,7 +43,9 @@ def test_from_the_first_model_over_clicks_and_requests_to_a_rollback(system: Sys
     assert second["triggered_by"] == "interactions: 50 new"
     assert sum(second["watermark"]["interaction_offsets"].values()) == 50
     assert second["champion_metrics"]["ndcg_at_10"] == pytest.approx(first["metrics"]["ndcg_at_10"])
-    stored = system.query(f"SELECT * FROM consumer_offsets WHERE topic = '{INTERACTIONS_RECORDED}'")
+    stored = system.query(
+        f"SELECT * FROM consumer_offsets WHERE topic = '{INTERACTIONS_RECORDED}' AND consumer_group = 'trainer'"
+    )
     assert sum(row["next_offset"] for row in stored) == 50
 
     request = RetrainRequested(reason="an operator's wish")
@@ -59,6 +61,22 @@ def test_from_the_first_model_over_clicks_and_requests_to_a_rollback(system: Sys
     expected = [(first["version"], 1), (second["version"], 2), (third["version"], 3), (first["version"], 4)]
     eventually(lambda: system.announced() == expected)
     assert stop_code(trainer) == 0
+
+
+def test_interactions_that_the_worker_has_not_stored_are_not_covered(system: System) -> None:
+    system.trainer()
+    eventually(lambda: system.rows("active"))
+    system.click(50)
+    system.click(30, first=50, stored=False)
+    eventually(lambda: system.rows("active AND sequence = 2"))
+
+    stored = f"SELECT sum(next_offset) FROM consumer_offsets WHERE topic = '{INTERACTIONS_RECORDED}'"
+    assert system.query(f"{stored} AND consumer_group = 'trainer'") == [{"sum": 50}]
+    system.click(20, first=80)  # with them the worker stores the 30 before
+
+    third = eventually(lambda: system.rows("active AND sequence = 3"))[0]
+    assert third["triggered_by"] == "interactions: 50 new"
+    assert system.query(f"{stored} AND consumer_group = 'trainer'") == [{"sum": 100}]
 
 
 def test_a_killed_trainer_counts_from_where_the_last_training_ended_and_mends_its_rows(system: System) -> None:
@@ -146,9 +164,9 @@ def test_data_that_arrives_late_is_waited_for(empty_system: System, reference_fo
 
 def test_once_trains_a_first_model_and_exits(system: System) -> None:
     def once(*options: str) -> int:
-        surroundings = Surroundings(system.bootstrap_servers, system.database_url, system.models, system.prefix)
+        surroundings = ServiceEnvironment(system.bootstrap_servers, system.database_url, system.models, system.prefix)
         command = [sys.executable, "-m", "trainer", "--once", *options]
-        return subprocess.run(command, env=surroundings.environment(), cwd=REPOSITORY, capture_output=True).returncode
+        return subprocess.run(command, env=surroundings.variables(), cwd=REPOSITORY, capture_output=True).returncode
 
     assert once() == 0
     (row,) = system.rows()

@@ -17,12 +17,11 @@ from shared.errors import DatabaseUnavailable, StaleOffsets
 from shared.events import INTERACTIONS_RECORDED, MODELS_COMMANDS
 from shared.ports import Message, Pointer, StoredOffset
 from shared.postgres import tables
-from shared.recommender.training_data import FinishedTraining
+from shared.postgres.engine import build_engine
 from shared.recommender.types import Asset, Customer, InvestmentCapacity, RiskLevel
 from tests.unit.trainer.service.trainer_fakes import build_command
-from trainer.service.lease import PostgresLease
-from trainer.service.ports import TrainerStore
-from trainer.service.store import PostgresTrainerStore, build_engine
+from trainer.service.ports import FinishedTraining, TrainerStore
+from trainer.service.store import PostgresLease, PostgresTrainerStore
 
 CLICKS = (INTERACTIONS_RECORDED, 3)
 COMMANDS = (MODELS_COMMANDS, 0)
@@ -190,7 +189,7 @@ def test_rows_of_the_published_traps_are_read_as_they_are_meant(engine: Engine) 
             for value in values:
                 connection.execute(insert(table).values(**value))
 
-    read = postgres_store(engine).fetch_training_rows()
+    read = postgres_store(engine).fetch_training_rows().rows
 
     limits = (date(2018, 1, 2), date(2022, 11, 29))
     assert read.assets == (Asset("X1", "Stock", None, None, "last line", None, *limits),)
@@ -210,12 +209,33 @@ def test_interactions_are_read_in_the_order_of_the_log(engine: Engine) -> None:
             values = {**row, "event_id": uuid4(), "isin": f"X{number}", "sequence": number, "occurred_at": moment}
             connection.execute(insert(tables.user_interactions).values(**values))
 
-    assert postgres_store(engine).fetch_training_rows().interactions["isin"].tolist() == ["X1", "X2", "X3"]
+    assert postgres_store(engine).fetch_training_rows().rows.interactions["isin"].tolist() == ["X1", "X2", "X3"]
+
+
+@pytest.mark.postgres
+def test_rows_come_with_the_offsets_up_to_which_the_worker_has_stored_them(engine: Engine) -> None:
+    store = PostgresTrainerStore(engine, cluster_id="cluster", consumer_group="trainer", worker_group="workers")
+    store.note_topic_ids({CLICKS: "the topic of today", (INTERACTIONS_RECORDED, 4): "the topic of today"})
+    offsets = [
+        ("cluster", "workers", *CLICKS, 7, "the topic of today"),
+        ("cluster", "workers", INTERACTIONS_RECORDED, 4, 9, "the topic before"),
+        ("cluster", "workers", INTERACTIONS_RECORDED, 5, 5, None),
+        ("cluster", "workers", "recommendations.requested.v1", 3, 8, None),
+        ("cluster", "trainer", *CLICKS, 99, None),
+        ("another", "workers", *CLICKS, 99, None),
+    ]
+    names = ("cluster_id", "consumer_group", "topic", "partition", "next_offset", "topic_id")
+    with engine.begin() as connection:
+        connection.execute(insert(tables.consumer_offsets), [dict(zip(names, row, strict=True)) for row in offsets])
+
+    expected = {CLICKS: 7, (INTERACTIONS_RECORDED, 5): 5}
+    assert store.fetch_worker_offsets() == expected
+    assert store.fetch_training_rows().worker_offsets == expected
 
 
 @pytest.mark.postgres
 def test_empty_tables_are_read_as_empty_columns(engine: Engine) -> None:
-    read = postgres_store(engine).fetch_training_rows()
+    read = postgres_store(engine).fetch_training_rows().rows
 
     assert read.assets == ()
     assert read.purchases["day"].dtype == "int32"
@@ -231,7 +251,7 @@ def test_a_loader_that_replaces_a_table_is_waited_for(engine: Engine, database_u
     cursor = loader.cursor()
     cursor.execute("TRUNCATE asset_information")
     answers: list[tuple[Asset, ...]] = []
-    reader = threading.Thread(target=lambda: answers.append(postgres_store(engine).fetch_training_rows().assets))
+    reader = threading.Thread(target=lambda: answers.append(postgres_store(engine).fetch_training_rows().rows.assets))
     reader.start()
     reader.join(0.5)
     waited = reader.is_alive()
@@ -252,7 +272,7 @@ def _asset(isin: str) -> dict[str, Any]:
 
 @pytest.mark.postgres
 def test_one_process_has_the_lease_until_it_lets_go_or_its_session_ends(engine: Engine, database_url: str) -> None:
-    other = build_engine(database_url)
+    other = build_engine(database_url, application_name="trainer", pool_size=4)
     mine, theirs = PostgresLease(engine), PostgresLease(other)
     assert mine.acquire()
     assert mine.acquire()
@@ -275,7 +295,7 @@ def test_one_process_has_the_lease_until_it_lets_go_or_its_session_ends(engine: 
 
 @pytest.mark.postgres
 def test_a_database_that_nobody_answers_for_is_unavailable() -> None:
-    engine = build_engine("postgresql://nobody@127.0.0.1:1/nothing")
+    engine = build_engine("postgresql://nobody@127.0.0.1:1/nothing", application_name="trainer", pool_size=4)
 
     with pytest.raises(DatabaseUnavailable):
         postgres_store(engine).has_assets()
@@ -299,7 +319,7 @@ def test_a_missing_table_is_no_fault_of_a_message_and_a_value_out_of_range_is(en
 def test_a_session_that_ends_before_rows_are_copied_is_a_database_that_is_away(
     engine: Engine, database_url: str
 ) -> None:
-    other = build_engine(database_url)
+    other = build_engine(database_url, application_name="trainer", pool_size=4)
 
     def end_session(connection: Connection, _: object, statement: str, *__: object) -> None:
         if statement.startswith("SELECT customer_id"):  # the COPY of the purchases comes next
@@ -311,7 +331,7 @@ def test_a_session_that_ends_before_rows_are_copied_is_a_database_that_is_away(
     with pytest.raises(DatabaseUnavailable):
         postgres_store(engine).fetch_training_rows()
     event.remove(engine, "after_cursor_execute", end_session)
-    assert postgres_store(engine).fetch_training_rows().assets == ()
+    assert postgres_store(engine).fetch_training_rows().rows.assets == ()
     other.dispose()
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
-from uuid import uuid4
+from uuid import UUID, uuid4
 
 import pytest
 from sqlalchemy import Engine, insert, text
@@ -15,9 +15,8 @@ from shared.events import MODELS_COMMANDS, RetrainCancelled, RetrainRequested, c
 from shared.ports import Pointer, StoredOffset
 from shared.postgres import tables
 from shared.postgres.dead_letter_store import DeadLetterBox
-from shared.recommender.training_data import Command, FinishedTraining
 from tests.unit.trainer.service.trainer_fakes import build_command
-from trainer.service.ports import TrainerStore
+from trainer.service.ports import Command, FinishedTraining, TrainerStore
 from trainer.service.store import PostgresTrainerStore
 
 COMMANDS = (MODELS_COMMANDS, 0)
@@ -124,12 +123,45 @@ def test_an_abandoned_request_is_repeated_once_and_others_are_not(store: Trainer
 
 def test_a_request_that_was_stopped_politely_does_not_use_up_its_repetition(store: TrainerStore) -> None:
     request = uuid4()
-    store.start_training("v1", triggered_by=f"request {request}: please")
+    store.queue_training("v1", command=build_command(1, request), reason="please")
+    store.start_training("v1", triggered_by="please")
     store.abandon_trainings(reason="stopped", retry_version="v2", counts=False)
 
     queued = store.fetch_queued()
     assert queued is not None
     assert queued.triggered_by == f"request {request}: please"
+
+
+@pytest.mark.parametrize("reason", ["", "now: at once", f"request {UUID(int=1)} again: x", " again: x", "a\nb"])
+def test_a_reason_comes_back_unchanged_whatever_it_looks_like(store: TrainerStore, reason: str) -> None:
+    request = uuid4()
+    store.queue_training("v1", command=build_command(1, request), reason=reason)
+    store.start_training("v1", triggered_by="x")
+    store.abandon_trainings(reason="died", retry_version="v2", counts=True)
+
+    queued = store.fetch_queued()
+    assert queued is not None
+    assert (queued.version, queued.request_id, queued.request_reason) == ("v2", request, reason)
+
+
+def test_text_that_looks_like_the_queue_decides_nothing(store: TrainerStore) -> None:
+    """What a training says of itself is for people: only columns say that it waits, or was requested."""
+    store.start_training("v1", triggered_by=f"request {UUID(int=1)} again: x")
+    store.store_progress("v1", "queued")
+    assert store.fetch_queued() is None
+    assert store.queue_training("v2", command=build_command(1, UUID(int=1)), reason="please")
+
+    assert list(store.abandon_trainings(reason="stopped", retry_version="v3", counts=False)) == ["v1"]
+    queued = store.fetch_queued()
+    assert queued is not None
+    assert queued.version == "v2"
+
+
+def test_a_training_that_nobody_requested_is_not_queued_again(store: TrainerStore) -> None:
+    store.start_training("v1", triggered_by=f"request {UUID(int=1)}: x")
+
+    assert list(store.abandon_trainings(reason="stopped", retry_version="v2", counts=False)) == ["v1"]
+    assert store.fetch_queued() is None
 
 
 def test_queued_requests_are_not_abandoned(store: TrainerStore) -> None:
@@ -164,6 +196,40 @@ def test_requests_that_an_older_version_queued_one_by_one_become_one(engine: Eng
         left = connection.execute(text("SELECT count(*) FROM model_versions WHERE status = 'training'")).scalar_one()
         joined = text("SELECT count(*) FROM model_versions WHERE status = 'failed' AND reason = 'joined v001'")
         assert (left, connection.execute(joined).scalar_one()) == (1, 298)
+
+
+@pytest.mark.postgres
+def test_code_of_the_release_before_queues_and_begins_trainings_on_the_new_schema(engine: Engine) -> None:
+    """As it writes them: text alone."""
+    store, request = postgres_store(engine), uuid4()
+    row = {
+        "version": "v1",
+        "status": "training",
+        "progress": "queued",
+        "triggered_by": f"request {request} again: a: b",
+    }
+    with engine.begin() as connection:
+        connection.execute(insert(tables.model_versions).values(**row))
+    queued = store.fetch_queued()
+    assert queued is not None
+    assert (queued.version, queued.request_id, queued.request_reason) == ("v1", request, "a: b")
+    assert not store.queue_training("v2", command=build_command(1), reason="joins it")
+
+    with engine.begin() as connection:
+        connection.execute(text("UPDATE model_versions SET progress = 'started' WHERE version = 'v1'"))
+    assert store.fetch_queued() is None
+    assert list(store.abandon_trainings(reason="died", retry_version="v3", counts=True)) == ["v1"]
+    assert store.fetch_queued() is None  # it was a repetition already
+
+
+@pytest.mark.postgres
+def test_the_release_before_reads_what_this_one_queues(engine: Engine) -> None:
+    request = uuid4()
+    postgres_store(engine).queue_training("v1", command=build_command(1, request), reason="please")
+
+    with engine.connect() as connection:
+        row = connection.execute(text("SELECT status, progress, triggered_by FROM model_versions")).one()
+    assert tuple(row) == ("training", "queued", f"request {request}: please")
 
 
 @pytest.mark.postgres

@@ -16,10 +16,10 @@ from shared.errors import StaleOffsets
 from shared.events import INTERACTIONS_RECORDED, MODELS_COMMANDS
 from shared.ports import Message, StoredOffset
 from shared.postgres.dead_letter_store import DeadLetterBox, LetterFilter
+from shared.postgres.engine import build_engine, sqlalchemy_url
 from shared.postgres.migrations.upgrade import upgrade_database
 from shared.postgres.tables import metadata
-from shared.postgres.urls import sqlalchemy_url
-from trainer.service.store import PostgresTrainerStore, build_engine
+from trainer.service.store import PostgresTrainerStore
 from worker.store import PostgresWorkerStore
 
 pytestmark = pytest.mark.postgres
@@ -147,12 +147,13 @@ def test_the_worker_goes_on_where_the_first_version_stopped(engine: Engine, empt
     box.close()
 
 
-def test_the_current_row_is_the_last_one_of_the_newest_day(engine: Engine) -> None:
+@pytest.mark.parametrize("version", ["latest", "current"])  # the second ones are read by older code
+def test_the_latest_row_is_the_last_one_of_the_newest_day(engine: Engine, version: str) -> None:
     with engine.connect() as connection:
-        assert connection.execute(text("SELECT asset_category FROM current_assets")).all() == [("Stock",)]
-        assert connection.execute(text("SELECT risk_level FROM current_customers")).all() == [("Balanced",)]
-        assert connection.execute(text("SELECT profitability FROM current_limit_prices")).all() == [(2.0,)]
-        assert connection.execute(text("SELECT close_price FROM current_close_prices")).all() == [(2.0,)]
+        assert connection.execute(text(f"SELECT asset_category FROM {version}_assets")).all() == [("Stock",)]
+        assert connection.execute(text(f"SELECT risk_level FROM {version}_customers")).all() == [("Balanced",)]
+        assert connection.execute(text(f"SELECT profitability FROM {version}_limit_prices")).all() == [(2.0,)]
+        assert connection.execute(text(f"SELECT close_price FROM {version}_close_prices")).all() == [(2.0,)]
 
 
 def test_the_gateway_shows_the_old_list_as_stale_and_the_model_as_servable(
@@ -177,7 +178,7 @@ def test_the_gateway_shows_the_old_list_as_stale_and_the_model_as_servable(
 def test_the_trainer_keeps_the_served_version_and_one_of_the_queued_trainings(
     engine: Engine, empty_database_url: str
 ) -> None:
-    connections = build_engine(empty_database_url)
+    connections = build_engine(empty_database_url, application_name="trainer", pool_size=4)
     store = PostgresTrainerStore(connections, cluster_id="cluster", consumer_group="trainer")
 
     assert store.abandon_trainings(reason="ended", retry_version="v4", counts=True) == []
@@ -185,7 +186,7 @@ def test_the_trainer_keeps_the_served_version_and_one_of_the_queued_trainings(
     assert active is not None
     assert queued is not None
     assert (active.version, queued.version) == ("v1", "v2")
-    assert len(store.fetch_training_rows().interactions) == 3
+    assert len(store.fetch_training_rows().rows.interactions) == 3
     commands = (MODELS_COMMANDS, 0)
     assert store.fetch_offsets([commands]) == {commands: StoredOffset(8, None)}
     connections.dispose()

@@ -13,7 +13,7 @@ import psycopg2
 import psycopg2.extras
 from confluent_kafka import Consumer, TopicPartition
 
-from script.local.service_processes import ServiceProcess, Surroundings
+from script.local.service_processes import ServiceEnvironment, ServiceProcess
 from shared.artifacts.publication import FileArtifacts
 from shared.events import (
     INTERACTIONS_RECORDED,
@@ -25,11 +25,14 @@ from shared.events import (
     ModelPublished,
     decode,
 )
-from shared.kafka.producer import SyncKafkaEventPublisher, producer_config
+from shared.kafka.client_settings import producer_settings
+from shared.kafka.metadata import fetch_cluster_id
+from shared.kafka.producer import SyncKafkaEventPublisher
 from shared.kafka.topics import create_topics
 
 REPOSITORY = Path(__file__).resolve().parents[2]
-PATIENCE_SECONDS = 60.0
+PARTITIONS = 3
+WAIT_SECONDS = 60.0
 Answer = TypeVar("Answer")
 
 
@@ -43,15 +46,15 @@ class System:
         self.database_url = database_url
         self.models = folder / "models"
         self.trainers: list[ServiceProcess] = []
-        create_topics(bootstrap_servers, prefix=prefix, partitions=3)
-        config = producer_config(bootstrap_servers, client_id="test")
+        create_topics(bootstrap_servers, prefix=prefix, partitions=PARTITIONS)
+        config = producer_settings(bootstrap_servers, client_id="test")
         self.publisher = SyncKafkaEventPublisher(config, topic_prefix=prefix)
 
     def trainer(self, **settings: str) -> ServiceProcess:
         """Start a trainer in a folder of its own."""
         more = {"RETRAIN_AFTER_INTERACTIONS": "50", **settings}
-        surroundings = Surroundings(self.bootstrap_servers, self.database_url, self.models, self.prefix, more)
-        trainer = ServiceProcess("trainer", surroundings, folder=self.folder / f"trainer{len(self.trainers)}")
+        environment = ServiceEnvironment(self.bootstrap_servers, self.database_url, self.models, self.prefix, more)
+        trainer = ServiceProcess("trainer", environment, folder=self.folder / f"trainer{len(self.trainers)}")
         self.trainers.append(trainer)
         trainer.start()
         return trainer
@@ -71,10 +74,27 @@ class System:
     def execute(self, statement: str) -> None:
         self.query(statement)
 
-    def click(self, count: int, *, first: int = 0) -> None:
+    def click(self, count: int, *, first: int = 0, stored: bool = True) -> None:
+        """Publish clicks; `stored`: the offsets say that the worker has stored them."""
         for number in range(first, first + count):
             event = InteractionRecorded(customer_id=f"C{number}", isin="GRS000000000", type="click")
             self.publisher.publish(INTERACTIONS_RECORDED, key=event.customer_id, event=event)
+        if stored:
+            self.store_as_worker()
+
+    def store_as_worker(self) -> None:
+        """Let the worker's offsets be at the end of the log of interactions, as after it has stored them."""
+        consumer = Consumer({"bootstrap.servers": self.bootstrap_servers, "group.id": f"{self.prefix}ends"})
+        place = f"'{fetch_cluster_id(self.bootstrap_servers)}', 'worker', '{INTERACTIONS_RECORDED}'"
+        for partition in range(PARTITIONS):
+            log = TopicPartition(self.prefix + INTERACTIONS_RECORDED, partition)
+            _, end = consumer.get_watermark_offsets(log, timeout=10.0)
+            self.execute(
+                "INSERT INTO consumer_offsets (cluster_id, consumer_group, topic, partition, next_offset) "
+                f"VALUES ({place}, {partition}, {end}) "
+                f"ON CONFLICT (cluster_id, consumer_group, topic, partition) DO UPDATE SET next_offset = {end}"
+            )
+        consumer.close()
 
     def command(self, event: Event) -> None:
         self.publisher.publish(MODELS_COMMANDS, key=MODEL_NAME, event=event)
@@ -94,7 +114,7 @@ class System:
         return [(event.version, event.sequence) for event in events if isinstance(event, ModelPublished)]
 
 
-def eventually(probe: Callable[[], Answer], *, seconds: float = PATIENCE_SECONDS) -> Answer:
+def eventually(probe: Callable[[], Answer], *, seconds: float = WAIT_SECONDS) -> Answer:
     """Return the probe's first true answer."""
     deadline = time.monotonic() + seconds
     while True:
@@ -108,7 +128,7 @@ def eventually(probe: Callable[[], Answer], *, seconds: float = PATIENCE_SECONDS
 def load(system: System, folder: Path) -> None:
     """Load reference tables as an operator does."""
     command = [sys.executable, str(REPOSITORY / "FAR-Trans" / "script.py"), "--data", str(folder)]
-    environment = Surroundings(system.bootstrap_servers, system.database_url, system.models).environment()
+    environment = ServiceEnvironment(system.bootstrap_servers, system.database_url, system.models).variables()
     subprocess.run(command, check=True, capture_output=True, env=environment, cwd=REPOSITORY)
 
 

@@ -31,7 +31,7 @@ from shared.events import (
     RecommendationRequested,
     encode,
 )
-from shared.kafka.producer import producer_config
+from shared.kafka.client_settings import producer_settings
 from shared.kafka.topics import create_topics
 from shared.recommender.model import Model
 from tests.builders import build_model
@@ -104,7 +104,7 @@ class WorkerWorld:
     def __post_init__(self) -> None:
         create_topics(self.bootstrap_servers, prefix=self.topic_prefix, partitions=self.partitions)
         self.artifacts = FileArtifacts(self.folder / "models")
-        config = producer_config(self.bootstrap_servers, client_id="test")
+        config = producer_settings(self.bootstrap_servers, client_id="test")
         self.producer = Producer({**config, "linger.ms": 0})
         self.connection = psycopg2.connect(self.database_url)
         self.connection.autocommit = True

@@ -21,7 +21,7 @@ from confluent_kafka import Consumer, Producer, TopicPartition
 
 from script.local.kafka import LocalKafka
 from script.local.postgres import LocalPostgres
-from script.local.service_processes import REPOSITORY, Services, Surroundings
+from script.local.service_processes import REPOSITORY, ServiceEnvironment, Services
 from shared.events import INTERACTIONS_RECORDED, RECOMMENDATIONS_REQUESTED
 from tests.e2e.system import CUSTOMER_ID, System, run_python, wait_until
 from tests.servers import temporary_folder
@@ -55,7 +55,7 @@ def main() -> None:
             "CANDIDATE_ALGORITHMS": "ease_next_purchase,ease",
             "MODEL_POLL_SECONDS": "0.5",
         }
-        surroundings = Surroundings(kafka.bootstrap_servers, postgres.url(), folder / "models", more=settings)
+        surroundings = ServiceEnvironment(kafka.bootstrap_servers, postgres.url(), folder / "models", more=settings)
         _load_data(old_code, surroundings, folder)
         expected = _run_services(surroundings, folder / "logs")
         shutil.rmtree(FIXTURE, ignore_errors=True)
@@ -77,8 +77,8 @@ def _extract_commit(folder: Path) -> Path:
     return folder
 
 
-def _load_data(old_code: Path, surroundings: Surroundings, folder: Path) -> None:
-    environment = surroundings.environment()
+def _load_data(old_code: Path, surroundings: ServiceEnvironment, folder: Path) -> None:
+    environment = surroundings.variables()
     # -P: the current folder, which has the code of today, is not searched for modules.
     run_python("-P", "-m", "shared.migrations", environment=environment)
     programs, complete, small = old_code / "FAR-Trans", folder / "complete", folder / "data"
@@ -123,7 +123,7 @@ def _column(folder: Path, name: str, column: str) -> list[str]:
     return [row[column] for row in _rows(folder, name)]
 
 
-def _run_services(surroundings: Surroundings, logs: Path) -> dict[str, Any]:
+def _run_services(surroundings: ServiceEnvironment, logs: Path) -> dict[str, Any]:
     """Use every part of the system, leave two messages that no worker has read, and return what the test expects."""
     services = Services(surroundings, folder=logs)
     try:

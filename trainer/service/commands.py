@@ -1,4 +1,4 @@
-"""What one message asks of the trainer: each command has its effect once, with its offset in the same transaction."""
+"""Handle one message: each command has its effect once, in one transaction with its offset."""
 
 from __future__ import annotations
 
@@ -17,38 +17,37 @@ from shared.events import (
 )
 from shared.logging import get_logger
 from shared.ports import EventConsumer, Message, Partition
-from shared.recommender.training_data import CancelledTrainings, Command
 from trainer.service import metrics
 from trainer.service.job import CANCELLED
-from trainer.service.model_registry import Releases
-from trainer.service.ports import TrainerStore
+from trainer.service.model_registry import ModelRegistry
+from trainer.service.ports import CancelledTrainings, Command, TrainerStore
 
 log = get_logger(__name__)
 
 
 class CommandHandler:
-    """Handles messages of both topics; what a command changes for the loop is kept until it is taken."""
+    """Handles messages of both topics; the loop takes what a command changed."""
 
-    def __init__(self, consumer: EventConsumer, store: TrainerStore, releases: Releases) -> None:
+    def __init__(self, consumer: EventConsumer, store: TrainerStore, registry: ModelRegistry) -> None:
         self._consumer = consumer
         self._store = store
-        self._releases = releases
+        self._registry = registry
         self._cancelled: CancelledTrainings | None = None
         self._queue_changed = False
 
     def handle(self, message: Message) -> bool:
-        """Do what a message asks for; True for a new interaction.
+        """Handle a message and return whether it is an interaction; safe to repeat.
 
-        Raises ContractViolation for what no retry can mend. Safe to repeat.
+        Raises ContractViolation when no retry can help the message.
         """
         event = decode(message.topic, message.value, logged_at=message.logged_at)
         if isinstance(event, InteractionRecorded):
             return True
-        self._command(event, {(message.topic, message.partition): message.offset + 1})
+        self._handle_command(event, {(message.topic, message.partition): message.offset + 1})
         return False
 
-    def bury(self, message: Message, error: Exception, *, next_offsets: dict[Partition, int]) -> None:
-        """Keep a message as a dead letter, with the class of the error first."""
+    def store_dead_letter(self, message: Message, error: Exception, *, next_offsets: dict[Partition, int]) -> None:
+        """Store a message as a dead letter; the reason begins with the class of the error."""
         reason = describe_error(error)
         self._store.insert_dead_letter(message, reason=reason, next_offsets=next_offsets)
         metrics.DEAD_LETTERS.inc()
@@ -64,21 +63,21 @@ class CommandHandler:
         changed, self._queue_changed = self._queue_changed, False
         return changed
 
-    def _command(self, event: Event, after: dict[Partition, int]) -> None:
-        command = Command(event.event_id, type(event).__name__, content_digest(event), after)
+    def _handle_command(self, event: Event, next_offsets: dict[Partition, int]) -> None:
+        command = Command(event.event_id, type(event).__name__, content_digest(event), next_offsets)
         known = self._store.fetch_command_digest(event.event_id)
         if known is not None and known != command.content_digest:
             raise EventIdReused(f"event_id {event.event_id} belongs to another command, which had its effect")
         if known is not None:
-            self._store.store_offsets(after)
+            self._store.store_offsets(next_offsets)
         elif isinstance(event, RetrainRequested):
             self._queue(event, command)
         elif isinstance(event, RetrainCancelled):
             self._cancel(command)
         elif isinstance(event, ModelActivated):
-            self._releases.activate(event.version, command=command)
+            self._registry.activate(event.version, command=command)
         metrics.COMMANDS.labels(command.event_type).inc()
-        self._consumer.commit(after)
+        self._consumer.commit(next_offsets)
 
     def _queue(self, event: RetrainRequested, command: Command) -> None:
         self._queue_changed = True
@@ -96,5 +95,5 @@ class CommandHandler:
 
 
 def new_version() -> str:
-    """Return a name that sorts by time and that no other training has."""
+    """Return a unique version name; names sort by time."""
     return f"{datetime.now(UTC):%Y%m%dT%H%M%SZ}-{secrets.token_hex(2)}"

@@ -1,4 +1,4 @@
-"""Stand by until this process is the one that trains, put things in order, and run the loop while it stays so."""
+"""Stand by until this process holds the lease, reconcile what a crash left, and run the loop while it holds it."""
 
 from __future__ import annotations
 
@@ -8,46 +8,50 @@ from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass
 
-from shared.errors import DatabaseUnavailable, describe_error
+from shared.errors import DatabaseUnavailable, NotEnoughData, describe_error
 from shared.health import Heartbeat
+from shared.liveness import Progress
 from shared.logging import get_logger
 from shared.ports import EventConsumer
+from shared.retry_policy import RetryPolicy
 from trainer.service import metrics
-from trainer.service.background import TrainingThread
-from trainer.service.backlog import Backlog
 from trainer.service.commands import new_version
-from trainer.service.failures import TRANSIENT, Failures
-from trainer.service.job import TrainingJob, TrainingPlan
-from trainer.service.loop import LoopParts, TrainerLoop
-from trainer.service.model_registry import Releases
-from trainer.service.ports import Lease, TrainerArtifacts, TrainerStore
+from trainer.service.failures import POLICY, TRANSIENT, Failures
+from trainer.service.job import TrainingJob, TrainingPlan, TrainingThread
+from trainer.service.loop import LoopDependencies, TrainerLoop
+from trainer.service.model_registry import ModelRegistry
+from trainer.service.ports import ArtifactStore, Lease, TrainerStore, TrainingOrder
 from trainer.service.trigger import TriggerRules
 
 STAND_BY_SECONDS = 2.0
 RENEW_LEASE_SECONDS = 1.0
 STEADY_AFTER_SECONDS = 60.0  # of leading; an earlier failure is one in a row
-ABANDON_TIMEOUT_SECONDS = 8.0  # of the 15 s that a stopping process has
+ABANDON_TIMEOUT_SECONDS = 8.0  # of the 15 s that a process has to stop
 
 log = get_logger(__name__)
 
 
 @dataclass(frozen=True)
-class Surroundings:
+class Dependencies:
     """Everything outside the process; `open_consumer` joins the consumer group."""
 
     lease: Lease
     store: TrainerStore
-    artifacts: TrainerArtifacts
-    releases: Releases
+    artifacts: ArtifactStore
+    registry: ModelRegistry
     open_consumer: Callable[[], EventConsumer]
+
+    def build_job(self, plan: TrainingPlan, stop: threading.Event) -> TrainingJob:
+        """Return a job on these dependencies."""
+        return TrainingJob(plan, store=self.store, artifacts=self.artifacts, registry=self.registry, stop=stop)
 
 
 class Leadership:
-    """Runs until `stop`, whatever fails; several processes may do so, one of them trains."""
+    """Runs until `stop`, whatever fails; of several processes one trains."""
 
     def __init__(
         self,
-        surroundings: Surroundings,
+        dependencies: Dependencies,
         *,
         plan: TrainingPlan,
         rules: TriggerRules,
@@ -55,40 +59,45 @@ class Leadership:
         heartbeat: Heartbeat,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._surroundings = surroundings
+        self._dependencies = dependencies
         self._plan = plan
         self._rules = rules
         self._stop = stop
         self._heartbeat = heartbeat
         self._clock = clock
-        self._standing_by = False
-        self._failures = Failures("leadership", first_wait_seconds=STAND_BY_SECONDS)
-        self.backlog = Backlog()
+        policy = RetryPolicy(STAND_BY_SECONDS, most_bug_seconds=POLICY.most_bug_seconds, jitter=POLICY.jitter)
+        self._failures = Failures("leadership", policy=policy)
+        self._loop: TrainerLoop | None = None  # while leading
         self.state = "starting"
 
     def unready_reason(self) -> str | None:
-        """Return why this process cannot do its part; standing by is doing it."""
+        """Return why this process cannot do its work; standing by is its work."""
         return None if self.state in {"leading", "standing by"} else self.state
 
+    def backlog(self) -> Progress | None:
+        """Return what the loop has handled and what waits for it; None while this process does not lead."""
+        loop = self._loop
+        return loop.backlog() if loop else None
+
     def run(self) -> None:
-        """Lead whenever nobody else does, until `stop`."""
+        """Lead whenever no other process does, until `stop`."""
         while not self._stop.is_set():
             self._heartbeat.beat()
             try:
-                if self._surroundings.lease.acquire():
+                if self._dependencies.lease.acquire():
                     self._lead()
                 else:
                     self._stand_by()
-            except Exception as error:  # whatever it is, the process lives and tries again
+            except Exception as error:  # the process goes on, whatever fails
                 self._wait_after(error)
-        self._surroundings.lease.release()
+        self._dependencies.lease.release()
 
     def _wait_after(self, error: Exception) -> None:
-        """Wait, at most as long as the kind of error says; after a bug another trainer may take the lease meanwhile."""
+        """Wait as the retry policy says; after a bug another trainer may take the lease meanwhile."""
         self.state = f"waiting: {describe_error(error)}"
-        end = self._clock() + self._failures.note(error)
+        end = self._clock() + self._failures.add(error)
         if not isinstance(error, TRANSIENT):
-            self._surroundings.lease.release()
+            self._dependencies.lease.release()
         while not self._stop.is_set() and (left := end - self._clock()) > 0:
             self._heartbeat.beat()
             self._stop.wait(min(left, STAND_BY_SECONDS))
@@ -100,20 +109,20 @@ class Leadership:
         self._stop.wait(STAND_BY_SECONDS)
 
     def _lead(self) -> None:
-        put_in_order(self._surroundings)
-        consumer = self._surroundings.open_consumer()
+        reconcile(self._dependencies)
+        consumer = self._dependencies.open_consumer()
         abandon = threading.Event()
-        training = TrainingThread(self._job(abandon).run)
+        training = TrainingThread(self._dependencies.build_job(self._plan, abandon).run)
         with ExitStack() as at_the_end:  # in reverse order, each whatever the others raise
             at_the_end.callback(consumer.close)
-            at_the_end.callback(self._give_up, training)
+            at_the_end.callback(self._abandon, training)
             at_the_end.callback(abandon.set)
             at_the_end.callback(metrics.LEADING.set, 0)
-            at_the_end.callback(self.backlog.detach)
-            parts = LoopParts(consumer, self._surroundings.store, self._surroundings.releases, training, self._rules)
-            loop = TrainerLoop(parts)
+            at_the_end.callback(setattr, self, "_loop", None)
+            store, registry = self._dependencies.store, self._dependencies.registry
+            loop = TrainerLoop(LoopDependencies(consumer, store, registry, training, self._rules))
             loop.begin()
-            self.backlog.attach(loop, consumer, self._surroundings.store)
+            self._loop = loop
             log.info("trainer.leading")
             self.state = "leading"
             metrics.LEADING.set(1)
@@ -128,50 +137,65 @@ class Leadership:
             if self._clock() >= steady_at:
                 self._failures.clear()
             if self._clock() >= renew_at:
-                if not self._still_leading():
+                if not self._is_still_leading():
                     log.warning("trainer.lease_lost")
                     return
                 renew_at = self._clock() + RENEW_LEASE_SECONDS
 
-    def _still_leading(self) -> bool:
+    def _is_still_leading(self) -> bool:
         try:
-            return self._surroundings.lease.acquire()
+            return self._dependencies.lease.acquire()
         except DatabaseUnavailable:
-            # Nobody else can take the lease while the database is away; what we would write then is refused anyway.
+            # No other process can take the lease while the database is away, and no write of ours succeeds.
             return True
 
-    def _give_up(self, training: TrainingThread) -> None:
-        """Let a training end at its next step and say so in its row; what it leaves, the next start puts in order.
+    def _abandon(self, training: TrainingThread) -> None:
+        """Wait for the training to end at its next step, and mark its row; the next start repairs the rest.
 
-        Rows of trainings say nothing of their trainer: without the lease they may be those of another one.
+        Rows do not name their trainer: without the lease they may be those of another process.
         """
         if not training.is_busy():
             return
         training.join(ABANDON_TIMEOUT_SECONDS)
         try:
-            if not self._surroundings.lease.acquire():
+            if not self._dependencies.lease.acquire():
                 return
-            self._surroundings.store.abandon_trainings(
+            self._dependencies.store.abandon_trainings(
                 reason="the trainer was stopped", retry_version=new_version(), counts=False
             )
         except DatabaseUnavailable as error:
             log.warning("training.left_open", error=str(error))
 
-    def _job(self, abandon: threading.Event) -> TrainingJob:
-        return TrainingJob(
-            self._plan,
-            store=self._surroundings.store,
-            artifacts=self._surroundings.artifacts,
-            releases=self._surroundings.releases,
-            stop=abandon,
-        )
+
+def train_once(dependencies: Dependencies, *, plan: TrainingPlan, force: bool, stop: threading.Event) -> bool:
+    """Train if there is no model, or if forced, as `python -m trainer --once` does; True when a model is served then.
+
+    Stores no offsets, so a running system counts its interactions again. Returns False while another trainer works;
+    raises NotEnoughData without assets.
+    """
+    if not dependencies.lease.acquire():
+        log.error("trainer.busy", reason="another trainer has the lease")
+        return False
+    try:
+        reconcile(dependencies)
+        registry = dependencies.registry
+        if registry.servable() is not None and not force:
+            log.info("training.not_needed")
+            return True
+        if not dependencies.store.has_assets():
+            raise NotEnoughData("there is no asset to recommend: load the reference tables first")
+        outcome = dependencies.build_job(plan, stop).run(TrainingOrder(new_version(), "command line", {}))
+        registry.publish_pending()
+        return outcome.kind in {"promoted", "stored"} and registry.servable() is not None
+    finally:
+        dependencies.lease.release()
 
 
-def put_in_order(surroundings: Surroundings) -> None:
-    """Mend what a crash left: rows of trainings that nobody runs, rows that disagree with the pointer."""
-    abandoned = surroundings.store.abandon_trainings(
+def reconcile(dependencies: Dependencies) -> None:
+    """Repair what a crash left: rows of trainings that no process runs, rows that disagree with the pointer."""
+    abandoned = dependencies.store.abandon_trainings(
         reason="the trainer ended before it was done", retry_version=new_version(), counts=True
     )
     if abandoned:
         log.warning("training.abandoned", versions=list(abandoned))
-    surroundings.releases.reconcile()
+    dependencies.registry.reconcile()

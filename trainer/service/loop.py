@@ -1,113 +1,91 @@
-"""Consume, decide, train: one step of it never blocks for long, so the consumer keeps polling while a training runs."""
+"""Consume, decide, train: a step never blocks for long, so the consumer keeps polling while a training runs."""
 
 from __future__ import annotations
 
 import time
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from typing import Protocol
 
-from shared.errors import OffsetOutOfRange, StaleOffsets
+from shared.backoff import delay_seconds
+from shared.errors import BrokerUnavailable, DatabaseUnavailable, OffsetOutOfRange, StaleOffsets
 from shared.events import MODELS_COMMANDS
+from shared.liveness import Progress
 from shared.logging import get_logger
 from shared.ports import EventConsumer, Message, Partition
 from trainer.service import metrics
 from trainer.service.commands import CommandHandler, new_version
-from trainer.service.failures import MessageFailures, Step
-from trainer.service.job import Outcome, TrainingOrder
-from trainer.service.model_registry import Releases
-from trainer.service.ports import TrainerStore
-from trainer.service.progress import Reading
-from trainer.service.trigger import TriggerRules, TriggerState, decide_training
+from trainer.service.failures import MessageFailures, Task
+from trainer.service.model_registry import ModelRegistry
+from trainer.service.ports import TrainerStore, TrainingOrder, TrainingRunner, VersionRow
+from trainer.service.trigger import ConsumerProgress, TriggerRules, TriggerState, decide_training
 
 POLL_TIMEOUT_SECONDS = 0.1
 MESSAGES_PER_POLL = 500
 AFTER_FAILURE_SECONDS = 30.0
-LONGEST_AFTER_FAILURE_SECONDS = 600.0
+MOST_AFTER_FAILURE_SECONDS = 600.0
 ANNOUNCE_AGAIN_SECONDS = 30.0
+ASK_WORKER_AGAIN_SECONDS = 1.0
 
 log = get_logger(__name__)
 
 
-class Background(Protocol):
-    """Runs one training at a time beside the loop."""
-
-    def start(self, order: TrainingOrder) -> None:
-        """Begin; only while none is under way."""
-
-    def is_busy(self) -> bool:
-        """Return whether a training is under way, or its outcome not taken yet."""
-
-    def take_outcome(self) -> Outcome | None:
-        """Return how the training ended, once."""
-
-
 @dataclass(frozen=True)
-class LoopParts:
+class LoopDependencies:
     """What the loop works with."""
 
     consumer: EventConsumer
     store: TrainerStore
-    releases: Releases
-    background: Background
+    registry: ModelRegistry
+    training: TrainingRunner
     rules: TriggerRules
 
 
 class TrainerLoop:
-    """Call `begin` once, then `step` for ever. Whatever a message holds, it is handled or a dead letter.
+    """Call `begin` once, then `step` repeatedly. Each message is handled or becomes a dead letter.
 
-    `step` raises only a bug of the consumer: then it takes another consumer to go on.
+    `step` raises only bugs of the consumer; then the caller opens another consumer.
     """
 
     def __init__(
         self,
-        parts: LoopParts,
+        dependencies: LoopDependencies,
         *,
         clock: Callable[[], float] = time.monotonic,
         sleep: Callable[[float], None] = time.sleep,
     ) -> None:
-        self._parts = parts
+        self._consumer, self._store = dependencies.consumer, dependencies.store
+        self._registry, self._training = dependencies.registry, dependencies.training
+        self._rules = dependencies.rules
         self._clock = clock
         self._sleep = sleep
-        self._reading = Reading(parts.consumer)
-        self._commands = CommandHandler(parts.consumer, parts.store, parts.releases)
+        self._progress = ConsumerProgress(self._consumer)
+        self._commands = CommandHandler(self._consumer, self._store, self._registry)
         self._message_failures = MessageFailures()
         self._pending: deque[Message] = deque()
         self._handled = 0
         self._paused = False
         self._order: TrainingOrder | None = None
-        self._covered_counts: dict[Partition, int] = {}
-        self._queued: tuple[str, str] | None = None  # version and triggered_by of a request that waits
+        self._queued: VersionRow | None = None
         self._queue_changed = True
         self._last_finished = clock()
-        self._not_before = clock()  # no training is begun before, unless somebody asks for one
-        self._refusals = 0
-        self._ask_for_assets_at = clock()
-        self._announce_at = clock()
-        self._complained_of_no_assets = False
-        self._polling = Step("poll", self._poll, clock=clock, raise_bugs=True)
-        self._messages = Step("messages", self._handle_pending, clock=clock)
+        self._not_before = clock()  # triggers wait until then; requests do not
+        self._without_promotion = 0  # trainings in a row
+        self._ask_worker_at = self._ask_for_assets_at = self._announce_at = clock()
+        self._missing_assets_logged = False
+        self._polling = Task("poll", self._poll, clock=clock, raise_bugs=True)
+        self._messages = Task("messages", self._handle_pending, clock=clock)
         self._others = (
-            Step("outcome", self._take_outcome, clock=clock),
-            Step("start", self._start_if_due, clock=clock),
-            Step("announcement", self._announce, clock=clock),
+            Task("outcome", self._take_outcome, clock=clock),
+            Task("start", self._start_if_due, clock=clock),
+            Task("announcement", self._announce, clock=clock),
         )
-
-    @property
-    def waiting_messages(self) -> int:
-        """How many messages were polled and are not handled yet."""
-        return len(self._pending)
-
-    @property
-    def handled_messages(self) -> int:
-        """How many messages were handled so far, dead letters included; it only grows."""
-        return self._handled
 
     def begin(self) -> None:
         """Find out when the last training ended."""
-        finished_at = self._parts.store.fetch_last_finished_at()
+        finished_at = self._store.fetch_last_finished_at()
         if finished_at is not None:
             self._last_finished -= max(0.0, (datetime.now(UTC) - finished_at).total_seconds())
 
@@ -115,142 +93,161 @@ class TrainerLoop:
         """Poll once and do what is due."""
         self._polling.run()
         if self._polling.is_waiting:
-            self._sleep(POLL_TIMEOUT_SECONDS)  # the time that a poll would have taken
+            self._sleep(POLL_TIMEOUT_SECONDS)  # a poll would take as long
         self._messages.run()
         self._follow_commands()
-        for step in self._others:
-            step.run()
+        for task in self._others:
+            task.run()
 
-    # --- reading ---
+    def backlog(self) -> Progress | None:
+        """Return the handled messages, and the waiting ones: polled, or commands in the log. Usable from any thread.
+
+        None while broker or database does not answer.
+        """
+        done, waiting = self._handled, len(self._pending)
+        positions: dict[Partition, int] = {}
+        try:
+            for partition in self._consumer.assignment():
+                if partition[0] == MODELS_COMMANDS:
+                    with suppress(KeyError):  # the loop's thread revoked it meanwhile
+                        positions[partition] = self._consumer.position(partition)
+            ends = self._consumer.fetch_high_watermarks(positions.keys()) if positions else {}
+            self._store.fetch_offsets(sorted(positions))
+        except (BrokerUnavailable, DatabaseUnavailable):
+            return None
+        return Progress(done, waiting + sum(max(0, ends[one] - position) for one, position in positions.items()))
+
+    # --- messages ---
 
     def _poll(self) -> None:
         self._pause_or_resume()
         try:
-            messages = self._parts.consumer.poll(max_messages=MESSAGES_PER_POLL, timeout_seconds=POLL_TIMEOUT_SECONDS)
+            messages = self._consumer.poll(max_messages=MESSAGES_PER_POLL, timeout_seconds=POLL_TIMEOUT_SECONDS)
         except OffsetOutOfRange as error:
             log.error("partition.out_of_range", error=str(error))
             return
-        if self._reading.follow():
+        if self._progress.follow_assignment():
             self._pending.clear()
         self._pending.extend(messages)
         self._skip_gaps()
 
     def _pause_or_resume(self) -> None:
-        """Fetch nothing while messages wait for a pause to end; repeated, because a new assignment is unpaused."""
-        owned = sorted(self._parts.consumer.assignment())
-        is_waiting = self._messages.is_waiting  # asked once: the pause may end while this runs
+        """Fetch nothing while messages wait for a delay to end; repeated, because a new assignment is unpaused."""
+        owned = sorted(self._consumer.assignment())
+        is_waiting = self._messages.is_waiting  # read once: the delay may end while this runs
         if is_waiting:
-            self._parts.consumer.pause(owned)
+            self._consumer.pause(owned)
         elif self._paused:
-            self._parts.consumer.resume(owned)
+            self._consumer.resume(owned)
         self._paused = is_waiting
 
     def _skip_gaps(self) -> None:
         """Go on at the end of the log: trainings read interactions from the database, so none is lost here.
 
-        Commands of a topic that was made anew were never handled: go on at its start.
+        The commands of a topic that was created again are new: read them from the start.
         """
-        consumer = self._parts.consumer
-        gaps = consumer.out_of_range() - consumer.assignment()
-        new = {partition for partition in gaps & consumer.replaced() if partition[0] == MODELS_COMMANDS}
-        starts = dict(consumer.fetch_low_watermarks(sorted(new)))
-        starts |= consumer.fetch_high_watermarks(sorted(gaps - new))
+        gaps = self._consumer.out_of_range() - self._consumer.assignment()
+        new = {partition for partition in gaps & self._consumer.replaced() if partition[0] == MODELS_COMMANDS}
+        starts = dict(self._consumer.fetch_low_watermarks(sorted(new)))
+        starts |= self._consumer.fetch_high_watermarks(sorted(gaps - new))
         for partition, offset in starts.items():
             log.warning("partition.continues", topic=partition[0], partition=partition[1], offset=offset)
-            consumer.seek(partition, offset)
-            self._reading.skip(partition, offset)
+            self._consumer.seek(partition, offset)
+            self._progress.skip_to(partition, offset)
 
     def _handle_pending(self) -> None:
         while self._pending:
             message = self._pending[0]
-            counted = self._handle(message)
-            self._reading.note(message, interaction=counted)
+            is_interaction = self._handle(message)
+            self._progress.add_handled(message, is_interaction=is_interaction)
             self._pending.popleft()
             self._handled += 1
-            self._messages.note_progress()
-        metrics.INTERACTIONS_SINCE_LAST.set(self._reading.new_interactions())
+            self._messages.failures.clear()
+        metrics.INTERACTIONS_SINCE_LAST.set(self._progress.count_uncovered())
 
     def _handle(self, message: Message) -> bool:
-        """Do what a message asks for, or make it a dead letter; True for a new interaction."""
+        """Handle a message or store it as a dead letter; return whether it is an interaction."""
         try:
             return self._commands.handle(message)
         except StaleOffsets:
-            self._parts.consumer.rewind()
+            self._consumer.rewind()
             self._pending.clear()
             raise
         except Exception as error:
-            if not self._message_failures.give_up(message, error):
+            if not self._message_failures.is_dead_letter(message, error):
                 raise
-            self._commands.bury(message, error, next_offsets=self._offset_after(message))
+            # A training stores the offsets of interactions: after a restart the message comes again, stored once.
+            is_command = message.topic == MODELS_COMMANDS
+            next_offsets = {(message.topic, message.partition): message.offset + 1} if is_command else {}
+            self._commands.store_dead_letter(message, error, next_offsets=next_offsets)
             return False
 
-    def _offset_after(self, message: Message) -> dict[Partition, int]:
-        partition = (message.topic, message.partition)
-        # Interaction offsets wait for a training: the message is met again after a restart, and kept once.
-        is_command = partition not in self._reading.interaction_offsets()
-        return {partition: message.offset + 1} if is_command else {}
-
-    # --- training ---
+    # --- trainings ---
 
     def _start_if_due(self) -> None:
-        if self._parts.background.is_busy():
+        if self._training.is_busy():
             return
-        self._refresh_queued()
+        if self._queue_changed:
+            self._queued, self._queue_changed = self._store.fetch_queued(), False
         if self._queued is None and self._clock() < self._not_before:
             return
-        triggered_by = decide_training(self._state(), self._parts.rules)
+        triggered_by = self._find_trigger()
         if triggered_by is None or not self._has_assets():
             return
-        version = self._queued[0] if self._queued else new_version()
-        self._covered_counts = self._reading.new_by_partition()
-        self._order = TrainingOrder(version, triggered_by, self._reading.interaction_offsets())
-        self._parts.background.start(self._order)
+        version = self._queued.version if self._queued else new_version()
+        self._order = TrainingOrder(version, triggered_by, self._progress.uncovered_from())
+        self._training.start(self._order)
         self._queued, self._queue_changed = None, True
         metrics.TRAINING_NOW.set(1)
 
-    def _follow_commands(self) -> None:
-        """Take over what commands changed: the queue, and whether the training under way is still wanted."""
-        if self._commands.take_queue_changed():
-            self._queue_changed = True
-            self._ask_for_assets_at = self._clock()  # somebody who asks may have loaded them
-        cancelled = self._commands.take_cancelled()
-        if cancelled is None:
-            return
-        if self._order is not None and self._parts.background.is_busy():
-            self._order.cancelled.set()
-        elif cancelled.running or cancelled.queued:
-            self._delay_next()
-
-    def _refresh_queued(self) -> None:
-        if self._queue_changed:
-            row = self._parts.store.fetch_queued()
-            self._queued = (row.version, row.triggered_by) if row else None
-            self._queue_changed = False
-
-    def _state(self) -> TriggerState:
-        pointer = self._parts.releases.current()
+    def _find_trigger(self) -> str | None:
+        """Return why to train now; interactions count as soon as the worker has stored them for a training to read."""
+        pointer = self._registry.current()
         metrics.ACTIVE_SEQUENCE.set(pointer.sequence if pointer else 0)
-        return TriggerState(
-            has_model=self._parts.releases.servable() is not None,
-            new_interactions=self._reading.new_interactions(),
+        state = TriggerState(
+            has_model=self._registry.servable() is not None,
+            new_interactions=self._progress.count_uncovered(),
             seconds_since_last=self._clock() - self._last_finished,
-            queued_request=self._queued[1] if self._queued else None,
+            queued_request=self._queued.triggered_by if self._queued else None,
         )
+        triggered_by = decide_training(state, self._rules)
+        if triggered_by is None or state.queued_request is not None or not state.has_model:
+            return triggered_by
+        if self._clock() < self._ask_worker_at:
+            return None
+        stored = self._progress.count_uncovered(before=self._store.fetch_worker_offsets())
+        triggered_by = decide_training(replace(state, new_interactions=stored), self._rules)
+        if triggered_by is None:
+            self._ask_worker_at = self._clock() + ASK_WORKER_AGAIN_SECONDS
+        return triggered_by
 
     def _has_assets(self) -> bool:
         if self._clock() < self._ask_for_assets_at:
             return False
-        if self._parts.store.has_assets():
-            self._complained_of_no_assets = False
+        if self._store.has_assets():
+            self._missing_assets_logged = False
             return True
-        if not self._complained_of_no_assets:
+        if not self._missing_assets_logged:
             log.warning("training.not_enough_data", reason="no asset is loaded", retry_in_seconds=AFTER_FAILURE_SECONDS)
-            self._complained_of_no_assets = True
+            self._missing_assets_logged = True
         self._ask_for_assets_at = self._clock() + AFTER_FAILURE_SECONDS
         return False
 
+    def _follow_commands(self) -> None:
+        """Take over what commands changed: the queue, and whether the training that runs is still wanted."""
+        if self._commands.take_queue_changed():
+            self._queue_changed = True
+            self._ask_for_assets_at = self._clock()  # the sender may have loaded assets
+        cancelled = self._commands.take_cancelled()
+        if cancelled is None:
+            return
+        if self._order is not None and self._training.is_busy():
+            self._order.cancelled.set()
+        elif cancelled.running or cancelled.queued:
+            self._delay_next()
+
     def _take_outcome(self) -> None:
-        outcome = self._parts.background.take_outcome()
+        outcome = self._training.take_outcome()
         if outcome is None:
             return
         self._order = None
@@ -258,19 +255,21 @@ class TrainerLoop:
         metrics.TRAININGS.labels(outcome.kind).inc()
         metrics.TRAINING_SECONDS.observe(outcome.seconds)
         if outcome.kind in {"promoted", "stored"}:
-            self._reading.forget(self._covered_counts)
+            self._progress.cover(outcome.covered)
+            metrics.INTERACTIONS_SINCE_LAST.set(self._progress.count_uncovered())
             self._last_finished = self._clock()
         if outcome.kind == "promoted":
-            self._refusals = 0
+            self._without_promotion = 0
         else:
             self._delay_next()
 
     def _delay_next(self) -> None:
-        """Let the triggers wait, doubling: what led to no new model would most likely do so again."""
-        wait_seconds = min(AFTER_FAILURE_SECONDS * 2.0 ** min(self._refusals, 30), LONGEST_AFTER_FAILURE_SECONDS)
-        self._refusals += 1
-        self._not_before = self._clock() + wait_seconds
+        """Let the triggers wait: what led to no new model would most likely do so again."""
+        self._without_promotion += 1
+        self._not_before = self._clock() + delay_seconds(
+            self._without_promotion, first_seconds=AFTER_FAILURE_SECONDS, most_seconds=MOST_AFTER_FAILURE_SECONDS
+        )
 
     def _announce(self) -> None:
-        if self._clock() >= self._announce_at and not self._parts.releases.publish_pending():
+        if self._clock() >= self._announce_at and not self._registry.publish_pending():
             self._announce_at = self._clock() + ANNOUNCE_AGAIN_SECONDS

@@ -1,36 +1,53 @@
-"""Which version is served: the pointer file is the truth, the rows and the announcement follow it.
+"""Which version is served: the pointer file decides, the rows and the announcement follow it.
 
-One lock guards the pointer, so that a command and a finishing training cannot cross.
+One lock guards the pointer, so that a command and a training that finishes do not move it at the same time.
 """
 
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
 from uuid import NAMESPACE_URL, uuid5
 
-from shared.errors import ArtifactInvalid, PublishFailed, RecommenderError
+from shared.errors import ArtifactInvalid, InvalidWeights, PublishFailed, TransientError
 from shared.events import MODEL_NAME, MODELS_PUBLISHED, ModelPublished
 from shared.logging import get_logger
 from shared.ports import Pointer, SyncEventPublisher
-from shared.recommender.training_data import Command, FinishedTraining
-from trainer.service.ports import TrainerArtifacts, TrainerStore
+from shared.recommender.configuration import ModelConfiguration
+from shared.recommender.item_similarity import FITS, is_available
+from trainer.service.ports import ArtifactStore, Command, FinishedTraining, TrainerStore
 
 LOCK_TIMEOUT_SECONDS = 1.0
 
 log = get_logger(__name__)
 
 
-class ReleaseBusy(RecommenderError):
-    """A training is being finished right now; try again later."""
+class RegistryBusy(TransientError):
+    """A training is being finished now; try again later."""
 
 
-class Releases:
-    """Moves the pointer; usable from the loop's thread and the training's."""
+@dataclass(frozen=True)
+class Champion:
+    """The version that the pointer names.
+
+    configuration: None when this installation cannot fit it again. is_served: whether a worker can load it.
+    watermark: what it was fitted on, None when neither its row nor its manifest says so.
+    """
+
+    version: str | None
+    configuration: ModelConfiguration | None = None
+    is_served: bool = False
+    watermark: Mapping[str, Any] | None = None
+
+
+class ModelRegistry:
+    """Moves the pointer; the loop's thread and the training's thread may both use it."""
 
     def __init__(
-        self, *, artifacts: TrainerArtifacts, store: TrainerStore, publisher: SyncEventPublisher, keep: int
+        self, *, artifacts: ArtifactStore, store: TrainerStore, publisher: SyncEventPublisher, keep: int
     ) -> None:
         self._artifacts = artifacts
         self._store = store
@@ -40,40 +57,53 @@ class Releases:
         self._unpublished: Pointer | None = None
         self._unservable: Pointer | None = None
         self._volume_changed = False
-        self._pointer_error: str | None = None  # logged already
+        self._logged_pointer_error: str | None = None
 
     def current(self) -> Pointer | None:
-        """Return what is served; an unreadable pointer file counts as none, since no worker can read it either."""
+        """Return what the pointer file names; an unreadable file counts as none, since no worker can read it either."""
         try:
             pointer = self._artifacts.read_pointer()
         except ArtifactInvalid as error:
-            if str(error) != self._pointer_error:  # the loop asks ten times a second
+            if str(error) != self._logged_pointer_error:  # the loop asks ten times a second
                 log.error("pointer.invalid", error=str(error))
-            self._pointer_error = str(error)
+            self._logged_pointer_error = str(error)
             return None
-        self._pointer_error = None
+        self._logged_pointer_error = None
         return pointer
 
     def servable(self) -> Pointer | None:
-        """Return what is served, None also when `reconcile` found that no worker can load it."""
+        """Return what is served; None also when `reconcile` found that no worker can load it."""
         pointer = self.current()
         return None if pointer == self._unservable else pointer
 
+    def fetch_champion(self) -> Champion:
+        """Return what is served now; raises DatabaseUnavailable."""
+        pointer = self.current()
+        if pointer is None:
+            return Champion(None)
+        if self.servable() is None:
+            return Champion(pointer.version)
+        row = self._store.fetch_active_version()
+        if row is None or row.version != pointer.version or row.configuration is None:
+            log.warning("champion.unknown", version=pointer.version)
+            return Champion(pointer.version, is_served=True, watermark=self._load_watermark(pointer))
+        watermark = row.watermark or self._load_watermark(pointer)
+        return Champion(pointer.version, _read_configuration(row.version, row.configuration), True, watermark)
+
     @contextmanager
     def exclusively(self) -> Iterator[None]:
-        """Keep the pointer as it is for a while; raises ReleaseBusy when somebody else does so."""
+        """Keep the pointer as it is inside the block; raises RegistryBusy while another thread does so."""
         if not self._lock.acquire(timeout=LOCK_TIMEOUT_SECONDS):
-            raise ReleaseBusy
+            raise RegistryBusy
         try:
             yield
         finally:
             self._lock.release()
 
     def finish(self, finished: FinishedTraining) -> str | None:
-        """Keep a finished training and, if it is promoted, let the pointer name it; call it `exclusively`.
+        """Store a finished training and, if it is promoted, let the pointer name it; call it `exclusively`.
 
-        Returns why a promotion did not succeed after all. Safe to repeat from any step; what a crash interrupts,
-        `reconcile` completes.
+        Returns why a promotion failed. Safe to repeat after any failure; after a crash `reconcile` completes it.
         """
         self._store.finish_training(finished)
         problem = None
@@ -84,23 +114,14 @@ class Releases:
         self._record_servable()
         return problem
 
-    def point_at(self, version: str, *, command: Command | None = None) -> Pointer:
-        """Move the pointer unless it is there already, then the rows; raises ArtifactInvalid."""
-        pointer = self.current()
-        if pointer is None or pointer.version != version:
-            pointer = self._artifacts.activate(version, keep=self._keep)
-        self._unpublished = pointer
-        self._store.record_pointer(pointer, command=command)
-        return pointer
-
     def activate(self, version: str, *, command: Command | None = None) -> None:
-        """Serve a stored version because somebody asked for it; one that cannot be served is refused once.
+        """Serve a stored version on request; one that cannot be served is refused.
 
-        Raises ReleaseBusy and DatabaseUnavailable; safe to repeat.
+        Raises RegistryBusy and DatabaseUnavailable; safe to repeat.
         """
         with self.exclusively():
             try:
-                pointer = self.point_at(version, command=command)
+                pointer = self._point_at(version, command=command)
             except ArtifactInvalid as error:
                 log.error("model.not_activated", version=version, reason=str(error))
                 reason = f"could not be activated: {error}"
@@ -112,8 +133,8 @@ class Releases:
     def reconcile(self) -> None:
         """Make the rows agree with the pointer, and complete a promotion that a crash interrupted.
 
-        A version that cannot be loaded any more (of an older format, or damaged) keeps the pointer until there is
-        another, but counts as no model.
+        A version that does not load (of an older format, or damaged) keeps the pointer until there is another one, but
+        counts as no model.
         """
         with self.exclusively():
             for version in self._store.fetch_unpointed():
@@ -127,9 +148,9 @@ class Releases:
             self._record_servable()
 
     def publish_pending(self) -> bool:
-        """Announce the served version if that is still to be done; False when the broker did not take it.
+        """Announce the served version unless that is done; False when the broker did not take the announcement.
 
-        Rows that could not be told what is on the volume are told now.
+        Also stores what is on the volume, if that failed before.
         """
         if self._volume_changed:
             with self.exclusively():
@@ -138,7 +159,7 @@ class Releases:
         if pointer is None:
             return True
         event = ModelPublished(
-            # The same for every repetition, so that a reader can tell.
+            # A repetition has the same id, so that a reader can recognize it.
             event_id=uuid5(NAMESPACE_URL, f"{MODEL_NAME}/{pointer.version}/{pointer.sequence}"),
             version=pointer.version,
             sequence=pointer.sequence,
@@ -153,8 +174,26 @@ class Releases:
             self._unpublished = None
         return True
 
+    def _point_at(self, version: str, *, command: Command | None = None) -> Pointer:
+        """Move the pointer unless it is there already, then the rows; raises ArtifactInvalid."""
+        pointer = self.current()
+        if pointer is None or pointer.version != version:
+            pointer = self._artifacts.activate(version, keep=self._keep)
+        self._unpublished = pointer
+        self._store.record_pointer(pointer, command=command)
+        return pointer
+
+    def _promote(self, version: str) -> str | None:
+        try:
+            self._point_at(version)
+        except ArtifactInvalid as error:
+            reason = f"could not be promoted: {error}"
+            self._store.record_refusal(version, reason=reason)
+            return reason
+        return None
+
     def _record_servable(self) -> None:
-        """Let the rows say what is on the volume: the gateway does not see it."""
+        """Store what is on the volume: the gateway does not see it."""
         self._volume_changed = True  # until the rows say so
         self._store.record_servable(self._artifacts.versions())
         self._volume_changed = False
@@ -166,11 +205,20 @@ class Releases:
             log.error("pointer.unservable", version=pointer.version, error=str(error))
             self._unservable = pointer
 
-    def _promote(self, version: str) -> str | None:
+    def _load_watermark(self, pointer: Pointer) -> Mapping[str, Any] | None:
         try:
-            self.point_at(version)
-        except ArtifactInvalid as error:
-            reason = f"could not be promoted: {error}"
-            self._store.record_refusal(version, reason=reason)
-            return reason
+            watermark = self._artifacts.load_model(pointer).metadata.get("watermark")
+        except ArtifactInvalid:
+            return None
+        return watermark if isinstance(watermark, dict) else None
+
+
+def _read_configuration(version: str, values: Mapping[str, Any]) -> ModelConfiguration | None:
+    try:
+        configuration = ModelConfiguration.from_json(values)
+        if configuration.algorithm not in FITS or not is_available(configuration.algorithm):
+            raise ValueError(f"{configuration.algorithm} cannot be fitted here")
+    except (TypeError, KeyError, ValueError, InvalidWeights) as error:
+        log.warning("champion.unreadable", version=version, error=str(error))
         return None
+    return configuration

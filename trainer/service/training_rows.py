@@ -1,8 +1,9 @@
-"""One consistent reading of everything that a model is fitted on, by COPY into compact columns."""
+"""Read everything that a model is fitted on from one snapshot, by COPY into compact columns."""
 
 from __future__ import annotations
 
 import tempfile
+from collections.abc import Mapping
 from datetime import date
 from typing import Any
 
@@ -14,20 +15,20 @@ from shared.recommender.training_data import TrainingRows
 from shared.recommender.types import Asset, Customer
 
 _TABLES = "asset_information, limit_prices, customer_information, transactions, close_prices, user_interactions"
-_IN_MEMORY_BYTES = 1 << 26  # beyond that a reading waits on disk
+_IN_MEMORY_BYTES = 1 << 26  # a larger result goes to a temporary file
 
-# Rows dated before it, or after `latest`, are mistakes, and some are dates that Python cannot hold.
+# Rows dated before this, or after `latest`, are mistakes; Python cannot represent some of these dates.
 EARLIEST_ROW = date(1990, 1, 1)
 _DATED = {"transactions": "traded_on", "close_prices": "priced_on", "user_interactions": "occurred_at"}
 
-# GREATEST ignores NULL: an asset without limit prices must keep unknown dates, its prices say whether it is tradable.
+# GREATEST ignores NULL: an asset without limit prices keeps unknown dates; its prices decide whether it is tradable.
 _ASSETS = """
 SELECT a.isin, a.asset_category, a.asset_sub_category, a.market_id, a.sector, a.industry,
     CASE WHEN l.min_date IS NOT NULL THEN GREATEST(l.min_date, DATE '{earliest}') END,
     CASE WHEN l.max_date IS NOT NULL THEN LEAST(GREATEST(l.max_date, DATE '{earliest}'), DATE '{latest}') END
-FROM current_assets a LEFT JOIN current_limit_prices l USING (isin)
+FROM latest_assets a LEFT JOIN latest_limit_prices l USING (isin)
 """
-_CUSTOMERS = "SELECT customer_id, risk_level, investment_capacity FROM current_customers"
+_CUSTOMERS = "SELECT customer_id, risk_level, investment_capacity FROM latest_customers"
 _PURCHASES = """
 SELECT customer_id, isin, traded_on - DATE '1970-01-01' AS day FROM transactions
 WHERE transaction_type = 'Buy' AND {plausible}
@@ -42,63 +43,60 @@ FROM user_interactions WHERE {plausible} ORDER BY sequence
 
 
 def read_training_rows(connection: Connection, *, latest: date) -> TrainingRows:
-    """Read everything in one transaction of this connection, which must be REPEATABLE READ.
+    """Read everything in the transaction of this connection, which must be REPEATABLE READ and without a snapshot yet.
 
-    Purchases, prices and interactions dated before EARLIEST_ROW or after `latest` are left out and counted.
-    Interactions come in the order of the log.
+    Leaves out and counts purchases, prices and interactions dated before EARLIEST_ROW or after `latest`. Interactions
+    come in the order of the log.
     """
-    with connection.begin():
-        # Before the snapshot is taken: a migration that rewrites a table after it would show that table empty.
-        connection.execute(text(f"LOCK TABLE {_TABLES} IN ACCESS SHARE MODE"))
-        return TrainingRows(
-            assets=tuple(
-                Asset(*row) for row in connection.execute(text(_ASSETS.format(earliest=EARLIEST_ROW, latest=latest)))
-            ),
-            customers=tuple(
-                Customer(customer_id, parse_risk_level(risk_level), parse_investment_capacity(capacity))
-                for customer_id, risk_level, capacity in connection.execute(text(_CUSTOMERS))
-            ),
-            purchases=_copy(
-                connection,
-                _PURCHASES.format(plausible=_plausible("transactions", latest)),
-                {"customer_id": "category", "isin": "category", "day": "int32"},
-            ),
-            close_prices=_copy(
-                connection,
-                _CLOSE_PRICES.format(plausible=_plausible("close_prices", latest)),
-                {"isin": "category", "day": "int32", "close_price": "float64"},
-            ),
-            interactions=_copy(
-                connection,
-                _INTERACTIONS.format(plausible=_plausible("user_interactions", latest)),
-                {"customer_id": "category", "isin": "category", "interaction_type": "category"},
-            ),
-            ignored=_count_ignored(connection, latest),
-        )
+    # A migration that rewrites a table after our snapshot would show that table empty: lock before the first SELECT.
+    connection.execute(text(f"LOCK TABLE {_TABLES} IN ACCESS SHARE MODE"))
+    plausible = {table: _plausible(table, latest) for table in _DATED}
+    assets = connection.execute(text(_ASSETS.format(earliest=EARLIEST_ROW, latest=latest)))
+    return TrainingRows(
+        assets=tuple(Asset(*row) for row in assets),
+        customers=tuple(
+            Customer(customer_id, parse_risk_level(risk_level), parse_investment_capacity(capacity))
+            for customer_id, risk_level, capacity in connection.execute(text(_CUSTOMERS))
+        ),
+        purchases=_copy(
+            connection,
+            _PURCHASES.format(plausible=plausible["transactions"]),
+            {"customer_id": "category", "isin": "category", "day": "int32"},
+        ),
+        close_prices=_copy(
+            connection,
+            _CLOSE_PRICES.format(plausible=plausible["close_prices"]),
+            {"isin": "category", "day": "int32", "close_price": "float64"},
+        ),
+        interactions=_copy(
+            connection,
+            _INTERACTIONS.format(plausible=plausible["user_interactions"]),
+            {"customer_id": "category", "isin": "category", "interaction_type": "category"},
+        ),
+        ignored=_count_ignored(connection, plausible),
+    )
 
 
 def _plausible(table: str, latest: date) -> str:
-    """Return the condition of rows whose date can be true; infinite dates fail it, too."""
+    """Return the SQL condition of a possible date; infinite dates do not meet it."""
     column = _DATED[table]
     return f"{column} >= DATE '{EARLIEST_ROW}' AND {column} < DATE '{latest}' + 1"
 
 
-def _count_ignored(connection: Connection, latest: date) -> dict[str, int]:
+def _count_ignored(connection: Connection, plausible: Mapping[str, str]) -> dict[str, int]:
     counts = {
-        table: connection.execute(
-            text(f"SELECT count(*) FROM {table} WHERE ({_plausible(table, latest)}) IS NOT TRUE")
-        ).scalar_one()
-        for table in _DATED
+        table: connection.scalar(text(f"SELECT count(*) FROM {table} WHERE ({condition}) IS NOT TRUE"))
+        for table, condition in plausible.items()
     }
     return {table: count for table, count in counts.items() if count}
 
 
 def _copy(connection: Connection, query: str, types: dict[str, Any]) -> pd.DataFrame:
-    """Return the rows of a query; text columns as categories, so that a million rows stay small."""
+    """Return the rows of a query; text columns are categories, so that a million rows need little memory."""
     with tempfile.SpooledTemporaryFile(max_size=_IN_MEMORY_BYTES) as file:
         cursor: Any = connection.connection.cursor()  # psycopg2's own: COPY is not in the DB-API
         cursor.copy_expert(f"COPY ({query}) TO STDOUT (FORMAT csv, HEADER)", file)
         cursor.close()
         file.seek(0)
-        # An id may look like a missing value ("NA"): nothing here is ever missing.
+        # An id may look like a missing value ("NA"); no value here is missing.
         return pd.read_csv(file, dtype=types, keep_default_na=False)

@@ -1,15 +1,19 @@
-"""When to train: a decision from counts and times, without any clock or database."""
+"""When to train: the rules, and the interactions that no finished training covers."""
 
 from __future__ import annotations
 
+from array import array
+from bisect import bisect_left
+from collections.abc import Mapping
 from dataclasses import dataclass
 
-REQUESTED = "request"
+from shared.events import INTERACTIONS_RECORDED
+from shared.ports import EventConsumer, Message, Partition
 
 
 @dataclass(frozen=True)
 class TriggerRules:
-    """After how many new interactions, or how long after the last training if there is a new one."""
+    """Train after this many new interactions, or this long after the last training if there is a new one."""
 
     after_interactions: int
     after_seconds: float
@@ -17,7 +21,7 @@ class TriggerRules:
 
 @dataclass(frozen=True)
 class TriggerState:
-    """What is known when the question is asked; `queued_request` describes a request that waits."""
+    """The facts of the decision; `queued_request` describes a requested training that waits."""
 
     has_model: bool
     new_interactions: int
@@ -26,7 +30,7 @@ class TriggerState:
 
 
 def decide_training(state: TriggerState, rules: TriggerRules) -> str | None:
-    """Return why to train now, None when there is no reason to."""
+    """Return why to train now, None when there is no reason."""
     if state.queued_request is not None:
         return state.queued_request
     if not state.has_model:
@@ -38,3 +42,68 @@ def decide_training(state: TriggerState, rules: TriggerRules) -> str | None:
             f"time: {state.seconds_since_last:.0f} s since the last training, {state.new_interactions} new interactions"
         )
     return None
+
+
+class ConsumerProgress:
+    """The next offset of each partition, and the offsets of the interactions that no finished training covers.
+
+    A partition that starts again at its stored offset is counted again from there.
+    """
+
+    def __init__(self, consumer: EventConsumer) -> None:
+        self._consumer = consumer
+        self._generation = consumer.generation
+        self._next: dict[Partition, int] = {}
+        self._covered: dict[Partition, int] = {}  # every interaction before this offset is covered
+        self._uncovered: dict[Partition, array[int]] = {}  # in ascending order, 8 bytes each
+
+    def follow_assignment(self) -> bool:
+        """Take over the consumer's partitions after a poll; True when messages polled before must be dropped."""
+        restarted = self._consumer.generation != self._generation
+        self._generation = self._consumer.generation
+        owned = self._consumer.assignment()
+        if not restarted and owned == self._next.keys():
+            return False
+        for partition in owned:
+            position = self._consumer.position(partition)
+            if partition not in self._next or (restarted and self._next[partition] != position):
+                self._next[partition] = self._covered[partition] = position
+                self._uncovered[partition] = array("q")
+        for partition in self._next.keys() - owned:
+            del self._next[partition], self._covered[partition], self._uncovered[partition]
+        return restarted
+
+    def add_handled(self, message: Message, *, is_interaction: bool) -> None:
+        """Go past a message that was handled."""
+        partition = (message.topic, message.partition)
+        self._next[partition] = message.offset + 1
+        if is_interaction and message.offset >= self._covered.get(partition, 0):
+            self._uncovered.setdefault(partition, array("q")).append(message.offset)
+
+    def skip_to(self, partition: Partition, offset: int) -> None:
+        """Go on at this offset; the messages before it may contain interactions, so they count as one."""
+        self._next[partition] = offset
+        before = offset - 1
+        self._covered[partition] = min(self._covered.get(partition, before), before)
+        offsets = self._uncovered.setdefault(partition, array("q"))
+        del offsets[bisect_left(offsets, before) :]
+        if partition[0] == INTERACTIONS_RECORDED:
+            offsets.append(before)
+
+    def cover(self, next_offsets: Mapping[Partition, int]) -> None:
+        """Stop counting the interactions that a finished training has read: those before these offsets."""
+        for partition, offset in next_offsets.items():
+            if offsets := self._uncovered.get(partition):
+                del offsets[: bisect_left(offsets, offset)]
+            if partition in self._covered:
+                self._covered[partition] = max(self._covered[partition], offset)
+
+    def count_uncovered(self, *, before: Mapping[Partition, int] | None = None) -> int:
+        """Return how many interactions no finished training covers; with `before` only those before these offsets."""
+        if before is None:
+            return sum(map(len, self._uncovered.values()))
+        return sum(bisect_left(offsets, before.get(partition, 0)) for partition, offsets in self._uncovered.items())
+
+    def uncovered_from(self) -> dict[Partition, int]:
+        """Return the first offset of each interactions partition that no finished training covers."""
+        return {p: offset for p, offset in self._covered.items() if p[0] == INTERACTIONS_RECORDED}

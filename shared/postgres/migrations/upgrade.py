@@ -9,7 +9,7 @@ from alembic.config import Config
 from sqlalchemy.exc import OperationalError
 
 from shared.errors import DatabaseUnavailable
-from shared.postgres.urls import sqlalchemy_url
+from shared.postgres.engine import sqlalchemy_url
 
 MIGRATION_LOCK = 7_203_914  # any constant: two upgrades at once wait for each other
 

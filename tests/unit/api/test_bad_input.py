@@ -295,7 +295,7 @@ BODIES = st.dictionaries(
 )
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(path=st.sampled_from(["/recommendations", "/user_interactions", "/models/retrain"]), body=BODIES | JSON_VALUES)
 def test_no_json_at_all_makes_a_500(client: AsgiClient, path: str, body: object) -> None:
     content = json.dumps(body)

@@ -10,7 +10,6 @@ import pytest
 
 from shared import events
 from shared.errors import ContractViolation, DatabaseUnavailable
-from shared.postgres import queries as worker_queries
 from shared.recommender import ranking
 from shared.recommender.types import Customer, CustomerHistory
 from tests.builders import build_model
@@ -19,6 +18,7 @@ from tests.chaos import guards
 from tests.chaos.fuzzed_events import Fuzzer
 from tests.chaos.marks import BUG_REASON, FAILS_IN_SCORING
 from trainer.service.store import PostgresTrainerStore
+from worker import queries as worker_queries
 from worker.store import PostgresWorkerTransaction
 
 NOW = datetime.now(UTC)

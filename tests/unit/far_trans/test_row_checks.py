@@ -6,7 +6,7 @@ import csv
 from datetime import UTC, date, datetime, timedelta
 
 import pytest
-from hypothesis import example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from shared.far_trans.row_checks import build_plain_rows_pattern, find_fault
@@ -203,7 +203,6 @@ _LATEST = st.one_of(st.just(LATEST), st.dates(date(1990, 1, 1), date(2100, 1, 1)
 
 
 @pytest.mark.parametrize("schema", TABLES, ids=lambda schema: schema.table)
-@settings(max_examples=150, deadline=None)
 @given(st.lists(_FIELD, min_size=9, max_size=9), st.sets(st.integers(0, 8), max_size=3), _LATEST)
 @example(["\u00a0", "x", "1", "Buy", "2020-01-01", "1", "1", "", ""], set(range(9)), LATEST)
 def test_pattern_accepts_nothing_that_the_check_refuses(
@@ -218,7 +217,6 @@ def test_pattern_accepts_nothing_that_the_check_refuses(
         assert find_fault(row, schema, latest=latest) is None
 
 
-@settings(max_examples=300, deadline=None)
 @given(st.one_of(_DAYS, st.integers(-40, 3)), st.dates(date(1990, 2, 1), date(2100, 1, 1)))
 @example(1, date(2024, 2, 10))
 def test_pattern_knows_the_same_days_as_the_check_but_for_the_ends_of_months(day: str | int, latest: date) -> None:

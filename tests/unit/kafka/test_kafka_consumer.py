@@ -12,8 +12,9 @@ from confluent_kafka import TIMESTAMP_CREATE_TIME, KafkaError, TopicPartition
 from shared.errors import BrokerUnavailable, DatabaseUnavailable, OffsetOutOfRange
 from shared.events import INTERACTIONS_RECORDED, RECOMMENDATIONS_REQUESTED
 from shared.kafka import consumer as kafka_consumer
-from shared.kafka.consumer import ConsumerSettings, KafkaEventConsumer
-from shared.kafka.metadata import KafkaMetadata, Question, Topic
+from shared.kafka.client_settings import ConsumerSettings
+from shared.kafka.consumer import KafkaEventConsumer
+from shared.kafka.metadata import KafkaMetadata, Topic, TopicQuery
 from shared.ports import Partition, StoredOffset
 
 REQUESTS: Partition = (RECOMMENDATIONS_REQUESTED, 0)
@@ -113,7 +114,7 @@ class Topics(KafkaMetadata):
         self.topics = {name: Topic(f"id of {name}", 2) for name in (RECOMMENDATIONS_REQUESTED, INTERACTIONS_RECORDED)}
         self.failing = False
         self.slow = False
-        self.questions = 0
+        self.queries = 0
 
     def fetch_topics(self, topics: Collection[str]) -> dict[str, Topic]:
         return {name: self.topics[name] for name in topics if name in self.topics}
@@ -121,12 +122,12 @@ class Topics(KafkaMetadata):
     def fetch_earliest(self, partitions: Collection[Partition]) -> dict[Partition, int]:
         return dict.fromkeys(partitions, 0)
 
-    def ask(self, topics: Collection[str]) -> Question:
-        self.questions += 1
+    def start_query(self, topics: Collection[str]) -> TopicQuery:
+        self.queries += 1
         return Answer(self)
 
 
-class Answer(Question):
+class Answer(TopicQuery):
     """What the broker says when the answer is taken."""
 
     def __init__(self, topics: Topics) -> None:
@@ -135,7 +136,7 @@ class Answer(Question):
     def is_answered(self) -> bool:
         return not self._of.slow
 
-    def answer(self) -> dict[str, Topic]:
+    def result(self) -> dict[str, Topic]:
         if self._of.failing:
             raise BrokerUnavailable
         return dict(self._of.topics)
@@ -146,30 +147,36 @@ def topics() -> Topics:
     return Topics()
 
 
-@pytest.fixture
-def rig(monkeypatch: pytest.MonkeyPatch, topics: Topics) -> Callable[..., tuple[KafkaEventConsumer, ScriptedConsumer]]:
-    made: list[ScriptedConsumer] = []
+class Rig:
+    """Builds consumers; `clients` are the scripted librdkafka clients that they opened, the newest last."""
 
-    def make(config: dict[str, Any]) -> ScriptedConsumer:
-        made.append(ScriptedConsumer(config))
-        return made[-1]
+    def __init__(self, topics: Topics) -> None:
+        self.clients: list[ScriptedConsumer] = []
+        self._topics = topics
 
-    def build(stored: Stored, *, look_at_topics_seconds: float = 0.0) -> tuple[KafkaEventConsumer, ScriptedConsumer]:
+    def open_client(self, settings: dict[str, Any]) -> ScriptedConsumer:
+        self.clients.append(ScriptedConsumer(settings))
+        return self.clients[-1]
+
+    def __call__(
+        self, stored: Stored, *, check_topics_seconds: float = 0.0
+    ) -> tuple[KafkaEventConsumer, ScriptedConsumer]:
         consumer = KafkaEventConsumer(
-            ConsumerSettings("127.0.0.1:1", "group", PREFIX, look_at_topics_seconds=look_at_topics_seconds),
+            ConsumerSettings("127.0.0.1:1", "group", PREFIX, check_topics_seconds=check_topics_seconds),
             topics=[RECOMMENDATIONS_REQUESTED, INTERACTIONS_RECORDED],
             offsets=stored,
             cluster_id="cluster",
-            metadata=topics,
+            metadata=self._topics,
         )
-        return consumer, made[-1]
-
-    monkeypatch.setattr(kafka_consumer, "Consumer", make)
-    monkeypatch.setattr(kafka_consumer, "_RETRY_OFFSETS_SECONDS", 0.0)
-    return build
+        return consumer, self.clients[-1]
 
 
-Rig = Callable[..., tuple[KafkaEventConsumer, ScriptedConsumer]]
+@pytest.fixture
+def rig(monkeypatch: pytest.MonkeyPatch, topics: Topics) -> Rig:
+    rig = Rig(topics)
+    monkeypatch.setattr(kafka_consumer, "Consumer", rig.open_client)
+    monkeypatch.setattr(kafka_consumer, "RETRY_OFFSETS_SECONDS", 0.0)
+    return rig
 
 
 def poll(consumer: KafkaEventConsumer) -> list[int]:

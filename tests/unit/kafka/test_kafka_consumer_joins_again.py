@@ -38,12 +38,6 @@ def closed(monkeypatch: pytest.MonkeyPatch) -> list[ScriptedConsumer]:
     return closed
 
 
-def current(consumer: kafka_consumer.KafkaEventConsumer) -> ScriptedConsumer:
-    client = consumer._consumer
-    assert isinstance(client, ScriptedConsumer)
-    return client
-
-
 def test_a_client_that_lost_its_partitions_and_gets_none_is_replaced(
     rig: Rig, clock: Clock, closed: list[ScriptedConsumer]
 ) -> None:
@@ -52,12 +46,11 @@ def test_a_client_that_lost_its_partitions_and_gets_none_is_replaced(
     poll(consumer), poll(consumer)
     clock.now += 19.0
     poll(consumer)
-    assert current(consumer) is forgotten
+    assert rig.clients == [forgotten]
 
     clock.now += 2.0
     poll(consumer)
-    successor = current(consumer)
-    assert successor is not forgotten
+    [_, successor] = rig.clients
     successor.script += [successor.granting(REQUESTS), None, Polled(REQUESTS, 5)]
     poll(consumer)
     generation = consumer.generation
@@ -73,4 +66,4 @@ def test_a_member_without_partitions_and_one_that_has_some_stay(rig: Rig, clock:
         poll(consumer)
         clock.now += 1000.0
         poll(consumer)
-        assert current(consumer) is client
+        assert rig.clients[-1] is client

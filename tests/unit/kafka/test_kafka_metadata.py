@@ -29,10 +29,10 @@ def test_a_question_that_fails_leaves_one_of_another_thread_its_answer() -> None
 def test_a_question_about_topics_is_answered_after_another_one_failed() -> None:
     metadata = KafkaMetadata(NO_BROKER, prefix="", timeout_seconds=1.0)
 
-    topics = metadata.ask(["requests"])
+    topics = metadata.start_query(["requests"])
     with pytest.raises(BrokerUnavailable):
         metadata.fetch_latest([PARTITION])
 
     with pytest.raises(BrokerUnavailable):
-        topics.answer()
+        topics.result()
     assert topics.is_answered()

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import threading
-import time
 from collections.abc import Callable
 from typing import Any
 
@@ -13,22 +12,25 @@ from confluent_kafka import KafkaError, KafkaException
 
 from shared.errors import PublishFailed
 from shared.events import RetrainRequested, decode
-from shared.kafka.producer import PARTITIONER, KafkaEventPublisher, producer_config
+from shared.kafka.client_settings import PARTITIONER, producer_settings
+from shared.kafka.producer import KafkaEventPublisher
 
-CONFIG = producer_config("nowhere:1", client_id="test", delivery_timeout_seconds=0.2)
+SETTINGS = producer_settings("nowhere:1", client_id="test", delivery_timeout_seconds=0.2)
 EVENT = RetrainRequested()
+WAIT_SECONDS = 30.0
 
 
 class FakeProducer:
     """Holds messages until `answer` decides about them; `poll` reports the decisions as librdkafka does."""
 
-    def __init__(self, config: dict[str, Any], *, logger: object = None) -> None:
-        self.config = config
+    def __init__(self, settings: dict[str, Any], *, logger: object = None) -> None:
+        self.settings = settings
         self.waiting: list[tuple[str, bytes, bytes, Callable[..., None]]] = []
         self.reports: list[tuple[Callable[..., None], KafkaError | None]] = []
         self.refusal: Exception | None = None
         self.answers_by_itself = True
         self.polls_of_threads: set[str] = set()
+        self.poll_count = 0
         self.purged = False
         self._changed = threading.Condition()
 
@@ -43,17 +45,25 @@ class FakeProducer:
     def answer(self, error: KafkaError | None) -> None:
         with self._changed:
             self.reports += [(message[3], error) for message in self.waiting]
-            self._changed.notify()
+            self._changed.notify_all()
 
     def poll(self, timeout: float) -> int:
         self.polls_of_threads.add(threading.current_thread().name)
         with self._changed:
+            self.poll_count += 1
+            self._changed.notify_all()
             self._changed.wait_for(lambda: self.reports, timeout)
             reports, self.reports = self.reports, []
         for on_delivery, error in reports:
             self.waiting = [message for message in self.waiting if message[3] is not on_delivery]
             on_delivery(error, None)
         return len(reports)
+
+    def wait_for_polls(self, count: int) -> None:
+        """Return after so many more polls have begun."""
+        with self._changed:
+            wanted = self.poll_count + count
+            assert self._changed.wait_for(lambda: self.poll_count >= wanted, WAIT_SECONDS)
 
     def purge(self, **_: bool) -> None:
         self.purged = True
@@ -66,16 +76,24 @@ class FakeProducer:
 class Bench:
     """A publisher and every producer that it has made."""
 
-    def __init__(self, config: dict[str, Any] = CONFIG) -> None:
+    def __init__(self, settings: dict[str, Any] = SETTINGS) -> None:
         self.producers: list[FakeProducer] = []
-        self.publisher = KafkaEventPublisher(config, topic_prefix="p.", make_producer=self._make)
+        self.publisher = KafkaEventPublisher(settings, topic_prefix="p.", make_producer=self._make)
 
-    def _make(self, config: dict[str, Any], **arguments: object) -> FakeProducer:
-        self.producers.append(FakeProducer(config, **arguments))
+    def _make(self, settings: dict[str, Any], **arguments: object) -> FakeProducer:
+        self.producers.append(FakeProducer(settings, **arguments))
         return self.producers[-1]
 
     async def publish(self) -> None:
         await self.publisher.publish("t", key="k", event=EVENT)
+
+    async def start_publishing(self, count: int = 1) -> list[asyncio.Task[None]]:
+        """Return tasks whose events wait for the broker's answer."""
+        tasks = [asyncio.create_task(self.publish()) for _ in range(count)]
+        async with asyncio.timeout(WAIT_SECONDS):
+            while len(self.producers[-1].waiting) < count:
+                await asyncio.sleep(0)
+        return tasks
 
 
 def run(scenario: Callable[[Bench], Any]) -> Bench:
@@ -94,10 +112,10 @@ def run(scenario: Callable[[Bench], Any]) -> Bench:
 
 
 def test_every_producer_is_idempotent_waits_for_all_replicas_and_partitions_alike() -> None:
-    assert CONFIG["enable.idempotence"] is True
-    assert CONFIG["acks"] == "all"
-    assert CONFIG["partitioner"] == PARTITIONER == "murmur2_random"
-    assert CONFIG["delivery.timeout.ms"] == 200
+    assert SETTINGS["enable.idempotence"] is True
+    assert SETTINGS["acks"] == "all"
+    assert SETTINGS["partitioner"] == PARTITIONER == "murmur2_random"
+    assert SETTINGS["delivery.timeout.ms"] == 200
 
 
 def test_publishing_returns_after_the_report_and_puts_the_prefix_before_the_topic() -> None:
@@ -108,8 +126,8 @@ def test_publishing_returns_after_the_report_and_puts_the_prefix_before_the_topi
         await bench.publisher.start()
         [producer] = bench.producers
         producer.answers_by_itself = False
-        publishing = asyncio.create_task(bench.publish())
-        await asyncio.sleep(0.05)
+        [publishing] = await bench.start_publishing()
+        await asyncio.to_thread(producer.wait_for_polls, 2)
         assert not publishing.done()
         assert bench.publisher.queue_length() == 1
         seen.append(producer.waiting[0][:3])
@@ -140,8 +158,7 @@ def test_a_failed_delivery_says_whether_the_event_may_be_there(code: int, outcom
     async def scenario(bench: Bench) -> None:
         [producer] = bench.producers
         producer.answers_by_itself = False
-        publishing = asyncio.create_task(bench.publish())
-        await asyncio.sleep(0.01)
+        [publishing] = await bench.start_publishing()
         producer.answer(KafkaError(code))
         with pytest.raises(PublishFailed) as failure:
             await publishing
@@ -153,11 +170,10 @@ def test_a_failed_delivery_says_whether_the_event_may_be_there(code: int, outcom
 def test_a_full_queue_refuses_at_once() -> None:
     async def scenario(bench: Bench) -> None:
         bench.producers[0].refusal = BufferError("Local: Queue full")
-        started_at = time.monotonic()
+        publishing = bench.publish()
         with pytest.raises(PublishFailed) as failure:
-            await bench.publish()
+            publishing.send(None)  # up to where it first waits: it refuses before
         assert failure.value.outcome_unknown is False
-        assert time.monotonic() - started_at < 0.1
 
     run(scenario)
 
@@ -181,8 +197,7 @@ def test_a_cancelled_request_does_not_stop_the_reports_of_others() -> None:
         asyncio.get_running_loop().set_exception_handler(lambda _, context: failures.append(context))
         [producer] = bench.producers
         producer.answers_by_itself = False
-        cancelled, other = (asyncio.create_task(bench.publish()) for _ in range(2))
-        await asyncio.sleep(0.01)
+        cancelled, other = await bench.start_publishing(2)
         cancelled.cancel()
         await asyncio.sleep(0)
         producer.answer(None)
@@ -201,13 +216,13 @@ def test_reports_after_the_loop_is_closed_do_no_harm() -> None:
     async def start() -> None:
         await bench.publisher.start()
         bench.producers[0].answers_by_itself = False
-        abandoned.append(asyncio.create_task(bench.publish()))
-        await asyncio.sleep(0)
+        abandoned.extend(await bench.start_publishing())
 
     asyncio.run(start())
     thread = next(thread for thread in threading.enumerate() if thread.name == "kafka-producer-poll")
     bench.producers[0].answer(None)
-    time.sleep(0.3)
+    bench.producers[0].wait_for_polls(2)  # the second one begins after the report of the first
+    assert bench.producers[0].waiting == []
     assert thread.is_alive()
     asyncio.run(bench.publisher.close(timeout_seconds=0.2))
     assert not thread.is_alive()
@@ -224,13 +239,12 @@ def test_after_a_fatal_error_the_next_event_goes_through_a_new_producer(noticed_
             producer.refusal = KafkaException(fatal)
         elif noticed_by == "report":
             producer.answers_by_itself = False
-            publishing = asyncio.create_task(bench.publish())
-            await asyncio.sleep(0.01)
+            [publishing] = await bench.start_publishing()
             producer.answer(fatal)
             with pytest.raises(PublishFailed):
                 await publishing
         else:
-            producer.config["error_cb"](fatal)
+            producer.settings["error_cb"](fatal)
         await bench.publish()
         assert len(bench.producers) == 2
         await bench.publish()
@@ -243,9 +257,8 @@ def test_replacing_a_producer_answers_for_what_was_under_way() -> None:
     async def scenario(bench: Bench) -> None:
         [producer] = bench.producers
         producer.answers_by_itself = False
-        publishing = asyncio.create_task(bench.publish())
-        await asyncio.sleep(0.01)
-        producer.config["error_cb"](KafkaError(KafkaError._FATAL, "fatal", True))
+        [publishing] = await bench.start_publishing()
+        producer.settings["error_cb"](KafkaError(KafkaError._FATAL, "fatal", True))
         await bench.publish()
         with pytest.raises(PublishFailed) as failure:
             await publishing
@@ -261,10 +274,12 @@ def test_closing_waits_for_what_is_under_way() -> None:
         await bench.publisher.start()
         [producer] = bench.producers
         producer.answers_by_itself = False
-        publishing = asyncio.create_task(bench.publish())
-        await asyncio.sleep(0.01)
-        threading.Timer(0.15, producer.answer, [None]).start()
-        await bench.publisher.close(timeout_seconds=2.0)
+        [publishing] = await bench.start_publishing()
+        closing = asyncio.create_task(bench.publisher.close(timeout_seconds=WAIT_SECONDS))
+        await asyncio.to_thread(producer.wait_for_polls, 3)
+        assert not closing.done()
+        producer.answer(None)
+        await closing
         await publishing
 
     asyncio.run(scenario())

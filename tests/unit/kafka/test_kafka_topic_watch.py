@@ -9,9 +9,9 @@ from confluent_kafka import TIMESTAMP_CREATE_TIME, TIMESTAMP_LOG_APPEND_TIME, TI
 
 from shared.errors import OffsetOutOfRange, TopicReplaced
 from shared.events import INTERACTIONS_RECORDED, MODELS_COMMANDS, RECOMMENDATIONS_REQUESTED
+from shared.kafka.consumed_topics import UNASSIGNED_SECONDS, TopicWatch
 from shared.kafka.consumer import KafkaEventConsumer
 from shared.kafka.metadata import Topic
-from shared.kafka.topic_watch import UNASSIGNED_SECONDS, TopicWatch
 from shared.ports import Message
 from tests.fakes import FakeClock
 from tests.unit.kafka.test_kafka_consumer import (
@@ -29,7 +29,7 @@ from tests.unit.kafka.test_kafka_consumer import (
 
 __all__ = ["rig", "topics"]  # the fixtures
 INTERVAL_SECONDS = 30.0
-ANEW = Topic("another id", 2)
+RECREATED = Topic("another id", 2)
 
 
 @pytest.fixture
@@ -45,28 +45,28 @@ def watch(topics: Topics, clock: FakeClock) -> TopicWatch:
 def look(watch: TopicWatch, clock: FakeClock, *, after_seconds: float = INTERVAL_SECONDS) -> str | None:
     """Let time pass, ask and take the answer."""
     clock.advance(after_seconds)
-    watch.look()
-    watch.look()
+    watch.check()
+    watch.check()
     return watch.problem
 
 
 def test_topics_are_looked_at_once_in_an_interval_and_never_waited_for(
     watch: TopicWatch, topics: Topics, clock: FakeClock
 ) -> None:
-    assert watch.look() is None
-    assert topics.questions == 0
+    assert watch.check() is None
+    assert topics.queries == 0
     clock.advance(INTERVAL_SECONDS)
     topics.slow = True
     for _ in range(5):
-        assert watch.look() is None
-    assert topics.questions == 1
+        assert watch.check() is None
+    assert topics.queries == 1
     topics.slow = False
-    assert watch.look() is not None
-    assert watch.look() is None
-    assert topics.questions == 1
-    watch.ask_now()
-    watch.look()
-    assert topics.questions == 2
+    assert watch.check() is not None
+    assert watch.check() is None
+    assert topics.queries == 1
+    watch.query_now()
+    watch.check()
+    assert topics.queries == 2
 
 
 def test_a_broker_that_does_not_answer_is_asked_again_and_changes_nothing(
@@ -138,7 +138,7 @@ def test_before_the_first_assignment_nothing_is_missing(watch: TopicWatch, topic
         assert look(watch, clock) is None
 
 
-def reading(rig: Rig, stored: Stored, topics: Topics) -> tuple[KafkaEventConsumer, ScriptedConsumer]:
+def consuming(rig: Rig, stored: Stored, topics: Topics) -> tuple[KafkaEventConsumer, ScriptedConsumer]:
     """Return a consumer that reads one partition of each topic."""
     consumer, script = rig(stored)
     script.script += [script.granting(REQUESTS, CLICKS), None]
@@ -146,12 +146,12 @@ def reading(rig: Rig, stored: Stored, topics: Topics) -> tuple[KafkaEventConsume
     return consumer, script
 
 
-def test_a_topic_that_was_made_anew_is_told_once_and_the_other_one_goes_on(rig: Rig, topics: Topics) -> None:
+def test_a_topic_that_was_recreated_is_told_once_and_the_other_one_goes_on(rig: Rig, topics: Topics) -> None:
     stored = Stored({REQUESTS: 5, CLICKS: 3})
-    consumer, script = reading(rig, stored, topics)
+    consumer, script = consuming(rig, stored, topics)
     noted = dict(stored.noted)
     assert noted == {REQUESTS: f"id of {REQUESTS[0]}", CLICKS: f"id of {CLICKS[0]}"}
-    topics.topics[REQUESTS[0]] = ANEW
+    topics.topics[REQUESTS[0]] = RECREATED
     alarms = 0
     for offset in range(3, 8):
         script.script += [Polled(CLICKS, offset)]
@@ -170,7 +170,7 @@ def test_the_stored_id_of_another_topic_is_an_alarm_whatever_the_offset(rig: Rig
     consumer, script = rig(Stored({REQUESTS: 5, CLICKS: 3}, topic_id=f"id of {CLICKS[0]}"))
     script.script += [script.granting(REQUESTS, CLICKS), None]
     poll(consumer)
-    with pytest.raises(TopicReplaced, match=r"recommendations\.requested\.v1\[0\]: the topic was made anew"):
+    with pytest.raises(TopicReplaced, match=r"recommendations\.requested\.v1\[0\]: the topic was recreated"):
         poll(consumer)
     assert script.assigned == {CLICKS: 3}
     assert consumer.replaced() == {REQUESTS}
@@ -202,14 +202,14 @@ def test_an_alarm_does_not_outlive_the_assignment(rig: Rig, topics: Topics) -> N
 def test_an_error_that_another_topic_may_explain_lets_the_consumer_look_at_once(
     rig: Rig, topics: Topics, code: int, asks: bool
 ) -> None:
-    consumer, script = rig(Stored({REQUESTS: 5, CLICKS: 3}), look_at_topics_seconds=1000.0)
+    consumer, script = rig(Stored({REQUESTS: 5, CLICKS: 3}), check_topics_seconds=1000.0)
     script.script += [script.granting(REQUESTS, CLICKS), None, Polled(CLICKS, 3, code)]
     poll(consumer)
     with suppress(OffsetOutOfRange):
         poll(consumer)
-    assert topics.questions == 0
+    assert topics.queries == 0
     poll(consumer)
-    assert topics.questions == int(asks)
+    assert topics.queries == int(asks)
 
 
 @pytest.mark.parametrize(
@@ -236,7 +236,7 @@ def test_only_the_brokers_own_time_is_the_logs(rig: Rig, time: tuple[int, int], 
 def test_a_member_without_partitions_sees_that_some_were_added_until_the_next_assignment(
     rig: Rig, topics: Topics, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("shared.kafka.topic_watch.UNASSIGNED_SECONDS", 0.0)
+    monkeypatch.setattr("shared.kafka.consumed_topics.UNASSIGNED_SECONDS", 0.0)
     consumer, script = rig(Stored({}))
     script.script += [script.granting(), None]
     poll(consumer)

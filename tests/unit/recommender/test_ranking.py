@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from numpy.typing import NDArray
@@ -26,7 +26,6 @@ seeds = st.integers(0, 2**16)
 
 
 @given(seed=seeds, assets=st.integers(1, 60), k=st.integers(1, 80))
-@settings(max_examples=60, deadline=None)
 def test_a_list_never_holds_an_owned_dismissed_untradable_or_unsuitable_asset(seed: int, assets: int, k: int) -> None:
     model = build_model(seed=seed, assets=assets)
     histories = build_histories(model, 12, seed=seed)
@@ -40,7 +39,6 @@ def test_a_list_never_holds_an_owned_dismissed_untradable_or_unsuitable_asset(se
 
 
 @given(seed=seeds, assets=st.integers(0, 60), k=st.integers(1, 80))
-@settings(max_examples=60, deadline=None)
 def test_a_list_is_as_long_as_k_and_the_candidates_allow_and_its_ranks_and_scores_are_in_order(
     seed: int, assets: int, k: int
 ) -> None:
@@ -58,7 +56,6 @@ def test_a_list_is_as_long_as_k_and_the_candidates_allow_and_its_ranks_and_score
 
 
 @given(seed=seeds, assets=st.integers(1, 60), customers=st.integers(1, 2 * CHUNK_SIZE + 3), data=st.data())
-@settings(max_examples=25, deadline=None)
 def test_one_customer_alone_gets_the_list_that_they_get_in_a_batch(
     seed: int, assets: int, customers: int, data: st.DataObject
 ) -> None:
@@ -98,7 +95,6 @@ def test_no_customers_no_candidates_and_no_assets_give_empty_lists() -> None:
 
 
 @given(seed=seeds, power=st.integers(-30, 30))
-@settings(max_examples=30, deadline=None)
 def test_only_the_proportions_of_the_weights_count(seed: int, power: int) -> None:
     model = build_model(seed=seed)
     histories = build_histories(model, 10, seed=seed)
@@ -164,7 +160,6 @@ few_values = st.sampled_from([-np.inf, -1.0, -0.0, 0.0, 0.25, 0.5, np.nextafter(
     scores=hnp.arrays(np.float64, st.tuples(st.integers(0, 6), st.integers(0, 25)), elements=few_values),
     k=st.integers(1, 30),
 )
-@settings(max_examples=400, deadline=None)
 def test_top_k_is_what_a_full_sort_with_ties_by_index_gives(scores: NDArray[np.float64], k: int) -> None:
     expected = []
     for row in scores.tolist():

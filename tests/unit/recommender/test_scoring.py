@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
@@ -142,7 +142,6 @@ def test_one_click_makes_a_customer_warm_and_raises_what_is_similar_to_the_click
 
 
 @given(seed=st.integers(0, 2**16), assets=st.integers(1, 60))
-@settings(max_examples=60, deadline=None)
 def test_without_the_other_signals_the_collaborative_part_is_taste_scaled_over_the_candidates(
     seed: int, assets: int
 ) -> None:
@@ -183,7 +182,6 @@ def test_the_mix_of_a_portfolio_is_what_is_owned_and_whether_it_is_much_and_not_
 
 
 @given(seed=st.integers(0, 2**16), assets=st.integers(2, 40), positive=st.booleans())
-@settings(max_examples=50, deadline=None)
 def test_a_click_never_lowers_what_similarity_says_about_a_similar_asset(
     seed: int, assets: int, positive: bool
 ) -> None:
@@ -202,7 +200,6 @@ def test_a_click_never_lowers_what_similarity_says_about_a_similar_asset(
 
 
 @given(seed=st.integers(0, 2**16), assets=st.integers(1, 70), customers=st.integers(1, 40), data=st.data())
-@settings(max_examples=60, deadline=None)
 def test_one_customer_alone_scores_bit_for_bit_as_in_any_batch(
     seed: int, assets: int, customers: int, data: st.DataObject
 ) -> None:
@@ -232,7 +229,6 @@ def test_one_customer_alone_scores_bit_for_bit_as_among_many_with_the_whole_cata
     scale=st.sampled_from([1e-45, 1e-38, 1e-30, 1e-10, 1.0, LARGEST_VALUE]),
     weights=st.tuples(*[st.floats(0, 1e300)] * 3).filter(lambda values: sum(values) > 0),
 )
-@settings(max_examples=100, deadline=None)
 def test_nothing_that_is_not_finite_comes_out(seed: int, scale: float, weights: tuple[float, float, float]) -> None:
     random = np.random.default_rng(seed)
 

@@ -8,7 +8,7 @@ import httpx
 import pytest
 
 from script.api_client import ApiClient
-from script.model_progress import ModelProgress, TrainingFailed
+from script.demo_answers import ModelProgress, TrainingFailed
 
 
 def model(version: str, status: str, **more: Any) -> dict[str, Any]:

@@ -9,7 +9,7 @@ import pytest
 
 from script.dead_letters import SHOWN_BYTES, WRONG_USAGE, main, parse, summary_of, to_json
 from script.replaying import Repair, ReplayCheck, contract_classes
-from script.screen import as_markup, printable
+from script.terminal import as_markup, printable
 from shared.errors import BrokerUnavailable, ContractViolation, IdempotencyKeyReused
 from shared.events import (
     INTERACTIONS_RECORDED,
@@ -40,7 +40,8 @@ def letter(**fields: Any) -> DeadLetter:
         "failed_at": datetime(2026, 1, 2, tzinfo=UTC),
         "replayed_at": None,
     }
-    return DeadLetter(**{**columns, **fields})
+    columns |= fields
+    return DeadLetter(**columns, value_bytes=None if columns["value"] is None else len(columns["value"]))
 
 
 def test_an_event_with_its_customer_as_key_can_be_replayed() -> None:

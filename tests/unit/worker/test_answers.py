@@ -31,11 +31,11 @@ def test_weights_of_the_request_come_before_the_settings_and_those_before_the_mo
     world.weights = Weights(0, 1, 1)
     set_here, asked = world.ask("C1"), world.ask("C1", weights=CONTENT_ONLY)
     world.settle()
-    assert world.decision(plain).weights == world.model.weights.normalised()
-    assert world.decision(set_here).weights == Weights(0, 0.5, 0.5)
-    assert world.decision(asked).weights == Weights(0, 1, 0)
-    components = [item["components"] for item in world.decision(asked).items]
-    assert all(parts["collaborative"] == parts["profitability"] == 0 for parts in components)
+    assert world.decision(plain).answer.weights == world.model.weights.normalised()
+    assert world.decision(set_here).answer.weights == Weights(0, 0.5, 0.5)
+    assert world.decision(asked).answer.weights == Weights(0, 1, 0)
+    components = [item.components for item in world.decision(asked).answer.items]
+    assert all(one.collaborative == one.profitability == 0 for one in components)
 
 
 def test_a_list_with_other_weights_does_not_answer(world: World) -> None:
@@ -132,5 +132,5 @@ def test_a_decision_says_what_it_was_made_of(world: World) -> None:
     decision = world.decision(request)
     assert (decision.risk_level, decision.fingerprint, decision.event_offset) == (3, "f", 0)
     assert decision.requested_at == request.occurred_at
-    assert decision.basis == "segment_prior"
+    assert decision.answer.basis == "segment_prior"
     assert world.decision(stranger).risk_level is None

@@ -34,7 +34,7 @@ def list_of(world: World, customer_id: str = "C1", action: str = "refresh_recs",
     request = world.ask(customer_id, action, **fields)
     world.settle()
     assert world.reasons == []
-    return [item["isin"] for item in world.decision(request).items]
+    return [item.isin for item in world.decision(request).answer.items]
 
 
 def test_assets_that_left_the_catalogue_make_room_for_the_next_best(world: World) -> None:
@@ -104,6 +104,6 @@ def test_a_list_made_before_the_worker_noticed_a_load_does_not_answer_afterwards
     world.store.tables.snapshots["asset_information"] = world.store.tick()  # no time has passed since the last look
     unnoticed = world.ask("C1")
     world.step(3)
-    assert [item["isin"] for item in world.decision(unnoticed).items] == first
+    assert [item.isin for item in world.decision(unnoticed).answer.items] == first
     world.settle()
     assert first[0] not in list_of(world, action="request_recs")

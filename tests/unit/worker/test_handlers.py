@@ -10,7 +10,7 @@ from typing import Any
 from uuid import UUID
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from shared.errors import EventIdReused, describe_error
@@ -24,18 +24,16 @@ from shared.events import (
     encode,
 )
 from shared.ports import KeptEvent, Message
-from shared.recommender.ranking import recommend
-from shared.recommender.types import InteractionWeights
 from tests.builders import build_customer, build_model
 from tests.fakes_store import FakeStore, FakeTransaction, display_of
 from tests.hostile_messages import CUSTOMERS, LOGGED_AT, hostile_messages
 from worker.answers import Scoring
-from worker.batch import Batch
 from worker.catalogue import Catalogue
 from worker.handlers import Handled, handle_batch
+from worker.message_buffer import Batch
 
 MODEL = build_model(assets=12)
-SCORING = Scoring(MODEL, recommend, 10, None, InteractionWeights(), lambda: LOGGED_AT)
+SCORING = Scoring(MODEL, k=10, now=lambda: LOGGED_AT)
 REASONS = {"ContractViolation", "UnknownAsset", "EventIdReused", "IdempotencyKeyReused"}
 
 
@@ -56,7 +54,6 @@ def handle(store: FakeStore, messages: Sequence[Message]) -> Handled:
 
 
 @given(st.lists(hostile_messages(MODEL.id_map.isins), min_size=1, max_size=3))
-@settings(max_examples=80, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 def test_every_message_has_its_effect_once_or_is_a_dead_letter(batches: list[list[Message]]) -> None:
     store = build_store()
     for messages in batches:
@@ -73,7 +70,6 @@ def test_every_message_has_its_effect_once_or_is_a_dead_letter(batches: list[lis
 
 
 @given(hostile_messages(MODEL.id_map.isins))
-@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 def test_a_batch_that_comes_again_has_no_further_effect(messages: list[Message]) -> None:
     store = build_store()
     first = handle(store, messages)
@@ -85,7 +81,6 @@ def test_a_batch_that_comes_again_has_no_further_effect(messages: list[Message])
 
 
 @given(hostile_messages(MODEL.id_map.isins), st.integers(0, 8))
-@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 def test_the_effects_do_not_depend_on_where_the_log_is_cut_into_batches(messages: list[Message], cut: int) -> None:
     whole, halves = build_store(), build_store()
     handle(whole, messages)
@@ -173,4 +168,4 @@ def check_readable(store: FakeStore) -> None:
         for interaction in history.interactions:
             assert datetime.fromtimestamp(interaction.occurred_at.timestamp(), tz=UTC) == interaction.occurred_at
     for decision in store.tables.decisions.values():
-        json.dumps(decision.items, allow_nan=False)
+        json.dumps([item.model_dump() for item in decision.answer.items], allow_nan=False)

@@ -1,4 +1,4 @@
-"""Items as the contract has them."""
+"""A ranking becomes the items of the contract."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from shared.recommender.types import Basis, Contributions, RankedAsset, Ranking
 from tests.fakes_store import display_of
 from tests.public_items import ITEM_KEYS
-from worker.items import build_items
+from worker.answers import build_items
 
 DECIDED_AT = datetime(2025, 11, 30, 22, 0, 0, 999_999, tzinfo=UTC)
 
@@ -29,8 +29,8 @@ def test_keys_are_those_of_the_contract_in_its_order() -> None:
     [item] = build_items(
         ranking(Contributions(0.5, 0.25, 0.125)), displays={"GR1": display_of("GR1")}, decided_at=DECIDED_AT
     )
-    assert list(item) == ITEM_KEYS
-    assert item == {
+    assert list(item.model_dump()) == ITEM_KEYS
+    assert item.model_dump() == {
         "isin": "GR1",
         "assetname": "Name of GR1",
         "assetcategory": "Stock",
@@ -48,7 +48,7 @@ def test_keys_are_those_of_the_contract_in_its_order() -> None:
 def test_the_date_is_utc_whatever_the_clock_says() -> None:
     local = DECIDED_AT.astimezone(timezone(timedelta(hours=-7)))
     [item] = build_items(ranking(Contributions(1, 0, 0)), displays={"GR1": display_of("GR1")}, decided_at=local)
-    assert item["recommendation_date"] == "2025-11-30T22:00:00"
+    assert item.recommendation_date == "2025-11-30T22:00:00"
 
 
 @given(st.lists(st.tuples(*[st.floats(0, 1)] * 3), min_size=1, max_size=5))
@@ -57,8 +57,8 @@ def test_shown_components_add_up_to_the_shown_score(parts: list[tuple[float, flo
     for item in build_items(
         ranking(*(Contributions(*three) for three in parts)), displays=displays, decided_at=DECIDED_AT
     ):
-        assert item["score"] == round(sum(item["components"].values()), 6)
-        assert "-0.0" not in json.dumps(item, allow_nan=False)
+        assert item.score == round(sum(vars(item.components).values()), 6)
+        assert "-0.0" not in json.dumps(item.model_dump(), allow_nan=False)
 
 
 @pytest.mark.parametrize("bad", [float("nan"), float("inf"), -float("inf")])
@@ -70,10 +70,10 @@ def test_a_score_that_is_not_finite_is_a_bug(bad: float) -> None:
 def test_a_price_that_is_not_known_or_not_a_number_is_null() -> None:
     displays = {"GR1": display_of("GR1", current_price=None, profitability=float("nan"), sector=None)}
     [item] = build_items(ranking(Contributions(1, 0, 0)), displays=displays, decided_at=DECIDED_AT)
-    assert (item["current_price"], item["profitability"], item["sector"]) == (None, None, None)
+    assert (item.current_price, item.profitability, item.sector) == (None, None, None)
 
 
 def test_an_asset_that_left_the_catalogue_is_left_out_and_ranks_close_up() -> None:
     displays = {"GR1": display_of("GR1"), "GR3": display_of("GR3")}
     items = build_items(ranking(*[Contributions(1, 0, 0)] * 3), displays=displays, decided_at=DECIDED_AT)
-    assert [(item["isin"], item["rank"]) for item in items] == [("GR1", 1), ("GR3", 2)]
+    assert [(item.isin, item.rank) for item in items] == [("GR1", 1), ("GR3", 2)]

@@ -42,7 +42,7 @@ def test_a_request_becomes_a_decision_and_a_list(world: World) -> None:
     assert world.decision(request).answered_from == "scored"
     stored = world.store.tables.lists["C1"]
     assert stored.request_id == request.event_id
-    assert [item["rank"] for item in stored.items] == list(range(1, 11))
+    assert [item.rank for item in stored.answer.items] == list(range(1, 11))
 
 
 def test_offsets_are_stored_with_the_effects_and_told_to_kafka(world: World) -> None:
@@ -204,7 +204,7 @@ def test_without_a_model_memory_stays_bounded() -> None:
     world = World(batch_size=5)
     requests = [world.ask(CUSTOMERS[index % 8]) for index in range(200)]
     world.settle()
-    assert world.loop._intake.waiting(RECOMMENDATIONS_REQUESTED) <= 10
+    assert world.loop._buffer.waiting(RECOMMENDATIONS_REQUESTED) <= 10
     world.publish_model()
     world.settle()
     world.settle()
@@ -353,7 +353,7 @@ def test_messages_of_a_revoked_partition_are_dropped(world: World) -> None:
         world.click(name)
     requests = {number: world.ask(name) for number, name in customers.items()}
     world.step(3)
-    assert world.loop._intake.waiting(RECOMMENDATIONS_REQUESTED) == 2
+    assert world.loop._buffer.waiting(RECOMMENDATIONS_REQUESTED) == 2
     world.consumer.assign([(RECOMMENDATIONS_REQUESTED, 0), (INTERACTIONS_RECORDED, 0)])
     world.broker.delayed.clear()
     world.settle()
@@ -421,7 +421,7 @@ def test_many_requests_behind_a_lost_log_do_not_fill_the_worker(world: World) ->
     answered = world.ask(customers[1])
     world.step(10)
     assert world.decision(answered)
-    assert world.loop._intake.waiting(RECOMMENDATIONS_REQUESTED) == 0
+    assert world.loop._buffer.waiting(RECOMMENDATIONS_REQUESTED) == 0
     world.store.tables.offsets[(INTERACTIONS_RECORDED, 0)] = 1  # the operator has decided
     world.start()
     world.settle()
@@ -434,7 +434,7 @@ def test_a_new_model_is_served_between_batches_without_a_failed_request(world: W
         requests = [world.ask(customer_id) for customer_id in CUSTOMERS]
         world.publish_model(build_model(seed=seed, assets=30))
         world.settle()
-        versions += [world.decision(request).model_version for request in requests]
+        versions += [world.decision(request).answer.model_version for request in requests]
     assert versions[-1] == "v5-30"
     assert len(set(versions)) == 5
     assert world.metric("failures_total", error="ZeroDivisionError") == 0
@@ -445,7 +445,7 @@ def test_a_damaged_model_keeps_the_old_one_serving(world: World) -> None:
     world.publish_model(build_model(seed=9, assets=30))
     request = world.ask("C1")
     world.settle()
-    assert world.decision(request).model_version == world.model.version
+    assert world.decision(request).answer.model_version == world.model.version
     assert world.metric("model_swaps_total", outcome="failed") >= 1
 
 
@@ -454,7 +454,7 @@ def test_a_model_whose_loading_has_a_bug_keeps_the_old_one_serving(world: World)
     world.publish_model(build_model(seed=9, assets=30))
     request = world.ask("C1")
     world.settle()
-    assert world.decision(request).model_version == world.model.version
+    assert world.decision(request).answer.model_version == world.model.version
 
 
 def test_clicks_of_other_partitions_do_not_push_aside_those_that_a_request_waits_for() -> None:
@@ -482,7 +482,7 @@ def test_memory_stays_bounded_while_clicks_are_waited_for() -> None:
     world.click("C1")
     requests = [world.ask("C1") for _ in range(300)]
     world.step(40)
-    assert world.loop._intake.waiting(RECOMMENDATIONS_REQUESTED) <= 20
+    assert world.loop._buffer.waiting(RECOMMENDATIONS_REQUESTED) <= 20
     world.broker.delayed.clear()
     world.settle()
     world.settle()
@@ -495,7 +495,7 @@ def test_the_stored_list_answers_only_while_nothing_newer_contradicts_it(world: 
     again = world.ask("C1", "request_recs")
     world.settle()
     assert world.decision(again).answered_from == "stored"
-    assert world.decision(again).items == world.decision(first).items
+    assert world.decision(again).answer.items == world.decision(first).answer.items
     assert world.store.tables.lists["C1"].request_id == again.event_id  # so that a client sees the answer to it
     world.click("C1")
     clicked = world.ask("C1", "request_recs")

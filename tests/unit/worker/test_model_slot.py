@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
@@ -24,11 +23,10 @@ OLD, NEW = build_model(seed=1), build_model(seed=2)
 class Slot:
     """A slot, its volume and its clock; `look` is what the loop does between batches."""
 
-    def __init__(self, scorer: Callable[..., Any] = recommend) -> None:
+    def __init__(self) -> None:
         self.artifacts, self.clock, self.registry = FakeArtifacts(), FakeClock(), CollectorRegistry()
         self.slot = ModelSlot(
             self.artifacts,
-            recommend=scorer,
             poll_seconds=1.0,
             metrics=WorkerMetrics(self.registry),
             clock=self.clock,
@@ -135,13 +133,14 @@ def test_a_model_that_recommends_nothing_is_refused(serving: Slot) -> None:
     assert serving.slot.model is OLD
 
 
-def test_a_model_whose_scoring_fails_is_refused() -> None:
+def test_a_model_whose_scoring_fails_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     def scorer(model: Model, histories: Any, **options: Any) -> Any:
         if model.version == NEW.version:
             raise IndexError("a bug that only this model shows")
         return recommend(model, histories, **options)
 
-    slot = Slot(scorer)
+    monkeypatch.setattr("worker.model_slot.recommend", scorer)
+    slot = Slot()
     slot.artifacts.publish(OLD)
     slot.look()
     slot.artifacts.publish(NEW)
@@ -149,7 +148,7 @@ def test_a_model_whose_scoring_fails_is_refused() -> None:
     assert slot.slot.model is OLD
 
 
-def test_a_model_that_scores_what_is_no_number_is_refused() -> None:
+def test_a_model_that_scores_nan_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     def scorer(model: Model, histories: Any, **options: Any) -> Any:
         rankings = recommend(model, histories, **options)
         return [
@@ -157,7 +156,8 @@ def test_a_model_that_scores_what_is_no_number_is_refused() -> None:
             for ranking in rankings
         ]
 
-    slot = Slot(scorer)
+    monkeypatch.setattr("worker.model_slot.recommend", scorer)
+    slot = Slot()
     slot.artifacts.publish(OLD)
     assert not slot.look()
     assert slot.slot.model is None

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from datetime import UTC, datetime
 from typing import Any
 
 from prometheus_client import CollectorRegistry
@@ -14,19 +13,20 @@ from shared.events import (
     InteractionRecorded,
     RecommendationRequested,
 )
-from shared.ports import Decision, Message
+from shared.ports import Message
 from shared.recommender.model import Model
 from shared.recommender.ranking import recommend
-from shared.recommender.types import CustomerHistory, InteractionWeights, Ranking, Weights
+from shared.recommender.types import CustomerHistory, Ranking, Weights
+from shared.retry_policy import RetryPolicy
 from tests.builders import build_customer, build_model
 from tests.fakes import FakeArtifacts, FakeBroker, FakeClock, FakeConsumer
 from tests.fakes_store import FakeStore, display_of
-from worker.answers import Recommend, Scoring
+from worker.answers import Scoring
 from worker.catalogue import Catalogue
-from worker.loop import Parts, WorkerLoop
+from worker.loop import Dependencies, WorkerLoop
 from worker.metrics import WorkerMetrics
 from worker.model_slot import ModelSlot
-from worker.retry_policy import RetryPolicy
+from worker.ports import Decision
 
 CUSTOMERS = tuple(f"C{index}" for index in range(8))
 
@@ -42,7 +42,7 @@ class World:
         self.store = store or FakeStore()
         self.artifacts = FakeArtifacts()
         self.model = build_model(assets=30)
-        self.scorer: Recommend = recommend
+        self.scorer: Callable[..., list[Ranking]] = recommend
         self.weights: Weights | None = None
         for isin in self.model.id_map.isins:
             self.store.tables.displays[isin] = display_of(isin)
@@ -56,24 +56,22 @@ class World:
         self.registry = CollectorRegistry()
         metrics = WorkerMetrics(self.registry)
         self.consumer = FakeConsumer(self.broker, self.store, **consumer)
-        self.slot = ModelSlot(self.artifacts, recommend=recommend, poll_seconds=1.0, metrics=metrics, clock=self.clock)
-        parts = Parts(
+        self.slot = ModelSlot(self.artifacts, poll_seconds=1.0, metrics=metrics, clock=self.clock)
+        dependencies = Dependencies(
             consumer=self.consumer,
             store=self.store,
             catalogue=Catalogue(self.store, clock=self.clock),
             model_slot=self.slot,
-            scoring=self.scoring,
+            build_scoring=self.build_scoring,
             metrics=metrics,
             policy=RetryPolicy(jitter=lambda: 1.0),
             clock=self.clock,
         )
-        self.loop = WorkerLoop(parts, batch_size=batch_size)
+        self.loop = WorkerLoop(dependencies, batch_size=batch_size)
 
-    def scoring(self, model: Model | None) -> Scoring | None:
+    def build_scoring(self, model: Model) -> Scoring:
         """Return how the worker uses a model."""
-        if model is None:
-            return None
-        return Scoring(model, self._score, 10, self.weights, InteractionWeights(), lambda: datetime.now(UTC))
+        return Scoring(model, k=10, weights=self.weights, recommend=self._score)
 
     def _score(self, model: Model, histories: Sequence[CustomerHistory], **options: Any) -> list[Ranking]:
         return self.scorer(model, histories, **options)

@@ -10,10 +10,12 @@ from shared.recommender.configuration import ModelConfiguration
 from shared.recommender.training_data import TrainingRows
 from shared.recommender.types import Weights
 from tests.unit.recommender.planted import build_rows
-from tests.unit.trainer.service.trainer_fakes import FakeAnnouncements, FakeTrainerArtifacts, FakeTrainerStore
+from tests.unit.trainer.service.loop_fakes import FakeAnnouncements, FakeTrainerArtifacts
+from tests.unit.trainer.service.trainer_fakes import FakeTrainerStore
 from trainer.evaluation.selection import SelectionRules
-from trainer.service.job import Outcome, TrainingJob, TrainingOrder, TrainingPlan
-from trainer.service.model_registry import Releases
+from trainer.service.job import TrainingJob, TrainingPlan
+from trainer.service.model_registry import ModelRegistry
+from trainer.service.ports import Outcome, TrainingOrder
 
 COVERED = {(INTERACTIONS_RECORDED, 0): 7}
 GOOD = ModelConfiguration("ease", Weights(1, 0, 0), ease_l2=20.0)
@@ -29,7 +31,7 @@ class World:
     """One job with everything around it."""
 
     def __init__(self, *candidates: ModelConfiguration) -> None:
-        self.store = FakeTrainerStore(training_rows=rows())
+        self.store = FakeTrainerStore(training_rows=rows(), worker_offsets=dict(COVERED))
         self.artifacts = FakeTrainerArtifacts()
         self.announcements = FakeAnnouncements()
         self.stop = threading.Event()
@@ -38,14 +40,14 @@ class World:
         self.plan = TrainingPlan(candidates or (GOOD,), rules, margin=0.01, seed=7)
 
     def restart(self) -> None:
-        self.releases = Releases(artifacts=self.artifacts, store=self.store, publisher=self.announcements, keep=3)
+        self.registry = ModelRegistry(artifacts=self.artifacts, store=self.store, publisher=self.announcements, keep=3)
 
     def run(self, version: str, triggered_by: str = "test") -> Outcome:
-        return self.job().run(TrainingOrder(version, triggered_by, COVERED))
+        return self.job().run(TrainingOrder(version, triggered_by, dict.fromkeys(COVERED, 0)))
 
     def job(self) -> TrainingJob:
         return TrainingJob(
-            self.plan, store=self.store, artifacts=self.artifacts, releases=self.releases, stop=self.stop
+            self.plan, store=self.store, artifacts=self.artifacts, registry=self.registry, stop=self.stop
         )
 
     def served(self) -> str | None:

@@ -11,8 +11,10 @@ from structlog.testing import capture_logs
 
 from shared.errors import ArtifactInvalid, BrokerUnavailable, DatabaseUnavailable, StaleOffsets, describe_error
 from shared.events import INTERACTIONS_RECORDED, MODELS_COMMANDS, ModelActivated, RetrainRequested
+from shared.liveness import Progress
 from tests.builders import build_model
-from tests.unit.trainer.service.trainer_fakes import FakeRow, command
+from tests.unit.trainer.service.loop_fakes import command
+from tests.unit.trainer.service.trainer_fakes import FakeRow
 from tests.unit.trainer.service.trainer_world import World
 
 COMMANDS = (MODELS_COMMANDS, 0)
@@ -37,6 +39,13 @@ def failing(error: Exception, *, times: int, then: Callable[..., Any]) -> Callab
         return then(*arguments, **named)
 
     return operation
+
+
+def waiting(world: World) -> int:
+    """Return how many messages wait for the loop."""
+    backlog = world.loop.backlog()
+    assert backlog is not None
+    return backlog.waiting
 
 
 def let_pass(world: World, seconds: float = 60.0) -> None:
@@ -73,7 +82,7 @@ def test_a_command_that_raises_a_bug_is_one_dead_letter_and_its_neighbours_have_
     assert world.store.offsets[COMMANDS] == 3
     assert world.artifacts.pointer is not None
     assert (world.artifacts.pointer.version, world.artifacts.pointer.sequence) == ("v3", 3)
-    assert (world.loop.waiting_messages, world.loop.handled_messages) == (0, 3)
+    assert world.loop.backlog() == Progress(done=3, waiting=0)
     assert len([line for line in logs if line.get("exc_info")]) == 1
 
 
@@ -86,7 +95,7 @@ def test_a_bug_that_goes_away_within_three_retries_costs_nothing(error: Exceptio
     let_pass(world, 5)
 
     assert world.store.letters == {}
-    assert [order.triggered_by.partition(": ")[2] for order in world.background.orders] == ["unlucky"]
+    assert [order.triggered_by.partition(": ")[2] for order in world.training.orders] == ["unlucky"]
 
 
 @pytest.mark.parametrize("error", TRANSIENT, ids=lambda error: type(error).__name__)
@@ -99,7 +108,7 @@ def test_a_transient_error_is_waited_out_however_often_it_comes(error: Exception
 
     assert world.store.letters == {}
     assert world.store.offsets[COMMANDS] == 1
-    assert len(world.background.orders) == 1
+    assert len(world.training.orders) == 1
 
 
 @pytest.mark.parametrize("error", [*BUGS, *TRANSIENT], ids=lambda error: type(error).__name__)
@@ -108,7 +117,7 @@ def test_a_transient_error_is_waited_out_however_often_it_comes(error: Exception
 )
 def test_a_failure_of_any_step_holds_up_no_other_and_ends_nothing(step: str, error: Exception) -> None:
     world = World()
-    owner: Any = next(one for one in (world.background, world.store, world.announcements) if hasattr(one, step))
+    owner: Any = next(one for one in (world.training, world.store, world.announcements) if hasattr(one, step))
     setattr(owner, step, failing(error, times=2, then=getattr(owner, step)))
     activate(world, "v2")
     command(world.broker, RetrainRequested(reason="please"))
@@ -118,17 +127,17 @@ def test_a_failure_of_any_step_holds_up_no_other_and_ends_nothing(step: str, err
     assert world.artifacts.pointer is not None
     assert world.artifacts.pointer.version == "v2"
     assert world.store.offsets[COMMANDS] == 2
-    assert [order.triggered_by.partition(": ")[2] for order in world.background.orders] == ["please"]
+    assert [order.triggered_by.partition(": ")[2] for order in world.training.orders] == ["please"]
     assert world.store.letters == {}
     world.finish("promoted")
     world.clock.advance(60)
     world.steps()
-    assert not world.background.is_busy()
+    assert not world.training.is_busy()
 
 
 def test_commands_are_handled_while_another_step_fails_for_good(logs: list[MutableMapping[str, Any]]) -> None:
     world = World()
-    world.background.take_outcome = failing(KeyError("bug"), times=10**6, then=lambda: None)  # type: ignore[method-assign]
+    world.training.take_outcome = failing(KeyError("bug"), times=10**6, then=lambda: None)  # type: ignore[method-assign]
 
     let_pass(world, 60)
     activate(world, "v2")
@@ -163,7 +172,7 @@ def test_a_trainer_whose_offsets_were_overtaken_reads_again_from_the_stored_ones
     let_pass(world, 5)
 
     assert world.store.offsets[COMMANDS] == 2
-    assert world.loop.waiting_messages == 0
+    assert waiting(world) == 0
     activate(world, "v4")
     let_pass(world, 5)
     assert world.artifacts.pointer is not None
@@ -227,7 +236,7 @@ def test_interactions_that_cannot_be_read_are_dead_letters_by_class_and_the_rest
 
     assert {reason.partition(":")[0] for reason in world.store.letters.values()} == {"ContractViolation"}
     assert len(world.store.letters) == 3
-    assert [order.triggered_by for order in world.background.orders] == ["interactions: 3 new"]
+    assert [order.triggered_by for order in world.training.orders] == ["interactions: 3 new"]
 
 
 def test_a_pointer_file_that_cannot_be_read_is_one_log_line_until_something_changes(
@@ -267,4 +276,4 @@ def test_a_pause_that_ends_while_the_consumer_is_paused_leaves_nothing_paused() 
         command(world.broker, RetrainRequested(reason="later"))
         world.steps(3)
         assert world.consumer.paused == set(), ticks
-        assert world.loop.waiting_messages == 0
+        assert waiting(world) == 0

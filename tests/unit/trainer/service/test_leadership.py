@@ -15,19 +15,12 @@ from shared.health import Heartbeat
 from shared.ports import EventConsumer, Message
 from tests.builders import build_model
 from tests.fakes import FakeClock, FakeConsumer
-from tests.unit.trainer.service.trainer_fakes import (
-    FakeAnnouncements,
-    FakeRow,
-    FakeTrainerArtifacts,
-    FakeTrainerStore,
-    build_broker,
-    command,
-)
+from tests.unit.trainer.service.loop_fakes import FakeAnnouncements, FakeTrainerArtifacts, build_broker, command
+from tests.unit.trainer.service.trainer_fakes import FakeRow, FakeTrainerStore
 from trainer.evaluation.selection import SelectionRules
-from trainer.service.background import TrainingThread
-from trainer.service.job import TrainingPlan
-from trainer.service.leadership import Leadership, Surroundings
-from trainer.service.model_registry import Releases
+from trainer.service.job import TrainingPlan, TrainingThread
+from trainer.service.leadership import Dependencies, Leadership
+from trainer.service.model_registry import ModelRegistry
 from trainer.service.trigger import TriggerRules
 
 Logs = list[MutableMapping[str, Any]]
@@ -41,17 +34,17 @@ def logs() -> Iterator[Logs]:
 
 
 class FakeLease:
-    """A lease that nobody else wants, until `is_lost`."""
+    """A lease that no other process wants, until `is_lost`."""
 
     def __init__(self) -> None:
-        self.releases = 0
+        self.times_released = 0
         self.is_lost = False
 
     def acquire(self) -> bool:
         return not self.is_lost
 
     def release(self) -> None:
-        self.releases += 1
+        self.times_released += 1
 
 
 class Stop(threading.Event):
@@ -92,11 +85,11 @@ class World:
         self.lease = FakeLease()
         self.heartbeat = Heartbeat(clock=self.clock)
         self.consumers: list[PollingConsumer] = []
-        self.releases = Releases(artifacts=self.artifacts, store=self.store, publisher=FakeAnnouncements(), keep=3)
+        self.registry = ModelRegistry(artifacts=self.artifacts, store=self.store, publisher=FakeAnnouncements(), keep=3)
         self.opening: Callable[[], None] = lambda: None
-        surroundings = Surroundings(self.lease, self.store, self.artifacts, self.releases, self.open_consumer)
+        dependencies = Dependencies(self.lease, self.store, self.artifacts, self.registry, self.open_consumer)
         self.leadership = Leadership(
-            surroundings,
+            dependencies,
             plan=TrainingPlan((), SelectionRules(90, 60.0, choose_weights=False), margin=0.01, seed=7),
             rules=TriggerRules(1000, 600),
             stop=self.stop,
@@ -156,7 +149,7 @@ def test_whatever_fails_the_trainer_leads_again_and_handles_what_waits(
     assert len(world.store.commands) == 1
     assert world.leadership.state == "leading"
     assert world.heartbeat.is_live()
-    assert world.lease.releases >= 1
+    assert world.lease.times_released >= 1
 
 
 def test_a_bug_is_logged_once_with_its_traceback_and_tried_ever_more_rarely(logs: Logs) -> None:
@@ -172,7 +165,7 @@ def test_a_bug_is_logged_once_with_its_traceback_and_tried_ever_more_rarely(logs
     world.clock.advance = watch  # type: ignore[method-assign]
     world.leadership.run()
 
-    waits = [line["retry_in_seconds"] for line in logs if line.get("step") == "leadership"]
+    waits = [line["retry_in_seconds"] for line in logs if line.get("task") == "leadership"]
     assert waits[:9] == [2, 4, 8, 16, 32, 64, 128, 256, 512]
     assert set(waits[9:]) == {600}
     assert len([line for line in logs if line.get("exc_info")]) == 1
@@ -187,7 +180,7 @@ def test_another_trainer_can_take_over_from_one_that_fails() -> None:
     advance = world.clock.advance
 
     def watch(seconds: float) -> None:
-        released.append(world.lease.releases)
+        released.append(world.lease.times_released)
         advance(seconds)
 
     world.clock.advance = watch  # type: ignore[method-assign]
@@ -204,7 +197,7 @@ def test_a_consumer_that_cannot_leave_its_group_does_not_keep_the_lease(monkeypa
     world.leadership.run()
 
     assert world.stop.is_set()
-    assert world.lease.releases >= 1
+    assert world.lease.times_released >= 1
 
 
 @pytest.mark.parametrize("is_lost", [True, False])

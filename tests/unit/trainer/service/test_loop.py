@@ -14,11 +14,10 @@ from shared.events import (
     encode,
 )
 from tests.builders import build_model
-from tests.unit.trainer.service.trainer_fakes import (
-    FakeRow,
-    command,
-)
+from tests.unit.trainer.service.loop_fakes import command
+from tests.unit.trainer.service.trainer_fakes import FakeRow
 from tests.unit.trainer.service.trainer_world import ROWS, World
+from trainer.service.job import covered_offsets
 
 COMMANDS = (MODELS_COMMANDS, 0)
 
@@ -26,11 +25,11 @@ COMMANDS = (MODELS_COMMANDS, 0)
 def test_a_served_model_that_cannot_be_loaded_any_more_counts_as_none() -> None:
     world = World()
     world.artifacts.damaged.add("v1")
-    world.releases.reconcile()
+    world.registry.reconcile()
 
     world.steps()
 
-    assert [order.triggered_by for order in world.background.orders] == ["no model yet"]
+    assert [order.triggered_by for order in world.training.orders] == ["no model yet"]
 
 
 def test_without_a_model_a_training_begins_at_once() -> None:
@@ -38,23 +37,24 @@ def test_without_a_model_a_training_begins_at_once() -> None:
 
     world.steps()
 
-    assert [order.triggered_by for order in world.background.orders] == ["no model yet"]
+    assert [order.triggered_by for order in world.training.orders] == ["no model yet"]
 
 
 def test_enough_interactions_start_one_training_that_covers_them() -> None:
     world = World()
     world.click(2)
     world.steps()
-    assert world.background.orders == []
+    assert world.training.orders == []
 
     world.click(1, first=2)
     world.steps()
     world.click(10, first=3)
     world.steps()
 
-    (order,) = world.background.orders
+    (order,) = world.training.orders
     assert order.triggered_by == "interactions: 3 new"
-    assert sum(order.covered.values()) == 3
+    world.finish()
+    assert sum(world.store.offsets.values()) == 3
 
 
 def test_interactions_during_a_training_count_for_the_next_one() -> None:
@@ -66,11 +66,61 @@ def test_interactions_during_a_training_count_for_the_next_one() -> None:
 
     world.finish("promoted")
     world.steps()
-    assert len(world.background.orders) == 1
+    assert len(world.training.orders) == 1
 
     world.click(1, first=5)
     world.steps()
-    assert world.background.orders[1].triggered_by == "interactions: 3 new"
+    assert world.training.orders[1].triggered_by == "interactions: 3 new"
+
+
+def test_interactions_that_the_worker_stores_after_the_training_read_count_for_the_next_one() -> None:
+    world = World()
+    world.click(3)
+    world.click(2, first=3, stored=False)
+    world.steps()
+    world.finish("promoted")
+    assert sum(world.store.offsets.values()) == 3
+
+    world.click(1, first=5)  # with it the worker stores the two before
+    world.clock.advance(1)
+    world.steps()
+
+    assert [order.triggered_by for order in world.training.orders] == ["interactions: 3 new", "interactions: 3 new"]
+    world.finish("promoted")
+    assert sum(world.store.offsets.values()) == 6
+
+
+def test_a_training_waits_for_interactions_that_the_worker_has_not_stored() -> None:
+    world = World()
+    world.click(50, stored=False)
+    for _ in range(20):
+        world.clock.advance(1)
+        world.steps()
+    assert world.training.orders == []
+
+    world.worker_catches_up()
+    world.clock.advance(1)
+    world.steps()
+
+    assert [order.triggered_by for order in world.training.orders] == ["interactions: 50 new"]
+
+
+def test_interactions_that_the_worker_stored_before_the_trainer_saw_them_are_covered() -> None:
+    world = World()
+    world.click(3)
+    world.steps()
+    world.click(2, first=3)
+    world.snapshot = world.store.fetch_training_rows()  # it reads two more than its trigger counted
+    world.finish("promoted")
+    world.steps()
+
+    world.click(2, first=5)
+    world.steps()
+    assert len(world.training.orders) == 1
+    world.click(1, first=7)
+    world.clock.advance(1)
+    world.steps()
+    assert world.training.orders[1].triggered_by == "interactions: 3 new"
 
 
 def test_a_restart_counts_the_interactions_since_the_last_training_again() -> None:
@@ -83,11 +133,11 @@ def test_a_restart_counts_the_interactions_since_the_last_training_again() -> No
 
     world.restart()
     world.steps()
-    assert world.background.orders == []
+    assert world.training.orders == []
     world.click(1, first=5)
     world.steps()
 
-    assert [order.triggered_by for order in world.background.orders] == ["interactions: 3 new"]
+    assert [order.triggered_by for order in world.training.orders] == ["interactions: 3 new"]
 
 
 def test_a_crash_in_the_middle_of_a_training_trains_again() -> None:
@@ -98,7 +148,7 @@ def test_a_crash_in_the_middle_of_a_training_trains_again() -> None:
     world.restart()
     world.steps()
 
-    assert [order.triggered_by for order in world.background.orders] == ["interactions: 3 new"]
+    assert [order.triggered_by for order in world.training.orders] == ["interactions: 3 new"]
 
 
 def test_a_rebalance_during_a_training_does_not_count_twice() -> None:
@@ -111,10 +161,10 @@ def test_a_rebalance_during_a_training_does_not_count_twice() -> None:
 
     world.click(2, first=3)
     world.steps()
-    assert len(world.background.orders) == 1
+    assert len(world.training.orders) == 1
     world.click(1, first=5)
     world.steps()
-    assert len(world.background.orders) == 2
+    assert len(world.training.orders) == 2
 
 
 def test_a_failed_training_covers_nothing_and_waits_longer_each_time() -> None:
@@ -124,13 +174,13 @@ def test_a_failed_training_covers_nothing_and_waits_longer_each_time() -> None:
     for wait in (30, 60):
         world.finish("failed")
         world.steps()
-        begun = len(world.background.orders)
+        begun = len(world.training.orders)
         world.clock.advance(wait - 1)
         world.steps()
-        assert len(world.background.orders) == begun
+        assert len(world.training.orders) == begun
         world.clock.advance(1)
         world.steps()
-        assert len(world.background.orders) == begun + 1
+        assert len(world.training.orders) == begun + 1
     assert world.store.offsets == {}
 
 
@@ -141,7 +191,7 @@ def test_one_new_interaction_and_enough_time_start_a_training() -> None:
     world.clock.advance(601)
     world.steps()
 
-    assert world.background.orders[0].triggered_by.startswith("time: 601 s")
+    assert world.training.orders[0].triggered_by.startswith("time: 601 s")
 
 
 def test_a_request_is_kept_before_its_offset_and_trained_once() -> None:
@@ -154,7 +204,7 @@ def test_a_request_is_kept_before_its_offset_and_trained_once() -> None:
     world.finish("promoted")
     world.steps()
 
-    (order,) = world.background.orders
+    (order,) = world.training.orders
     assert order.triggered_by == f"request {event.event_id}: please"
     assert order.version in world.store.rows
     assert world.store.offsets[COMMANDS] == 2
@@ -166,12 +216,12 @@ def test_a_request_that_waits_survives_a_restart() -> None:
     world.steps()
     command(world.broker, RetrainRequested(reason="please"))
     world.steps()
-    assert len(world.background.orders) == 1
+    assert len(world.training.orders) == 1
 
     world.restart()
     world.steps()
 
-    assert world.background.orders[0].triggered_by.endswith("please")
+    assert world.training.orders[0].triggered_by.endswith("please")
 
 
 def test_activation_moves_the_pointer_while_a_training_runs() -> None:
@@ -180,7 +230,7 @@ def test_activation_moves_the_pointer_while_a_training_runs() -> None:
     world.store.rows["v2"] = FakeRow("v2", "x", status="stored")
     world.click(3)
     world.steps()
-    assert world.background.is_busy()
+    assert world.training.is_busy()
 
     command(world.broker, ModelActivated(version="v2"))
     world.steps()
@@ -239,7 +289,7 @@ def test_poison_is_kept_aside_and_what_follows_is_handled() -> None:
     ]
     assert world.artifacts.pointer is not None
     assert world.artifacts.pointer.version == "v2"
-    assert world.background.orders[0].triggered_by == "interactions: 3 new"
+    assert world.training.orders[0].triggered_by == "interactions: 3 new"
 
 
 def test_a_database_that_is_away_pauses_the_loop_and_skips_nothing() -> None:
@@ -266,7 +316,7 @@ def test_a_busy_release_lets_the_command_wait() -> None:
     world.artifacts.save_model(build_model(version="v2"))
     world.steps(1)
     command(world.broker, ModelActivated(version="v2"))
-    with world.releases.exclusively():
+    with world.registry.exclusively():
         world.steps(1)
         assert COMMANDS not in world.store.offsets
     world.clock.advance(1)
@@ -283,11 +333,11 @@ def test_without_assets_no_row_is_written_and_the_database_is_asked_again_later(
 
     world.store.training_rows = ROWS
     world.steps()
-    assert world.background.orders == []
+    assert world.training.orders == []
     world.clock.advance(30)
     world.steps()
 
-    assert len(world.background.orders) == 1
+    assert len(world.training.orders) == 1
 
 
 def test_an_offset_outside_the_log_is_gone_past_and_still_counts() -> None:
@@ -301,8 +351,11 @@ def test_an_offset_outside_the_log_is_gone_past_and_still_counts() -> None:
     world.steps(5)
 
     assert world.consumer.out_of_range() - world.consumer.assignment() == frozenset()
-    assert world.background.orders[0].triggered_by == "interactions: 1 new"
-    assert world.background.orders[0].covered[partition] == world.broker.ends[partition]
+    assert world.training.orders[0].triggered_by == "interactions: 1 new"
+    assert (
+        covered_offsets(world.snapshot, world.training.orders[0].uncovered_from)[partition]
+        == world.broker.ends[partition]
+    )
 
 
 def test_commands_of_a_topic_that_was_made_anew_are_read_from_its_start() -> None:
@@ -331,8 +384,11 @@ def test_interactions_of_a_topic_that_was_made_anew_are_gone_past_and_still_coun
 
     world.steps(5)
 
-    assert world.background.orders[0].triggered_by == "interactions: 1 new"
-    assert world.background.orders[0].covered[partition] == world.broker.ends[partition]
+    assert world.training.orders[0].triggered_by == "interactions: 1 new"
+    assert (
+        covered_offsets(world.snapshot, world.training.orders[0].uncovered_from)[partition]
+        == world.broker.ends[partition]
+    )
 
 
 def test_an_announcement_that_the_broker_refuses_is_repeated_later() -> None:
@@ -360,7 +416,7 @@ def test_a_request_is_tried_at_once_even_after_a_failure() -> None:
     command(world.broker, RetrainRequested(reason="mended"))
     world.steps()
 
-    assert world.background.orders[-1].triggered_by.endswith("mended")
+    assert world.training.orders[-1].triggered_by.endswith("mended")
 
 
 def test_messages_that_wait_out_bad_weather_are_not_counted_twice_after_a_rebalance() -> None:
@@ -377,4 +433,4 @@ def test_messages_that_wait_out_bad_weather_are_not_counted_twice_after_a_rebala
     world.steps()
 
     assert len(world.store.letters) == 1
-    assert world.background.orders == []  # two of three
+    assert world.training.orders == []  # two of three

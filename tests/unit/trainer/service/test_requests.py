@@ -9,21 +9,21 @@ from structlog.testing import capture_logs
 
 from shared.events import MODELS_COMMANDS, ModelActivated, RetrainCancelled, RetrainRequested
 from tests.builders import build_model
-from tests.unit.trainer.service.trainer_fakes import command
+from tests.unit.trainer.service.loop_fakes import command
 from tests.unit.trainer.service.trainer_world import World
-from trainer.service.job import Outcome
+from trainer.service.ports import Outcome
 
 COMMANDS = (MODELS_COMMANDS, 0)
 
 
 def reasons(world: World) -> list[str]:
     """Return why trainings were begun, requests by what they say."""
-    return [order.triggered_by.rpartition(": ")[2] for order in world.background.orders]
+    return [order.triggered_by.rpartition(": ")[2] for order in world.training.orders]
 
 
 def start_row(world: World) -> None:
     """Let the training under way say in its row that it runs, as its thread does."""
-    order = world.background.orders[-1]
+    order = world.training.orders[-1]
     world.store.start_training(order.version, triggered_by=order.triggered_by)
 
 
@@ -47,7 +47,7 @@ def test_three_hundred_requests_leave_two_trainings_and_one_log_line_each() -> N
     start_row(world)
     world.finish("promoted")
     world.steps()
-    assert len(world.background.orders) == 2
+    assert len(world.training.orders) == 2
 
 
 def test_a_repeated_request_that_had_joined_another_asks_for_nothing() -> None:
@@ -109,13 +109,13 @@ def test_a_cancellation_ends_the_training_that_runs_and_the_one_that_waits() -> 
     command(world.broker, RetrainCancelled())
     world.steps()
 
-    (order,) = world.background.orders
+    (order,) = world.training.orders
     assert order.cancelled.is_set()
     rows = [row for row in world.store.rows.values() if row.version != "v1"]
     assert {(row.status, row.reason) for row in rows} == {("failed", "cancelled on request")}
-    world.background.outcome = Outcome("abandoned", "cancelled on request", 1.0)
+    world.training.outcome = Outcome("abandoned", "cancelled on request", 1.0)
     world.steps()
-    assert len(world.background.orders) == 1
+    assert len(world.training.orders) == 1
     command(world.broker, RetrainRequested(reason="wanted after all"))
     world.steps()
     assert reasons(world) == ["runs", "wanted after all"]
@@ -128,13 +128,13 @@ def test_after_a_cancellation_the_same_trigger_waits_and_its_interactions_still_
     start_row(world)
     command(world.broker, RetrainCancelled())
     world.steps()
-    world.background.outcome = Outcome("abandoned", "cancelled on request", 1.0)
+    world.training.outcome = Outcome("abandoned", "cancelled on request", 1.0)
     world.steps()
-    assert len(world.background.orders) == 1
+    assert len(world.training.orders) == 1
 
     world.clock.advance(29)
     world.steps()
-    assert len(world.background.orders) == 1
+    assert len(world.training.orders) == 1
     world.clock.advance(1)
     world.steps()
     assert reasons(world)[1:] == ["3 new"]
@@ -147,7 +147,7 @@ def test_a_cancellation_before_the_training_wrote_its_row_reaches_it_all_the_sam
     command(world.broker, RetrainCancelled())
     world.steps()
 
-    assert world.background.orders[0].cancelled.is_set()
+    assert world.training.orders[0].cancelled.is_set()
 
 
 def test_a_cancellation_of_nothing_changes_nothing() -> None:
@@ -167,7 +167,7 @@ def test_without_a_model_trainings_that_lead_to_none_follow_each_other_ever_more
     begun: list[float] = []
     while world.clock() < 3_600:
         world.steps(1)
-        if world.background.is_busy():
+        if world.training.is_busy():
             begun.append(world.clock())
             world.finish(kind)
         world.clock.advance(1)
@@ -190,7 +190,7 @@ def test_a_request_starts_at_once_and_does_not_shorten_the_pause_of_the_triggers
 
     world.clock.advance(239)
     world.steps()
-    assert len(world.background.orders) == 4
+    assert len(world.training.orders) == 4
     world.clock.advance(1)
     world.steps()
     assert reasons(world)[4:] == ["3 new"]

@@ -1,7 +1,4 @@
-"""In-memory stand-ins for the trainer's database, lease, models volume and announcements.
-
-tests/integration/test_trainer_store.py holds the store to the real one.
-"""
+"""The trainer's database in memory; tests/integration/test_trainer_store.py compares it with the real one."""
 
 from __future__ import annotations
 
@@ -11,12 +8,11 @@ from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID, uuid4
 
-from shared.errors import ArtifactInvalid, DatabaseUnavailable, PublishFailed, StaleOffsets
-from shared.events import INTERACTIONS_RECORDED, MODELS_COMMANDS, Event, encode
+from shared.errors import DatabaseUnavailable, StaleOffsets
+from shared.events import MODELS_COMMANDS
 from shared.ports import Message, Partition, Pointer, StoredOffset
-from shared.recommender.training_data import CancelledTrainings, Command, FinishedTraining, TrainingRows, VersionRow
-from tests.fakes import FakeArtifacts, FakeBroker
-from trainer.service.job import Outcome, TrainingOrder
+from shared.recommender.training_data import TrainingRows
+from trainer.service.ports import CancelledTrainings, Command, FinishedTraining, TrainingSnapshot, VersionRow
 
 
 @dataclass(frozen=True)
@@ -26,7 +22,11 @@ class FakeRow:
     version: str
     triggered_by: str
     status: str = "training"
-    progress: str | None = "queued"
+    progress: str | None = "started"
+    queued: bool = False
+    request_id: UUID | None = None
+    request_reason: str | None = None
+    request_repeated: bool = False
     active: bool = False
     sequence: int | None = None
     reason: str | None = None
@@ -44,6 +44,8 @@ class FakeRow:
             self.sequence,
             configuration=self.result.configuration if self.result else None,
             watermark=self.result.watermark if self.result else None,
+            request_id=self.request_id,
+            request_reason=self.request_reason,
         )
 
 
@@ -55,6 +57,7 @@ class FakeTrainerStore:
     offsets: dict[Partition, int] = field(default_factory=dict)
     topic_ids: dict[Partition, str] = field(default_factory=dict)  # of the offsets
     noted_ids: dict[Partition, str] = field(default_factory=dict)
+    worker_offsets: dict[Partition, int] = field(default_factory=dict)
     letters: dict[tuple[str, int, int], str] = field(default_factory=dict)
     commands: dict[UUID, Command] = field(default_factory=dict)
     effects: list[UUID] = field(default_factory=list)  # of commands, one entry each time
@@ -66,10 +69,14 @@ class FakeTrainerStore:
         self._check()
         return bool(self.training_rows and self.training_rows.assets)
 
-    def fetch_training_rows(self) -> TrainingRows:
+    def fetch_training_rows(self) -> TrainingSnapshot:
         self._check()
         assert self.training_rows is not None
-        return self.training_rows
+        return TrainingSnapshot(self.training_rows, dict(self.worker_offsets))
+
+    def fetch_worker_offsets(self) -> Mapping[Partition, int]:
+        self._check()
+        return dict(self.worker_offsets)
 
     def fetch_active_version(self) -> VersionRow | None:
         self._check()
@@ -106,15 +113,14 @@ class FakeTrainerStore:
 
     def queue_training(self, version: str, *, command: Command, reason: str) -> bool:
         self._keep(command)
-        request = f"request {command.event_id}"
-        if self.waiting() or any(row.triggered_by.startswith(request) for row in self.rows.values()):
+        if self.waiting() or any(row.request_id == command.event_id for row in self.rows.values()):
             return False
-        self.rows[version] = FakeRow(version, f"{request}: {reason}")
+        self._queue(version, command.event_id, reason)
         return True
 
     def cancel_trainings(self, *, command: Command, reason: str) -> CancelledTrainings:
         self._keep(command)
-        running, queued = self.begun(), self.waiting()
+        running, queued = self.running(), self.waiting()
         for row in running + queued:
             self._change(row.version, status="failed", reason=reason, finished_at=datetime.now(UTC))
         return CancelledTrainings(tuple(row.version for row in running), tuple(row.version for row in queued))
@@ -124,7 +130,7 @@ class FakeTrainerStore:
         row = self.rows.get(version, FakeRow(version, triggered_by))
         if row.status != "training":
             raise StaleOffsets
-        self.rows[version] = replace(row, progress="started")
+        self.rows[version] = replace(row, progress="started", queued=False)
 
     def store_progress(self, version: str, progress: str) -> None:
         self._check()
@@ -155,17 +161,15 @@ class FakeTrainerStore:
 
     def abandon_trainings(self, *, reason: str, retry_version: str, counts: bool) -> Sequence[str]:
         self._check()
-        begun, queued = self.begun(), self.waiting()
+        running, queued = self.running(), self.waiting()
         for row in queued[1:]:
             self._change(row.version, status="failed", reason=f"joined {queued[0].version}")
-        for row in begun:
+        for row in running:
             self._change(row.version, status="failed", reason=reason, finished_at=datetime.now(UTC))
-            head, _, rest = row.triggered_by.partition(": ")
-            wanted = head.startswith("request ") and not (counts and head.endswith(" again"))
+            wanted = row.request_id is not None and not (counts and row.request_repeated)
             if wanted and not self.waiting():
-                again = " again" if counts else ""
-                self.rows[retry_version] = FakeRow(retry_version, f"{head}{again}: {rest}")
-        return [row.version for row in begun]
+                self._queue(retry_version, row.request_id, row.request_reason, counts or row.request_repeated)
+        return [row.version for row in running]
 
     def record_pointer(self, pointer: Pointer, *, command: Command | None = None) -> None:
         self._keep(command)
@@ -195,14 +199,19 @@ class FakeTrainerStore:
 
     def waiting(self) -> list[FakeRow]:
         """Return the trainings that are queued, the oldest first."""
-        return [row for row in self._in_training() if row.progress == "queued"]
+        return [row for row in self._in_training() if row.queued]
 
-    def begun(self) -> list[FakeRow]:
-        """Return the trainings that run, as far as the rows know."""
-        return [row for row in self._in_training() if row.progress != "queued"]
+    def running(self) -> list[FakeRow]:
+        """Return the trainings that run according to their rows."""
+        return [row for row in self._in_training() if not row.queued]
 
     def _in_training(self) -> list[FakeRow]:
         return sorted((r for r in self.rows.values() if r.status == "training"), key=lambda row: row.version)
+
+    def _queue(self, version: str, request_id: UUID | None, reason: str | None, repeated: bool = False) -> None:
+        shown = f"request {request_id}{' again' if repeated else ''}: {reason}"
+        request = {"request_id": request_id, "request_reason": reason, "request_repeated": repeated}
+        self.rows[version] = FakeRow(version, shown, progress="queued", queued=True, **request)  # type: ignore[arg-type]
 
     def _keep(self, command: Command | None) -> None:
         self._store(command.next_offsets if command else {})
@@ -228,80 +237,6 @@ class FakeTrainerStore:
         if self.fail:
             self.fail -= 1
             raise DatabaseUnavailable
-
-
-class FakeTrainerArtifacts(FakeArtifacts):
-    """A models volume that also loses old versions; `before_activate` runs before the pointer moves."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.before_activate: Callable[[], None] = lambda: None
-
-    def activate(self, version: str, *, keep: int = 3) -> Pointer:
-        self.before_activate()
-        if version in self.damaged:
-            raise ArtifactInvalid("damaged")
-        pointer = super().activate(version, keep=keep)
-        self.prune(keep=keep)
-        return pointer
-
-    def versions(self) -> list[str]:
-        return list(self.models)
-
-    def prune(self, *, keep: int = 3) -> None:
-        current = self.pointer.version if self.pointer else None
-        for version in [v for v in self.models if v != current][: max(0, len(self.models) - keep)]:
-            del self.models[version]
-
-
-@dataclass
-class FakeAnnouncements:
-    """What was published; `broken` refuses."""
-
-    events: list[Event] = field(default_factory=list)
-    broken: bool = False
-
-    def publish(self, topic: str, *, key: str, event: Event) -> None:
-        if self.broken:
-            raise PublishFailed
-        self.events.append(event)
-
-
-class FakeBackground:
-    """A training thread that does what the test says."""
-
-    def __init__(self) -> None:
-        self.orders: list[TrainingOrder] = []
-        self.outcome: Outcome | None = None
-        self._busy = False
-
-    def start(self, order: TrainingOrder) -> None:
-        self.orders.append(order)
-        self._busy = True
-
-    def is_busy(self) -> bool:
-        return self._busy
-
-    def take_outcome(self) -> Outcome | None:
-        outcome, self.outcome = self.outcome, None
-        if outcome is not None:
-            self._busy = False
-        return outcome
-
-
-def build_broker(partitions: int = 2) -> FakeBroker:
-    """Build a broker with the two topics that the trainer reads."""
-    broker = FakeBroker(partitions=partitions)
-    wanted = [(INTERACTIONS_RECORDED, number) for number in range(partitions)] + [(MODELS_COMMANDS, 0)]
-    broker.logs = {partition: [] for partition in wanted}
-    broker.lows = dict.fromkeys(wanted, 0)
-    broker.ends = dict.fromkeys(wanted, 0)
-    return broker
-
-
-def command(broker: FakeBroker, event: Event) -> Message:
-    """Acknowledge a command."""
-    return broker.append(MODELS_COMMANDS, 0, key=b"hybrid", value=encode(event))
 
 
 def build_command(offset: int, event_id: UUID | None = None, *, digest: str = "d") -> Command:

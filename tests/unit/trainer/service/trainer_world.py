@@ -10,17 +10,12 @@ from shared.events import INTERACTIONS_RECORDED, InteractionRecorded
 from tests.builders import build_model
 from tests.fakes import FakeClock, FakeConsumer
 from tests.unit.recommender.planted import build_rows
-from tests.unit.trainer.service.trainer_fakes import (
-    FakeAnnouncements,
-    FakeBackground,
-    FakeRow,
-    FakeTrainerArtifacts,
-    FakeTrainerStore,
-    build_broker,
-)
-from trainer.service.job import Outcome
-from trainer.service.loop import LoopParts, TrainerLoop
-from trainer.service.model_registry import Releases
+from tests.unit.trainer.service.loop_fakes import FakeAnnouncements, FakeTrainerArtifacts, FakeTraining, build_broker
+from tests.unit.trainer.service.trainer_fakes import FakeRow, FakeTrainerStore
+from trainer.service.job import covered_offsets
+from trainer.service.loop import LoopDependencies, TrainerLoop
+from trainer.service.model_registry import ModelRegistry
+from trainer.service.ports import Outcome, TrainingSnapshot
 from trainer.service.trigger import TriggerRules
 
 ROWS = build_rows(customers=5, assets=3)
@@ -51,30 +46,46 @@ class World:
     def restart(self) -> None:
         """Let a new process take over: only broker, database and volume remain."""
         self.consumer = FakeConsumer(self.broker, self.store)
-        self.background = FakeBackground()
+        self.training = FakeTraining()
         store, artifacts, announcements = map(self.wrap, (self.store, self.artifacts, self.announcements))
-        self.releases = Releases(artifacts=artifacts, store=store, publisher=announcements, keep=3)
-        consumer, background = self.wrap(self.consumer), self.wrap(self.background)
-        parts = LoopParts(consumer, store, self.releases, background, self.rules)
-        self.loop = TrainerLoop(parts, clock=self.clock, sleep=lambda _: None)
+        self.registry = ModelRegistry(artifacts=artifacts, store=store, publisher=announcements, keep=3)
+        consumer, training = self.wrap(self.consumer), self.wrap(self.training)
+        dependencies = LoopDependencies(consumer, store, self.registry, training, self.rules)
+        self.loop = TrainerLoop(dependencies, clock=self.clock, sleep=lambda _: None)
         self.loop.begin()
 
-    def click(self, count: int = 1, *, first: int = 0) -> None:
+    def click(self, count: int = 1, *, first: int = 0, stored: bool = True) -> None:
+        """Publish interactions, which the worker stores at once unless told otherwise."""
         for number in range(first, first + count):
             self.broker.publish(
                 INTERACTIONS_RECORDED, InteractionRecorded(customer_id=f"C{number}", isin="X1", type="click")
             )
+        if stored:
+            self.worker_catches_up()
+
+    def worker_catches_up(self) -> None:
+        """Let the worker store every interaction of the log."""
+        ends = {partition: end for partition, end in self.broker.ends.items() if partition[0] == INTERACTIONS_RECORDED}
+        self.store.worker_offsets.update(ends)
 
     def steps(self, count: int = 3) -> None:
         for _ in range(count):
+            begun = len(self.training.orders)
             self.loop.step()
+            if len(self.training.orders) > begun:  # the training reads at once
+                self.snapshot = TrainingSnapshot(ROWS, dict(self.store.worker_offsets))
 
     def finish(self, kind: str = "stored") -> None:
-        """Let the training under way end, as the job would."""
-        order = self.background.orders[-1]
-        row = self.store.rows.get(order.version, FakeRow(order.version, order.triggered_by))
-        self.store.rows[order.version] = replace(row, status=kind, progress="done", sequence=0)
-        if kind in {"stored", "promoted"}:
-            self.store.offsets.update(order.covered)
-        self.background.outcome = Outcome(kind, "said so", 1.0)  # type: ignore[arg-type]
+        """Let the training that runs end, as the job does."""
+        self.end_training(kind, self.snapshot)
         self.steps(1)
+
+    def end_training(self, kind: str, snapshot: TrainingSnapshot) -> None:
+        """Let the training that runs store its result, and hand over its outcome."""
+        order = self.training.orders[-1]
+        row = self.store.rows.get(order.version, FakeRow(order.version, order.triggered_by))
+        self.store.rows[order.version] = replace(row, status=kind, progress="done", queued=False, sequence=0)
+        covered = covered_offsets(snapshot, order.uncovered_from)
+        if kind in {"stored", "promoted"}:
+            self.store.offsets.update(covered)
+        self.training.outcome = Outcome(kind, "said so", 1.0, covered)  # type: ignore[arg-type]

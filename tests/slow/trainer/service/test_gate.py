@@ -1,0 +1,247 @@
+"""What the gate refuses: what was not evaluated, learned from much less, or was cancelled."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from functools import cache
+from typing import Any
+
+import pytest
+
+from shared.errors import DatabaseUnavailable
+from shared.recommender.training_data import TrainingRows
+from tests.builders import build_model
+from tests.unit.recommender.planted import build_purchases
+from tests.unit.trainer.service.job_world import BAD, COVERED, World, rows
+from tests.unit.trainer.service.trainer_fakes import build_command
+from trainer.evaluation.promotion import decide_promotion, find_shortfalls
+from trainer.service.job import TrainingThread
+from trainer.service.ports import Outcome, TrainingOrder
+
+
+def without_most(table: str) -> TrainingRows:
+    """Return the rows with less than half of one table left."""
+    full = rows()
+    if table == "purchases":
+        return replace(full, purchases=full.purchases.iloc[: len(full.purchases) // 2 - 1])
+    if table == "customers":
+        known = {customer.customer_id for customer in full.customers[:99]}
+        bought = full.purchases[full.purchases["customer_id"].isin(known)]
+        return replace(full, customers=full.customers[:99], purchases=bought)
+    return replace(full, assets=full.assets[:14])
+
+
+@cache
+def trained() -> World:
+    """A world whose first training is done."""
+    world = World()
+    world.run("v1")
+    return world
+
+
+def with_champion() -> World:
+    """Return a world of its own in which v1 was trained and is served."""
+    world, done = World(), trained()
+    world.store.rows.update(done.store.rows)
+    world.artifacts.models.update(done.artifacts.models)
+    world.artifacts.pointer = done.artifacts.pointer
+    return world
+
+
+@pytest.mark.parametrize("table", ["purchases", "customers", "assets"])
+def test_a_challenger_that_learned_from_less_than_half_is_stored_with_the_counts(table: str) -> None:
+    world = with_champion()
+    champion = world.store.rows["v1"].result
+    assert champion is not None
+    world.store.training_rows = without_most(table)
+
+    outcome = world.run("v2")
+
+    row = world.store.rows["v2"]
+    assert (outcome.kind, row.status, world.served()) == ("stored", "stored", "v1")
+    assert row.result is not None
+    counts = f"from {row.result.watermark[table]} {table}, the served model from {champion.watermark[table]}"
+    assert outcome.reason.startswith("learned too little: ")
+    assert counts in outcome.reason
+    assert "v2" in world.artifacts.models
+
+
+@pytest.mark.parametrize("damage", ["row is gone", "row cannot be fitted", "row has no watermark"])
+def test_the_manifest_says_what_the_champion_learned_from_when_its_row_does_not(damage: str) -> None:
+    world = with_champion()
+    row = world.store.rows["v1"]
+    assert row.result is not None
+    changed = {
+        "row is gone": None,
+        "row cannot be fitted": replace(row, result=replace(row.result, configuration={"algorithm": "of the future"})),
+        "row has no watermark": replace(row, result=replace(row.result, watermark={})),
+    }[damage]
+    if changed is None:
+        del world.store.rows["v1"]
+    else:
+        world.store.rows["v1"] = changed
+    world.store.training_rows = without_most("customers")
+
+    outcome = world.run("v2")
+
+    assert outcome.kind == "stored"
+    assert "learned too little" in outcome.reason
+
+
+def test_after_a_load_that_emptied_the_transactions_the_served_model_stays() -> None:
+    world = with_champion()
+    world.store.training_rows = replace(rows(), purchases=build_purchases([]))
+
+    outcome = world.run("v2")
+
+    assert (outcome.kind, world.served()) == ("stored", "v1")
+    assert "from 0 purchases" in outcome.reason
+
+
+def test_a_challenger_that_could_not_be_evaluated_never_replaces_a_served_model() -> None:
+    world = World()
+    world.artifacts.publish(build_model(version="stranger"))  # nobody knows what it learned from
+    world.store.training_rows = replace(rows(), purchases=build_purchases([]))
+
+    outcome = world.run("v1")
+
+    assert (outcome.kind, world.served()) == ("stored", "stranger")
+    assert outcome.reason == "not evaluated: too few purchases for a temporal split; the served model stays"
+
+
+def test_a_system_without_a_model_gets_one_even_if_it_cannot_be_evaluated_but_never_an_unsafe_one() -> None:
+    world = World()
+    world.store.training_rows = replace(rows(), purchases=build_purchases([]))
+    nothing_tradable = [replace(a, tradable_from=None, tradable_until=None) for a in rows().assets]
+    world.store.training_rows = replace(
+        world.store.training_rows,
+        assets=tuple(nothing_tradable),
+        customers=(),
+        close_prices=rows().close_prices.iloc[:0],
+    )
+    assert world.run("v1").reason.startswith("unsafe: no asset is tradable")
+    assert world.served() is None
+
+    world.store.training_rows = replace(rows(), purchases=build_purchases([]))
+    outcome = world.run("v2")
+
+    assert outcome.kind == "promoted"
+    assert outcome.reason.endswith("promoted because no model is served")
+
+
+@pytest.mark.parametrize(
+    ("champion", "shortfalls"),
+    [
+        (None, []),
+        ({}, []),
+        ({"customers": None, "purchases": "many", "as_of": "2022-11-29"}, []),
+        ({"purchases": 200, "customers": 20, "assets": 10}, []),
+        ({"purchases": 201}, ["from 100 purchases, the served model from 201"]),
+        (
+            {"customers": 21, "assets": 11},
+            ["from 10 customers, the served model from 21", "from 5 assets, the served model from 11"],
+        ),
+    ],
+)
+def test_exactly_half_is_enough_and_what_is_not_known_is_not_compared(
+    champion: Mapping[str, Any] | None, shortfalls: list[str]
+) -> None:
+    assert find_shortfalls({"purchases": 100, "customers": 10, "assets": 5}, champion) == shortfalls
+
+
+def test_what_was_learned_from_counts_before_the_figures_and_safety_before_both() -> None:
+    figures: dict[str, Any] = {"challenger": 0.9, "champion": 0.1, "standard_error": 0.0, "least_margin": 0.01}
+
+    few = decide_promotion(**figures, problems=[], shortfalls=["from 1 asset"])
+    unsafe = decide_promotion(**figures, problems=["recommends an owned asset"], shortfalls=["from 1 asset"])
+
+    assert (few.promoted, few.reason) == (False, "learned too little: from 1 asset")
+    assert unsafe.reason.startswith("unsafe: ")
+
+
+def at_step(world: World, step: str, action: Callable[[], object]) -> None:
+    """Do something when the training says that it comes to this step."""
+    store_progress = world.store.store_progress
+
+    def interfere(version: str, progress: str) -> None:
+        store_progress(version, progress)
+        if progress == step:
+            action()
+
+    world.store.store_progress = interfere  # type: ignore[method-assign]
+
+
+@pytest.mark.parametrize(
+    ("step", "through"),
+    [("reading", "its row"), ("checking", "its row"), ("reading", "its order"), ("checking", "its order")],
+)
+def test_a_cancelled_training_ends_at_its_next_step_and_its_row_says_so(step: str, through: str) -> None:
+    world = World(BAD)
+    order = TrainingOrder("v1", "interactions: 3 new", COVERED)
+    cancel = {
+        "its row": lambda: world.store.cancel_trainings(command=build_command(1), reason="cancelled on request"),
+        "its order": order.cancelled.set,
+    }[through]
+    at_step(world, step, cancel)
+
+    outcome = world.job().run(order)
+
+    row = world.store.rows["v1"]
+    assert outcome.kind == "abandoned"
+    assert (row.status, row.reason) == ("failed", "cancelled on request")
+    assert row.progress == step
+    assert world.served() is None
+    assert world.store.offsets.keys().isdisjoint(COVERED)
+
+
+def test_a_training_that_was_cancelled_before_it_began_does_not_begin() -> None:
+    world = World()
+    world.store.queue_training("v1", command=build_command(1), reason="please")
+    world.store.cancel_trainings(command=build_command(2), reason="cancelled on request")
+
+    assert world.run("v1").kind == "abandoned"
+    assert world.store.rows["v1"].progress == "queued"
+
+
+def test_a_failure_is_kept_by_its_class_without_what_a_database_refuses(monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(*_: object, **__: object) -> None:
+        raise ValueError("A\x00B" + "x" * 9_000)
+
+    world = World()
+    monkeypatch.setattr("trainer.service.job.judge_candidates", broken)
+
+    world.run("v1")
+
+    reason = world.store.rows["v1"].reason or ""
+    assert reason.startswith("ValueError: A\\x00Bxxx")
+    assert len(reason) == 2_000
+
+
+@pytest.mark.parametrize("error", [KeyError("bug"), DatabaseUnavailable(), MemoryError()])
+def test_a_training_that_raises_in_spite_of_everything_has_an_outcome(error: Exception) -> None:
+    def run(_: TrainingOrder) -> Outcome:
+        raise error
+
+    thread = TrainingThread(run)
+    thread.start(TrainingOrder("v1", "test", {}))
+    thread.join(10)
+
+    outcome = thread.take_outcome()
+
+    assert outcome is not None
+    assert (outcome.kind, outcome.reason.partition(":")[0]) == ("failed", type(error).__name__)
+    assert not thread.is_busy()
+    assert threading.active_count() >= 1
+
+
+def test_rows_that_were_left_out_are_one_warning_with_their_counts(capsys: pytest.CaptureFixture[str]) -> None:
+    world = World()
+    world.store.training_rows = replace(rows(), ignored={"transactions": 1, "user_interactions": 3})
+
+    world.run("v1")
+
+    (line,) = [line for line in capsys.readouterr().out.splitlines() if "training.rows_ignored" in line]
+    assert "transactions" in line
+    assert "close_prices" not in line

@@ -1,0 +1,118 @@
+"""The worker's records and the port of its database."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Protocol
+from uuid import UUID
+
+from shared.events import InteractionRecorded
+from shared.ports import KeptEvent, Message, OffsetSource, Partition
+from shared.recommender.types import CustomerHistory, Weights
+from shared.served_list import RecommendationItem
+
+
+@dataclass(frozen=True)
+class ServedList:
+    """A customer's list, best first, and how it was scored."""
+
+    model_version: str
+    basis: str
+    weights: Weights
+    items: tuple[RecommendationItem, ...]
+
+
+@dataclass(frozen=True)
+class Decision:
+    """One answered request."""
+
+    request_id: UUID
+    customer_id: str
+    action: str
+    answered_from: str  # 'scored' or 'stored'
+    answer: ServedList
+    risk_level: int | None
+    fingerprint: str | None
+    partition: int
+    event_offset: int
+    requested_at: datetime
+    decided_at: datetime
+    content_digest: str | None = None  # of the request: shared.events.content_digest
+
+
+@dataclass(frozen=True)
+class AssetDisplay:
+    """The fields of an asset that a list shows, and `asset_sub_category`, which its risk level depends on."""
+
+    isin: str
+    assetname: str
+    assetcategory: str
+    sector: str | None
+    industry: str | None
+    current_price: float | None
+    profitability: float | None
+    asset_sub_category: str | None = None
+
+
+class WorkerTransaction(Protocol):
+    """One database transaction: the effects of a batch and its next offsets, together or not at all."""
+
+    def lock_offsets(self, starts: Mapping[Partition, int]) -> None:
+        """Lock these partitions' rows; raises StaleOffsets when a stored offset differs from its start.
+
+        A partition without a row counts as stored at its start.
+        """
+
+    def store_offsets(self, next_offsets: Mapping[Partition, int]) -> None:
+        """Write the offsets at which a restart continues."""
+
+    def savepoint(self) -> AbstractContextManager[None]:
+        """Undo the block when it raises, and keep the transaction usable."""
+
+    def insert_interactions(self, interactions: Sequence[tuple[Message, InteractionRecorded]]) -> frozenset[UUID]:
+        """Store each event_id once; return the event_ids that were new."""
+
+    def fetch_kept(self, event_ids: Sequence[UUID]) -> Mapping[UUID, KeptEvent]:
+        """Return those of these interactions that are stored."""
+
+    def insert_dead_letters(self, letters: Sequence[tuple[Message, str]]) -> None:
+        """Store messages that no retry can help, each once, with the reason."""
+
+    def fetch_decided(self, request_ids: Sequence[UUID]) -> Mapping[UUID, KeptEvent]:
+        """Return those of these requests that have a decision."""
+
+    def fetch_histories(self, customer_ids: Sequence[str]) -> Mapping[str, CustomerHistory]:
+        """Return customer and history for every id; an unknown id gives a Customer without properties.
+
+        Interactions are the last INTERACTION_WINDOW of the log, in its order, whatever the clocks of their senders
+        say. Owned and dismissed assets are complete.
+        """
+
+    def fetch_fresh_lists(self, customer_ids: Sequence[str]) -> Mapping[str, ServedList]:
+        """Return stored lists that are fresh.
+
+        A list is fresh while the customer's last interaction and the reference data are those that it was made with.
+        """
+
+    def insert_decisions(self, decisions: Sequence[Decision], *, reference_snapshot: str) -> frozenset[UUID]:
+        """Store one row per request and return the new request_ids; a customer's last scored one becomes their list.
+
+        `reference_snapshot` is the result of `fetch_snapshots` before the lists were made. A stored list that answers
+        another request names that request from then on.
+        """
+
+
+class WorkerStore(OffsetSource, Protocol):
+    """The worker's database; every method raises DatabaseUnavailable when it cannot answer."""
+
+    def begin(self) -> AbstractContextManager[WorkerTransaction]:
+        """Open a transaction that commits at the end of the block and rolls back on an exception."""
+
+    def fetch_asset_displays(self) -> Mapping[str, AssetDisplay]:
+        """Return the latest version of each asset, by ISIN."""
+
+    def fetch_snapshots(self) -> str:
+        """Return a text that changes with every load of reference data."""
