@@ -1,4 +1,4 @@
-"""Who buys what, when: a mixture of the preferred sectors of each customer and of what their segment buys in that month."""
+"""Who buys what, when: a mixture of each customer's preferred sectors and of what their segment buys that month."""
 
 from __future__ import annotations
 
