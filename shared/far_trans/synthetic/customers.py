@@ -51,7 +51,7 @@ _DARING = np.array([0.0, -0.9, 0.2, 0.3, 1.0, 0.6, -0.4, 0.5, -1.0, 0.2, -0.3])
 
 @dataclass(frozen=True)
 class Customers:
-    """Arrays over customers; the demo customer is the first. `preferred_sectors`: two positions in SECTORS, often equal."""
+    """Arrays over customers, the demo customer first. `preferred_sectors`: two positions in SECTORS, often equal."""
 
     ids: list[str]
     risk: Integers
