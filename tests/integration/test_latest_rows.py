@@ -14,7 +14,7 @@ from api.reader import PostgresGatewayReader
 from api.schemas import AssetItem
 from shared.identifiers import latest_date
 from shared.postgres.engine import sqlalchemy_url
-from shared.recommender.training_data import TrainingRows
+from shared.recommender.training_rows import TrainingRows
 from shared.recommender.types import Customer, InvestmentCapacity, RiskLevel
 from tests.far_trans_files import SOUND_ROWS, write_folder
 from tests.integration.loading import load, query

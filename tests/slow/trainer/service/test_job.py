@@ -12,6 +12,7 @@ import pytest
 
 from shared.artifacts.publication import FileArtifacts
 from shared.errors import DatabaseUnavailable
+from shared.recommender.configuration import build_configuration
 from tests.builders import build_model
 from tests.unit.recommender.planted import build_purchases
 from tests.unit.trainer.service.job_world import BAD, COVERED, GOOD, World, rows
@@ -65,7 +66,7 @@ def test_a_worse_challenger_is_kept_but_not_promoted_with_the_reason() -> None:
 
 @pytest.mark.lightfm
 def test_the_best_candidate_by_ndcg_is_the_challenger() -> None:
-    world = World(replace(BAD, algorithm="lightfm", lightfm_epochs=1), GOOD)
+    world = World(build_configuration("lightfm", weights=BAD.weights, changes={"lightfm": {"epochs": 1}}), GOOD)
 
     world.run("v1")
 
@@ -111,9 +112,9 @@ def test_without_purchases_a_model_of_content_and_profitability_is_promoted_unev
     assert outcome.kind == "promoted"
     assert outcome.reason.startswith("not evaluated")
     model = world.artifacts.models["v1"]
-    assert not model.asset_similarity.any()
-    assert not model.segment_priors.any()
-    assert model.content_similarity.any()
+    assert not model.signals["item_item"]["similarity"].any()
+    assert not model.signals["segment_prior"]["popularity"].any()
+    assert model.signals["content"]["similarity"].any()
     assert world.store.rows["v1"].result.metrics["evaluated"] is False  # type: ignore[union-attr]
 
 
@@ -250,7 +251,7 @@ def test_a_bug_fails_the_training_and_says_so(monkeypatch: pytest.MonkeyPatch) -
         raise ZeroDivisionError("of no use")
 
     world = World()
-    monkeypatch.setattr("trainer.service.job.judge_candidates", broken)
+    monkeypatch.setattr("trainer.service.job.evaluate_candidates", broken)
 
     outcome = world.run("v1")
 
