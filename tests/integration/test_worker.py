@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import signal
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime, timedelta
 from functools import partial
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
+import psycopg2
 import pytest
 from confluent_kafka import Producer
 
@@ -22,6 +25,8 @@ from shared.events import (
     encode,
 )
 from shared.liveness import STALLED_EXIT_CODE
+from shared.recommender.ranking import recommend
+from shared.recommender.types import Customer, CustomerHistory, Interaction, InteractionWeights
 from tests.builders import build_model
 from tests.integration.worker_process import WorkerProcess, WorkerWorld, worker_world
 
@@ -166,24 +171,83 @@ def test_reading_everything_again_doubles_nothing(world: WorkerWorld) -> None:
     assert {table: world.rows(f"SELECT * FROM {table} ORDER BY 1") for table in tables} == before
 
 
-def test_a_frozen_worker_that_wakes_up_changes_nothing(world: WorkerWorld) -> None:
+def test_a_worker_that_is_frozen_within_its_transaction_changes_nothing_when_it_wakes_up(world: WorkerWorld) -> None:
     frozen = world.start()
-    requests = [world.ask(f"C{index}") for index in range(20)]
-    frozen.process.send_signal(signal.SIGSTOP)
-    requests += [world.ask(f"C{index}") for index in range(20)]
+    world.answers([world.ask(f"C{index}") for index in range(20)])
+    with contextlib.closing(psycopg2.connect(world.database_url)) as blocker, blocker.cursor() as cursor:
+        cursor.execute("LOCK TABLE decisions IN ACCESS EXCLUSIVE MODE")
+        requests = [world.ask(f"C{index}") for index in range(20)]
+        waiting = (
+            "SELECT 1 FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
+            " AND application_name = 'recommender-worker'"
+        )
+        world.wait(lambda: world.rows(waiting), "a batch is in the hands of the worker")
+        frozen.process.send_signal(signal.SIGSTOP)
+    failures = frozen_failures(frozen)
     successor = world.start(ready=False)
     world.wait(lambda: successor.metric("assigned_partitions") == 8.0, "the successor owns everything")
     requests += [world.ask(f"C{index}") for index in range(20)]
     newest = {request.customer_id: str(request.event_id) for request in requests}
     world.answers(requests)
+    before = world.rows("SELECT * FROM decisions ORDER BY request_id")
     frozen.process.send_signal(signal.SIGCONT)
+    world.wait(lambda: frozen_failures(frozen) > failures, "the transaction of the woken worker fails")
     world.wait(lambda: frozen.metric("assigned_partitions") == 4.0, "the woken worker is a member again")
+    assert world.rows("SELECT * FROM decisions ORDER BY request_id") == before
     assert world.count("decisions") == 60
     assert {
         name: str(request) for name, request in world.rows("SELECT customer_id, request_id FROM recommendations")
     } == newest
     order = 'SELECT count(*) FROM decisions a JOIN decisions b USING (customer_id, "partition")'
     assert world.rows(f"{order} WHERE a.event_offset < b.event_offset AND a.decided_at > b.decided_at")[0][0] == 0
+
+
+def frozen_failures(worker: WorkerProcess) -> int:
+    """Return how many failures of the loop the worker has logged."""
+    return sum(1 for line in worker.log_lines() if line["event"] == "worker.failed")
+
+
+_WORKER_WITH_A_WRONG_STATEMENT = """
+from worker import queries
+
+queries.CUSTOMERS = "SELECT customer_id, risk_level, investment_capacity FRM latest_customers"
+from worker.__main__ import main
+
+raise SystemExit(main())
+"""
+
+
+def test_a_wrong_statement_is_a_bug_whose_messages_become_dead_letters_after_three_retries(world: WorkerWorld) -> None:
+    worker = world.start(program=_WORKER_WITH_A_WRONG_STATEMENT)
+    world.ask("C1")
+    click = world.click("C2", world.model.id_map.isins[0])
+    world.wait(lambda: world.count("dead_letters") == 1, "the request is a dead letter")
+    world.wait(lambda: world.count("user_interactions") == 1, "the click has its effect")
+    assert world.rows("SELECT topic, reason FROM dead_letters")[0][0] == RECOMMENDATIONS_REQUESTED
+    assert world.rows("SELECT reason FROM dead_letters")[0][0].startswith("DatabaseMisused: the database: syntax error")
+    assert world.rows("SELECT event_id::text FROM user_interactions") == [(str(click.event_id),)]
+    failures = [line for line in worker.log_lines() if line["event"] == "worker.failed"]
+    assert {(line["error_type"], line["level"]) for line in failures} == {("DatabaseMisused", "error")}
+    assert [line["decision"] for line in failures] == ["BackOff"] * 3 + ["ToDeadLetter"]
+    world.wait(worker.is_ready, "the worker is ready again")
+
+
+def test_the_environment_of_a_worker_does_not_change_the_interaction_weights_of_its_model(world: WorkerWorld) -> None:
+    model = build_model(version="v2", assets=60, interaction_weights=InteractionWeights(click=0.9, half_life_days=20.0))
+    world.publish_model(model)
+    worker = world.start(
+        interaction_weight_click=0, interaction_weight_view=1, interaction_half_life_days=1, recommendation_count=10
+    )
+    world.wait(lambda: worker.metric("model_sequence") == 2, "the model is served")
+    isins = model.id_map.isins[:3]
+    clicks = [world.click("C1", isin, occurred_at=datetime.now(UTC) - timedelta(days=5)) for isin in isins]
+    [served] = world.answers([world.ask("C1")]).values()
+    history = CustomerHistory(
+        Customer("C1"), interactions=tuple(Interaction(one.isin, one.type, one.occurred_at) for one in clicks)
+    )
+    [evaluated] = recommend(model, [history], k=10, now=datetime.now(UTC))
+    assert served == [asset.isin for asset in evaluated.assets]
+    assert world.rows("SELECT basis FROM decisions") == [("history",)]
 
 
 def test_poison_at_the_head_of_every_partition_holds_nothing_up(world: WorkerWorld) -> None:
