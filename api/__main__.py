@@ -1,4 +1,4 @@
-"""`python -m api`: settings, adapters, application, server; the one place that knows them all."""
+"""`python -m api`: builds settings, adapters, application and server, and runs them."""
 
 from __future__ import annotations
 
@@ -9,59 +9,56 @@ from fastapi import FastAPI
 from api.app import create_app
 from api.connections import ConnectionLimits, affordable_connections
 from api.gateway import Dependencies
-from api.guards import Admission
-from api.metrics_server import MetricsServer
+from api.middleware import Admission
 from api.reader import PostgresGatewayReader
 from api.server import GatewayServer
 from api.settings import ApiSettings
+from shared.health import HealthServer
 from shared.kafka.client_settings import producer_settings
 from shared.kafka.producer import KafkaEventPublisher
 from shared.logging import configure_logging, get_logger
 
-# What closing producer and pool may take after the last answer.
+# Reserved for closing producer and pool after the last response.
 CLOSING_SECONDS = 2.5
-# Log each kind of warning or error at most once in this time, so that a client cannot fill the disk.
-REPEAT_SECONDS = 10.0
 
 log = get_logger(__name__)
 
 
 def main() -> int:
-    """Serve until SIGTERM or SIGINT; 0 after a clean stop, 1 when a port cannot be had."""
+    """Serve until SIGTERM or SIGINT; return 0 after a clean stop, 1 when a port is not available."""
     settings = ApiSettings()
-    configure_logging(
-        level=settings.log_level, log_format=settings.log_format, service="api", repeat_seconds=REPEAT_SECONDS
-    )
+    configure_logging(level=settings.log_level, log_format=settings.log_format, service="api")
     app = build_app(settings)
     server = build_server(app, settings)
     try:
-        metrics = MetricsServer(
-            (settings.api_metrics_host, settings.api_metrics_port), app.state.gateway.metrics.exposition
+        metrics = HealthServer(
+            (settings.api_metrics_host, settings.api_metrics_port), registry=app.state.gateway.metrics.registry
         )
     except OSError as error:
         log.error("metrics.not_served", port=settings.api_metrics_port, error=str(error))
         return 1
     with metrics:
         log.info("metrics.served", port=metrics.port)
-        return 0 if server.serve_until_told_to_stop() else 1
+        return 0 if server.serve_until_signal() else 1
 
 
 def build_server(app: FastAPI, settings: ApiSettings) -> GatewayServer:
-    """Return the server with as many connections as the process can afford."""
+    """Return the server, with no more connections than the limit of open files allows."""
     connections = affordable_connections(settings.api_max_connections, pool_size=settings.database_pool_size)
     if connections < settings.api_max_connections:
         log.warning("connections.fewer", wanted=settings.api_max_connections, affordable=connections)
+    for_requests = settings.shutdown_timeout_seconds - settings.shutdown_drain_seconds - CLOSING_SECONDS
     return GatewayServer(
         app,
         address=(settings.api_host, settings.api_port),
         limits=ConnectionLimits(max_connections=connections),
         drain_seconds=settings.shutdown_drain_seconds,
-        open_requests_seconds=_seconds_for_open_requests(settings),
+        open_requests_seconds=max(1, int(for_requests)),
     )
 
 
 def build_app(settings: ApiSettings) -> FastAPI:
-    """Wire the real adapters."""
+    """Build the application with the real adapters."""
     publisher = KafkaEventPublisher(
         producer_settings(
             settings.kafka_bootstrap_servers,
@@ -79,11 +76,6 @@ def build_app(settings: ApiSettings) -> FastAPI:
         Dependencies(publisher, reader, catalogue_refresh_seconds=settings.catalogue_refresh_seconds),
         admission=Admission(allowed_hosts=settings.hosts(), allowed_origins=settings.origins()),
     )
-
-
-def _seconds_for_open_requests(settings: ApiSettings) -> int:
-    left = settings.shutdown_timeout_seconds - settings.shutdown_drain_seconds - CLOSING_SECONDS
-    return max(1, int(left))
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""The assets that exist: a copy of the catalogue in memory, read again when a load has changed it."""
+"""The catalogue of assets: a copy in memory, which is read again after each load of reference data."""
 
 from __future__ import annotations
 
@@ -7,40 +7,40 @@ import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
-from api.ports import AssetRow, GatewayReader
+from api.ports import GatewayReader
 from api.schemas import AssetItem
 from shared.errors import DatabaseUnavailable
 from shared.logging import get_logger
 
 RETRY_SECONDS = 2.0
 LOOKUP_TIMEOUT_SECONDS = 0.5
-# Made-up ISINs must not become a load on the database.
+# Requests with unknown ISINs must not overload the database.
 LOOKUPS_PER_SECOND = 20
-# About 40 MB. Assets beyond this number are found by lookups of their ISIN.
-MOST_ASSETS = 100_000
+# About 40 MB. Assets beyond this number are looked up by their ISIN.
+MAX_ASSETS = 100_000
 
 log = get_logger(__name__)
 
 
 @dataclass(frozen=True)
 class AssetPage:
-    """Some assets in order of their ISIN, each as JSON, and how many match in all."""
+    """Some assets as JSON, in order of their ISIN, and the number of all assets that match."""
 
     assets: Sequence[bytes]
     total: int
 
 
 class Catalogue:
-    """The assets of one read, each stored as the JSON of its response."""
+    """The assets of one read, each as the JSON of its response."""
 
-    def __init__(self, rows: Sequence[AssetRow]) -> None:
-        self.isins = frozenset(row.isin for row in rows)
-        self._assets = [AssetItem.model_validate(row).model_dump_json().encode() for row in rows]
-        self._of_sector = _positions(row.sector for row in rows)
-        self._of_category = _positions(row.assetcategory for row in rows)
+    def __init__(self, assets: Sequence[AssetItem]) -> None:
+        self.isins = frozenset(asset.isin for asset in assets)
+        self._assets = [asset.model_dump_json().encode() for asset in assets]
+        self._of_sector = _positions(asset.sector for asset in assets)
+        self._of_category = _positions(asset.assetcategory for asset in assets)
 
     def page(self, *, sector: str | None, category: str | None, limit: int, offset: int) -> AssetPage:
-        """Return assets that match both filters exactly. Takes time proportional to the matches of one filter."""
+        """Return assets that match both filters exactly, in time proportional to the matches of one filter."""
         matching: Sequence[int] = range(len(self._assets))
         if sector is not None:
             matching = self._of_sector.get(sector, [])
@@ -56,7 +56,7 @@ class Catalogue:
 
 
 class AssetCatalogue:
-    """The catalogue as last read; while it was never read, every ISIN counts as known (the worker checks too)."""
+    """The catalogue as last read. Before the first read every ISIN counts as known; the worker checks it again."""
 
     def __init__(
         self, reader: GatewayReader, *, refresh_seconds: float, clock: Callable[[], float] = time.monotonic
@@ -67,15 +67,12 @@ class AssetCatalogue:
         self._version: str | None = None
         self._catalogue: Catalogue | None = None
         self._found: set[str] = set()  # by lookups, since the catalogue was read
-        self._reading = asyncio.Lock()
+        self._load_lock = asyncio.Lock()
         self._window_started_at = float("-inf")
         self._lookups = 0
 
     async def refresh_forever(self) -> None:
-        """Look for a new catalogue every `refresh_seconds`, sooner after a failure of any kind; the last copy stays.
-
-        An empty catalogue is looked at again sooner as well: the first load must not wait for its turn.
-        """
+        """Refresh every `refresh_seconds`; sooner after a failure, which keeps the last copy, and while it is empty."""
         while True:
             pause_seconds = self._refresh_seconds
             try:
@@ -83,7 +80,7 @@ class AssetCatalogue:
             except DatabaseUnavailable:
                 log.warning("catalogue.stale", loaded=self._catalogue is not None)
                 pause_seconds = min(RETRY_SECONDS, pause_seconds)
-            except Exception:  # a bug must not end the refreshing: nobody would notice
+            except Exception:  # a bug must not end the task unnoticed
                 log.exception("catalogue.failed", loaded=self._catalogue is not None)
                 pause_seconds = min(RETRY_SECONDS, pause_seconds)
             if self._catalogue is not None and not self._catalogue.isins:
@@ -91,28 +88,28 @@ class AssetCatalogue:
             await asyncio.sleep(pause_seconds)
 
     async def refresh(self) -> None:
-        """Read the catalogue if reference data were loaded since, or it is empty; raises DatabaseUnavailable."""
-        async with self._reading:
+        """Read the catalogue if it is empty or reference data was loaded since; raises DatabaseUnavailable."""
+        async with self._load_lock:
             version = await self._reader.fetch_reference_version()
             if self._catalogue is not None and self._catalogue.isins and version == self._version:
                 return
-            rows = await self._reader.fetch_assets(limit=MOST_ASSETS + 1)
-            if len(rows) > MOST_ASSETS:
-                log.warning("catalogue.truncated", kept=MOST_ASSETS)
-            # Off the event loop: a large catalogue takes long to serialise.
-            self._catalogue = await asyncio.to_thread(Catalogue, rows[:MOST_ASSETS])
+            assets = await self._reader.fetch_assets(limit=MAX_ASSETS + 1)
+            if len(assets) > MAX_ASSETS:
+                log.warning("catalogue.truncated", kept=MAX_ASSETS)
+            # In a thread: serialising a large catalogue takes long.
+            self._catalogue = await asyncio.to_thread(Catalogue, assets[:MAX_ASSETS])
             self._version = version
             self._found.clear()
 
     async def page(self, *, sector: str | None, category: str | None, limit: int, offset: int) -> AssetPage:
-        """Return assets that match exactly, from memory; raises DatabaseUnavailable while it was never read."""
+        """Return assets that match exactly, from memory; raises DatabaseUnavailable before the first read."""
         if self._catalogue is None:
             await self.refresh()
         assert self._catalogue is not None
         return self._catalogue.page(sector=sector, category=category, limit=limit, offset=offset)
 
     async def knows(self, isin: str) -> bool:
-        """Whether the asset exists; asks the database about one that is not in the copy, a few times a second."""
+        """Return whether the asset exists; the database has the answer for ISINs that are not in the copy."""
         if self._catalogue is None or isin in self._catalogue.isins or isin in self._found:
             return True
         if not self._may_look_up():

@@ -1,28 +1,27 @@
-"""Every HTTP status of a failure, and how it is said: application/problem+json (RFC 9457)."""
+"""The HTTP status of every failure, and its body: application/problem+json (RFC 9457)."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any, Literal
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, ClassVar, Literal
 
 from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
-from starlette.types import Scope
 
 from api.schemas import FieldProblem, Problem
-from shared.errors import DatabaseBusy, DatabaseUnavailable, PublishFailed, RecommenderError
+from shared.errors import DatabaseBusy, DatabaseUnavailable, PublishFailed
 from shared.logging import get_logger
 
 PROBLEM_JSON = "application/problem+json"
-RETRY_AFTER_SECONDS = "2"
+RETRY_AFTER = {"Retry-After": "2"}
 SHOWN_ERRORS = 20
 SHOWN_CHARACTERS = 200
 
 _TITLES = {
-    404: ("not-found", "There is no such thing"),
     400: ("not-http", "The request is no valid HTTP"),
     403: ("foreign-origin", "Web pages of this origin may not call"),
+    404: ("not-found", "There is no such thing"),
     405: ("method-not-allowed", "This path does not take this method"),
     408: ("too-slow", "The request did not arrive in time"),
     409: ("conflict", "This cannot be done now"),
@@ -35,120 +34,63 @@ _TITLES = {
     503: ("unavailable", "Try again later"),
 }
 
+Outcome = Literal["unknown", "not_accepted"]
+
 log = get_logger(__name__)
 
 
-class InvalidField(RecommenderError):
-    """One field of the request cannot be accepted."""
+class RequestRefused(HTTPException):
+    """A request that the gateway does not serve; subclasses set the status."""
+
+    status: ClassVar[int]
+
+    def __init__(self, detail: str, *, headers: Mapping[str, str] | None = None) -> None:
+        super().__init__(self.status, detail, headers=headers)
+
+
+class InvalidField(RequestRefused):
+    """One field of the request is not valid."""
+
+    status = 422
 
     def __init__(self, field: str, message: str) -> None:
         super().__init__(message)
-        self.field = field
-
-
-class NotFound(RecommenderError):
-    """What the path names does not exist."""
-
-
-class Conflict(RecommenderError):
-    """The resource exists but its state does not allow this request."""
-
-
-class BodyTooLarge(HTTPException):
-    """The body is larger than the gateway reads; the connection is closed, so the rest is never read."""
-
-    def __init__(self, limit_bytes: int) -> None:
-        super().__init__(413, f"at most {limit_bytes} bytes are read", headers={"Connection": "close"})
-
-
-class UnsupportedMediaType(HTTPException):
-    """The body is not announced as JSON."""
-
-    def __init__(self, message: str) -> None:
-        super().__init__(415, message)
-
-
-class DoubledKey(HTTPException):
-    """An object of the body has one key twice."""
-
-    def __init__(self, field: str) -> None:
-        super().__init__(422, "this key is given twice")
         self.field = field[:SHOWN_CHARACTERS]
 
 
+class NotFound(RequestRefused):
+    """The resource in the path does not exist."""
+
+    status = 404
+
+
+class Conflict(RequestRefused):
+    """The resource exists, but its state does not allow this request."""
+
+    status = 409
+
+
+class UnsupportedMediaType(RequestRefused):
+    """The headers do not declare the body as JSON."""
+
+    status = 415
+
+
+class BodyTooLarge(RequestRefused):
+    """The body exceeds the limit; the connection is closed, so the rest is never read."""
+
+    status = 413
+
+    def __init__(self, limit_bytes: int) -> None:
+        super().__init__(f"The limit is {limit_bytes} bytes.", headers={"Connection": "close"})
+
+
 def install_problem_handlers(app: FastAPI) -> None:
-    """Let every failure of a request be answered with a problem."""
-    app.add_exception_handler(RequestValidationError, _invalid_request)
-    app.add_exception_handler(InvalidField, _invalid_field)
-    app.add_exception_handler(NotFound, _not_found)
-    app.add_exception_handler(Conflict, _conflict)
-    app.add_exception_handler(PublishFailed, _publish_failed)
-    app.add_exception_handler(DatabaseUnavailable, _database_unavailable)
-    app.add_exception_handler(HTTPException, _http_exception)
-
-
-def body_too_large(limit_bytes: int) -> Response:
-    """Reject a request whose `Content-Length` exceeds the limit."""
-    error = BodyTooLarge(limit_bytes)
-    return build_problem(error.status_code, error.detail, headers=error.headers)
-
-
-def internal_error() -> Response:
-    """What a caller sees of a bug: nothing of its inside."""
-    return build_problem(500, "The failure is logged; the request was not at fault.")
-
-
-async def _invalid_request(_: Request, error: Exception) -> Response:
-    assert isinstance(error, RequestValidationError)
-    found = [
-        FieldProblem(field=_field_name(each["loc"]), message=_message(each)) for each in error.errors()[:SHOWN_ERRORS]
-    ]
-    return build_problem(422, "See errors.", errors=found)
-
-
-async def _invalid_field(_: Request, error: Exception) -> Response:
-    assert isinstance(error, InvalidField)
-    return build_problem(422, "See errors.", errors=[FieldProblem(field=error.field, message=str(error))])
-
-
-async def _not_found(_: Request, error: Exception) -> Response:
-    return build_problem(404, str(error))
-
-
-async def _conflict(_: Request, error: Exception) -> Response:
-    return build_problem(409, str(error))
-
-
-async def _publish_failed(request: Request, error: Exception) -> Response:
-    assert isinstance(error, PublishFailed)
-    outcome: Literal["unknown", "not_accepted"] = "unknown" if error.outcome_unknown else "not_accepted"
-    log.warning("publish.failed", path=request.url.path, outcome=outcome, error=str(error))
-    headers = {"Retry-After": RETRY_AFTER_SECONDS, **_request_id(request.scope)}
-    detail = "The event broker has not acknowledged the event."
-    return build_problem(503, detail, outcome=outcome, headers=headers)
-
-
-async def _database_unavailable(request: Request, error: Exception) -> Response:
-    if isinstance(error, DatabaseBusy):
-        log.warning("database.busy", path=request.url.path, error=str(error))
-        detail = "Too many reads wait for a database connection."
-    else:
-        log.warning("database.unavailable", path=request.url.path, error=str(error))
-        detail = "The database cannot be read."
-    headers = {"Retry-After": RETRY_AFTER_SECONDS}
-    # Nothing is published before a read that a request needs.
-    outcome: Literal["not_accepted"] | None = "not_accepted" if request.method == "POST" else None
-    return build_problem(503, detail, outcome=outcome, headers=headers)
-
-
-async def _http_exception(_: Request, error: Exception) -> Response:
-    """Answer what the framework itself refuses; a body that it cannot parse is the caller's 422."""
-    assert isinstance(error, HTTPException)
-    if isinstance(error, DoubledKey):
-        return build_problem(422, "See errors.", errors=[FieldProblem(field=error.field, message=error.detail)])
-    if error.status_code == 400:
-        return build_problem(422, "See errors.", errors=[FieldProblem(field="body", message=error.detail)])
-    return build_problem(error.status_code, error.detail, headers=error.headers)
+    """Answer every failure of a request with a problem."""
+    app.add_exception_handler(RequestValidationError, _answer_validation_error)
+    app.add_exception_handler(PublishFailed, _answer_publish_failed)
+    app.add_exception_handler(DatabaseUnavailable, _answer_database_unavailable)
+    app.add_exception_handler(HTTPException, _answer_http_exception)
 
 
 def build_problem(
@@ -156,9 +98,10 @@ def build_problem(
     detail: str,
     *,
     errors: Sequence[FieldProblem] | None = None,
-    outcome: Literal["unknown", "not_accepted"] | None = None,
+    outcome: Outcome | None = None,
     headers: Mapping[str, str] | None = None,
 ) -> Response:
+    """Return a response with this status and its standard title."""
     name, title = _TITLES.get(status, ("error", "The request failed"))
     problem = Problem(
         type=f"urn:far-trans-recommender:problem:{name}",
@@ -172,8 +115,45 @@ def build_problem(
     return Response(content, status, headers=dict(headers or {}), media_type=PROBLEM_JSON)
 
 
+async def _answer_validation_error(_: Request, error: Exception) -> Response:
+    assert isinstance(error, RequestValidationError)
+    shown = error.errors()[:SHOWN_ERRORS]
+    return _invalid_fields(FieldProblem(field=_field_name(each["loc"]), message=_message(each)) for each in shown)
+
+
+async def _answer_publish_failed(request: Request, error: Exception) -> Response:
+    assert isinstance(error, PublishFailed)
+    outcome: Outcome = "unknown" if error.outcome_unknown else "not_accepted"
+    log.warning("publish.failed", path=request.url.path, outcome=outcome, error=str(error))
+    headers = {**RETRY_AFTER, "X-Request-ID": str(request.state.request_id)}
+    return build_problem(503, "The event broker has not acknowledged the event.", outcome=outcome, headers=headers)
+
+
+async def _answer_database_unavailable(request: Request, error: Exception) -> Response:
+    is_busy = isinstance(error, DatabaseBusy)
+    event = "database.busy" if is_busy else "database.unavailable"
+    log.warning(event, path=request.url.path, error=str(error))
+    detail = "Too many reads wait for a database connection." if is_busy else "The database cannot be read."
+    # Requests that need a read publish only after it.
+    outcome: Outcome | None = "not_accepted" if request.method == "POST" else None
+    return build_problem(503, detail, outcome=outcome, headers=RETRY_AFTER)
+
+
+async def _answer_http_exception(_: Request, error: Exception) -> Response:
+    """Answer what the gateway or the framework refuses; a body that the framework cannot parse is a 422."""
+    assert isinstance(error, HTTPException)
+    if isinstance(error, InvalidField) or error.status_code == 400:
+        field = error.field if isinstance(error, InvalidField) else "body"
+        return _invalid_fields([FieldProblem(field=field, message=error.detail)])
+    return build_problem(error.status_code, error.detail, headers=error.headers)
+
+
+def _invalid_fields(errors: Iterable[FieldProblem]) -> Response:
+    return build_problem(422, "See errors.", errors=list(errors))
+
+
 def _field_name(location: Sequence[Any]) -> str:
-    """Return `weights.content` for ("body", "weights", "content"), and `body` for what is wrong as a whole."""
+    """Return `weights.content` for ("body", "weights", "content"), and `body` for the body as a whole."""
     source, *path = location
     if source == "body" and (not path or isinstance(path[0], int)):
         return "body"
@@ -181,11 +161,4 @@ def _field_name(location: Sequence[Any]) -> str:
 
 
 def _message(error: Mapping[str, Any]) -> str:
-    if error["type"] == "json_invalid":
-        return f"not JSON: {error['ctx']['error']}"
-    return str(error["msg"])
-
-
-def _request_id(scope: Scope) -> dict[str, str]:
-    request_id = scope.get("state", {}).get("request_id")
-    return {} if request_id is None else {"X-Request-ID": str(request_id)}
+    return f"not JSON: {error['ctx']['error']}" if error["type"] == "json_invalid" else str(error["msg"])

@@ -1,26 +1,82 @@
-"""What the routes work with: the publisher behind its ledger and metrics, the reader, the catalogue, the health."""
+"""The components of one gateway process, and the dependencies through which routes use them."""
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import dataclass
-from typing import cast
+from typing import Annotated, cast
 
-from fastapi import Request
+from fastapi import Depends, Header, Request, Response
+from pydantic import BaseModel
 
 from api.catalogue import AssetCatalogue
-from api.health import CHECK_SECONDS, HealthMonitor
-from api.idempotency import EventIdentity, IdempotencyLedger
+from api.idempotency import KEY_HEADER, IdempotencyLedger, identify
 from api.metrics import GatewayMetrics
 from api.ports import EffectKind, GatewayPublisher, GatewayReader
+from api.schemas import Acknowledged, Readiness
 from shared.errors import PublishFailed
-from shared.events import INTERACTIONS_RECORDED, RECOMMENDATIONS_REQUESTED, Event
+from shared.events import EVENTS_OF_TOPIC, MODEL_NAME, Event, InteractionRecorded, RecommendationRequested
+from shared.logging import get_logger
 
-_EFFECTS: dict[str, EffectKind] = {RECOMMENDATIONS_REQUESTED: "decision", INTERACTIONS_RECORDED: "interaction"}
+CHECK_SECONDS = 2.0
+_TOPICS = {event_type: topic for topic, event_types in EVENTS_OF_TOPIC.items() for event_type in event_types}
+_EFFECTS: dict[type[Event], EffectKind] = {RecommendationRequested: "decision", InteractionRecorded: "interaction"}
+_ACKNOWLEDGED = Acknowledged().model_dump_json().encode()
+
+log = get_logger(__name__)
+
+
+class HealthMonitor:
+    """Checks broker and database in the background, so that a probe costs nothing.
+
+    Ready means that the broker answers and the gateway is not stopping. Events need no database.
+    """
+
+    def __init__(self, publisher: GatewayPublisher, reader: GatewayReader, *, check_seconds: float) -> None:
+        self._publisher = publisher
+        self._reader = reader
+        self._check_seconds = check_seconds
+        self._broker = False
+        self._database = False
+        self._shutting_down = False
+
+    async def check_forever(self) -> None:
+        """Check repeatedly until the shutdown begins; a check in progress would delay the exit."""
+        while not self._shutting_down:
+            await self.check()
+            await asyncio.sleep(self._check_seconds)
+
+    async def check(self) -> None:
+        """Check both once and log a change; a check that raises counts as no answer."""
+        answers = await asyncio.gather(
+            self._publisher.is_reachable(), self._reader.is_reachable(), return_exceptions=True
+        )
+        for answer in answers:
+            if isinstance(answer, BaseException):
+                log.error("health.check_failed", exc_info=answer)
+        broker, database = (answer is True for answer in answers)
+        if (broker, database) != (self._broker, self._database):
+            log.info("health.changed", broker=broker, database=database)
+        self._broker, self._database = broker, database
+
+    def begin_shutdown(self) -> None:
+        """Be unready from now on."""
+        self._shutting_down = True
+
+    def readiness(self) -> Readiness:
+        """Return the result of the last check."""
+        ready = self._broker and not self._shutting_down
+        return Readiness(
+            status="ok" if ready else "unavailable",
+            broker=self._broker,
+            database=self._database,
+            shutting_down=self._shutting_down,
+        )
 
 
 @dataclass(frozen=True)
 class Dependencies:
-    """What the composition root gives to the gateway."""
+    """The adapters and intervals that `api.__main__` gives to the gateway."""
 
     publisher: GatewayPublisher
     reader: GatewayReader
@@ -30,7 +86,7 @@ class Dependencies:
 
 
 class Gateway:
-    """One per process."""
+    """The components of one process."""
 
     def __init__(self, dependencies: Dependencies) -> None:
         self.publisher = dependencies.publisher
@@ -38,29 +94,67 @@ class Gateway:
         self.metrics = GatewayMetrics(queue_length=self.publisher.queue_length)
         self.catalogue = AssetCatalogue(self.reader, refresh_seconds=dependencies.catalogue_refresh_seconds)
         self.health = HealthMonitor(self.publisher, self.reader, check_seconds=dependencies.health_check_seconds)
-        self._ledger = IdempotencyLedger(self.reader)
-
-    async def publish(self, topic: str, *, key: str, event: Event) -> None:
-        """Return when the broker has the event, by this request or by an earlier one with its identity.
-
-        Raises PublishFailed, and InvalidField for an Idempotency-Key that was used with another body.
-        """
-        identity = EventIdentity(event.event_id, event.fingerprint)
-
-        async def publish_counted() -> None:
-            outcome = "unknown"
-            try:
-                await self.publisher.publish(topic, key=key, event=event)
-                outcome = "acknowledged"
-            except PublishFailed as error:
-                outcome = "unknown" if error.outcome_unknown else "not_accepted"
-                raise
-            finally:
-                self.metrics.count_published(topic, outcome)
-
-        await self._ledger.run_once(identity, _EFFECTS.get(topic), publish_counted)
+        self.ledger = IdempotencyLedger(self.reader)
 
 
-def gateway_of(request: Request) -> Gateway:
-    """Return the gateway that this request came to."""
+async def _gateway_of(request: Request) -> Gateway:
     return cast(Gateway, request.app.state.gateway)
+
+
+GatewayDependency = Annotated[Gateway, Depends(_gateway_of)]
+IdempotencyKey = Annotated[
+    str | None,
+    Header(
+        alias=KEY_HEADER,
+        min_length=1,
+        max_length=200,
+        pattern=r"^[\x21-\x7e]+$",
+        description="requests of one customer with the same key and body have one effect; the same key with another "
+        "body is rejected",
+    ),
+]
+
+
+class EventPublication:
+    """Publishes the event of one request, with the identity that its Idempotency-Key determines."""
+
+    def __init__(self, gateway: Gateway, request: Request, key: str | None) -> None:
+        self._gateway = gateway
+        self._request = request
+        self._key = key
+
+    async def __call__(
+        self, endpoint: str, event_type: type[Event], body: BaseModel, *, customer_id: str | None = None
+    ) -> Response:
+        """Return the response after the broker has acknowledged an event with the fields of `body`.
+
+        Raises PublishFailed, and InvalidField for a key that was used with another body.
+        """
+        identity = identify(endpoint, self._key, body, customer_id=customer_id)
+        self._request.state.request_id = identity.event_id
+        event = event_type(event_id=identity.event_id, fingerprint=identity.fingerprint, **dict(body))
+
+        async def publish() -> None:
+            await self._publish(event, key=customer_id or MODEL_NAME)
+
+        await self._gateway.ledger.run_once(identity, _EFFECTS.get(event_type), publish)
+        headers = {"X-Request-ID": str(identity.event_id)}
+        return Response(_ACKNOWLEDGED, headers=headers, media_type="application/json")
+
+    async def _publish(self, event: Event, *, key: str) -> None:
+        topic, outcome = _TOPICS[type(event)], "unknown"
+        try:
+            await self._gateway.publisher.publish(topic, key=key, event=event)
+            outcome = "acknowledged"
+        except PublishFailed as error:
+            outcome = "unknown" if error.outcome_unknown else "not_accepted"
+            raise
+        finally:
+            self._gateway.metrics.count_published(topic, outcome)
+
+
+async def _event_publication(request: Request, idempotency_key: IdempotencyKey = None) -> EventPublication:
+    return EventPublication(await _gateway_of(request), request, idempotency_key)
+
+
+PublishEvent = Annotated[EventPublication, Depends(_event_publication)]

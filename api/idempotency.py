@@ -1,4 +1,4 @@
-"""One effect per Idempotency-Key: endpoint, customer and key decide the event's id, the fingerprint tells misuse."""
+"""One effect per Idempotency-Key: endpoint, customer and key determine the event id, a fingerprint detects misuse."""
 
 from __future__ import annotations
 
@@ -25,21 +25,21 @@ Publish = Callable[[], Awaitable[None]]
 
 @dataclass(frozen=True)
 class EventIdentity:
-    """The id of an event to be; with an Idempotency-Key also the fingerprint of the body."""
+    """The id of an event; with an Idempotency-Key also the fingerprint of the body."""
 
     event_id: UUID
     fingerprint: str | None = None
 
 
 def identify(endpoint: str, key: str | None, body: BaseModel, *, customer_id: str | None = None) -> EventIdentity:
-    """Return a new identity, or with a key always the same one for this endpoint, customer, key and body.
+    """Return a new identity; with a key, the same one for the same endpoint, customer, key and body.
 
-    What concerns no customer, such as a training, has one name space per endpoint.
+    Keys of requests without a customer are unique per endpoint.
     """
     if key is None:
         return EventIdentity(uuid4())
     canonical = body.model_dump_json(exclude_none=True).encode()
-    # No part can hold a line feed, so different parts never make the same name.
+    # None of them can contain a line feed, so different values never give the same name.
     name = "\n".join([endpoint, key] if customer_id is None else [endpoint, customer_id, key])
     return EventIdentity(uuid5(_NAMESPACE, name), hashlib.sha256(canonical).hexdigest())
 
@@ -47,13 +47,13 @@ def identify(endpoint: str, key: str | None, body: BaseModel, *, customer_id: st
 @dataclass
 class _Entry:
     fingerprint: str
-    publishing: asyncio.Task[None] | None = None  # None: nothing under way; done without error: acknowledged
+    publishing: asyncio.Task[None] | None = None  # done without an exception: acknowledged
 
 
 class IdempotencyLedger:
-    """Keys used lately in this process, and in the database those whose effect is there.
+    """The keys that this process used recently; the database has those whose event had its effect.
 
-    Across processes and restarts the event's id does the rest: the worker gives one id one effect.
+    Other processes may publish the same event again: the worker gives one event id one effect.
     """
 
     def __init__(self, reader: GatewayReader, *, remembered_keys: int = REMEMBERED_KEYS) -> None:
@@ -62,9 +62,9 @@ class IdempotencyLedger:
         self._entries: OrderedDict[UUID, _Entry] = OrderedDict()
 
     async def run_once(self, identity: EventIdentity, kind: EffectKind | None, publish: Publish) -> None:
-        """Publish, unless an event of this identity is acknowledged already; requests at the same time share one try.
+        """Publish unless an event of this identity is acknowledged; concurrent requests share one attempt.
 
-        Raises InvalidField when the key was used with another body, and what `publish` raises.
+        Raises InvalidField when the key was used with another body, and the exceptions of `publish`.
         """
         if identity.fingerprint is None:
             await publish()
@@ -74,11 +74,11 @@ class IdempotencyLedger:
         entry = self._claim(identity.event_id, identity.fingerprint)
         if entry.publishing is None or _has_failed(entry.publishing):
             entry.publishing = asyncio.ensure_future(_run(publish))
-        # One caller that goes away must not take the others' event with it.
+        # The cancellation of one request must not cancel the event of the others.
         await asyncio.shield(entry.publishing)
 
     async def _has_effect(self, identity: EventIdentity, kind: EffectKind | None) -> bool:
-        """Best effort: while the database is away, the request goes on."""
+        """Look in the database; False while it is unavailable."""
         if kind is None:
             return False
         try:

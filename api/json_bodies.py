@@ -3,57 +3,58 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Iterable
 from typing import Any
 
 import pydantic_core
 from fastapi import Request, Response
 from fastapi.routing import APIRoute
 
-from api.errors import DoubledKey, UnsupportedMediaType
+from api.errors import InvalidField, UnsupportedMediaType
 
 # A browser sends a preflight request before a page of another origin can send this header.
 REQUESTED_WITH = "X-Requested-With"
 
 
 class JsonRequest(Request):
-    """A request whose JSON is read by pydantic's parser: bounded depth, bounded numbers, valid UTF-8 only."""
+    """A request whose JSON is parsed by pydantic: bounded depth, bounded numbers, valid UTF-8 only."""
 
     async def json(self) -> Any:
-        """Return the parsed body; NaN and Infinity come through, so that the field that holds them is named.
+        """Return the parsed body; raises InvalidField for a duplicate key, which other parsers could read differently.
 
-        Raises DoubledKey: other readers of the same bytes might take the other value.
+        NaN and Infinity are parsed, so that the validation can name their field.
         """
         body = await self.body()
         try:
             parsed = pydantic_core.from_json(body, allow_inf_nan=True)
         except ValueError as error:
             raise json.JSONDecodeError(str(error), "", 0) from error
-        if (doubled := find_doubled_key(body)) is not None:
-            raise DoubledKey(doubled)
+        if (duplicate := _find_duplicate_key(json.loads(body, object_pairs_hook=_Pairs))) is not None:
+            raise InvalidField(duplicate, "this key is given twice")
         return parsed
 
 
 class JsonRoute(APIRoute):
-    """A route that reads its body as `JsonRequest` does, and refuses a POST that any web page could send."""
+    """A route that parses its body with `JsonRequest` and rejects a POST that any web page could send."""
 
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
-        """Return the handler, given requests of our kind."""
+        """Return the handler of FastAPI, called with a JsonRequest."""
         handle = super().get_route_handler()
 
         async def handle_json(request: Request) -> Response:
-            if request.method == "POST":
-                require_json(request)
+            if request.method != "POST":  # no other method has a body
+                return await handle(request)
+            require_json(request)
             return await handle(JsonRequest(request.scope, request.receive))
 
         return handle_json
 
 
 def require_json(request: Request) -> None:
-    """Raise UnsupportedMediaType unless the body is announced as plain JSON in UTF-8.
+    """Raise UnsupportedMediaType unless the headers declare plain JSON in UTF-8.
 
-    Without a body a JSON content type or `X-Requested-With` is needed all the same: both make a browser ask before a
-    page of another origin sends the request.
+    A POST without a body needs a JSON content type or `X-Requested-With`: a browser sends a preflight request before a
+    page of another origin can send either.
     """
     headers = request.headers
     encodings = headers.getlist("content-encoding")
@@ -65,37 +66,31 @@ def require_json(request: Request) -> None:
     has_body = "transfer-encoding" in headers or headers.get("content-length", "0").strip("0") != ""
     if not types and not has_body and headers.get(REQUESTED_WITH):
         return
-    given = repr(types[0][:100]) if types else "nothing"
-    hint = "" if has_body else f" (or, without a body, send {REQUESTED_WITH})"
-    raise UnsupportedMediaType(f"Content-Type must be application/json, with charset utf-8 if any, not {given}{hint}")
-
-
-def find_doubled_key(body: bytes) -> str | None:
-    """Return the path of a key that an object of this JSON has twice, in the form `weights.content`.
-
-    The body must have been parsed once already: its depth and its numbers are bounded then.
-    """
-    parsed = json.loads(body, object_pairs_hook=_Pairs)
-    return _find_doubled(parsed, ())
+    given = repr(types[0][:100]) if types else "absent"
+    hint = "" if has_body else f" A request without a body can send {REQUESTED_WITH} instead."
+    raise UnsupportedMediaType(
+        f"Content-Type must be application/json, with no charset but utf-8. It is {given}.{hint}"
+    )
 
 
 class _Pairs(list[tuple[str, Any]]):
-    """The pairs of a JSON object in their original order, duplicates included."""
+    """The keys and values of a JSON object in their order, duplicates included."""
 
 
-def _find_doubled(value: Any, path: tuple[str, ...]) -> str | None:
+def _find_duplicate_key(value: Any) -> str | None:
+    """Return the path of a duplicate key in the form `weights.content`; the depth of the value must be bounded."""
+    pairs: Iterable[tuple[object, Any]] = ()
     if isinstance(value, _Pairs):
-        seen: set[str] = set()
-        for name, inner in value:
-            if name in seen:
-                return ".".join((*path, name))
-            seen.add(name)
-            if (found := _find_doubled(inner, (*path, name))) is not None:
-                return found
+        pairs = value
     elif isinstance(value, list):
-        for number, inner in enumerate(value):
-            if (found := _find_doubled(inner, (*path, str(number)))) is not None:
-                return found
+        pairs = enumerate(value)
+    seen = set()
+    for name, inner in pairs:
+        if name in seen:
+            return str(name)
+        seen.add(name)
+        if (found := _find_duplicate_key(inner)) is not None:
+            return f"{name}.{found}"
     return None
 
 

@@ -1,4 +1,4 @@
-"""What the gateway counts, in a registry of its own."""
+"""The metrics of the gateway, in a registry of their own."""
 
 from __future__ import annotations
 
@@ -12,67 +12,60 @@ from prometheus_client import (
     Histogram,
     PlatformCollector,
     ProcessCollector,
-    generate_latest,
 )
 
 _SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 12.0)
 
 
 class GatewayMetrics:
-    """Requests by route, published events by outcome, events that wait."""
+    """Requests by route, published events by outcome, and connections."""
 
     def __init__(self, *, queue_length: Callable[[], int]) -> None:
-        self._registry = CollectorRegistry()
+        self.registry = registry = CollectorRegistry()
         for collector in (GCCollector, PlatformCollector, ProcessCollector):
-            collector(registry=self._registry)
+            collector(registry=registry)
         self._requests = Counter(
-            "gateway_http_requests",
-            "Requests by route template and status",
+            "recommender_gateway_http_requests",
+            "Requests by route template and status; status 0: no response",
             ["method", "route", "status"],
-            registry=self._registry,
+            registry=registry,
         )
         self._latency = Histogram(
-            "gateway_http_request_seconds",
-            "Time from request to end of answer",
+            "recommender_gateway_http_request_seconds",
+            "Time from the request to the end of the response",
             ["method", "route"],
             buckets=_SECONDS,
-            registry=self._registry,
+            registry=registry,
         )
         self._published = Counter(
-            "gateway_published_events",
+            "recommender_gateway_published_events",
             "Events by topic and outcome (acknowledged, unknown, not_accepted)",
             ["topic", "outcome"],
-            registry=self._registry,
+            registry=registry,
         )
-        waiting = Gauge(
-            "gateway_producer_queue_length", "Events that wait for their acknowledgement", registry=self._registry
-        )
-        waiting.set_function(queue_length)
         self._dropped = Counter(
-            "gateway_dropped_connections",
-            "Connections that the gateway refused or closed before their request was answered, by reason",
+            "recommender_gateway_dropped_connections",
+            "Connections that the gateway refused, or closed before the response, by reason",
             ["reason"],
-            registry=self._registry,
+            registry=registry,
         )
-        self._open = Gauge("gateway_open_connections", "Connections that are open now", registry=self._registry)
+        self._open = Gauge("recommender_gateway_open_connections", "Open connections", registry=registry)
+        waiting = "Events that wait for their acknowledgement"
+        Gauge("recommender_gateway_producer_queue_length", waiting, registry=registry).set_function(queue_length)
 
     def count_request(self, *, method: str, route: str, status: int, seconds: float) -> None:
-        """Count one finished request; status 0 means that nobody got an answer."""
+        """Count one finished request; status 0 means that the client got no response."""
         self._requests.labels(method, route, str(status)).inc()
         self._latency.labels(method, route).observe(seconds)
 
     def count_published(self, topic: str, outcome: str) -> None:
-        """Count one event by what became of it."""
+        """Count one event by its outcome."""
         self._published.labels(topic, outcome).inc()
 
     def count_dropped_connection(self, reason: str) -> None:
-        """Count one connection that was refused, or closed before its request was answered."""
+        """Count one connection that was refused, or closed before the response."""
         self._dropped.labels(reason).inc()
 
     def show_open_connections(self, count: Callable[[], int]) -> None:
-        """Show what `count` returns."""
+        """Show the result of `count` as the number of open connections."""
         self._open.set_function(count)
-
-    def exposition(self) -> bytes:
-        """Return everything in Prometheus' text format."""
-        return generate_latest(self._registry)

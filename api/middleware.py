@@ -1,24 +1,29 @@
-"""What surrounds every request: its measurement, the answer to a bug, and the limit of its body (plain ASGI)."""
+"""ASGI middleware, from the outside in: measurement and bugs, HEAD, host and origin, the limit of the body."""
 
 from __future__ import annotations
 
 import time
+from dataclasses import dataclass
+from urllib.parse import urlsplit
 
-from starlette.datastructures import Headers
+from fastapi import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from api.errors import BodyTooLarge, body_too_large, internal_error
+from api.errors import BodyTooLarge, build_problem
 from api.metrics import GatewayMetrics
 from shared.logging import get_logger
 
 BODY_LIMIT_BYTES = 64 * 1024
+LOOPBACK_NAMES = frozenset({"localhost", "127.0.0.1", "[::1]"})
+# Probes send any address of the gateway as `Host`. These responses are useless to a web page.
+PROBED_PATHS = frozenset({"/health/live", "/health/ready"})
 _METHODS = frozenset({"GET", "POST", "PUT", "PATCH", "DELETE", "HEAD", "OPTIONS"})
 
 log = get_logger(__name__)
 
 
 class RequestBoundary:
-    """Counts and times each request by its route; a bug becomes one log line and a 500 without internals."""
+    """Counts and times each request by its route; turns a bug into one log line and a 500 without internals."""
 
     def __init__(self, app: ASGIApp, metrics: GatewayMetrics) -> None:
         self._app = app
@@ -31,19 +36,20 @@ class RequestBoundary:
         started_at = time.perf_counter()
         status = 0
 
-        async def note_status(message: Message) -> None:
+        async def send_and_note_status(message: Message) -> None:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
             await send(message)
 
         try:
-            await self._app(scope, receive, note_status)
+            await self._app(scope, receive, send_and_note_status)
         except Exception:
             log.exception("request.failed", method=scope["method"], path=scope["path"])
             if status:
-                raise  # half an answer is out: only breaking the connection tells the caller
-            await internal_error()(scope, receive, note_status)
+                raise  # part of the response is sent: only closing the connection tells the client
+            problem = build_problem(500, "The gateway failed. The request is not the cause. The failure is logged.")
+            await problem(scope, receive, send_and_note_status)
         finally:
             self._metrics.count_request(
                 method=scope["method"] if scope["method"] in _METHODS else "other",
@@ -53,8 +59,89 @@ class RequestBoundary:
             )
 
 
+class HeadAsGet:
+    """Answers HEAD like GET, with the same header and no body."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http" or scope["method"] != "HEAD":
+            await self._app(scope, receive, send)
+            return
+        inner = {**scope, "method": "GET"}
+
+        async def send_without_body(message: Message) -> None:
+            if message["type"] == "http.response.body":
+                message = {**message, "body": b""}
+            await send(message)
+
+        try:
+            await self._app(inner, receive, send_without_body)
+        finally:
+            if "route" in inner:
+                scope["route"] = inner["route"]  # for the metrics
+
+
+@dataclass(frozen=True)
+class Admission:
+    """The accepted hosts and origins, in lower case; a host without port accepts any port, `*` any host."""
+
+    allowed_hosts: frozenset[str] = LOOPBACK_NAMES
+    allowed_origins: frozenset[str] = frozenset()
+
+    def allows_host(self, host: str) -> bool:
+        """Return whether this value of `Host` is accepted."""
+        host = host.lower()
+        name, colon, port = host.rpartition(":")
+        without_port = name if colon and port.isdecimal() else host
+        return not self.allowed_hosts.isdisjoint({"*", host, without_port})
+
+    def allows_origin(self, origin: str, *, host: str) -> bool:
+        """Return whether a web page of this origin may call: the gateway's own origin, or a configured one."""
+        origin = origin.lower()
+        if origin in self.allowed_origins:
+            return True
+        try:
+            url = urlsplit(origin)
+        except ValueError:
+            return False
+        return url.scheme in ("http", "https") and url.netloc == host.lower() and not url.path
+
+
+class RequestGuard:
+    """Rejects a `Host` that is not allowed (DNS rebinding), and requests of web pages of other origins.
+
+    Browsers send `Origin` with every request of a page that is not a plain navigation, `null` included; programs send
+    none. Starlette's TrustedHostMiddleware knows no ports, ignores a second `Host` and answers plain text.
+    """
+
+    def __init__(self, app: ASGIApp, admission: Admission) -> None:
+        self._app = app
+        self._admission = admission
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http" and (refusal := self._refusal(scope)) is not None:
+            await refusal(scope, receive, send)
+            return
+        await self._app(scope, receive, send)
+
+    def _refusal(self, scope: Scope) -> Response | None:
+        hosts, origins = _values(scope, b"host"), _values(scope, b"origin")
+        host = hosts[0] if len(hosts) == 1 else ""
+        if not self._admission.allows_host(host) and scope["path"] not in PROBED_PATHS:
+            return build_problem(421, "The gateway does not accept this value of Host (see ALLOWED_HOSTS).")
+        if not all(self._admission.allows_origin(origin, host=host) for origin in origins):
+            return build_problem(403, "Web pages of this origin may not call the gateway (see CORS_ALLOWED_ORIGINS).")
+        return None
+
+
 class BodyLimit:
-    """Refuses a body over the limit by its announced length, or as soon as more bytes than that have come."""
+    """Rejects a body over the limit: by its `Content-Length`, or as soon as more bytes than that have arrived.
+
+    FastAPI's `max_body_size` checks the length only when the body is read or the response starts. A route without a
+    body would publish its event and then answer 413, in plain text.
+    """
 
     def __init__(self, app: ASGIApp, limit_bytes: int = BODY_LIMIT_BYTES) -> None:
         self._app = app
@@ -64,13 +151,14 @@ class BodyLimit:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        announced = Headers(scope=scope).get("content-length", "0")
-        if announced.isdecimal() and int(announced[:20]) > self._limit_bytes:
-            await body_too_large(self._limit_bytes)(scope, receive, send)
+        declared = _values(scope, b"content-length")
+        if declared and declared[0].isdecimal() and int(declared[0][:20]) > self._limit_bytes:
+            error = BodyTooLarge(self._limit_bytes)
+            await build_problem(error.status_code, error.detail, headers=error.headers)(scope, receive, send)
             return
         received_bytes = 0
 
-        async def counted_receive() -> Message:
+        async def receive_within_limit() -> Message:
             nonlocal received_bytes
             message = await receive()
             received_bytes += len(message.get("body", b""))
@@ -78,4 +166,9 @@ class BodyLimit:
                 raise BodyTooLarge(self._limit_bytes)
             return message
 
-        await self._app(scope, counted_receive, send)
+        await self._app(scope, receive_within_limit, send)
+
+
+def _values(scope: Scope, name: bytes) -> list[str]:
+    """Return all values of a header; ASGI servers send names in lower case."""
+    return [value.decode("latin-1") for each, value in scope["headers"] if each == name]

@@ -1,4 +1,4 @@
-"""The description at /docs: problems as application/problem+json, the same schema for all of them."""
+"""The description of the API at /docs: headers, and problems as application/problem+json."""
 
 from __future__ import annotations
 
@@ -12,39 +12,58 @@ from api.schemas import FieldProblem, Problem
 DESCRIPTION = """
 Personal, suitable and explained asset recommendations.
 
-1. `POST /recommendations` asks for a list: 200 as soon as the event broker has the request.
+1. `POST /recommendations` requests a list: 200 as soon as the event broker has the request.
 2. `GET /recommendations/{customer_id}` reads the newest list a moment later.
 3. `POST /user_interactions` records a click: every list that is requested afterwards takes it into account.
 
 Failures are `application/problem+json` (RFC 9457).
 """
 _DESCRIPTIONS = {
-    404: "There is no such thing.",
-    409: "The version exists and is no longer on the models volume.",
+    404: "The resource does not exist.",
+    409: "The version exists, but is no longer on the models volume.",
     413: "The body is larger than 64 KiB.",
-    415: "The body is not announced as JSON; a POST without a body needs a JSON `Content-Type` or `X-Requested-With`.",
+    415: "The body is not declared as JSON; a POST without a body needs a JSON `Content-Type` or `X-Requested-With`.",
     422: "The request is not valid; `errors` names the fields.",
-    503: "Broker or database is away; try again after `Retry-After` seconds. `outcome` tells whether the event may "
-    "have been taken.",
+    503: "Broker or database does not answer; repeat after `Retry-After` seconds. `outcome` tells whether the event "
+    "may have been accepted.",
 }
 _PROBLEM_CONTENT = {"application/problem+json": {"schema": {"$ref": "#/components/schemas/Problem"}}}
-_RETRY_AFTER = {"Retry-After": {"description": "seconds", "schema": {"type": "integer"}}}
+
+
+def _header(description: str, **schema: str) -> dict[str, Any]:
+    return {"description": description, "schema": {"type": "string", **schema}}
 
 
 def problems(*statuses: int) -> dict[int | str, dict[str, Any]]:
     """Return the description of these failures for a route."""
+    retry_after = {"Retry-After": {"description": "seconds", "schema": {"type": "integer"}}}
     return {
         status: {
             "description": _DESCRIPTIONS[status],
             "content": _PROBLEM_CONTENT,
-            **({"headers": _RETRY_AFTER} if status == 503 else {}),
+            **({"headers": retry_after} if status == 503 else {}),
         }
         for status in statuses
     }
 
 
+ACKNOWLEDGED: dict[int | str, dict[str, Any]] = {
+    200: {
+        "description": "The broker has the event.",
+        "headers": {"X-Request-ID": _header("the id of this request", format="uuid")},
+    },
+    **problems(413, 415, 422, 503),
+}
+LIST_HEADERS = {
+    "X-Request-ID": _header("the request that produced the list", format="uuid"),
+    "X-Model-Version": _header("the model that produced the list"),
+    "X-Recommendation-Basis": _header("`history`, or `segment_prior` for a customer without history"),
+    "X-Recommendation-Stale": _header("`true` when reference data was loaded after the list was made; else absent"),
+}
+
+
 def install_openapi(app: FastAPI) -> None:
-    """Let the app describe itself with the problem schemas that `problems` refers to."""
+    """Add the problem schemas to the description of the app."""
 
     def describe() -> dict[str, Any]:
         if app.openapi_schema is None:

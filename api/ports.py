@@ -1,26 +1,27 @@
-"""What the gateway needs from the outside world: a way to Kafka with a pulse, and reads of the database."""
+"""What the gateway needs from Kafka and the database; tests/fakes_gateway.py has a fake of each port."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
-from typing import Any, Literal, Protocol
+from typing import Literal, Protocol
 from uuid import UUID
 
+from api.schemas import AssetItem, ModelList
 from shared.ports import EventPublisher
 from shared.recommender.types import RiskLevel
 
 EffectKind = Literal["decision", "interaction"]
-# servable: on the models volume; gone: trained, and removed from the volume since; unknown: never trained to its end.
+# servable: on the models volume; gone: trained, and later removed; unknown: there is no such trained version.
 ArtifactState = Literal["servable", "gone", "unknown"]
 
 
 @dataclass(frozen=True)
 class ListRow:
-    """A customer's newest list; `items` is the JSON array that the worker stored.
+    """The newest list of a customer; `items` is the JSON array that the worker stored.
 
-    `is_stale`: reference data was loaded since. `has_newer_interactions`: the customer did something since.
+    `is_stale`: reference data was loaded after the list was made. `has_newer_interactions`: the customer interacted
+    after the list was made.
     """
 
     request_id: UUID
@@ -32,8 +33,16 @@ class ListRow:
 
 
 @dataclass(frozen=True)
+class CustomerLists:
+    """Whether the bank knows a customer, and the customer's newest list."""
+
+    known: bool
+    newest: ListRow | None
+
+
+@dataclass(frozen=True)
 class CurrentFacts:
-    """What decides today whether assets may be shown to one customer; an asset that is gone has no risk level."""
+    """What decides today whether a customer may see assets; an asset that no longer exists has no risk level."""
 
     customer_risk_level: RiskLevel | None
     asset_risk_levels: Mapping[str, RiskLevel]
@@ -41,107 +50,57 @@ class CurrentFacts:
     dismissed: frozenset[str]
 
 
-@dataclass(frozen=True)
-class CustomerLists:
-    """What the database knows of one customer id."""
-
-    known: bool
-    newest: ListRow | None
-
-
-@dataclass(frozen=True)
-class AssetRow:
-    """The latest version of one asset, with its latest price."""
-
-    isin: str
-    assetname: str
-    assetcategory: str
-    assetsubcategory: str | None
-    sector: str | None
-    industry: str | None
-    current_price: float | None
-    profitability: float | None
-
-
-@dataclass(frozen=True)
-class ModelRow:
-    """One trained, or tried, model version."""
-
-    version: str
-    status: str
-    active: bool
-    sequence: int | None
-    algorithm: str | None
-    metrics: dict[str, Any] | None
-    champion_metrics: dict[str, Any] | None
-    reason: str | None
-    progress: str | None
-    watermark: dict[str, Any] | None
-    started_at: datetime
-    finished_at: datetime | None
-    activated_at: datetime | None
-    servable: bool | None = None  # None: the trainer has not said yet
-
-
-@dataclass(frozen=True)
-class ModelPage:
-    """The newest model versions, and the one that the pointer file names."""
-
-    active: str | None
-    models: Sequence[ModelRow]
-
-
 class GatewayPublisher(EventPublisher, Protocol):
-    """The gateway's way to Kafka, with what its health and metrics show."""
+    """Publishes events, and reports the state of the connection."""
 
     async def start(self) -> None:
-        """Get ready to publish; does not need a broker."""
+        """Start; needs no broker."""
 
     async def close(self, *, timeout_seconds: float) -> None:
-        """Wait, so long at most, until the broker has answered for every event."""
+        """Wait until the broker has answered for every event, at most `timeout_seconds`."""
 
     async def is_reachable(self) -> bool:
-        """Ask a broker for the customer topic now, for 2 s at most; never raises for an answer that does not come."""
+        """Return whether the broker answers within 2 s."""
 
     def queue_length(self) -> int:
-        """How many events wait for their acknowledgement."""
+        """Return how many events wait for their acknowledgement."""
 
 
 class GatewayReader(Protocol):
-    """The gateway's database, read only. Every fetch raises DatabaseUnavailable within a bounded time.
+    """Reads the database. Every fetch raises DatabaseUnavailable within a bounded time.
 
-    It raises DatabaseBusy, which is one, when the database answers but all connections were in use all that time.
+    It raises DatabaseBusy, a subclass, when the database answers but no connection became free in that time.
     """
 
     async def start(self) -> None:
-        """Get ready to read; does not need a database."""
+        """Start; needs no database."""
 
     async def close(self) -> None:
-        """Give the connections back, within a second."""
+        """Close the connections, within a second."""
 
     async def is_reachable(self) -> bool:
-        """Ask the database now, for 2 s at most; never raises for an answer that does not come."""
+        """Return whether the database answers within 2 s."""
 
     async def fetch_lists(self, customer_id: str) -> CustomerLists:
-        """Return the newest list of a customer, and whether the bank knows the customer: one statement."""
+        """Return the customer's newest list, and whether the bank knows the customer, with one statement."""
 
     async def fetch_current_facts(self, customer_id: str, isins: Sequence[str]) -> CurrentFacts:
-        """Return what decides today whether these assets may be shown to this customer: one statement."""
+        """Return what decides today whether the customer may see these assets, with one statement."""
 
     async def fetch_reference_version(self) -> str:
         """Return a text that changes with every load of reference data."""
 
-    async def fetch_assets(self, *, limit: int) -> Sequence[AssetRow]:
+    async def fetch_assets(self, *, limit: int) -> Sequence[AssetItem]:
         """Return the latest version of the first assets in order of their ISIN."""
 
     async def has_isin(self, isin: str, *, timeout_seconds: float) -> bool:
-        """Whether the catalogue has this ISIN now."""
+        """Return whether the catalogue has this ISIN."""
 
-    async def fetch_models(self, *, limit: int) -> ModelPage:
+    async def fetch_models(self, *, limit: int) -> ModelList:
         """Return the newest model versions first."""
 
     async def fetch_artifact_state(self, version: str) -> ArtifactState:
-        """Return whether this version can be served, as the trainer said last."""
+        """Return whether this version can be served, as the trainer last reported it."""
 
     async def fetch_fingerprint(self, kind: EffectKind, event_id: UUID, *, timeout_seconds: float) -> str | None:
-        """Return the fingerprint that came with the event of this id, None if there is no effect of it (yet)."""
+        """Return the fingerprint of the event with this id; None while it has had no effect."""

@@ -1,35 +1,32 @@
-"""The gateway's reads: asyncpg, read-only sessions, bounded in time, up again when the database is."""
+"""The gateway's reads: asyncpg, read-only sessions, a time limit, reconnection."""
 
 from __future__ import annotations
 
 import asyncio
-import json
 from collections.abc import Sequence
-from typing import Any
 from uuid import UUID
 
 import asyncpg
 
 from api.ports import (
     ArtifactState,
-    AssetRow,
     CurrentFacts,
     CustomerLists,
     EffectKind,
     ListRow,
-    ModelPage,
-    ModelRow,
 )
+from api.schemas import AssetItem, ModelItem, ModelList
 from shared.errors import DatabaseBusy, DatabaseUnavailable
 from shared.far_trans.schema import parse_risk_level
 from shared.postgres.engine import asyncpg_url
+from shared.postgres.errors import translated
 from shared.postgres.tables import REFERENCE_SNAPSHOTS
 from shared.recommender.candidates import asset_risk_level
 
 REACHABLE_TIMEOUT_SECONDS = 2.0
 CLOSE_TIMEOUT_SECONDS = 0.5
 
-# A list knows its reference data and the customer's last interaction: no clock decides what is newer.
+# Each list stores its reference data and the last interaction of the customer, so no clock decides what is newer.
 _LISTS = f"""
 SELECT r.request_id, r.model_version, r.basis, r.items,
        r.customer_id IS NOT NULL
@@ -73,13 +70,11 @@ LEFT JOIN LATERAL (
 LEFT JOIN latest_limit_prices AS bounds ON bounds.isin = page.isin
 ORDER BY page.isin
 """
-_ASSET_COLUMNS = tuple(AssetRow.__dataclass_fields__)
-_MODEL_COLUMNS = tuple(ModelRow.__dataclass_fields__)
 _MODELS = f"""
-SELECT {", ".join(_MODEL_COLUMNS)} FROM model_versions ORDER BY started_at DESC, version DESC LIMIT $1
+SELECT {", ".join(ModelItem.model_fields)} FROM model_versions ORDER BY started_at DESC, version DESC LIMIT $1
 """
 _ACTIVE_MODEL = "SELECT version FROM model_versions WHERE active ORDER BY sequence DESC NULLS LAST LIMIT 1"
-# NULL is a row that an older trainer finished: nobody has said that it is gone.
+# NULL in a row of an older trainer means servable.
 _SERVABLE = """
 SELECT coalesce(servable, true) AS servable FROM model_versions
 WHERE version = $1 AND status IN ('stored', 'promoted') AND manifest_sha256 IS NOT NULL
@@ -88,7 +83,7 @@ _FINGERPRINTS: dict[EffectKind, str] = {
     "decision": "SELECT fingerprint FROM decisions WHERE request_id = $1",
     "interaction": "SELECT fingerprint FROM user_interactions WHERE event_id = $1",
 }
-# The connection broke, not the statement: worth one more try on a new connection.
+# The connection broke, so the statement is repeated once on a new connection.
 _LOST_CONNECTION = (
     asyncpg.ConnectionDoesNotExistError,
     asyncpg.ConnectionFailureError,
@@ -97,34 +92,20 @@ _LOST_CONNECTION = (
     asyncpg.InterfaceError,
     ConnectionError,
 )
-_UNAVAILABLE = (
-    *_LOST_CONNECTION,
-    OSError,
-    TimeoutError,
-    asyncpg.CannotConnectNowError,
-    asyncpg.TooManyConnectionsError,
-    asyncpg.PostgresConnectionError,
-    asyncpg.OperatorInterventionError,
-    asyncpg.InsufficientResourcesError,
-    asyncpg.InvalidAuthorizationSpecificationError,
-    asyncpg.InvalidCatalogNameError,
-    asyncpg.UndefinedTableError,  # not migrated yet
-    asyncpg.UndefinedColumnError,
-)
 
 
 class PostgresGatewayReader:
-    """Reads through a pool that connects on demand; `timeout_seconds` bounds each read, waiting included."""
+    """Reads through a pool that connects on demand; `timeout_seconds` limits each read, including the wait."""
 
     def __init__(self, database_url: str, *, timeout_seconds: float, pool_size: int) -> None:
         self._url = asyncpg_url(database_url)
         self._timeout_seconds = timeout_seconds
         self._pool_size = pool_size
         self._pool: asyncpg.Pool | None = None
-        self._answered_at = float("-inf")  # when the database answered last
+        self._answered_at = float("-inf")
 
     async def start(self) -> None:
-        """Make the pool; no connection is opened yet."""
+        """Create the pool; connections are opened on demand."""
         milliseconds = str(int(self._timeout_seconds * 1000))
         self._pool = await asyncpg.create_pool(
             self._url,
@@ -136,12 +117,12 @@ class PostgresGatewayReader:
                 "statement_timeout": milliseconds,
                 "application_name": "gateway",
             },
-            # Nothing here leaves state in a session, so no second round trip to clean it.
+            # No statement leaves state in a session, so no round trip is needed to reset it.
             reset=_nothing_to_reset,
         )
 
     async def close(self) -> None:
-        """Close politely, then by force."""
+        """Close the connections; terminate those that do not close in time."""
         if self._pool is None:
             return
         pool, self._pool = self._pool, None
@@ -152,7 +133,7 @@ class PostgresGatewayReader:
             pool.terminate()
 
     async def is_reachable(self) -> bool:
-        """Whether a session answers now."""
+        """Return whether the database answers."""
         try:
             await self._fetch("SELECT 1", timeout_seconds=REACHABLE_TIMEOUT_SECONDS)
         except DatabaseUnavailable:
@@ -160,7 +141,7 @@ class PostgresGatewayReader:
         return True
 
     async def fetch_lists(self, customer_id: str) -> CustomerLists:
-        """Return the newest list of a customer and whether the bank knows the customer."""
+        """Return the customer's newest list, and whether the bank knows the customer."""
         row = (await self._fetch(_LISTS, customer_id))[0]
         if row["request_id"] is None:
             return CustomerLists(known=row["known"], newest=None)
@@ -175,7 +156,7 @@ class PostgresGatewayReader:
         return CustomerLists(known=True, newest=newest)
 
     async def fetch_current_facts(self, customer_id: str, isins: Sequence[str]) -> CurrentFacts:
-        """Return what decides today whether these assets may be shown to this customer."""
+        """Return what decides today whether the customer may see these assets."""
         rows = await self._fetch(_FACTS, customer_id, list(isins))
         return CurrentFacts(
             customer_risk_level=parse_risk_level(rows[0]["customer_risk_level"]) if rows else None,
@@ -193,31 +174,32 @@ class PostgresGatewayReader:
         return str((await self._fetch(REFERENCE_SNAPSHOTS))[0][0])
 
     async def has_isin(self, isin: str, *, timeout_seconds: float) -> bool:
-        """Whether the catalogue has this ISIN now."""
+        """Return whether the catalogue has this ISIN."""
         statement = "SELECT EXISTS (SELECT FROM asset_information WHERE isin = $1) AS found"
         rows = await self._fetch(statement, isin, timeout_seconds=timeout_seconds)
         return bool(rows[0]["found"])
 
-    async def fetch_assets(self, *, limit: int) -> Sequence[AssetRow]:
+    async def fetch_assets(self, *, limit: int) -> Sequence[AssetItem]:
         """Return the latest version of the first assets in order of their ISIN."""
         rows = await self._fetch(_ASSETS, limit)
-        return [AssetRow(*(row[name] for name in _ASSET_COLUMNS)) for row in rows]
+        return [AssetItem.model_validate(dict(row)) for row in rows]
 
-    async def fetch_models(self, *, limit: int) -> ModelPage:
+    async def fetch_models(self, *, limit: int) -> ModelList:
         """Return the newest model versions first."""
         active = await self._fetch(_ACTIVE_MODEL)
         rows = await self._fetch(_MODELS, limit)
-        return ModelPage(active=active[0]["version"] if active else None, models=[_model_row(row) for row in rows])
+        models = [ModelItem.model_validate(dict(row)) for row in rows]
+        return ModelList(active=active[0]["version"] if active else None, models=models)
 
     async def fetch_artifact_state(self, version: str) -> ArtifactState:
-        """Return whether this version can be served, as the trainer said last."""
+        """Return whether this version can be served, as the trainer last reported it."""
         rows = await self._fetch(_SERVABLE, version)
         if not rows:
             return "unknown"
         return "servable" if rows[0]["servable"] else "gone"
 
     async def fetch_fingerprint(self, kind: EffectKind, event_id: UUID, *, timeout_seconds: float) -> str | None:
-        """Return the fingerprint that came with the event of this id, None if there is no effect of it."""
+        """Return the fingerprint of the event with this id; None while it has had no effect."""
         rows = await self._fetch(_FINGERPRINTS[kind], event_id, timeout_seconds=timeout_seconds)
         return rows[0]["fingerprint"] if rows else None
 
@@ -230,20 +212,21 @@ class PostgresGatewayReader:
         bound_seconds = timeout_seconds or self._timeout_seconds
         started_at = asyncio.get_running_loop().time()
         try:
-            rows = await _fetch_until(started_at + bound_seconds, pool, statement, arguments)
+            with translated():
+                rows = await _fetch_until(started_at + bound_seconds, pool, statement, arguments)
         except _NeverConnectedError as error:
-            # Somebody else's read was answered while this one waited: the database is not the cause.
+            # The database answered another read while this one waited: all connections are in use.
             if self._answered_at > started_at:
                 raise DatabaseBusy(f"no connection was free for {bound_seconds} s") from error
             raise DatabaseUnavailable(f"no connection for {bound_seconds} s") from error
-        except _UNAVAILABLE as error:
+        except (OSError, TimeoutError) as error:
             raise DatabaseUnavailable(f"{type(error).__name__}: {error}") from error
         self._answered_at = asyncio.get_running_loop().time()
         return rows
 
 
 class _NeverConnectedError(Exception):
-    """The time was over before the pool gave a connection."""
+    """The pool had no connection in time."""
 
 
 async def _fetch_until(
@@ -252,7 +235,7 @@ async def _fetch_until(
     try:
         return await _fetch_once(deadline, pool, statement, arguments)
     except _LOST_CONNECTION:
-        # After a restart of the database every pooled connection is broken: leave them all.
+        # After a restart of the database all pooled connections are broken.
         async with asyncio.timeout_at(deadline):
             await pool.expire_connections()
         return await _fetch_once(deadline, pool, statement, arguments)
@@ -270,7 +253,7 @@ async def _fetch_once(
         async with asyncio.timeout_at(deadline):
             rows: Sequence[asyncpg.Record] = await connection.fetch(statement, *arguments)
     except BaseException:
-        # A cancelled statement on a silent server would hold the caller: throw the connection away.
+        # Cancelling a statement on a silent server would block: terminate the connection.
         connection.terminate()
         raise
     finally:
@@ -280,10 +263,3 @@ async def _fetch_once(
 
 async def _nothing_to_reset(_: object) -> None:
     return None
-
-
-def _model_row(row: asyncpg.Record) -> ModelRow:
-    values: dict[str, Any] = {name: row[name] for name in _MODEL_COLUMNS}
-    for name in ("metrics", "champion_metrics", "watermark"):
-        values[name] = None if values[name] is None else json.loads(values[name])
-    return ModelRow(**values)

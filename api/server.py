@@ -1,4 +1,4 @@
-"""The HTTP server: uvicorn on uvloop and httptools, with guarded connections and a stop in steps (decision 15)."""
+"""The HTTP server: uvicorn on uvloop and httptools, with limited connections and a graceful stop (decision 15)."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ log = get_logger(__name__)
 
 
 class GatewayServer(uvicorn.Server):
-    """A server whose signals make it unready first, and whose process then ends with exit code 0."""
+    """A server that becomes unready on a signal, then drains; its process ends with exit code 0."""
 
     def __init__(
         self,
@@ -56,28 +56,28 @@ class GatewayServer(uvicorn.Server):
             )
         )
 
-    def serve_until_told_to_stop(self) -> bool:
-        """Serve until SIGTERM or SIGINT; False when the port cannot be had."""
+    def serve_until_signal(self) -> bool:
+        """Serve until SIGTERM or SIGINT; return False when the port is not available."""
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
             runner.run(self._serve_guarded())
         return self.started
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
-        """On SIGTERM say unready, a moment later stop listening; then the open requests are finished."""
+        """On SIGTERM become unready, after `drain_seconds` stop listening, then finish the open requests."""
         loop = asyncio.get_running_loop()
 
-        def begin_to_stop() -> None:
+        def begin_stop() -> None:
             log.info("gateway.stopping")
             self._gateway.health.begin_shutdown()
             loop.call_later(self._drain_seconds, self.handle_exit, signal.SIGTERM, None)
 
         for number in (signal.SIGTERM, signal.SIGINT):
-            loop.add_signal_handler(number, begin_to_stop)
+            loop.add_signal_handler(number, begin_stop)
         yield
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
-        """Stop listening; a second signal changes nothing."""
+        """Stop listening; a second signal has no effect."""
         self.should_exit = True
 
     async def _serve_guarded(self) -> None:

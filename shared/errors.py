@@ -18,6 +18,7 @@ RecommenderError
 ├── Stopped                    the process stops: the operation was not repeated
 ├── ArtifactInvalid            a model artifact that must not be loaded
 │   └── ArtifactMissing
+├── ConfigurationInvalid       a model's configuration with an unknown signal or hyper-parameter, or a bad plugin
 ├── NotEnoughData              nothing to train on
 ├── ReferenceDataInvalid       the reference data files are invalid: nothing is loaded from them
 │   └── LoadRefused            the files would replace good data by implausible data
@@ -107,6 +108,10 @@ class ArtifactInvalid(RecommenderError):
 
 class ArtifactMissing(ArtifactInvalid):
     """There is no such model artifact."""
+
+
+class ConfigurationInvalid(RecommenderError):
+    """The configuration of the model is not valid."""
 
 
 class NotEnoughData(RecommenderError):

@@ -1,7 +1,7 @@
-"""The events on Kafka: frozen facts with an identity, a time and a schema version.
+"""The events on Kafka: frozen, with an id, a time and a schema version.
 
-One golden JSON file per event and version lies under tests/contract/ and is never edited. A change of
-meaning is a new `schema_version`, and a new topic suffix where old readers could misread it.
+tests/contract/ has one golden JSON file per event and version, which is never edited. A change of meaning needs a new
+`schema_version`, and a new topic suffix where old consumers could misread it.
 """
 
 from __future__ import annotations
@@ -36,12 +36,12 @@ LARGEST_WEIGHT = 1e6
 
 
 def _readable_time(moment: datetime) -> datetime:
-    """Refuse what some reader (a database, NumPy, a time zone conversion) cannot represent."""
+    """Reject times that PostgreSQL, NumPy or a time zone conversion cannot represent."""
     if moment < EARLIEST_EVENT:
         raise ValueError(f"is before {EARLIEST_EVENT:%Y-%m-%d}")
     if moment.year > 9000:
         raise ValueError("is after the year 9000")
-    return moment.astimezone(UTC)  # PostgreSQL refuses an offset of 16 hours and more
+    return moment.astimezone(UTC)  # PostgreSQL rejects an offset of 16 hours and more
 
 
 EventTime = Annotated[AwareDatetime, AfterValidator(_readable_time)]
@@ -52,7 +52,7 @@ def _now() -> datetime:
 
 
 class Event(BaseModel):
-    """What every event carries. `fingerprint` tells two requests with one Idempotency-Key apart."""
+    """The fields of every event. Requests with one Idempotency-Key and different bodies differ in `fingerprint`."""
 
     model_config = ConfigDict(frozen=True, extra="ignore")
 
@@ -63,7 +63,7 @@ class Event(BaseModel):
 
 
 class RequestedWeights(BaseModel):
-    """Weights of the hybrid for one request; finite, not negative, not all zero."""
+    """Weights of the components for one request: finite, not negative, not all zero."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
@@ -80,12 +80,12 @@ class RequestedWeights(BaseModel):
         return self
 
     def to_domain(self) -> Weights:
-        """Return the same weights as the domain's type."""
+        """Return the weights as the type of the recommender."""
         return Weights(self.collaborative, self.content, self.profitability)
 
 
 class RecommendationRequested(Event):
-    """A customer's list was asked for."""
+    """A client requested a list for a customer."""
 
     event_type: Literal["RecommendationRequested"] = "RecommendationRequested"
     customer_id: CustomerId
@@ -94,7 +94,7 @@ class RecommendationRequested(Event):
 
 
 class InteractionRecorded(Event):
-    """A customer did something with an asset in the app."""
+    """A customer interacted with an asset in the app."""
 
     event_type: Literal["InteractionRecorded"] = "InteractionRecorded"
     customer_id: CustomerId
@@ -103,27 +103,27 @@ class InteractionRecorded(Event):
 
 
 class RetrainRequested(Event):
-    """Somebody asked for a new model now."""
+    """An operator requested a training."""
 
     event_type: Literal["RetrainRequested"] = "RetrainRequested"
     reason: str = Field(default="requested", max_length=200, pattern=PLAIN_TEXT_PATTERN)
 
 
 class RetrainCancelled(Event):
-    """Somebody asked that the training that waits, or runs, be given up."""
+    """An operator cancelled the queued and the running training."""
 
     event_type: Literal["RetrainCancelled"] = "RetrainCancelled"
 
 
 class ModelActivated(Event):
-    """Somebody asked that a stored version be served (a rollback, for instance)."""
+    """An operator activated a stored model version, for example as a rollback."""
 
     event_type: Literal["ModelActivated"] = "ModelActivated"
     version: ModelVersion
 
 
 class ModelPublished(Event):
-    """The pointer file names this version now."""
+    """The pointer file now names this version."""
 
     event_type: Literal["ModelPublished"] = "ModelPublished"
     version: ModelVersion
@@ -142,16 +142,16 @@ _IDENTITY = frozenset({"event_id", "occurred_at", "schema_version", "event_type"
 
 
 def encode(event: Event) -> bytes:
-    """Return the event as the UTF-8 JSON that goes onto the wire."""
+    """Return the event as UTF-8 JSON for Kafka."""
     return event.model_dump_json(exclude_none=True).encode()
 
 
 def decode(topic: str, payload: bytes | None, *, logged_at: datetime | None = None) -> Event:
     """Return the event in `payload`; `topic` is the name without a prefix.
 
-    `logged_at` is the log's time of the message, if it is known: an event that says it occurred more than
-    EVENT_CLOCK_TOLERANCE after it, or after now if that is later, is refused. A broker whose clock is behind therefore
-    refuses nothing. Raises ContractViolation with the reason when no event type of the topic fits.
+    `occurred_at` must not be more than EVENT_CLOCK_TOLERANCE after `logged_at` (the time of the message in the log, if
+    known) or after now, whichever is later; a broker whose clock is slow therefore causes no rejection. Raises
+    ContractViolation with the reason when no event type of the topic matches.
     """
     if not payload:
         raise ContractViolation("empty message")
@@ -164,7 +164,7 @@ def decode(topic: str, payload: bytes | None, *, logged_at: datetime | None = No
             place = ".".join(str(part) for part in first["loc"])
             reasons.append(f"not a {event_type.__name__}: {place}: {first['msg']}")
         else:
-            # Defaults are for whoever makes an event; on the wire it must say who it is.
+            # Defaults are for the producer; a message must contain these fields.
             missing = sorted(_IDENTITY - event.model_fields_set)
             if not missing:
                 now = _now()
@@ -175,9 +175,9 @@ def decode(topic: str, payload: bytes | None, *, logged_at: datetime | None = No
 
 
 def content_digest(event: Event) -> str:
-    """Return a SHA-256 of what the event says, without its identity: equal for a repetition of the same event.
+    """Return the SHA-256 of the fields without id, time and fingerprint; equal for repetitions of one event.
 
-    A field that is not given does not count, so an optional field that a later version adds changes no digest.
+    Absent fields do not count, so an optional field that a later version adds changes no digest.
     """
     identity = {"event_id", "occurred_at", "schema_version", "fingerprint"}
     content = event.model_dump_json(exclude=identity, exclude_none=True)

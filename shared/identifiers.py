@@ -1,7 +1,4 @@
-"""What identifiers and dates may look like: one rule for events, the API, the loader and the scripts.
-
-An identifier that one of them accepts can be used with every other one.
-"""
+"""The format of identifiers and dates: one rule for events, the API, the loader and the scripts."""
 
 from __future__ import annotations
 
@@ -16,7 +13,7 @@ CUSTOMER_ID_PATTERN = r"^[A-Za-z0-9_][A-Za-z0-9_.:-]{0,63}$"
 ISIN_PATTERN = r"^[A-Za-z0-9]{1,20}$"
 MODEL_VERSION_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$"
 FINGERPRINT_PATTERN = r"^[\x21-\x7e]{1,64}$"
-# No control characters and no separators that end a line: such text can be stored, logged and shown.
+# No control characters and no line separators: such text can be stored, logged and displayed.
 PLAIN_TEXT_PATTERN = r"^[^\x00-\x1f\x7f-\x9f\u2028\u2029]*$"
 
 CustomerId = Annotated[str, Field(min_length=1, max_length=64, pattern=CUSTOMER_ID_PATTERN)]
@@ -25,28 +22,24 @@ ModelVersion = Annotated[str, Field(min_length=1, max_length=64, pattern=MODEL_V
 Fingerprint = Annotated[str, Field(min_length=1, max_length=64, pattern=FINGERPRINT_PATTERN)]
 
 EARLIEST_EVENT = datetime(2000, 1, 1, tzinfo=UTC)
-EVENT_CLOCK_TOLERANCE = timedelta(days=1)  # how far an event's own time may be ahead of the log's
-
-_CUSTOMER_ID = re.compile(CUSTOMER_ID_PATTERN)
-_ISIN = re.compile(ISIN_PATTERN)
-_PLAIN_TEXT = re.compile(PLAIN_TEXT_PATTERN)
+EVENT_CLOCK_TOLERANCE = timedelta(days=1)  # how far the time of an event may be ahead of the time of the log
 
 
 def is_customer_id(value: str) -> bool:
-    """Return whether `value` can name a customer."""
-    return _CUSTOMER_ID.fullmatch(value) is not None
+    """Return whether `value` is a valid customer id."""
+    return re.fullmatch(CUSTOMER_ID_PATTERN, value) is not None
 
 
 def is_isin(value: str) -> bool:
-    """Return whether `value` can name an asset."""
-    return _ISIN.fullmatch(value) is not None
+    """Return whether `value` is a valid ISIN."""
+    return re.fullmatch(ISIN_PATTERN, value) is not None
 
 
 def is_plain_text(value: str) -> bool:
-    """Return whether `value` holds no control character and no separator that ends a line."""
-    return _PLAIN_TEXT.fullmatch(value) is not None
+    """Return whether `value` has no control character and no line separator."""
+    return re.fullmatch(PLAIN_TEXT_PATTERN, value) is not None
 
 
 def latest_date(today: date | None = None) -> date:
-    """Return the last day that a row of reference data may be dated: tomorrow (UTC), for time zones ahead."""
+    """Return the latest valid date of a row of reference data: tomorrow (UTC), for time zones ahead."""
     return (today or datetime.now(UTC).date()) + timedelta(days=1)

@@ -1,4 +1,4 @@
-"""Whether a service makes progress: work that waits must be done, as long as broker and database answer."""
+"""Liveness of worker and trainer: waiting messages must make progress while broker and database answer."""
 
 from __future__ import annotations
 
@@ -14,25 +14,25 @@ from shared.health import Heartbeat
 from shared.logging import get_logger
 
 STALLED_EXIT_CODE = 70
-EXIT_AFTER_SECONDS = 15.0  # of /health/live saying 503: time for whoever asks it to see why
-MOST_CHECK_SECONDS = 5.0
+EXIT_AFTER_SECONDS = 15.0  # of 503 from /health/live, so that a supervisor can read the reason
+MAX_CHECK_SECONDS = 5.0
 
 log = get_logger(__name__)
 
 
 @dataclass(frozen=True)
 class Progress:
-    """What was seen at one moment: `done` grows with each piece of work that was stored, `waiting` is what is left."""
+    """The state at one moment: `done` grows with each stored piece of work, `waiting` counts unfinished messages."""
 
     done: int
     waiting: int
 
 
 class StallWatch:
-    """Knows for how long work has waited while nothing was done.
+    """Measures how long messages have waited while nothing was stored.
 
-    `probe` returns None while a server that the work needs does not answer, or while that is not known: that time does
-    not count. It is called from one thread, `reason` from any.
+    `probe` returns None while the progress is unknown, for example while a server does not answer; that time does not
+    count. `check` is called from one thread, `reason` from any.
     """
 
     def __init__(
@@ -51,12 +51,12 @@ class StallWatch:
         self._waiting_since: float | None = None
         self._waiting = 0
         prefix = f"recommender_{name}"
-        stalled = Gauge(f"{prefix}_stalled", "1 while work waits and nothing is done", registry=registry)
-        stalled.set_function(lambda: float(self.stalled_seconds() > 0))  # as /health/live says at the same moment
+        stalled = Gauge(f"{prefix}_stalled", "1 while messages wait and nothing is stored", registry=registry)
+        stalled.set_function(lambda: float(self.stalled_seconds() > 0))  # always equal to /health/live
         self._waiting_gauge = Gauge(f"{prefix}_waiting_messages", "Messages not stored yet", registry=registry)
 
     def check(self) -> None:
-        """Look once, and remember since when nothing was done."""
+        """Probe once and record since when nothing was stored."""
         progress = self._probe()
         if progress is None or progress.waiting == 0 or progress.done != self._done:
             self._waiting_since = None
@@ -67,7 +67,7 @@ class StallWatch:
                 self._waiting_since = self._clock()
 
     def stalled_seconds(self) -> float:
-        """Return for how long more than `stall_seconds` nothing was done; 0 while all is well."""
+        """Return for how long, beyond `stall_seconds`, nothing was stored; 0 while there is progress."""
         since = self._waiting_since
         return 0.0 if since is None else max(0.0, self._clock() - since - self.stall_seconds)
 
@@ -79,20 +79,20 @@ class StallWatch:
 
 
 def watch_in_background(watch: StallWatch, *, heartbeat: Heartbeat, stop: threading.Event) -> threading.Thread:
-    """Check until `stop`, in a thread of its own; end the process with STALLED_EXIT_CODE when it is not live for long.
+    """Check in a thread until `stop`; exit with STALLED_EXIT_CODE when the process is not live for too long.
 
-    A supervisor restarts it. What was stored stays, what was not is read again: ending it loses nothing.
+    A supervisor restarts it. Nothing is lost: stored work stays, and the rest is consumed again.
     """
 
     def run() -> None:
-        pause_seconds = min(MOST_CHECK_SECONDS, watch.stall_seconds / 4)
+        pause_seconds = min(MAX_CHECK_SECONDS, watch.stall_seconds / 4)
         while not stop.wait(pause_seconds):
             try:
                 watch.check()
             except Exception as error:
                 log.error("liveness.check_failed", error_type=type(error).__name__, error=str(error))
             if max(watch.stalled_seconds(), heartbeat.overdue_seconds()) > EXIT_AFTER_SECONDS:
-                log.critical("service.stalled", reason=watch.reason() or "the main loop makes no step")
+                log.critical("service.stalled", reason=watch.reason() or "the main loop hangs")
                 os._exit(STALLED_EXIT_CODE)
 
     thread = threading.Thread(target=run, name="liveness", daemon=True)

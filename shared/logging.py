@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import sys
 import time
+import traceback
 from collections import OrderedDict
 from collections.abc import Callable, Hashable
 from typing import Any
@@ -12,13 +13,16 @@ from typing import Any
 import structlog
 from structlog.typing import EventDict, Processor
 
+REPEAT_SECONDS = 10.0
 REMEMBERED_KINDS = 1000
+# Fields that tell kinds apart. Fields that a client chooses, such as the path, are not among them.
+KIND_FIELDS = ("error", "error_type", "problem", "reason", "step", "version")
 
 
-def configure_logging(*, level: str, log_format: str, service: str, repeat_seconds: float | None = None) -> None:
+def configure_logging(*, level: str, log_format: str, service: str) -> None:
     """Set up structlog and the standard library's loggers to write to stderr; call it once per process.
 
-    With `repeat_seconds` a warning or error of one kind is written once in that time, see `RepetitionFilter`.
+    Repeated warnings and errors are limited: see `RepetitionFilter`.
     """
 
     def add_service(_: object, __: str, event: EventDict) -> EventDict:
@@ -34,7 +38,7 @@ def configure_logging(*, level: str, log_format: str, service: str, repeat_secon
     rendered: list[Processor] = (
         [structlog.processors.format_exc_info, structlog.processors.JSONRenderer()]
         if log_format == "json"
-        # The default would print every local variable of a failure, secrets too, and take seconds for it.
+        # The default prints all local variables of a traceback, secrets included, and is slow.
         else [
             structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty(), exception_formatter=structlog.dev.plain_traceback)
         ]
@@ -45,8 +49,7 @@ def configure_logging(*, level: str, log_format: str, service: str, repeat_secon
     )
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(formatter)
-    if repeat_seconds is not None:
-        handler.addFilter(RepetitionFilter(repeat_seconds))
+    handler.addFilter(RepetitionFilter(REPEAT_SECONDS))
     logging.basicConfig(handlers=[handler], level=level, force=True)
     structlog.configure(
         processors=[*shared, structlog.stdlib.ProcessorFormatter.wrap_for_formatter],
@@ -63,10 +66,10 @@ def get_logger(name: str) -> structlog.stdlib.BoundLogger:
 
 
 class RepetitionFilter(logging.Filter):
-    """Lets one warning or error of each kind through in `repeat_seconds`; the next one says how many were left out.
+    """Passes one warning or error of each kind per `repeat_seconds`; the next one has the number left out.
 
-    A kind is logger, level and event name (of foreign loggers the message before formatting); two failures are of one
-    kind when their exceptions have the same class and came from the same line.
+    A kind is logger, level, event name (for other libraries: the unformatted message) and KIND_FIELDS. Exceptions of
+    one kind have the same class and were raised at the same line.
     """
 
     def __init__(self, repeat_seconds: float, *, clock: Callable[[], float] = time.monotonic) -> None:
@@ -76,7 +79,7 @@ class RepetitionFilter(logging.Filter):
         self._kinds: OrderedDict[Hashable, tuple[float, int]] = OrderedDict()  # kind -> (last written, left out since)
 
     def filter(self, record: logging.LogRecord) -> bool:
-        """Return whether this record is written; called under the handler's lock or from any thread alike."""
+        """Return whether this record is written."""
         if record.levelno < logging.WARNING:
             return True
         kind, now = _kind(record), self._clock()
@@ -94,26 +97,24 @@ class RepetitionFilter(logging.Filter):
 
 
 def _kind(record: logging.LogRecord) -> Hashable:
-    event = record.msg.get("event") if isinstance(record.msg, dict) else record.msg
-    return record.name, record.levelno, str(event)[:200], _origin(record)
+    event: dict[str, Any] = record.msg if isinstance(record.msg, dict) else {"event": record.msg}
+    fields = tuple(str(event.get(name, ""))[:200] for name in ("event", *KIND_FIELDS))
+    return record.name, record.levelno, fields, _origin(record.exc_info or event.get("exc_info"))
 
 
-def _origin(record: logging.LogRecord) -> Hashable:
-    """Return class and line of the record's exception, None where there is none."""
-    error: Any = record.exc_info or (record.msg.get("exc_info") if isinstance(record.msg, dict) else None)
+def _origin(error: Any) -> Hashable:
+    """Return class and line of an exception, None where there is none."""
     if error is True:
         error = sys.exc_info()
     exception = error[1] if isinstance(error, tuple) else error
     if not isinstance(exception, BaseException):
         return None
-    place, trace = None, exception.__traceback__
-    while trace is not None:
-        place, trace = (trace.tb_frame.f_code.co_filename, trace.tb_lineno), trace.tb_next
-    return type(exception), place
+    frames = traceback.extract_tb(exception.__traceback__, limit=-1)
+    return type(exception), *((frame.filename, frame.lineno) for frame in frames)
 
 
 def _say_left_out(record: logging.LogRecord, left_out: int) -> None:
     if isinstance(record.msg, dict):
         record.msg["left_out"] = left_out
     else:
-        record.msg = f"{record.msg} ({left_out} like it were left out)"
+        record.msg = f"{record.msg} ({left_out} more were left out)"

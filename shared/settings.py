@@ -1,4 +1,4 @@
-"""Settings that more than one service has; each service adds its own and builds one object in its __main__."""
+"""Settings that several services share; each service extends them and builds one object in its __main__."""
 
 from __future__ import annotations
 
@@ -9,46 +9,33 @@ from pydantic import Field, SecretStr, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 
-class LogSettings(BaseSettings):
-    """How much is logged, and as what."""
+class DatabaseSettings(BaseSettings):
+    """Logs, broker and database. The database URL holds a password, so it is secret and has no default."""
 
     model_config = SettingsConfigDict(frozen=True, extra="ignore", env_ignore_empty=True)
 
-    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field("INFO", description="least level that is logged")
-    log_format: Literal["json", "console"] = Field("json", description="one JSON object a line, or for people")
-
-
-class KafkaSettings(LogSettings):
-    """Where the broker is and how topics are named."""
-
-    kafka_bootstrap_servers: str = Field(description="host:port of the Kafka brokers, comma-separated")
-    topic_prefix: str = Field(
-        "", max_length=100, pattern=r"^[A-Za-z0-9._-]*$", description="put before every topic name"
+    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field("INFO", description="lowest level that is logged")
+    log_format: Literal["json", "console"] = Field(
+        "json", description="`json`: one object per line; `console`: for people"
     )
-
-
-class DatabaseSettings(KafkaSettings):
-    """Where the database is; the URL holds a password, so it is secret and has no default."""
-
+    kafka_bootstrap_servers: str = Field(description="host:port of the Kafka brokers, comma-separated")
+    topic_prefix: str = Field("", max_length=100, pattern=r"^[A-Za-z0-9._-]*$", description="prefix of all topic names")
     database_url: SecretStr = Field(description="postgresql://user:password@host:port/database")
 
 
 class TopicSettings(DatabaseSettings):
-    """What `python -m shared.migrations` makes."""
+    """Settings of `python -m shared.migrations`, which creates the topics."""
 
     topic_partitions: int = Field(12, ge=1, le=1000, description="partitions of each customer topic")
     topic_replication_factor: int = Field(1, ge=1, le=7, description="3 in production")
     topic_min_insync_replicas: int = Field(
-        1, ge=1, le=7, description="copies before an event is acknowledged: 2 in production"
+        1, ge=1, le=7, description="replicas that must have an event before it is acknowledged; 2 in production"
     )
     topic_retention_hours: int = Field(
-        168,
-        ge=1,
-        le=87_600,
-        description="how long events are kept: longer than the oldest backup to be restored is old",
+        168, ge=1, le=87_600, description="how long events are kept; longer than the age of the oldest backup"
     )
     topic_max_message_bytes: int = Field(
-        131_072, ge=131_072, le=8_388_608, description="size from which the broker refuses a message, or a batch"
+        131_072, ge=131_072, le=8_388_608, description="largest message, or batch of messages, that the broker accepts"
     )
 
     @model_validator(mode="after")
@@ -61,29 +48,33 @@ class TopicSettings(DatabaseSettings):
 
 
 class ServiceSettings(DatabaseSettings):
-    """What worker and trainer share: the models volume and a small HTTP port for health and metrics."""
+    """Settings that worker and trainer share: the models volume, and the port for health and metrics."""
 
     models_dir: Path = Field(description="the shared volume with model artifacts")
     artifact_signing_key: SecretStr | None = Field(
         None,
-        description="secret that signs models; others are refused; of several, comma-separated, the first signs; "
-        "empty: off (in docker compose POSTGRES_PASSWORD)",
+        description="secret that signs models; models with another signature are rejected. Of several, "
+        "comma-separated, the first signs and all are accepted. Empty: no signatures (in docker compose: "
+        "POSTGRES_PASSWORD)",
     )
-    health_host: str = Field("127.0.0.1", description="where /health/* and /metrics listen")
-    shutdown_timeout_seconds: float = Field(15.0, gt=0, description="SIGTERM to exit, at most")
+    health_host: str = Field("127.0.0.1", description="address of /health/* and /metrics")
+    shutdown_timeout_seconds: float = Field(15.0, gt=0, description="longest time from SIGTERM to exit")
     stall_seconds: float = Field(
-        60.0, gt=0, description="not live after so long without progress while work waits; longer than a pause (30)"
+        60.0,
+        gt=0,
+        description="time without progress, while messages wait, after which the process is not live; longer than the "
+        "longest back-off (30)",
     )
 
     def signing_keys(self) -> tuple[bytes, ...]:
-        """Return the keys of artifacts: the first signs, every one is accepted; none when signatures are off."""
+        """Return the keys of artifacts: the first signs, all are accepted; none means no signatures."""
         value = self.artifact_signing_key.get_secret_value() if self.artifact_signing_key else ""
         return tuple(key.strip().encode() for key in value.split(",") if key.strip())
 
     @field_validator("artifact_signing_key")
     @classmethod
     def _names_a_key(cls, value: SecretStr | None) -> SecretStr | None:
-        # A value of only commas and blanks would silently disable signatures.
+        # A value of only commas and blanks would disable signatures without a word.
         if value is not None and not value.get_secret_value().replace(",", "").strip():
             raise ValueError("holds no key")
         return value

@@ -2,21 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from shared.recommender.configuration import build_configuration
 from shared.recommender.id_map import AssetIdMap
-from shared.recommender.model import MIX_COUNT, SEGMENT_COUNT, AssetGroup, Model
+from shared.recommender.model import Model
+from shared.recommender.signal import Arrays
+from shared.recommender.signals.portfolio_mix import MIX_COUNT, AssetGroup
 from shared.recommender.types import (
+    DEFAULT_INTERACTION_WEIGHTS,
+    SEGMENT_COUNT,
     Asset,
     Customer,
     CustomerHistory,
     Interaction,
     InteractionType,
+    InteractionWeights,
     InvestmentCapacity,
     RiskLevel,
     Weights,
@@ -31,29 +38,61 @@ def build_isins(count: int) -> tuple[str, ...]:
     return tuple(f"GRS{index:09d}" for index in range(count))
 
 
-def build_model(*, seed: int = 7, assets: int = 20, **overrides: Any) -> Model:
-    """Build a random valid model: mixed risk levels, most assets tradable; any field can be given instead."""
+def build_model(
+    *,
+    seed: int = 7,
+    assets: int = 20,
+    weights: Weights = Weights(0.5, 0.2, 0.3),  # noqa: B008 - frozen
+    interaction_weights: InteractionWeights = DEFAULT_INTERACTION_WEIGHTS,
+    arrays: Mapping[str, NDArray[Any]] | None = None,
+    **overrides: Any,
+) -> Model:
+    """Build a random valid model with the signals of ease_next_purchase: mixed risk levels, most assets tradable.
+
+    `arrays`: other arrays of signals, by "signal.array"; any field of the model can be given as well.
+    """
     random = np.random.default_rng(seed)
+    similarity, content = _similarity(random, assets), np.abs(_similarity(random, assets))
+    predicted_return = random.normal(0.05, 0.2, assets).astype(np.float32)
     fields: dict[str, Any] = {
         "version": f"v{seed}-{assets}",
-        "algorithm": "random",
         "as_of": AS_OF,
         "id_map": AssetIdMap(build_isins(assets)),
-        "asset_similarity": _similarity(random, assets),
-        "content_similarity": np.abs(_similarity(random, assets)),
-        "predicted_return": random.normal(0.05, 0.2, assets).astype(np.float32),
+        "configuration": build_configuration(
+            "ease_next_purchase", weights=weights, interaction_weights=interaction_weights, seed=seed
+        ),
         "asset_risk_level": random.integers(1, 4, assets).astype(np.int8),
         "tradable": random.random(assets) < 0.9,
-        "segment_priors": random.random((SEGMENT_COUNT, assets)).astype(np.float32),
-        "next_purchase": _similarity(random, assets),
-        "next_purchase_intercept": random.normal(0.1, 0.1, assets).astype(np.float32),
-        "portfolio_mix_prior": random.random((MIX_COUNT, assets)).astype(np.float32),
-        "asset_group": random.choice(list(AssetGroup), assets).astype(np.int8),
-        "trend": random.random(assets).astype(np.float32),
-        "weights": Weights(0.5, 0.2, 0.3),
-        "metadata": {"metrics": {"ndcg_at_k": 0.4}, "watermark": {"transactions": 1}, "configuration": {"seed": seed}},
+        "signals": {
+            "item_item": {"similarity": similarity},
+            "content": {"similarity": content},
+            "profitability": {"predicted_return": predicted_return},
+            "segment_prior": {"popularity": random.random((SEGMENT_COUNT, assets)).astype(np.float32)},
+            "next_purchase": {
+                "matrix": _similarity(random, assets),
+                "intercept": random.normal(0.1, 0.1, assets).astype(np.float32),
+            },
+            "portfolio_mix": {
+                "log_shares": random.random((MIX_COUNT, assets)).astype(np.float32),
+                "asset_group": random.choice(list(AssetGroup), assets).astype(np.int8),
+            },
+            "trend": {"log_shares": random.random(assets).astype(np.float32)},
+        },
+        "metadata": {"metrics": {"ndcg_at_k": 0.4}, "watermark": {"transactions": 1}},
     }
+    fields["signals"] = _changed(fields["signals"], arrays or {})
     return Model(**{**fields, **overrides})
+
+
+def with_arrays(model: Model, **arrays: NDArray[Any]) -> Model:
+    """Return the model with other arrays; "signal__array" names one."""
+    named = {name.replace("__", "."): array for name, array in arrays.items()}
+    return replace(model, signals=_changed(model.signals, named))
+
+
+def with_weights(model: Model, weights: Weights) -> Model:
+    """Return the model with other weights of its components."""
+    return replace(model, configuration=replace(model.configuration, weights=weights))
 
 
 def build_customer(
@@ -112,3 +151,11 @@ def _similarity(random: np.random.Generator, assets: int) -> NDArray[np.float32]
     matrix = random.normal(0, 0.1, (assets, assets)).astype(np.float32)
     np.fill_diagonal(matrix, 0)
     return matrix
+
+
+def _changed(signals: Mapping[str, Arrays], arrays: Mapping[str, NDArray[Any]]) -> dict[str, Arrays]:
+    changed = {name: dict(of_signal) for name, of_signal in signals.items()}
+    for name, array in arrays.items():
+        signal, _, of_signal = name.partition(".")
+        changed[signal][of_signal] = array
+    return dict(changed)

@@ -9,14 +9,12 @@ from uuid import UUID
 
 from api.ports import (
     ArtifactState,
-    AssetRow,
     CurrentFacts,
     CustomerLists,
     EffectKind,
     ListRow,
-    ModelPage,
-    ModelRow,
 )
+from api.schemas import AssetItem, ModelItem, ModelList
 from shared.errors import DatabaseBusy, DatabaseUnavailable, PublishFailed
 from shared.events import Event
 
@@ -40,6 +38,7 @@ class FakePublisher:
     reachable: bool = True
     started: bool = False
     closed: bool = False
+    waiting: list[Event] = field(default_factory=list)
 
     async def start(self) -> None:
         self.started = True
@@ -49,6 +48,7 @@ class FakePublisher:
 
     async def publish(self, topic: str, *, key: str, event: Event) -> None:
         if self.gate is not None:
+            self.waiting.append(event)
             await self.gate.wait()
         await asyncio.sleep(0)
         if self.failure is not None:
@@ -73,8 +73,8 @@ class FakeReader:
 
     customers: set[str] = field(default_factory=set)
     lists: dict[str, ListRow] = field(default_factory=dict)
-    assets: list[AssetRow] = field(default_factory=list)
-    models: list[ModelRow] = field(default_factory=list)
+    assets: list[AssetItem] = field(default_factory=list)
+    models: list[ModelItem] = field(default_factory=list)
     effects: dict[tuple[EffectKind, UUID], str] = field(default_factory=dict)
     facts: CurrentFacts = field(default_factory=lambda: CurrentFacts(None, {}, frozenset(), frozenset()))
     reference_version: str = "loaded once"
@@ -108,15 +108,15 @@ class FakeReader:
         self._called("has_isin")
         return any(asset.isin == isin for asset in self.assets)
 
-    async def fetch_assets(self, *, limit: int) -> Sequence[AssetRow]:
+    async def fetch_assets(self, *, limit: int) -> Sequence[AssetItem]:
         self._called("fetch_assets")
         return sorted(self.assets, key=lambda asset: asset.isin)[:limit]
 
-    async def fetch_models(self, *, limit: int) -> ModelPage:
+    async def fetch_models(self, *, limit: int) -> ModelList:
         self._called("fetch_models")
         newest_first = sorted(self.models, key=lambda model: model.started_at, reverse=True)
         active = next((model.version for model in self.models if model.active), None)
-        return ModelPage(active=active, models=newest_first[:limit])
+        return ModelList(active=active, models=newest_first[:limit])
 
     async def fetch_artifact_state(self, version: str) -> ArtifactState:
         self._called("fetch_artifact_state")
@@ -135,3 +135,8 @@ class FakeReader:
             raise DatabaseBusy
         if self.unavailable:
             raise DatabaseUnavailable
+
+
+def build_asset(*values: str | float | None) -> AssetItem:
+    """Return an asset from the values of its fields in their order."""
+    return AssetItem.model_validate(dict(zip(AssetItem.model_fields, values, strict=True)))

@@ -16,8 +16,8 @@ from shared.errors import (
 )
 from shared.events import InteractionRecorded
 from shared.ports import KeptEvent, Message, Partition, StoredOffset
-from shared.recommender.history import INTERACTION_WINDOW, dismissed_isins
-from shared.recommender.types import Customer, CustomerHistory, Interaction
+from shared.recommender.history import dismissed_isins
+from shared.recommender.types import INTERACTION_WINDOW, Customer, CustomerHistory, Interaction
 from worker.ports import AssetDisplay, Decision, ServedList
 
 

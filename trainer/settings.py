@@ -4,9 +4,15 @@ from __future__ import annotations
 
 from pydantic import Field, field_validator, model_validator
 
-from shared.recommender.configuration import ModelConfiguration
-from shared.recommender.item_similarity import FITS, is_available
-from shared.recommender.types import Weights
+from shared.errors import ConfigurationInvalid
+from shared.recommender.configuration import (
+    ALGORITHMS,
+    DEFAULT_SEED,
+    DEFAULT_WEIGHTS,
+    ModelConfiguration,
+    build_configuration,
+)
+from shared.recommender.types import InteractionWeights, Weights
 from shared.settings import ServiceSettings
 from trainer.evaluation.selection import SelectionRules
 from trainer.service.job import TrainingPlan
@@ -28,18 +34,32 @@ class TrainerSettings(ServiceSettings):
         0.01, ge=0, le=1, description="nDCG@10 that a challenger may be worse by, or one standard error if that is more"
     )
     candidate_algorithms: str = Field(
-        "ease_next_purchase,ease,lightfm",
-        description="collaborative candidates in order of preference, comma-separated",
+        ",".join(ALGORITHMS),
+        description='candidates in order of preference, comma-separated; "+" adds a signal, as in ease+user_knn',
     )
-    default_weight_collaborative: float = Field(0.6, ge=0, description="of a new model, unless others prove better")
-    default_weight_content: float = Field(0.1, ge=0, description="of a new model, unless others prove better")
-    default_weight_profitability: float = Field(0.3, ge=0, description="of a new model, unless others prove better")
+    default_weight_collaborative: float = Field(
+        DEFAULT_WEIGHTS.collaborative, ge=0, description="of a new model, unless others prove better"
+    )
+    default_weight_content: float = Field(
+        DEFAULT_WEIGHTS.content, ge=0, description="of a new model, unless others prove better"
+    )
+    default_weight_profitability: float = Field(
+        DEFAULT_WEIGHTS.profitability, ge=0, description="of a new model, unless others prove better"
+    )
+    interaction_weight_click: float = Field(InteractionWeights.click, ge=0, le=1, description="of an owned asset")
+    interaction_weight_view: float = Field(InteractionWeights.view, ge=0, le=1, description="of an owned asset")
+    interaction_weight_watchlist: float = Field(
+        InteractionWeights.watchlist, ge=0, le=1, description="of an owned asset"
+    )
+    interaction_half_life_days: float = Field(
+        InteractionWeights.half_life_days, gt=0, description="an interaction counts half after that"
+    )
     choose_weights: bool = Field(True, description="false: the default weights, whatever the evaluation says")
     selection_budget_seconds: float = Field(
         60.0, ge=0, description="after that no further candidate or weights are tried"
     )
     kept_versions: int = Field(3, ge=2, le=100, description="artifacts on the volume")
-    training_seed: int = Field(7, ge=0, description="of everything random in a training")
+    training_seed: int = Field(DEFAULT_SEED, ge=0, description="of everything random in a training")
 
     def default_weights(self) -> Weights:
         """Return the weights that a new model carries unless others prove better."""
@@ -48,14 +68,9 @@ class TrainerSettings(ServiceSettings):
         )
 
     def training_plan(self) -> TrainingPlan:
-        """Return how every training is done."""
-        weights = self.default_weights()
+        """Return how every training is done; candidates that this installation cannot fit are left out."""
         return TrainingPlan(
-            candidates=tuple(
-                ModelConfiguration(name, weights, seed=self.training_seed)
-                for name in _names(self.candidate_algorithms)
-                if is_available(name)
-            ),
+            candidates=tuple(candidate for candidate in self._candidates() if candidate.is_available()),
             selection=SelectionRules(
                 self.evaluation_window_days, self.selection_budget_seconds, choose_weights=self.choose_weights
             ),
@@ -65,7 +80,24 @@ class TrainerSettings(ServiceSettings):
 
     def unavailable_algorithms(self) -> list[str]:
         """Return the named candidates that this installation cannot fit; they are left out."""
-        return [name for name in _names(self.candidate_algorithms) if not is_available(name)]
+        return [candidate.algorithm for candidate in self._candidates() if not candidate.is_available()]
+
+    def _candidates(self) -> list[ModelConfiguration]:
+        interaction_weights = InteractionWeights(
+            click=self.interaction_weight_click,
+            view=self.interaction_weight_view,
+            watchlist=self.interaction_weight_watchlist,
+            half_life_days=self.interaction_half_life_days,
+        )
+        return [
+            build_configuration(
+                name,
+                weights=self.default_weights(),
+                interaction_weights=interaction_weights,
+                seed=self.training_seed,
+            )
+            for name in _names(self.candidate_algorithms)
+        ]
 
     def trigger_rules(self) -> TriggerRules:
         """Return when a training is due."""
@@ -74,10 +106,13 @@ class TrainerSettings(ServiceSettings):
     @field_validator("candidate_algorithms")
     @classmethod
     def _known_algorithms(cls, value: str) -> str:
-        unknown = sorted(set(_names(value)) - FITS.keys())
-        if unknown or not _names(value):
-            raise ValueError(f"must name at least one of {', '.join(sorted(FITS))}")
-        if not any(is_available(name) for name in _names(value)):
+        try:
+            candidates = [build_configuration(name) for name in _names(value)]
+        except ConfigurationInvalid as error:
+            raise ValueError(str(error)) from error
+        if not candidates:
+            raise ValueError(f"must name at least one of {', '.join(ALGORITHMS)}, or signals")
+        if not any(candidate.is_available() for candidate in candidates):
             raise ValueError("names only what is not installed here (LightFM needs a C compiler at set-up)")
         return value
 

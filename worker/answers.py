@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from shared.events import RecommendationRequested, content_digest
 from shared.ports import Message
 from shared.recommender.model import Model
-from shared.recommender.ranking import recommend
+from shared.recommender.pipeline import recommend
 from shared.recommender.types import Contributions, CustomerHistory, Ranking, Weights
 from shared.served_list import Components, RecommendationItem, rounded, rounded_or_none
 from worker.catalogue import Catalogue
@@ -32,7 +32,7 @@ class Scoring:
     def question(self, event: RecommendationRequested) -> Question:
         """Return the customer and the weights that apply, summing to one."""
         asked = event.weights.to_domain() if event.weights else None
-        return event.customer_id, (asked or self.weights or self.model.weights).normalised()
+        return event.customer_id, (asked or self.weights or self.model.configuration.weights).normalised()
 
 
 def decide(

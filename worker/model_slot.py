@@ -11,7 +11,7 @@ from shared.errors import ArtifactInvalid
 from shared.logging import get_logger
 from shared.ports import ArtifactReader, Pointer
 from shared.recommender.model import Model
-from shared.recommender.ranking import recommend
+from shared.recommender.pipeline import recommend
 from shared.recommender.types import Customer, CustomerHistory, InvestmentCapacity, RiskLevel
 from worker.metrics import WorkerMetrics
 
@@ -98,7 +98,7 @@ class ModelSlot:
         self._model, self._served, self._refused, self._failures = model, pointer, None, 0
         self._metrics.model_swaps.labels("ok").inc()
         self._metrics.model_sequence.set(pointer.sequence)
-        self._metrics.model.info({"version": pointer.version, "algorithm": model.algorithm})
+        self._metrics.model.info({"version": pointer.version, "algorithm": model.configuration.algorithm})
         log.info("model.swapped", version=pointer.version, sequence=pointer.sequence, replaced=replaced)
 
 

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from shared.postgres.tables import REFERENCE_SNAPSHOTS
-from shared.recommender.history import INTERACTION_WINDOW
-from shared.recommender.types import InteractionType
+from shared.recommender.types import INTERACTION_WINDOW, InteractionType
 
 CUSTOMERS = """
 SELECT customer_id, risk_level, investment_capacity FROM latest_customers WHERE customer_id = ANY(:customer_ids)

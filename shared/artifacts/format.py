@@ -1,7 +1,7 @@
-"""What a model artifact is, byte by byte: one .npz of plain arrays, described by a manifest; no pickle, ever.
+"""The bytes of a model artifact: one .npz of plain arrays, grouped by signal, and a manifest; never a pickle.
 
-Everything here works on bytes in memory. What is read is hostile until proved otherwise: each check comes before the
-allocation that would need it.
+Everything here works on bytes in memory. What is read is hostile until it is checked: each check comes before the
+allocation that needs it.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import io
 import json
+import math
 import platform
 import re
 import struct
@@ -23,13 +24,13 @@ import numpy as np
 import scipy
 from numpy.typing import NDArray
 
-from shared.errors import ArtifactInvalid
+from shared.errors import ArtifactInvalid, ConfigurationInvalid
 from shared.ports import Pointer
+from shared.recommender.configuration import ModelConfiguration
 from shared.recommender.id_map import AssetIdMap
-from shared.recommender.model import ARRAY_DTYPES, Model, array_shapes
-from shared.recommender.types import InteractionWeights, Weights
+from shared.recommender.model import CATALOGUE, Model, array_specs
 
-FORMAT_VERSION = 3  # an older artifact is refused, and the trainer trains a new one (docs/decisions/0010)
+FORMAT_VERSION = 4  # an older artifact is refused, and the trainer trains a new one (docs/decisions/0010)
 ARRAYS_FILE = "arrays.npz"
 MANIFEST_FILE = "manifest.json"
 
@@ -69,31 +70,36 @@ class FileFacts:
 
 
 @dataclass(frozen=True)
+class ArrayFacts:
+    """Dtype and shape of one array; its name is that of its signal, a slash, and its own."""
+
+    dtype: np.dtype[Any]
+    shape: tuple[int, ...]
+
+
+@dataclass(frozen=True)
 class Manifest:
     """A checked manifest: all of a model but its arrays."""
 
     version: str
-    algorithm: str
     as_of: date
     id_map: AssetIdMap
-    weights: Weights
-    interaction_weights: InteractionWeights
+    configuration: ModelConfiguration
     metadata: dict[str, Any]
+    arrays: Mapping[str, ArrayFacts]
     arrays_file: FileFacts
 
 
 def encode_model(model: Model) -> dict[str, bytes]:
     """Return the content of every file of the artifact, the manifest last; the same model gives the same bytes."""
-    arrays = encode_arrays({name: getattr(model, name) for name in ARRAY_DTYPES})
+    arrays = encode_arrays(named_arrays(model))
     manifest = {
         "format_version": FORMAT_VERSION,
         "version": model.version,
-        "algorithm": model.algorithm,
         "as_of": model.as_of.isoformat(),
-        "weights": asdict(model.weights),
-        "interaction_weights": asdict(model.interaction_weights),
+        "configuration": model.configuration.to_json(),
         "files": {ARRAYS_FILE: {"size": len(arrays), "sha256": sha256_of(arrays)}},
-        "arrays": _declared_arrays(len(model.id_map)),
+        "arrays": _declare_arrays(model),
         "isins": list(model.id_map.isins),
         "metadata": model.metadata,
         "libraries": {"python": platform.python_version(), "numpy": np.__version__, "scipy": scipy.__version__},
@@ -104,6 +110,12 @@ def encode_model(model: Model) -> dict[str, bytes]:
         raise ArtifactInvalid(f"the metadata cannot be written as JSON: {error}") from error
     decode_manifest(encoded, version=model.version)  # what readers would refuse is not written
     return {ARRAYS_FILE: arrays, MANIFEST_FILE: encoded}
+
+
+def named_arrays(model: Model) -> dict[str, NDArray[Any]]:
+    """Return all arrays of a model by the names that they have in the arrays file."""
+    groups = model.array_groups().items()
+    return {f"{group}/{name}": array for group, arrays in groups for name, array in arrays.items()}
 
 
 def encode_arrays(arrays: Mapping[str, NDArray[Any]]) -> bytes:
@@ -124,6 +136,8 @@ def decode_manifest(encoded: bytes, *, version: str) -> Manifest:
         raise ArtifactInvalid(f"the manifest is of version {content.get('version')!r:.80}, not {version}")
     try:
         return _manifest(content)
+    except ConfigurationInvalid as error:
+        raise ArtifactInvalid(f"the configuration cannot be used here: {error}") from error
     except MALFORMED as error:
         raise ArtifactInvalid(f"the manifest is malformed: {error!r:.200}") from error
 
@@ -133,25 +147,30 @@ def decode_model(manifest: Manifest, arrays_file: bytes) -> Model:
     if sha256_of(arrays_file) != manifest.arrays_file.sha256:
         raise ArtifactInvalid(f"{ARRAYS_FILE} does not have the SHA-256 of the manifest")
     try:
+        groups: dict[str, dict[str, NDArray[Any]]] = {group: {} for group in array_specs(manifest.configuration)}
+        for name, array in decode_arrays(arrays_file, manifest.arrays).items():
+            group, _, of_group = name.partition("/")
+            groups[group][of_group] = array
+        catalogue = groups.pop(CATALOGUE)
         return Model(
             version=manifest.version,
-            algorithm=manifest.algorithm,
             as_of=manifest.as_of,
             id_map=manifest.id_map,
-            weights=manifest.weights,
-            interaction_weights=manifest.interaction_weights,
+            configuration=manifest.configuration,
+            signals=groups,
+            asset_risk_level=catalogue["risk_level"],
+            tradable=catalogue["tradable"],
             metadata=manifest.metadata,
-            **decode_arrays(arrays_file, asset_count=len(manifest.id_map)),
         )
     except MALFORMED as error:
         raise ArtifactInvalid(f"{ARRAYS_FILE} is malformed: {error!r:.200}") from error
 
 
-def decode_arrays(arrays_file: bytes, *, asset_count: int) -> dict[str, NDArray[Any]]:
+def decode_arrays(arrays_file: bytes, declared: Mapping[str, ArrayFacts]) -> dict[str, NDArray[Any]]:
     """Return the arrays, read-only; the bytes of each are known to be there before any array is allocated."""
     with zipfile.ZipFile(io.BytesIO(arrays_file)) as archive:
         entries = {entry.filename: entry for entry in archive.infolist()}
-        if sorted(entry.filename for entry in archive.infolist()) != sorted(f"{name}.npy" for name in ARRAY_DTYPES):
+        if sorted(entry.filename for entry in archive.infolist()) != sorted(f"{name}.npy" for name in declared):
             raise ArtifactInvalid(f"{ARRAYS_FILE} holds {sorted(entries)!r:.200}")
         # Stored entries cannot grow: nothing that is read is larger than the file that was read already.
         if any(entry.compress_type != zipfile.ZIP_STORED for entry in entries.values()):
@@ -159,10 +178,10 @@ def decode_arrays(arrays_file: bytes, *, asset_count: int) -> dict[str, NDArray[
         if sum(entry.file_size for entry in entries.values()) > len(arrays_file):
             raise ArtifactInvalid(f"{ARRAYS_FILE} declares more bytes than it has")
         arrays = {}
-        for name, shape in array_shapes(asset_count).items():
+        for name, facts in declared.items():
             entry = entries[f"{name}.npy"]
             with archive.open(entry) as member:
-                arrays[name] = _read_array(member, name=name, shape=shape, size=entry.file_size)
+                arrays[name] = _read_array(member, name=name, facts=facts, size=entry.file_size)
     return arrays
 
 
@@ -205,46 +224,68 @@ def _manifest(content: dict[str, Any]) -> Manifest:
         isinstance(isin, str) and 0 < len(isin) <= _LARGEST_ISIN and isin.isprintable() for isin in isins
     ):
         raise ArtifactInvalid("an ISIN is not one")
-    if content["arrays"] != _declared_arrays(len(isins)):
-        raise ArtifactInvalid(f"arrays of other shapes or dtypes than {len(isins)} assets need")
     if set(content["files"]) != {ARRAYS_FILE}:
         raise ArtifactInvalid(f"the files are {sorted(content['files'])!r:.200}")
     facts = FileFacts(**content["files"][ARRAYS_FILE])
-    if not isinstance(content["metadata"], dict) or not isinstance(content["algorithm"], str):
-        raise ArtifactInvalid("metadata or algorithm is of another type")
+    if not isinstance(content["metadata"], dict):
+        raise ArtifactInvalid("metadata is of another type")
+    configuration = ModelConfiguration.from_json(content["configuration"])
     return Manifest(
         version=checked_version(content["version"]),
-        algorithm=content["algorithm"],
         as_of=date.fromisoformat(content["as_of"]),
         id_map=AssetIdMap(isins),
-        weights=Weights(**content["weights"]),
-        interaction_weights=InteractionWeights(**content["interaction_weights"]),
+        configuration=configuration,
         metadata=content["metadata"],
+        arrays=_read_declared(content["arrays"], configuration),
         arrays_file=FileFacts(facts.size, _checked_sha256(facts.sha256)),
     )
 
 
-def _declared_arrays(asset_count: int) -> dict[str, dict[str, Any]]:
+def _declare_arrays(model: Model) -> dict[str, dict[str, dict[str, Any]]]:
+    """Return what each array is: meaning, dtype and shape, by signal and name."""
     return {
-        name: {"dtype": ARRAY_DTYPES[name].newbyteorder("<").str, "shape": list(shape)}
-        for name, shape in array_shapes(asset_count).items()
+        group: {
+            name: {
+                "meaning": spec.meaning,
+                "dtype": np.dtype(spec.dtype).newbyteorder("<").str,
+                "shape": list(model.array_groups()[group][name].shape),
+            }
+            for name, spec in specs.items()
+        }
+        for group, specs in array_specs(model.configuration).items()
     }
 
 
-def _read_array(member: IO[bytes], *, name: str, shape: tuple[int, ...], size: int) -> NDArray[Any]:
+def _read_declared(declared: dict[str, dict[str, Any]], configuration: ModelConfiguration) -> dict[str, ArrayFacts]:
+    """Return what the manifest says of each array; shapes that do not fit their signal are left to the model."""
+    specs = array_specs(configuration)
+    if {group: set(arrays) for group, arrays in declared.items()} != {
+        group: set(arrays) for group, arrays in specs.items()
+    }:
+        raise ArtifactInvalid("the arrays are not those of the configuration's signals")
+    facts = {}
+    for group, arrays in declared.items():
+        for name, array in arrays.items():
+            dtype, shape = np.dtype(specs[group][name].dtype).newbyteorder("<"), array["shape"]
+            if array["dtype"] != dtype.str or not all(type(length) is int and length >= 0 for length in shape):
+                raise ArtifactInvalid(f"{group}/{name} is declared as {array!r:.100}")
+            facts[f"{group}/{name}"] = ArrayFacts(dtype, tuple(shape))
+    return facts
+
+
+def _read_array(member: IO[bytes], *, name: str, facts: ArrayFacts, size: int) -> NDArray[Any]:
     """Return one .npy after its header is known to say what the manifest says, and its size to fit."""
     if np.lib.format.read_magic(member) != (1, 0):
         raise ArtifactInvalid(f"{name} is of another .npy version")
     header = np.lib.format.read_array_header_1_0(member, max_header_size=_LARGEST_NPY_HEADER)
-    dtype = ARRAY_DTYPES[name].newbyteorder("<")
-    if header != (shape, False, dtype):
+    if header != (facts.shape, False, facts.dtype):
         raise ArtifactInvalid(f"{name} is declared as {header!r:.100}")
-    if size - member.tell() != int(np.prod(shape)) * dtype.itemsize:
+    if size - member.tell() != math.prod(facts.shape) * facts.dtype.itemsize:
         raise ArtifactInvalid(f"{name} has {size - member.tell()} bytes")
-    array = np.frombuffer(member.read(), dtype=dtype).reshape(shape)
-    if dtype == np.bool_ and array.size and array.view(np.uint8).max() > 1:
+    array = np.frombuffer(member.read(), dtype=facts.dtype).reshape(facts.shape)
+    if facts.dtype == np.bool_ and array.size and array.view(np.uint8).max() > 1:
         raise ArtifactInvalid(f"{name} holds bytes that are neither true nor false")
-    return array.astype(ARRAY_DTYPES[name], copy=False)
+    return array.astype(facts.dtype.newbyteorder("="), copy=False)
 
 
 def _decode_object(encoded: bytes, what: str) -> dict[str, Any]:

@@ -1,34 +1,158 @@
-"""How a model is fitted: enough to repeat it, kept with every version."""
+"""Which signals a model has, with which hyper-parameters and weights: enough to fit it again."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, fields
 from typing import Any
 
-from shared.recommender.types import InteractionWeights, Weights
+from shared.errors import ConfigurationInvalid, InvalidWeights
+from shared.recommender.signal import Signal, signal_class
+from shared.recommender.types import DEFAULT_INTERACTION_WEIGHTS, InteractionWeights, Weights
+
+COMPONENTS = ("collaborative", "content", "profitability")  # the order of every axis of three
+DEFAULT_WEIGHTS = Weights(collaborative=0.6, content=0.1, profitability=0.3)
+DEFAULT_SEED = 7
+
+# Algorithm -> its collaborative signals. Content, profitability and the cold start are the same for all.
+ALGORITHMS: Mapping[str, tuple[str, ...]] = {
+    "ease_next_purchase": ("item_item", "next_purchase", "portfolio_mix", "trend"),
+    "ease": ("item_item",),
+    "lightfm": ("lightfm",),
+}
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class ModelConfiguration:
-    """One candidate: its collaborative algorithm, hyper-parameters, weights and seed."""
+    """All that decides what a model is, apart from the data.
+
+    collaborative, content, profitability: the signals of each component, standardised and added where there are
+    several. cold_start: stands in for the history of a customer without one, by their segment alone.
+    weights: of the components. Raises ConfigurationInvalid.
+    """
 
     algorithm: str
-    weights: Weights
-    interaction_weights: InteractionWeights = field(default_factory=InteractionWeights)
-    ease_l2: float = 500.0
-    lightfm_factors: int = 32
-    lightfm_epochs: int = 10
-    seed: int = 7
+    collaborative: tuple[Signal, ...]
+    content: tuple[Signal, ...]
+    profitability: tuple[Signal, ...]
+    cold_start: Signal
+    weights: Weights = DEFAULT_WEIGHTS
+    interaction_weights: InteractionWeights = DEFAULT_INTERACTION_WEIGHTS
+    seed: int = DEFAULT_SEED
+
+    def __post_init__(self) -> None:
+        names = [signal.name for signal in self.signals()]
+        if doubles := sorted({name for name in names if names.count(name) > 1}):
+            raise ConfigurationInvalid(f"signal {doubles[0]!r} is in the configuration twice")
+        for component in COMPONENTS:
+            if not getattr(self, component):
+                raise ConfigurationInvalid(f"component {component!r} has no signal")
+
+    def signals(self) -> tuple[Signal, ...]:
+        """Return all signals, in order of the components, then the one for the cold start."""
+        return (*self.collaborative, *self.content, *self.profitability, self.cold_start)
+
+    def is_available(self) -> bool:
+        """Return whether this installation can fit all signals."""
+        return all(signal.is_available() for signal in self.signals())
 
     def to_json(self) -> dict[str, Any]:
         """Return plain values that `from_json` reads back."""
-        return asdict(self)
+        return {
+            "algorithm": self.algorithm,
+            "seed": self.seed,
+            "weights": asdict(self.weights),
+            "interaction_weights": asdict(self.interaction_weights),
+            "components": {name: [_to_json(signal) for signal in getattr(self, name)] for name in COMPONENTS},
+            "cold_start": _to_json(self.cold_start),
+        }
 
     @classmethod
     def from_json(cls, values: Mapping[str, Any]) -> ModelConfiguration:
-        """Read what `to_json` wrote; raises TypeError, KeyError or InvalidWeights when it is something else."""
-        known = {**values}
-        known["weights"] = Weights(**known["weights"])
-        known["interaction_weights"] = InteractionWeights(**known["interaction_weights"])
-        return cls(**known)
+        """Read what `to_json` wrote; raises ConfigurationInvalid for anything else, with the name of what is wrong."""
+        _check_keys(
+            "the configuration",
+            values,
+            ("algorithm", "seed", "weights", "interaction_weights", "components", "cold_start"),
+        )
+        _check_keys("components", values["components"], COMPONENTS)
+        if not isinstance(values["algorithm"], str) or type(values["seed"]) is not int:
+            raise ConfigurationInvalid("algorithm must be a text and seed a whole number")
+        try:
+            return cls(
+                algorithm=values["algorithm"],
+                **{name: tuple(map(_from_json, values["components"][name])) for name in COMPONENTS},
+                cold_start=_from_json(values["cold_start"]),
+                weights=Weights(**values["weights"]),
+                interaction_weights=InteractionWeights(**values["interaction_weights"]),
+                seed=values["seed"],
+            )
+        except (TypeError, OverflowError, InvalidWeights) as error:
+            raise ConfigurationInvalid(f"the configuration is malformed: {error}") from error
+
+
+def build_configuration(
+    algorithm: str,
+    *,
+    weights: Weights = DEFAULT_WEIGHTS,
+    interaction_weights: InteractionWeights = DEFAULT_INTERACTION_WEIGHTS,
+    seed: int = DEFAULT_SEED,
+    changes: Mapping[str, Mapping[str, Any]] | None = None,
+) -> ModelConfiguration:
+    """Return the configuration of an algorithm: names of ALGORITHMS or of signals, joined by "+".
+
+    A signal joins its own component. `changes`: hyper-parameters that differ from the defaults, by signal.
+    Raises ConfigurationInvalid for an unknown name.
+    """
+    names: list[str] = []
+    for name in (part.strip() for part in algorithm.split("+")):
+        names += ALGORITHMS.get(name, (name,))
+    changed = changes or {}
+    signals = [_from_json({"signal": name, **changed.get(name, {})}) for name in (*names, "content", "profitability")]
+    of_component = {name: tuple(signal for signal in signals if signal.component == name) for name in COMPONENTS}
+    return ModelConfiguration(
+        algorithm=algorithm,
+        **of_component,
+        cold_start=_from_json({"signal": "segment_prior", **changed.get("segment_prior", {})}),
+        weights=weights,
+        interaction_weights=interaction_weights,
+        seed=seed,
+    )
+
+
+def _to_json(signal: Signal) -> dict[str, Any]:
+    return {"signal": signal.name, **asdict(signal)}
+
+
+def _from_json(values: Mapping[str, Any]) -> Signal:
+    if not isinstance(values, Mapping) or not isinstance(name := values.get("signal"), str):
+        raise ConfigurationInvalid(f"{values!r:.80} does not name a signal")
+    signal = signal_class(name)
+    given = {key: value for key, value in values.items() if key != "signal"}
+    known = {one.name: one.default for one in fields(signal)}
+    if unknown := sorted(given.keys() - known.keys()):
+        raise ConfigurationInvalid(f"signal {name!r} has no hyper-parameter {unknown[0]!r}; it has {', '.join(known)}")
+    try:
+        return signal(**{key: _checked(value, known[key]) for key, value in given.items()})
+    except (TypeError, ValueError) as error:
+        raise ConfigurationInvalid(f"signal {name!r}: {error}") from error
+
+
+def _checked(value: Any, default: Any) -> Any:
+    """Return a hyper-parameter as the type of its default; a default of None accepts a number as well."""
+    if isinstance(default, (bool, str)) or value is None:
+        fits = type(value) is type(default)
+    elif isinstance(default, int):
+        fits = type(value) is int
+    else:
+        fits = type(value) in (int, float) and math.isfinite(value)
+    if not fits:
+        raise TypeError(f"{value!r:.80} is not of the type of the default, {default!r}")
+    return float(value) if isinstance(default, float) else value
+
+
+def _check_keys(what: str, values: Any, expected: Sequence[str]) -> None:
+    if not isinstance(values, Mapping) or set(values) != set(expected):
+        found = sorted(map(str, values)) if isinstance(values, Mapping) else values
+        raise ConfigurationInvalid(f"{what} has {found!r:.200}, expected {', '.join(expected)}")

@@ -1,4 +1,4 @@
-"""A customer's own history as one sparse row, so that a click counts at once, without retraining."""
+"""A customer's history as one sparse row, so that a click counts at once, without retraining."""
 
 from __future__ import annotations
 
@@ -6,20 +6,20 @@ import math
 from collections import defaultdict
 from collections.abc import Sequence
 from datetime import datetime
-from typing import TypeAlias
+from typing import TypeAlias, TypeVar
 
 import numpy as np
+from numpy.typing import NDArray
 from scipy import sparse
 
 from shared.recommender.id_map import AssetIdMap
 from shared.recommender.types import CustomerHistory, InteractionType, InteractionWeights
 
 HistoryMatrix: TypeAlias = "sparse.csr_array[np.float32, tuple[int, int]]"
+Age = TypeVar("Age", float, NDArray[np.float64])
 
-# So many of a customer's interactions, the newest of the log, add weight; exclusions have no window.
-INTERACTION_WINDOW = 1_000
-# Below this an interaction is forgotten: normalisation would blow a remainder of rounding up to a full score.
-FORGOTTEN_BELOW = 1e-6
+# Smaller weights count as zero: scaling a row would enlarge a rounding remainder to a full score.
+LEAST_HISTORY_WEIGHT = 1e-6
 _SECONDS_PER_DAY = 86_400.0
 
 
@@ -30,11 +30,10 @@ def build_history_matrix(
     interaction_weights: InteractionWeights,
     now: datetime,
 ) -> HistoryMatrix:
-    """Return (B, A) float32 rows: 1.0 for an owned asset, else the faded sum of its interactions, at most 1.0.
+    """Return (B, A) float32 rows: 1.0 for an owned asset, else the sum of its decayed interactions, at most 1.0.
 
-    The last INTERACTION_WINDOW interactions count. Those with a dismissed asset count 0 (owning it still counts),
-    unknown ISINs are ignored, and an interaction dated after `now` counts as just happened. Column order within a row
-    is ascending. Raises ValueError on naive `now`.
+    Interactions with a dismissed asset count 0 (owning it still counts), unknown ISINs are ignored, and an interaction
+    dated after `now` counts as if it happened at `now`. Columns of a row ascend. Raises ValueError on naive `now`.
     """
     if now.utcoffset() is None:
         raise ValueError("now must carry a time zone")
@@ -43,6 +42,12 @@ def build_history_matrix(
     asset_indices = np.array([index for row in rows for index in row], dtype=np.int32)
     values = np.array([value for row in rows for value in row.values()], dtype=np.float32)
     return sparse.csr_array((values, asset_indices, row_ends), shape=(len(rows), len(id_map)))
+
+
+def time_decay(age_days: Age, half_life_days: float) -> Age:
+    """Return 1 for age zero, half of that after each half-life."""
+    decayed: Age = 0.5 ** (age_days / half_life_days)
+    return decayed
 
 
 def dismissed_isins(history: CustomerHistory) -> set[str]:
@@ -59,22 +64,22 @@ def _history_row(
     id_map: AssetIdMap, history: CustomerHistory, interaction_weights: InteractionWeights, now: datetime
 ) -> dict[int, float]:
     row = dict.fromkeys(id_map.known_indices(history.owned), 1.0)
-    for isin, parts in _interaction_parts(history, interaction_weights, now).items():
+    for isin, weights in _decayed_weights(history, interaction_weights, now).items():
         # fsum is exact, so the order in which the store returns interactions cannot change a list.
-        value = min(1.0, math.fsum(parts))
-        if isin in id_map and value >= FORGOTTEN_BELOW:
+        value = min(1.0, math.fsum(weights))
+        if isin in id_map and value >= LEAST_HISTORY_WEIGHT:
             row.setdefault(id_map.asset_index(isin), value)
     return dict(sorted(row.items()))
 
 
-def _interaction_parts(
+def _decayed_weights(
     history: CustomerHistory, interaction_weights: InteractionWeights, now: datetime
 ) -> dict[str, list[float]]:
-    parts: dict[str, list[float]] = defaultdict(list)
+    weights: dict[str, list[float]] = defaultdict(list)
     dismissed = dismissed_isins(history)
-    for interaction in history.interactions[-INTERACTION_WINDOW:]:
+    for interaction in history.interactions[-interaction_weights.window :]:
         if interaction.isin not in dismissed:
             age_days = max(0.0, (now - interaction.occurred_at).total_seconds() / _SECONDS_PER_DAY)
-            faded = 0.5 ** (age_days / interaction_weights.half_life_days)
-            parts[interaction.isin].append(interaction_weights.of(interaction.type) * faded)
-    return parts
+            decay = time_decay(age_days, interaction_weights.half_life_days)
+            weights[interaction.isin].append(interaction_weights.of(interaction.type) * decay)
+    return weights

@@ -1,4 +1,4 @@
-"""Close prices as one matrix of weekdays by assets, and what can be read from it at a date.
+"""Close prices as a matrix of weekdays by assets, and the indicators that are known at a row of it.
 
 D weekdays (the last is the newest weekday up to the cutoff), A assets. Every figure at row d uses rows <= d only.
 """
@@ -6,80 +6,73 @@ D weekdays (the last is the newest weekday up to the cutoff), A assets. Every fi
 from __future__ import annotations
 
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-from shared.recommender.dataset import ClosePrices
+from shared.recommender.training_data import TrainingData
 
-STALE_AFTER_WEEKDAYS = 10  # a price is carried forward this long, then the asset has none
-HORIZON_WEEKDAYS = 126  # six months
-LONGEST_GRID_WEEKDAYS = 2_610  # ten years: older prices teach nothing of today, and memory must not follow a date
-ENOUGH_OBSERVATIONS = 20  # real prices within six months, below that indicators say nothing
-FEATURE_NAMES = (
-    *(f"momentum_{days}" for days in (21, 63, 126)),
-    *(f"volatility_{days}" for days in (21, 126)),
-    *(f"average_ratio_{days}" for days in (21, 63, 126)),
-    "drawdown_126",
-    "rsi_14",
-    "market_momentum_63",
-)
+WINDOW_WEEKDAYS = 126  # six months: the longest window of a technical indicator
 
 Matrix = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
 class PriceGrid:
-    """Carried-forward prices (D, A), NaN where unknown, and how many real prices the six months before had."""
+    """Carried-forward prices (D, A), NaN where unknown; observations: real ones in the WINDOW_WEEKDAYS up to a row."""
 
     prices: Matrix
     observations: NDArray[np.int32]
 
-    def enough(self, row: int) -> NDArray[np.bool_]:
-        """Return which assets (A,) have a current price and enough real ones before it."""
-        enough: NDArray[np.bool_] = np.isfinite(self.prices[row]) & (self.observations[row] >= ENOUGH_OBSERVATIONS)
-        return enough
+    def is_known(self, row: int, least_observations: int) -> NDArray[np.bool_]:
+        """Return (A,) which assets have a price at this row, and enough real prices for indicators."""
+        known: NDArray[np.bool_] = np.isfinite(self.prices[row]) & (self.observations[row] >= least_observations)
+        return known
 
 
-def build_price_grid(prices: ClosePrices, *, asset_count: int, last_day: int) -> PriceGrid:
-    """Lay prices dated up to `last_day` on weekdays; a weekend's price counts for the Friday before.
+def price_grid(data: TrainingData, *, stale_after_weekdays: int, longest_history_weekdays: int) -> PriceGrid:
+    """Return the prices up to the last day by weekdays; a price of a weekend counts for the Friday before.
 
-    The first row is the oldest price within LONGEST_GRID_WEEKDAYS of the last row: older ones are left out.
+    A price is carried forward for `stale_after_weekdays`. The first row is the oldest price of the last
+    `longest_history_weekdays`: the size does not depend on a date that may be a mistake. Made once for the data.
     """
-    rows = _weekday_rows(prices.day)
-    last = int(_weekday_rows(np.array([last_day]))[0])
-    kept = (rows <= last) & (rows > last - LONGEST_GRID_WEEKDAYS)
-    if not kept.any():
-        return PriceGrid(np.empty((0, asset_count)), np.empty((0, asset_count), dtype=np.int32))
-    first = int(rows[kept].min())
-    grid = np.full((last - first + 1, asset_count), np.nan)
-    grid[rows[kept] - first, prices.asset_index[kept]] = prices.close[kept]
-    seen = np.isfinite(grid)
-    return PriceGrid(_carry_forward(grid, seen), _trailing_count(seen))
+    key = ("price grid", stale_after_weekdays, longest_history_weekdays)
+    return data.derived(key, lambda: _build_grid(data, stale_after_weekdays, longest_history_weekdays))
 
 
-def price_features(grid: PriceGrid, row: int) -> Matrix:
-    """Return (A, len(FEATURE_NAMES)) technical indicators known at this row, NaN where not computable."""
-    window = grid.prices[max(0, row - HORIZON_WEEKDAYS) : row + 1]
-    with warnings.catch_warnings(), np.errstate(all="ignore"):
-        warnings.simplefilter("ignore", RuntimeWarning)  # columns without any price are NaN, as promised
+def technical_indicators(grid: PriceGrid, row: int) -> dict[str, Matrix]:
+    """Return technical indicators (A,) by name, the window in weekdays at the end of the name; NaN where unknown."""
+    window = grid.prices[max(0, row - WINDOW_WEEKDAYS) : row + 1]
+    with _missing_prices():
         returns = np.diff(np.log(window), axis=0)
-        momenta = [_momentum(window, days) for days in (21, 63, 126)]
-        volatilities = [np.nanstd(returns[-days:], axis=0) if len(returns) else _unknown(window) for days in (21, 126)]
-        ratios = [window[-1] / np.nanmean(window[-days:], axis=0) - 1 for days in (21, 63, 126)]
-        drawdown = window[-1] / np.nanmax(window, axis=0) - 1
-        market = np.full(window.shape[1], np.nanmedian(momenta[1]))
-        features = [*momenta, *volatilities, *ratios, drawdown, _relative_strength(returns[-14:]), market]
-    matrix = np.stack(features, axis=1)
-    return np.where(np.isfinite(matrix), matrix, np.nan)
+        indicators = {
+            **{f"momentum_{days}": momentum(window, days) for days in (21, 63, 126)},
+            **{f"volatility_{days}": _volatility(window, returns[-days:]) for days in (21, 126)},
+            **{f"average_ratio_{days}": window[-1] / np.nanmean(window[-days:], axis=0) - 1 for days in (21, 63, 126)},
+            "drawdown_126": window[-1] / np.nanmax(window, axis=0) - 1,
+            "rsi_14": _relative_strength(returns[-14:]),
+            "market_momentum_63": np.full(window.shape[1], np.nanmedian(momentum(window, 63))),
+        }
+    return {name: np.where(np.isfinite(values), values, np.nan) for name, values in indicators.items()}
 
 
-def market_betas(grid: PriceGrid, row: int) -> NDArray[np.float64]:
-    """Return (A,) sensitivities to the equally weighted market over six months, NaN where not computable."""
-    window = grid.prices[max(0, row - HORIZON_WEEKDAYS) : row + 1]
-    with warnings.catch_warnings(), np.errstate(all="ignore"):
-        warnings.simplefilter("ignore", RuntimeWarning)
+def momentum_ranks(grid: PriceGrid, row: int) -> dict[str, Matrix]:
+    """Return the ranks (A,) of past returns in [-0.5, 0.5], the highest return first; 0 where unknown.
+
+    Two prices are enough for a return, so this also works on sparse prices.
+    """
+    lags = (21, 64, 129, 261)
+    with _missing_prices():
+        return {f"momentum_rank_{days}": centred_ranks(momentum(grid.prices[: row + 1], days)) for days in lags}
+
+
+def market_betas(grid: PriceGrid, row: int) -> Matrix:
+    """Return (A,) sensitivities to the equally weighted market over WINDOW_WEEKDAYS, NaN where unknown."""
+    window = grid.prices[max(0, row - WINDOW_WEEKDAYS) : row + 1]
+    with _missing_prices():
         returns = np.diff(np.log(window), axis=0)
         market = np.nanmean(returns, axis=1, keepdims=True)
         known = np.isfinite(returns)
@@ -89,33 +82,68 @@ def market_betas(grid: PriceGrid, row: int) -> NDArray[np.float64]:
     return np.where(np.isfinite(betas), betas, np.nan)
 
 
+def momentum(prices: Matrix, days: int) -> Matrix:
+    """Return (A,) returns over so many rows up to the last one."""
+    return prices[-1] / prices[-1 - days] - 1 if len(prices) > days else _unknown(prices)
+
+
+def centred_ranks(values: Matrix) -> Matrix:
+    """Return (A,) ranks spread over [-0.5, 0.5], the largest value highest, 0 where unknown."""
+    ranks = np.zeros(len(values))
+    known = np.isfinite(values)
+    ranks[known] = (np.argsort(np.argsort(values[known], kind="stable")) + 0.5) / max(known.sum(), 1) - 0.5
+    return ranks
+
+
+def _build_grid(data: TrainingData, stale_after_weekdays: int, longest_history_weekdays: int) -> PriceGrid:
+    prices, asset_count = data.close_prices, len(data.id_map)
+    rows = _weekday_rows(prices.day)
+    last = int(_weekday_rows(np.array([data.last_day]))[0])
+    kept = (rows <= last) & (rows > last - longest_history_weekdays)
+    if not kept.any():
+        return PriceGrid(np.empty((0, asset_count)), np.empty((0, asset_count), dtype=np.int32))
+    first = int(rows[kept].min())
+    grid = np.full((last - first + 1, asset_count), np.nan)
+    grid[rows[kept] - first, prices.asset_index[kept]] = prices.close[kept]
+    seen = np.isfinite(grid)
+    return PriceGrid(_carry_forward(grid, seen, stale_after_weekdays), _trailing_count(seen))
+
+
 def _weekday_rows(days: NDArray[np.integer]) -> NDArray[np.int64]:
     """Number weekdays consecutively; day 0 (1970-01-01) is a Thursday."""
     weeks, weekday = np.divmod(days.astype(np.int64) + 3, 7)
     return weeks * 5 + np.minimum(weekday, 4)
 
 
-def _carry_forward(grid: Matrix, seen: NDArray[np.bool_]) -> Matrix:
+def _carry_forward(grid: Matrix, seen: NDArray[np.bool_], stale_after_weekdays: int) -> Matrix:
     row_numbers = np.arange(len(grid))[:, None]
     latest = np.maximum.accumulate(np.where(seen, row_numbers, -1), axis=0)
     carried = np.take_along_axis(grid, np.maximum(latest, 0), axis=0)
-    fresh = (latest >= 0) & (row_numbers - latest <= STALE_AFTER_WEEKDAYS)
+    fresh = (latest >= 0) & (row_numbers - latest <= stale_after_weekdays)
     return np.where(fresh, carried, np.nan)
 
 
 def _trailing_count(seen: NDArray[np.bool_]) -> NDArray[np.int32]:
     total = np.cumsum(seen, axis=0, dtype=np.int32)
     before = np.zeros_like(total)
-    before[HORIZON_WEEKDAYS:] = total[:-HORIZON_WEEKDAYS]
+    before[WINDOW_WEEKDAYS:] = total[:-WINDOW_WEEKDAYS]
     return total - before
+
+
+@contextmanager
+def _missing_prices() -> Iterator[None]:
+    """Let a column without prices be NaN without a warning."""
+    with warnings.catch_warnings(), np.errstate(all="ignore"):
+        warnings.simplefilter("ignore", RuntimeWarning)
+        yield
 
 
 def _unknown(window: Matrix) -> Matrix:
     return np.full(window.shape[1], np.nan)
 
 
-def _momentum(window: Matrix, days: int) -> Matrix:
-    return window[-1] / window[-1 - days] - 1 if len(window) > days else _unknown(window)
+def _volatility(window: Matrix, returns: Matrix) -> Matrix:
+    return np.nanstd(returns, axis=0) if len(returns) else _unknown(window)
 
 
 def _relative_strength(returns: Matrix) -> Matrix:

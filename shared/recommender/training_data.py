@@ -1,80 +1,203 @@
-"""What the trainer reads from the database and keeps there, as frozen records.
+"""What signals are fitted on: arrays of everything that was known at a date. C customers, A assets in ISIN order.
 
-They lie here, not in `trainer/`, because the database adapter makes them and may not import a service.
+Days are days since 1970-01-01, moments are seconds since then (UTC).
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
-from typing import Any
-from uuid import UUID
+from collections import defaultdict
+from collections.abc import Callable, Hashable, Iterable
+from dataclasses import dataclass, field, replace
+from datetime import UTC, date, datetime, time, timedelta
+from functools import cached_property
+from typing import Any, TypeVar
 
-import pandas as pd
+import numpy as np
+from numpy.typing import NDArray
 
-from shared.recommender.types import Asset, Customer
+from shared.recommender.history import HistoryMatrix, build_history_matrix
+from shared.recommender.id_map import AssetIdMap
+from shared.recommender.types import (
+    DEFAULT_INTERACTION_WEIGHTS,
+    Asset,
+    Customer,
+    CustomerHistory,
+    Interaction,
+    InteractionType,
+    InteractionWeights,
+)
+
+EPOCH = date(1970, 1, 1)
+INTERACTION_TYPES = tuple(InteractionType)
+
+Derived = TypeVar("Derived")
 
 
 @dataclass(frozen=True)
-class TrainingRows:
-    """One consistent reading of everything that a model is fitted on.
+class Purchases:
+    """Purchases, one per row: positions (P,) int32 and the day (P,) int32 of each; in order of the day."""
 
-    purchases: customer_id, isin, day. close_prices: isin, day, close_price. interactions: customer_id, isin,
-    interaction_type, occurred_at, in the order of the log. Days count from 1970-01-01, occurred_at is seconds since
-    then (UTC). ignored: for each table, how many rows have a date that no row can have and were left out.
+    customer_index: NDArray[np.int32]
+    asset_index: NDArray[np.int32]
+    day: NDArray[np.int32]
+
+
+@dataclass(frozen=True)
+class ClosePrices:
+    """Close prices, one per row, sorted by asset and then day; close (N,) float64 in the asset's currency."""
+
+    asset_index: NDArray[np.int32]
+    day: NDArray[np.int32]
+    close: NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class InteractionRows:
+    """Interactions in the order of the log: type_code indexes INTERACTION_TYPES, occurred_at (I,) float64 seconds."""
+
+    customer_index: NDArray[np.int32]
+    asset_index: NDArray[np.int32]
+    type_code: NDArray[np.int8]
+    occurred_at: NDArray[np.float64]
+
+
+Rows = TypeVar("Rows", Purchases, ClosePrices, InteractionRows)
+
+
+@dataclass(frozen=True)
+class FirstPurchases:
+    """The first purchase of every customer and asset, (F,) each, by customer and then day.
+
+    shows_demand: whether the row says what is wanted now. Customers and assets that enter the records bring along what
+    was held before, and those rows look like purchases of that day (docs/decisions/0010).
     """
 
-    assets: tuple[Asset, ...]
-    customers: tuple[Customer, ...]
-    purchases: pd.DataFrame
-    close_prices: pd.DataFrame
-    interactions: pd.DataFrame
-    ignored: Mapping[str, int] = field(default_factory=dict)
+    customer_index: NDArray[np.int32]
+    asset_index: NDArray[np.int32]
+    day: NDArray[np.int32]
+    shows_demand: NDArray[np.bool_]
 
 
-@dataclass(frozen=True)
-class Command:
-    """A message of models.commands.v1 as it is kept with its effect: identity, content, and the offset after it."""
+@dataclass(frozen=True, eq=False)
+class TrainingData:
+    """Everything that a model is fitted on, known at `as_of` (interactions: at `now`).
 
-    event_id: UUID
-    event_type: str
-    content_digest: str
-    next_offsets: Mapping[tuple[str, int], int]
+    Attributes of customers and assets are the latest known ones; `known_at` does not change them.
+    """
+
+    id_map: AssetIdMap
+    assets: tuple[Asset, ...]  # (A,), in the order of id_map
+    customers: tuple[Customer, ...]  # (C,)
+    purchases: Purchases
+    close_prices: ClosePrices
+    interactions: InteractionRows
+    as_of: date
+    now: datetime
+    interaction_weights: InteractionWeights = DEFAULT_INTERACTION_WEIGHTS
+    _derived: dict[Hashable, Any] = field(default_factory=dict, init=False, repr=False)
+
+    @property
+    def last_day(self) -> int:
+        """The day number of `as_of`."""
+        return day_number(self.as_of)
+
+    @cached_property
+    def history(self) -> HistoryMatrix:
+        """(C, A) float32: the customers as scoring sees them."""
+        return build_history_matrix(
+            self.id_map, self.histories(), interaction_weights=self.interaction_weights, now=self.now
+        )
+
+    def known_at(self, cutoff: date) -> TrainingData:
+        """Return what was known at the end of the day `cutoff`: no later row is in it."""
+        day, moment = day_number(cutoff), end_of_day(cutoff)
+        return replace(
+            self,
+            purchases=take_rows(self.purchases, self.purchases.day <= day),
+            close_prices=take_rows(self.close_prices, self.close_prices.day <= day),
+            interactions=take_rows(self.interactions, self.interactions.occurred_at <= moment.timestamp()),
+            as_of=cutoff,
+            now=min(moment, self.now),
+        )
+
+    def histories(self, customer_indices: Iterable[int] | None = None) -> list[CustomerHistory]:
+        """Return the histories of all customers, or of the given positions, in order; owned assets by ISIN."""
+        owned: dict[int, list[int]] = defaultdict(list)
+        for customer, asset in self.owned_pairs().tolist():
+            owned[customer].append(asset)
+        interactions = self._interactions_by_customer()
+        positions = range(len(self.customers)) if customer_indices is None else customer_indices
+        return [
+            CustomerHistory(
+                self.customers[position],
+                owned=tuple(self.id_map.isins_of(owned.get(position, []))),
+                interactions=tuple(interactions.get(position, ())),
+            )
+            for position in positions
+        ]
+
+    def owned_pairs(self) -> NDArray[np.int64]:
+        """Return (O, 2) customer and asset positions of everything ever bought, once each, in order."""
+        pairs = np.stack([self.purchases.customer_index, self.purchases.asset_index], axis=1).astype(np.int64)
+        return np.unique(pairs, axis=0)
+
+    def first_purchases(self, *, entry_days: int) -> FirstPurchases:
+        """Return the first purchases. One shows demand when it is later than the customer's first day, and later than
+        the asset's first purchase by anybody by more than `entry_days`: until then its holders may still be entered.
+        """
+        key = ("first purchases", entry_days)
+        return self.derived(key, lambda: _first_purchases(self.purchases, len(self.id_map), entry_days))
+
+    def derived(self, key: Hashable, build: Callable[[], Derived]) -> Derived:
+        """Return what `build` makes of these data, made once for each key: several signals may need the same."""
+        if key not in self._derived:
+            self._derived[key] = build()
+        value: Derived = self._derived[key]
+        return value
+
+    def _interactions_by_customer(self) -> dict[int, list[Interaction]]:
+        rows = self.interactions
+        columns = (rows.customer_index, rows.asset_index, rows.type_code, rows.occurred_at)
+        found: dict[int, list[Interaction]] = defaultdict(list)
+        for customer, asset, code, seconds in zip(*(column.tolist() for column in columns), strict=True):
+            moment = datetime.fromtimestamp(seconds, tz=UTC)
+            found[customer].append(Interaction(self.id_map.isins[asset], INTERACTION_TYPES[code], moment))
+        return found
 
 
-@dataclass(frozen=True)
-class CancelledTrainings:
-    """What a cancellation ended: the version that ran, and those that waited."""
-
-    running: tuple[str, ...] = ()
-    queued: tuple[str, ...] = ()
+def take_rows(rows: Rows, mask: NDArray[np.bool_]) -> Rows:
+    """Return the rows where the mask is true."""
+    columns: dict[str, Any] = {name: values[mask] for name, values in vars(rows).items()}
+    return type(rows)(**columns)
 
 
-@dataclass(frozen=True)
-class VersionRow:
-    """One row of model_versions, as far as the trainer decides by it."""
-
-    version: str
-    status: str
-    active: bool
-    triggered_by: str
-    progress: str | None
-    sequence: int | None
-    configuration: Mapping[str, Any] | None
-    watermark: Mapping[str, Any] | None = None
+def day_number(day: date) -> int:
+    """Return the number of days since 1970-01-01."""
+    return (day - EPOCH).days
 
 
-@dataclass(frozen=True)
-class FinishedTraining:
-    """How a training ended: `status` is promoted or stored, `reason` says why, `next_offsets` what it covers."""
+def date_of(day: int) -> date:
+    """Return the date of a day number."""
+    return EPOCH + timedelta(days=int(day))
 
-    version: str
-    status: str
-    reason: str
-    algorithm: str
-    manifest_sha256: str
-    metrics: Mapping[str, Any]
-    champion_metrics: Mapping[str, Any] | None
-    configuration: Mapping[str, Any]
-    watermark: Mapping[str, Any]
-    next_offsets: Mapping[tuple[str, int], int]
+
+def end_of_day(day: date) -> datetime:
+    """Return the last moment of this day in UTC."""
+    return datetime.combine(day, time.max, tzinfo=UTC)
+
+
+def _first_purchases(purchases: Purchases, asset_count: int, entry_days: int) -> FirstPurchases:
+    pairs = purchases.customer_index.astype(np.int64) * asset_count + purchases.asset_index
+    first = np.unique(pairs, return_index=True)[1]  # rows are in order of the day, so the first one is the earliest
+    customer, asset, day = (column[first] for column in vars(purchases).values())
+    order = np.lexsort((asset, day, customer))
+    customer, asset, day = customer[order], asset[order], day[order]
+    shows_demand = (day > _first_day(customer, day)) & (day > _first_day(asset, day) + entry_days)
+    return FirstPurchases(customer, asset, day, shows_demand)
+
+
+def _first_day(index: NDArray[np.int32], day: NDArray[np.int32]) -> NDArray[np.int64]:
+    """Return for each row the earliest day of its customer, or of its asset."""
+    earliest = np.full(int(index.max(initial=0)) + 1, np.iinfo(np.int64).max)
+    np.minimum.at(earliest, index, day)
+    return earliest[index]

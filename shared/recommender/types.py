@@ -9,6 +9,8 @@ from enum import IntEnum, StrEnum
 
 from shared.errors import InvalidWeights
 
+INTERACTION_WINDOW = 1_000  # so many interactions of a customer, the newest of the log, are fetched for scoring
+
 
 class RiskLevel(IntEnum):
     """How much risk a customer accepts, or an asset carries; 1 is the least."""
@@ -27,6 +29,14 @@ class InvestmentCapacity(IntEnum):
     FROM_30K_TO_80K = 2
     FROM_80K_TO_300K = 3
     MORE_THAN_300K = 4
+
+
+SEGMENT_COUNT = (len(RiskLevel) + 1) * len(InvestmentCapacity)
+
+
+def segment_index(risk_level: RiskLevel | None, capacity: InvestmentCapacity) -> int:
+    """Return the number of a segment (risk level x investment capacity), unknowns included, from 0."""
+    return int(risk_level or 0) * len(InvestmentCapacity) + int(capacity)
 
 
 class InteractionType(StrEnum):
@@ -101,26 +111,34 @@ class Weights:
 
 @dataclass(frozen=True)
 class InteractionWeights:
-    """How much of an owned asset one interaction counts for, and after how many days half of that.
+    """How much of an owned asset an interaction counts for, by type: half of it after `half_life_days`.
 
-    Raises InvalidWeights when one is negative or not finite, or the half-life is zero.
+    window: how many interactions of a customer count, the newest of the log; exclusions have no window.
+    Raises InvalidWeights when a weight is negative or not finite, the half-life is zero, or the window is not in
+    1..INTERACTION_WINDOW.
     """
 
     click: float = 0.8
     view: float = 0.2
     watchlist: float = 1.0
     half_life_days: float = 30.0
+    window: int = INTERACTION_WINDOW
 
     def __post_init__(self) -> None:
         values = (self.click, self.view, self.watchlist, self.half_life_days)
         if not all(math.isfinite(value) for value in values) or min(values) < 0 or self.half_life_days == 0:
             raise InvalidWeights("interaction weights must be finite and not negative, the half-life above zero")
+        if type(self.window) is not int or not 1 <= self.window <= INTERACTION_WINDOW:
+            raise InvalidWeights(f"the interaction window must be a number from 1 to {INTERACTION_WINDOW}")
 
     def of(self, interaction_type: InteractionType) -> float:
         """Return the weight of one interaction of this type; a dismissal adds no history."""
         if interaction_type is InteractionType.DISMISS:
             return 0.0
         return float(getattr(self, interaction_type.value))
+
+
+DEFAULT_INTERACTION_WEIGHTS = InteractionWeights()
 
 
 @dataclass(frozen=True)

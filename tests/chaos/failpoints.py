@@ -22,7 +22,7 @@ from shared.artifacts import publication as artifacts
 from shared.events import InteractionRecorded
 from shared.kafka import producer as kafka_producer
 from shared.ports import Message
-from shared.recommender import ranking
+from shared.recommender import pipeline
 from shared.recommender.model import Model
 from shared.recommender.types import CustomerHistory, Ranking
 from tests.chaos.guards import GUARDS, TAKE_OUT, put
@@ -125,7 +125,7 @@ def set_trainer_points(meet: Pass) -> None:
 
 def set_bugs() -> None:
     """Scoring raises RuntimeError and storing DataError for marked customers; marked commands raise RuntimeError."""
-    recommend, queue_training = ranking.recommend, postgres_trainer.PostgresTrainerStore.queue_training
+    recommend, queue_training = pipeline.recommend, postgres_trainer.PostgresTrainerStore.queue_training
     transaction = postgres_worker.PostgresWorkerTransaction
     insert_decisions: Callable[..., Any] = transaction.insert_decisions  # whatever it answers goes through
     insert_interactions: Callable[..., Any] = transaction.insert_interactions
@@ -146,7 +146,7 @@ def set_bugs() -> None:
             raise RuntimeError("a marked command fails")
         return queue_training(store, *arguments, reason=reason, **named)
 
-    put(ranking, "recommend", recommend_with_bug)
+    put(pipeline, "recommend", recommend_with_bug)
     put(transaction, "insert_decisions", insert_decisions_with_bug)
     put(transaction, "insert_interactions", insert_interactions_with_bug)
     put(postgres_trainer.PostgresTrainerStore, "queue_training", queue_with_bug)

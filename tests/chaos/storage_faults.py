@@ -9,12 +9,11 @@ import numpy as np
 from confluent_kafka.admin import AdminClient
 from confluent_kafka.cimpl import TopicPartition
 
-from shared.artifacts.format import ARRAYS_FILE, encode_arrays, encode_pointer
+from shared.artifacts.format import ARRAYS_FILE, encode_arrays, encode_pointer, named_arrays
 from shared.artifacts.publication import FileArtifacts
 from shared.events import INTERACTIONS_RECORDED, InteractionRecorded
 from shared.kafka.topics import create_topics
 from shared.ports import Pointer
-from shared.recommender.model import ARRAY_DTYPES
 from shared.recommender.types import InteractionType
 from tests.chaos.campaign import Campaign
 from tests.chaos.direct import DirectProducer, stored_offsets
@@ -141,7 +140,7 @@ def _write_damaged(artifacts: FileArtifacts, good: Pointer, *, version: str) -> 
     """Save a copy of the served model, then change its numbers in place: every size and every zip CRC still fits."""
     model = replace(artifacts.load_model(good), version=version)
     digest = artifacts.save_model(model)
-    arrays = {name: np.array(getattr(model, name)) for name in ARRAY_DTYPES}
+    arrays = {name: np.array(array) for name, array in named_arrays(model).items()}
     changed = {name: -each if each.dtype.kind == "f" else each for name, each in arrays.items()}
     (artifacts.models_dir / "versions" / version / ARRAYS_FILE).write_bytes(encode_arrays(changed))
     current = artifacts.read_pointer() or good

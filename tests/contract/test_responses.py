@@ -11,9 +11,9 @@ import pytest
 
 from api.app import create_app
 from api.gateway import Dependencies
-from api.ports import AssetRow, ListRow
+from api.ports import ListRow
 from tests.asgi_client import AsgiClient
-from tests.fakes_gateway import FakePublisher, FakeReader
+from tests.fakes_gateway import FakePublisher, FakeReader, build_asset
 from tests.public_items import ITEM_KEYS
 
 FOLDER = Path(__file__).parent / "responses"
@@ -31,7 +31,7 @@ def client() -> Iterator[AsgiClient]:
     stored = json.dumps([dict(sorted(item.items(), key=lambda pair: (len(pair[0]), pair[0]))) for item in items])
     assert list(json.loads(stored)[0]) != ITEM_KEYS
     newest = ListRow(UUID("0b7c3c0e-3f5e-4a53-9d0f-5f1d0c2a9b11"), "20260102T030405Z-1a2b3c4d", "history", stored)
-    asset = AssetRow("GRS434003000", "PPC", "Stock", None, None, None, None, None)
+    asset = build_asset("GRS434003000", "PPC", "Stock", None, None, None, None, None)
     reader = FakeReader(lists={CUSTOMER: newest}, assets=[asset])
     with AsgiClient(create_app(Dependencies(FakePublisher(), reader))) as client:
         yield client

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -11,10 +11,10 @@ from typing import Any
 
 import numpy as np
 
-from shared.artifacts.format import ARRAYS_FILE, MANIFEST_FILE, encode_model, sha256_of
+from shared.artifacts.format import ARRAYS_FILE, MANIFEST_FILE, encode_model, named_arrays, sha256_of
 from shared.artifacts.publication import FileArtifacts
 from shared.ports import Pointer
-from shared.recommender.model import ARRAY_DTYPES, Model
+from shared.recommender.model import Model
 from tests.unit.artifacts.damaged_volume import encode_header, encode_npy, encode_zip
 
 Files = dict[str, bytes]
@@ -38,9 +38,9 @@ def fitting(files: Files, /, **changes: Any) -> Files:
     return {**files, MANIFEST_FILE: json.dumps(manifest).encode()}
 
 
-def with_arrays(model: Model, **entries: bytes) -> Files:
+def with_arrays(model: Model, entries: Mapping[str, bytes]) -> Files:
     """Return files in which some arrays are other bytes; all digests fit."""
-    whole = {f"{name}.npy": encode_npy(getattr(model, name)) for name in ARRAY_DTYPES}
+    whole = {f"{name}.npy": encode_npy(array) for name, array in named_arrays(model).items()}
     changed = {f"{name}.npy": content for name, content in entries.items()}
     return fitting({**encode_model(model), ARRAYS_FILE: encode_zip({**whole, **changed})})
 
@@ -54,16 +54,15 @@ def huge(model: Model) -> Attack:
 def other_numbers(model: Model) -> Attack:
     """A whole archive, only not the one that the manifest names."""
     files = encode_model(model)
-    return Attack(
-        {**files, ARRAYS_FILE: encode_model(replace(model, predicted_return=-model.predicted_return))[ARRAYS_FILE]}
-    )
+    return Attack({**files, ARRAYS_FILE: encode_model(replace(model, tradable=~model.tradable))[ARRAYS_FILE]})
 
 
 def other_weights(model: Model) -> Attack:
     """A whole manifest, only not the one that CURRENT names."""
     files = encode_model(model)
     other = {"collaborative": 0.0, "content": 0.0, "profitability": 1.0}
-    return Attack(fitting(files, weights=other), digest=sha256_of(files[MANIFEST_FILE]))
+    configuration = {**model.configuration.to_json(), "weights": other}
+    return Attack(fitting(files, configuration=configuration), digest=sha256_of(files[MANIFEST_FILE]))
 
 
 def pickled(model: Model, marker: Path) -> bytes:
@@ -72,7 +71,7 @@ def pickled(model: Model, marker: Path) -> bytes:
 
 
 def pickle_inside(model: Model, marker: Path) -> Files:
-    return with_arrays(model, predicted_return=pickled(model, marker))
+    return with_arrays(model, {"profitability/predicted_return": pickled(model, marker)})
 
 
 def pickle_alone(model: Model, marker: Path) -> Files:
@@ -114,13 +113,13 @@ def attacks(*, served: int, marker: Path) -> Iterator[tuple[str, Make]]:
     yield "a CURRENT that is cut off", lambda model: Attack(encode_model(model), current=b'{"sequence": 99')
     yield "a manifest of another version", lambda model: Attack(fitting(encode_model(model), version="other"))
     terabytes = encode_header("<f4", (2**20, 2**20))
-    yield "a declared shape of terabytes", lambda model: Attack(with_arrays(model, asset_similarity=terabytes))
+    yield "a declared shape of terabytes", lambda model: Attack(with_arrays(model, {"item_item/similarity": terabytes}))
     yield "a declared size of terabytes", huge
     yield "other numbers under the old checksum", other_numbers
     yield "other weights under the old checksum", other_weights
     yield (
         "a pickle in place of an array",
-        lambda model: Attack(with_arrays(model, predicted_return=pickled(model, marker))),
+        lambda model: Attack(with_arrays(model, {"profitability/predicted_return": pickled(model, marker)})),
     )
     yield "a pickle in place of all arrays", lambda model: Attack(pickle_alone(model, marker))
     yield "no arrays at all", lambda model: Attack({MANIFEST_FILE: encode_model(model)[MANIFEST_FILE]})

@@ -91,7 +91,7 @@ def test_with_few_descriptors_and_many_attackers_honest_clients_are_served_and_a
             everyone = [*idle, *headers, *bodies]
             assert still_open(everyone, seconds=DEADLINE_SECONDS + MARGIN_SECONDS) == 0
         assert post(gateway, "/recommendations", REQUEST).status_code == 200
-        assert "gateway_dropped_connections_total" in gateway.metrics()
+        assert "recommender_gateway_dropped_connections_total" in gateway.metrics()
         assert len(gateway.log_lines()) < 100
 
 
@@ -115,7 +115,7 @@ def test_what_is_begun_and_not_finished_is_closed_at_its_deadline(alone: Gateway
         assert closes(body_of_get, until=until) is not None
 
         last = time.monotonic() + WRITE_DEADLINE_SECONDS + MARGIN_SECONDS
-        while 'gateway_dropped_connections_total{reason="write_deadline"} 1.0' not in alone.metrics():
+        while 'recommender_gateway_dropped_connections_total{reason="write_deadline"} 1.0' not in alone.metrics():
             assert time.monotonic() < last, "nobody closed the connection that is not read"
             time.sleep(0.5)
         assert closes(unread, until=last) is not None
@@ -175,14 +175,14 @@ def smuggling() -> Iterator[GatewayProcess]:
 
 def test_metrics_are_served_on_their_own_port_alone(alone: GatewayProcess) -> None:
     assert alone.http.get("/metrics").status_code == 404
-    assert "gateway_http_requests_total" in alone.metrics()
+    assert "recommender_gateway_http_requests_total" in alone.metrics()
 
 
 def test_scrapers_that_hold_their_connections_do_not_keep_others_out_for_long(alone: GatewayProcess) -> None:
     port = int(httpx.URL(alone.metrics_url).port or 0)
     with connections(port, 50, b"GET /met") as held:
         assert still_open(held, seconds=5 + MARGIN_SECONDS) == 0
-    assert "gateway_open_connections" in alone.metrics()
+    assert "recommender_gateway_open_connections" in alone.metrics()
 
 
 def test_a_failure_that_clients_repeat_is_logged_once_in_a_while(alone: GatewayProcess) -> None:

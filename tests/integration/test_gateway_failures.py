@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
+import socket
 import threading
 import time
 from collections.abc import Iterator
@@ -80,9 +82,8 @@ def test_without_a_database_reads_are_503_events_are_taken_and_it_recovers(
         assert post(gateway, "/user_interactions", CLICK).status_code == 200  # nobody knows the catalogue yet
 
         relay = Relay(url.port or 5432, listen_port=port)
-        gateway.wait_for("/models")
-        time.sleep(0.5)
-        assert post(gateway, "/user_interactions", CLICK).status_code == 422  # an empty catalogue
+        gateway.wait_for("/assets")  # the catalogue was read, and is empty
+        assert post(gateway, "/user_interactions", CLICK).status_code == 422
         relay.close()
 
 
@@ -123,7 +124,7 @@ def test_on_sigterm_it_is_unready_first_then_ends_with_0(kafka_bootstrap_servers
     ) as gateway:
         gateway.wait_until_ready()
         gateway.process.send_signal(signal.SIGTERM)
-        time.sleep(0.3)
+        wait_until_unready(gateway)
         answer = gateway.http.get("/health/ready")
         assert (answer.status_code, answer.json()["shutting_down"]) == (503, True)
         assert post(gateway, "/recommendations", REQUEST).status_code == 200
@@ -139,10 +140,10 @@ def test_on_sigterm_open_requests_get_their_answer(own_kafka: LocalKafka) -> Non
         answers: list[httpx.Response] = []
         posting = threading.Thread(target=lambda: answers.append(post(gateway, "/recommendations", REQUEST)))
         posting.start()
-        time.sleep(0.5)
+        wait_until_published(gateway)
         started_at = time.monotonic()
         gateway.process.send_signal(signal.SIGTERM)
-        time.sleep(1.5)
+        wait_until_closed(gateway)
         assert gateway.process.poll() is None
         os.kill(own_kafka.pid, signal.SIGCONT)
         assert gateway.process.wait(15) == 0
@@ -156,7 +157,7 @@ def test_on_sigterm_without_broker_and_database_it_ends_with_0_in_time() -> None
         answers: list[httpx.Response] = []
         posting = threading.Thread(target=lambda: answers.append(post(gateway, "/recommendations", REQUEST)))
         posting.start()
-        time.sleep(0.5)
+        wait_until_published(gateway)
         started_at = time.monotonic()
         gateway.process.send_signal(signal.SIGTERM)
         assert gateway.process.wait(20) == 0
@@ -176,6 +177,24 @@ def wait_until_unready(gateway: GatewayProcess) -> None:
     while gateway.http.get("/health/ready").status_code == 200:
         assert time.monotonic() < deadline, "still ready"
         time.sleep(0.1)
+
+
+def wait_until_published(gateway: GatewayProcess) -> None:
+    """Return as soon as an event waits for its acknowledgement."""
+    deadline = time.monotonic() + 10
+    while "recommender_gateway_producer_queue_length 0.0" in gateway.metrics():
+        assert time.monotonic() < deadline, "no event waits"
+        time.sleep(0.05)
+
+
+def wait_until_closed(gateway: GatewayProcess) -> None:
+    """Return as soon as the gateway accepts no new connection."""
+    deadline = time.monotonic() + 10
+    with contextlib.suppress(ConnectionRefusedError):
+        while True:
+            socket.create_connection(("127.0.0.1", gateway.port), timeout=5).close()
+            assert time.monotonic() < deadline, "the gateway still listens"
+            time.sleep(0.05)
 
 
 def post_until_taken(gateway: GatewayProcess, path: str, body: dict[str, Any]) -> httpx.Response:

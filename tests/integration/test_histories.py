@@ -11,9 +11,8 @@ import pytest
 from sqlalchemy import Connection, Engine, create_engine, text
 
 from shared.postgres.engine import sqlalchemy_url
-from shared.recommender.history import INTERACTION_WINDOW
 from shared.recommender.id_map import AssetIdMap
-from shared.recommender.types import RiskLevel
+from shared.recommender.types import INTERACTION_WINDOW, RiskLevel
 from worker import queries
 from worker.catalogue import Catalogue
 from worker.store import PostgresWorkerStore

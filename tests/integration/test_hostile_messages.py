@@ -18,8 +18,7 @@ from shared.events import (
 )
 from shared.ports import KeptEvent, Message
 from shared.postgres.engine import build_engine, sqlalchemy_url
-from shared.recommender.dataset import build_training_data
-from shared.recommender.histories import build_histories
+from shared.recommender.training_rows import build_training_data
 from tests.builders import build_model
 from tests.hostile_messages import CUSTOMERS, LOGGED_AT, hostile_messages
 from trainer.service.store import PostgresTrainerStore
@@ -83,7 +82,7 @@ def test_a_batch_of_anything_is_stored_and_can_be_read_back(store: PostgresWorke
         consumer_group="trainer",
     )
     data = build_training_data(trainer.fetch_training_rows().rows, now=LOGGED_AT)
-    assert sum(len(history.interactions) for history in build_histories(data)) > 0
+    assert sum(len(history.interactions) for history in data.histories()) > 0
     with create_engine(sqlalchemy_url(database_url)).connect() as connection:
         assert connection.scalar(text("SELECT count(*) FROM dead_letters")) > 0
         assert connection.scalar(text("SELECT count(*) FROM decisions")) > 0

@@ -10,11 +10,11 @@ import psycopg2
 import pytest
 from sqlalchemy import create_engine
 
-from api.ports import AssetRow
 from api.reader import PostgresGatewayReader
+from api.schemas import AssetItem
 from shared.identifiers import latest_date
 from shared.postgres.engine import sqlalchemy_url
-from shared.recommender.training_data import TrainingRows
+from shared.recommender.training_rows import TrainingRows
 from shared.recommender.types import Customer, InvestmentCapacity, RiskLevel
 from tests.far_trans_files import SOUND_ROWS, write_folder
 from tests.integration.loading import load, query
@@ -85,8 +85,8 @@ def fetch_training_rows(database_url: str) -> TrainingRows:
         engine.dispose()
 
 
-def fetch_asset(database_url: str) -> AssetRow:
-    async def fetch() -> AssetRow:
+def fetch_asset(database_url: str) -> AssetItem:
+    async def fetch() -> AssetItem:
         reader = PostgresGatewayReader(database_url, timeout_seconds=5, pool_size=1)
         await reader.start()
         try:

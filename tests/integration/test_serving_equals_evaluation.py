@@ -20,15 +20,14 @@ from shared.events import (
 from shared.far_trans.synthetic import synthesize
 from shared.ports import Message
 from shared.postgres.engine import build_engine, sqlalchemy_url
-from shared.recommender.configuration import ModelConfiguration
-from shared.recommender.dataset import build_training_data
-from shared.recommender.histories import build_histories
-from shared.recommender.history import INTERACTION_WINDOW, dismissed_isins
-from shared.recommender.ranking import NO_ASSET, recommend_indices
-from shared.recommender.training import fit_model
-from shared.recommender.types import InteractionType, InteractionWeights, Weights
+from shared.recommender.configuration import build_configuration
+from shared.recommender.fitting import fit_model
+from shared.recommender.history import dismissed_isins
+from shared.recommender.pipeline import NO_ASSET, recommend_indices
+from shared.recommender.training_rows import build_training_data
+from shared.recommender.types import INTERACTION_WINDOW, InteractionType, InteractionWeights, Weights
 from tests.integration.loading import load
-from trainer.evaluation.evaluation import build_split
+from trainer.evaluation.splits import build_split
 from trainer.service.store import PostgresTrainerStore
 from worker.answers import Scoring
 from worker.catalogue import Catalogue
@@ -38,7 +37,7 @@ from worker.store import PostgresWorkerStore
 
 NOW = datetime.now(UTC) + timedelta(hours=1)  # later than every click of the test, however slow the machine
 CLICKS = InteractionWeights(click=0.3, view=0.9, watchlist=0.5, half_life_days=7.0)
-CONFIGURATION = ModelConfiguration("ease_next_purchase", Weights(0.5, 0.2, 0.3), interaction_weights=CLICKS)
+CONFIGURATION = build_configuration("ease_next_purchase", weights=Weights(0.5, 0.2, 0.3), interaction_weights=CLICKS)
 
 
 @pytest.mark.postgres
@@ -78,7 +77,7 @@ def test_the_worker_lists_what_the_evaluation_lists(database_url: str, tmp_path:
     data = build_training_data(trainer.fetch_training_rows().rows, now=NOW)
     model = fit_model(data, CONFIGURATION, version="v1")
     position = {customer.customer_id: index for index, customer in enumerate(data.customers)}
-    histories = build_histories(data, [position[customer] for customer in customers])
+    histories = data.histories([position[customer] for customer in customers])
     offline = recommend_indices(model, histories, k=10, now=NOW)
 
     scoring = Scoring(model, k=10, now=lambda: NOW)

@@ -13,7 +13,7 @@ import pytest
 
 from script.local.service_processes import ServiceEnvironment
 from shared.events import INTERACTIONS_RECORDED, MODELS_COMMANDS, ModelActivated, RetrainRequested
-from shared.recommender.item_similarity import FITS, is_available
+from shared.recommender.configuration import ALGORITHMS, build_configuration
 from tests.integration.trainer_process import REPOSITORY, System, eventually, load, stop_code
 
 pytestmark = [pytest.mark.kafka, pytest.mark.postgres]
@@ -25,7 +25,9 @@ def test_from_the_first_model_over_clicks_and_requests_to_a_rollback(system: Sys
     (first,) = eventually(lambda: system.rows("active"))
     assert first["status"] == "promoted"
     assert first["triggered_by"] == "no model yet"
-    assert first["metrics"]["selection"]["candidates"].keys() == {name for name in FITS if is_available(name)}
+    assert first["metrics"]["selection"]["candidates"].keys() == {
+        name for name in ALGORITHMS if build_configuration(name).is_available()
+    }
     assert 0 < first["metrics"]["ndcg_at_10"] <= 1
     assert system.pointer() == {
         "sequence": 1,

@@ -25,7 +25,7 @@ from shared.events import (
     encode,
 )
 from shared.liveness import STALLED_EXIT_CODE
-from shared.recommender.ranking import recommend
+from shared.recommender.pipeline import recommend
 from shared.recommender.types import Customer, CustomerHistory, Interaction, InteractionWeights
 from tests.builders import build_model
 from tests.integration.worker_process import WorkerProcess, WorkerWorld, worker_world

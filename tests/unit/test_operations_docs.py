@@ -11,7 +11,6 @@ import pytest
 from prometheus_client import CollectorRegistry
 from prometheus_client.metrics import MetricWrapperBase
 from prometheus_client.metrics_core import Metric
-from prometheus_client.parser import text_string_to_metric_families
 
 from api.metrics import GatewayMetrics
 from script.render_settings import collect_settings
@@ -24,7 +23,7 @@ OPERATIONS = (REPOSITORY / "docs" / "operations.md").read_text()
 PAGES = OPERATIONS + (REPOSITORY / "docs" / "production.md").read_text()
 FLOWING = re.sub(r"\n(?=\S)", " ", PAGES)  # a line's end may lie within a name's surroundings
 SOURCES = [path for folder in ("api", "worker", "trainer", "shared") for path in (REPOSITORY / folder).rglob("*.py")]
-METRIC = re.compile(r"`((?:gateway|recommender)_[a-z_]+)")
+METRIC = re.compile(r"`(recommender_[a-z_]+)")
 LOG_EVENTS = re.compile(r"\blogs? (`[a-z_.]+`(?:(?:, and |, | and )`[a-z_.]+`)*)")
 SETTING = re.compile(r"`([A-Z]+(?:_[A-Z]+)+)[=`]")
 SAID = re.compile(r'says? "([^"]+)"')
@@ -64,8 +63,8 @@ def exposed() -> set[str]:
         StallWatch(lambda: None, stall_seconds=60.0, name=name, registry=worker)
     trainer = [value for value in vars(trainer_metrics).values() if isinstance(value, MetricWrapperBase)]
     families: list[Metric] = [*worker.collect(), *(family for metric in trainer for family in metric.collect())]
-    gateway = GatewayMetrics(queue_length=lambda: 0).exposition().decode()
-    families += [one for one in text_string_to_metric_families(gateway) if one.name.startswith("gateway_")]
+    gateway = GatewayMetrics(queue_length=lambda: 0).registry
+    families += [one for one in gateway.collect() if one.name.startswith("recommender_")]
     return {f"{family.name}_total" if family.type == "counter" else family.name for family in families}
 
 

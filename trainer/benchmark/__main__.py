@@ -1,4 +1,4 @@
-"""The FAR-Trans benchmark: `recommend` makes lists blind to what came after, `evaluate` judges lists, `report` both."""
+"""The FAR-Trans benchmark: `recommend` makes lists, `evaluate` compares lists with later purchases, `report` both."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ import pandas as pd
 
 from shared.errors import RecommenderError
 from trainer.benchmark.algorithms.registry import ALGORITHMS, missing_library
-from trainer.benchmark.evaluation import build_judge, evaluate_lists, time_points_of
+from trainer.benchmark.evaluation import build_ground_truths, evaluate_lists, time_points_of
 from trainer.benchmark.lists import read_lists, write_lists
 from trainer.benchmark.protocol import Benchmark, find_reference_tables, read_benchmark, time_points
 from trainer.benchmark.running import run_algorithms
@@ -69,7 +69,7 @@ def evaluate(parsed: argparse.Namespace) -> int:
     benchmark = read_benchmark(parsed.data, reference_tables=parsed.far_trans)
     _say_what_is_missing(parsed, benchmark)
     lists = read_lists(parsed.lists)
-    figures = evaluate_lists(lists, build_judge(benchmark, time_points_of(lists, benchmark)))
+    figures = evaluate_lists(lists, build_ground_truths(benchmark, time_points_of(lists, benchmark)))
     parsed.report.parent.mkdir(parents=True, exist_ok=True)
     parsed.report.write_text(json.dumps(figures, indent=2) + "\n", encoding="utf-8")
     print(json.dumps(figures["mean"], indent=2))
@@ -123,7 +123,7 @@ def _parser() -> argparse.ArgumentParser:
     one.add_argument("--algorithm", required=True, choices=["all", *ALGORITHMS], metavar="NAME|all")
     one.add_argument("--output", type=Path, required=True, help="CSV; with all: one file OUTPUT-NAME.csv for each")
     one.set_defaults(command=recommend)
-    other = commands.add_parser("evaluate", parents=[shared], help="judge lists")
+    other = commands.add_parser("evaluate", parents=[shared], help="evaluate lists")
     other.add_argument("--lists", type=Path, required=True)
     other.add_argument("--report", type=Path, required=True, help="JSON")
     other.set_defaults(command=evaluate)

@@ -1,4 +1,4 @@
-"""What profit would ask of a list: keep only its first places, and see what the others would have to earn."""
+"""Compute the return that the remaining places of a list need for the list to match the market."""
 
 from __future__ import annotations
 
@@ -7,18 +7,18 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from trainer.benchmark.evaluation import Judge, to_plain
-from trainer.benchmark.known import K
-from trainer.benchmark.metrics import Truth, judge_customers
+from shared.recommender.pipeline import K
+from trainer.benchmark.evaluation import GroundTruths, to_plain
+from trainer.benchmark.metrics import GroundTruth, evaluate_customers
 
 
-def keep_places(lists: pd.DataFrame, judge: Judge) -> list[dict[str, Any]]:
+def keep_places(lists: pd.DataFrame, truths: GroundTruths) -> list[dict[str, Any]]:
     """Return for 1 to K - 1 kept places, each figure as mean over time points:
 
     nDCG@10 and ROI of those places alone; the monthly return that the other places must have for the ten to have
     the market's; and the mean return of as many of the best known assets, which nobody knows beforehand.
     """
-    by_point = [(truth, lists[lists["time_point"] == name]) for name, truth in judge.truths.items()]
+    by_point = [(truth, lists[lists["time_point"] == name]) for name, truth in truths.by_time_point.items()]
     rows = []
     for kept in range(1, K):
         points = pd.DataFrame([_at(of_point[of_point["rank"] <= kept], truth, kept) for truth, of_point in by_point])
@@ -28,8 +28,8 @@ def keep_places(lists: pd.DataFrame, judge: Judge) -> list[dict[str, Any]]:
     return plain
 
 
-def _at(first_places: pd.DataFrame, truth: Truth, kept: int) -> dict[str, float]:
-    customers = judge_customers(first_places.reset_index(drop=True), truth)
+def _at(first_places: pd.DataFrame, truth: GroundTruth, kept: int) -> dict[str, float]:
+    customers = evaluate_customers(first_places.reset_index(drop=True), truth)
     roi, rest = float(customers["roi_at_10"].mean()), K - kept
     best = sorted(truth.known_returns)[-rest:]
     return {

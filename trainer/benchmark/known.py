@@ -11,11 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
 
-from shared.recommender.dataset import TrainingData, day_number
 from shared.recommender.id_map import AssetIdMap
-from shared.recommender.ranking import top_k
-
-K = 10
+from shared.recommender.pipeline import K, top_k
+from shared.recommender.training_data import TrainingData, day_number
 
 Counts = NDArray[np.float64]
 Matrix = NDArray[np.float64]
@@ -105,11 +103,6 @@ class KnownData:
     def earlier(self, day: date) -> KnownData:
         """Return what was known at an earlier day, at the same positions; for labels of learned rankers."""
         return KnownData(self.training.known_at(min(day, self.training.as_of)))
-
-
-def faded(age_days: Counts, half_life_days: float) -> Counts:
-    """Return 1 for today, half of that per half-life."""
-    return np.asarray(0.5 ** (age_days / half_life_days), dtype=np.float64)
 
 
 def candidates(known: KnownData, split: Split) -> NDArray[np.bool_]:

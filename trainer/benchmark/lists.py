@@ -1,4 +1,4 @@
-"""Lists as a file: time_point, customerID, rank, ISIN; written by `recommend`, checked before they are judged."""
+"""Lists as a file: time_point, customerID, rank, ISIN; written by `recommend`, checked before they are evaluated."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ import numpy as np
 import pandas as pd
 
 from shared.errors import ListsInvalid
-from shared.recommender.ranking import NO_ASSET
-from trainer.benchmark.known import K, KnownData, Lists, Split
+from shared.recommender.pipeline import NO_ASSET, K
+from trainer.benchmark.known import KnownData, Lists, Split
 from trainer.benchmark.protocol import Benchmark
 
 COLUMNS = ["time_point", "customerID", "rank", "ISIN"]

@@ -1,4 +1,4 @@
-"""The benchmark folder, read so that a time point yields only what was known then; `relevant` is for judging."""
+"""The benchmark folder, read so that a time point yields only what was known then; `relevant` is for the evaluation."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ import pandas as pd
 
 from shared.errors import ReferenceDataInvalid
 from shared.far_trans.schema import parse_investment_capacity, parse_risk_level
-from shared.recommender.dataset import build_training_data, day_number, end_of_day
-from shared.recommender.training_data import TrainingRows
+from shared.recommender.training_data import day_number, end_of_day
+from shared.recommender.training_rows import TrainingRows, build_training_data
 from shared.recommender.types import Asset, Customer
 from trainer.benchmark.known import KnownData, Split
 
@@ -103,10 +103,10 @@ def read_split(directory: Path, time_point: str) -> Split:
 
 
 def read_relevant(directory: Path, time_point: str) -> dict[str, frozenset[str]]:
-    """Read what the customers bought afterwards, for judging lists; raises ReferenceDataInvalid without the key."""
+    """Read what the customers bought afterwards, for evaluating lists; raises ReferenceDataInvalid without the key."""
     relevant = _read_fields(directory, time_point).get("relevant")
     if not isinstance(relevant, dict):
-        raise ReferenceDataInvalid(f"split {time_point} does not say what was relevant, so lists cannot be judged")
+        raise ReferenceDataInvalid(f"split {time_point} does not say what was relevant, so lists cannot be evaluated")
     return {str(customer): frozenset(map(str, isins)) for customer, isins in relevant.items()}
 
 

@@ -1,4 +1,4 @@
-"""Run every algorithm, judge its lists, and put the figures into one report: JSON, a table in Markdown, plots."""
+"""Run every algorithm, evaluate its lists, and put the figures into one report: JSON, a table in Markdown, plots."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ import pandas as pd
 
 from trainer.benchmark.algorithms.frontier import frontier_names
 from trainer.benchmark.algorithms.registry import ALGORITHMS, missing_library
-from trainer.benchmark.evaluation import build_judge, evaluate_lists
+from trainer.benchmark.evaluation import build_ground_truths, evaluate_lists
 from trainer.benchmark.kept_places import keep_places
 from trainer.benchmark.lists import write_lists
 from trainer.benchmark.plots import write_plots
@@ -38,8 +38,8 @@ def write_report(
         jobs=jobs,
     )
     lists, seconds = _collect(runs, len(names) + len(frontier_names()), say)
-    judge = build_judge(read_benchmark(directory, reference_tables=reference_tables), list(time_points))
-    reports = {name: evaluate_lists(pd.concat(frames), judge) for name, frames in lists.items()}
+    truths = build_ground_truths(read_benchmark(directory, reference_tables=reference_tables), list(time_points))
+    reports = {name: evaluate_lists(pd.concat(frames), truths) for name, frames in lists.items()}
     for name in names:
         write_lists(lists[name], output / f"lists-{name}.csv")
     report = {
@@ -48,7 +48,7 @@ def write_report(
         "left_out": missing,
         "algorithms": {name: {"seconds": round(seconds[name], 3), **reports[name]} for name in names},
         "frontier": [_point(name, reports[name]) for name in frontier_names()],
-        "kept_places_of_hybrid": keep_places(pd.concat(lists["hybrid"]), judge),
+        "kept_places_of_hybrid": keep_places(pd.concat(lists["hybrid"]), truths),
     }
     (output / "report.json").write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
     (output / "report.md").write_text(markdown(report), encoding="utf-8")

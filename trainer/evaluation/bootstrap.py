@@ -1,7 +1,6 @@
-"""How sure a mean over test customers is: customers, and the windows they belong to, are drawn again and again.
+"""How sure a mean is: the values, and the windows that they belong to, are drawn again and again (Efron 1979).
 
-Bootstrap (Efron 1979), in two stages where there are several windows: customers of one window share its market, so a
-difference that only one window shows is worth little, however many customers it has.
+scipy.stats.bootstrap draws neither in two stages nor in blocks of neighbours, so the draws are ours.
 """
 
 from __future__ import annotations
@@ -12,7 +11,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 RESAMPLES = 1_000
-PERCENTILES = (2.5, 97.5)
 
 Values = NDArray[np.float64]
 
@@ -20,7 +18,8 @@ Values = NDArray[np.float64]
 def standard_error(windows: Sequence[Values]) -> float:
     """Return the deviation of the resampled mean of the means of one or more windows' values, (N,) each.
 
-    0 for a single value. Deterministic. Raises ValueError when a window is empty.
+    Two stages, windows and then values: customers of one window share its market, so a difference that only one window
+    shows counts little. 0 for a single value. Deterministic. Raises ValueError when a window is empty.
     """
     random = np.random.default_rng(0)
     draws = [resampled_means(values, random) for values in windows for _ in windows]
@@ -30,17 +29,30 @@ def standard_error(windows: Sequence[Values]) -> float:
     return float(np.mean(drawn, axis=0).std())
 
 
-def interval_95(values: Values) -> tuple[float, float] | None:
-    """Return the percentile interval of the mean of one window's (N,) values; None for a single one. Deterministic."""
-    if len(values) <= 1:
+def interval_95(
+    values: Values, *, random: np.random.Generator | None = None, resamples: int = RESAMPLES, block: int = 1
+) -> tuple[float, float] | None:
+    """Return the percentile interval of the mean of (N,) values; None for fewer than two blocks. Deterministic.
+
+    `block`: so many neighbours are drawn together (moving blocks, Künsch 1989), for values that depend on each other.
+    """
+    if len(values) < 2 * block:
         return None
-    low, high = np.percentile(resampled_means(values, np.random.default_rng(0)), PERCENTILES)
+    means = resampled_means(values, random or np.random.default_rng(0), resamples=resamples, block=block)
+    low, high = np.percentile(means, (2.5, 97.5))
     return float(low), float(high)
 
 
-def resampled_means(values: Values, random: np.random.Generator) -> Values:
-    """Return (RESAMPLES,) means of as many values drawn with replacement."""
-    if not len(values):
-        raise ValueError("there is nothing to resample")
+def resampled_means(
+    values: Values, random: np.random.Generator, *, resamples: int = RESAMPLES, block: int = 1
+) -> Values:
+    """Return (resamples,) means of as many values drawn with replacement."""
     count = len(values)
-    return np.array([values[random.integers(0, count, count)].mean() for _ in range(RESAMPLES)])
+    if not count:
+        raise ValueError("there is nothing to resample")
+    means = np.empty(resamples)
+    for number in range(resamples):
+        starts = random.integers(0, count - block + 1, -(-count // block))
+        drawn = starts if block == 1 else (starts[:, np.newaxis] + np.arange(block)).ravel()[:count]
+        means[number] = values[drawn].mean()
+    return means

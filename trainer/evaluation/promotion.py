@@ -12,10 +12,9 @@ import numpy as np
 
 from shared.recommender.candidates import asset_risk_level, is_suitable
 from shared.recommender.model import Model
-from shared.recommender.ranking import recommend
+from shared.recommender.pipeline import recommend
 from shared.recommender.types import Asset, CustomerHistory, Ranking
 
-K = 10
 LEAST_SHARE = 0.5  # of the champion's purchases, customers and assets that a challenger must have learned from
 COUNTED = ("purchases", "customers", "assets")
 
@@ -88,7 +87,7 @@ def find_problems(
     """
     levels = {asset.isin: asset_risk_level(asset.asset_category, asset.asset_sub_category) for asset in assets}
     problems: dict[str, int] = {}
-    for history, ranking in zip(histories, recommend(model, histories, k=K, now=now), strict=True):
+    for history, ranking in zip(histories, recommend(model, histories, now=now), strict=True):
         for problem in _problems_of(ranking, history, levels):
             problems[problem] = problems.get(problem, 0) + 1
     if not model.tradable.any():

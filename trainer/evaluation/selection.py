@@ -1,6 +1,6 @@
-"""Choose algorithm and weights on earlier windows, report on the latest one, where the champion is judged too.
+"""Choose algorithm and weights on earlier windows; report on the latest one, on which the champion is evaluated too.
 
-Whoever chooses on the window that they report on reports the luck of the choice as well.
+Selecting and reporting on the same window overestimates quality.
 """
 
 from __future__ import annotations
@@ -10,12 +10,12 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from shared.recommender.configuration import ModelConfiguration
-from shared.recommender.dataset import TrainingData
+from shared.recommender.training_data import TrainingData
 from trainer.evaluation.bootstrap import interval_95, standard_error
-from trainer.evaluation.budget import Budget
-from trainer.evaluation.evaluation import Metrics, TemporalSplit
-from trainer.evaluation.splits import Fold, FoldMetrics, build_folds, judge_on_folds
-from trainer.evaluation.weights import WeightChoice, choose_weights
+from trainer.evaluation.folds import Fold, FoldMetrics, build_folds, evaluate_on_folds
+from trainer.evaluation.metrics import Metrics
+from trainer.evaluation.splits import TemporalSplit
+from trainer.evaluation.weights import Budget, WeightChoice, choose_weights
 
 MOST_SELECTION_FOLDS = 3
 
@@ -52,7 +52,7 @@ class Selection:
 
 
 @dataclass(frozen=True)
-class Judgement:
+class Evaluation:
     """The chosen configuration and its figures on the latest window; without a split nothing was evaluated."""
 
     best: ModelConfiguration
@@ -92,7 +92,7 @@ class Judgement:
         }
 
 
-def judge_candidates(
+def evaluate_candidates(
     data: TrainingData,
     candidates: Sequence[ModelConfiguration],
     *,
@@ -100,7 +100,7 @@ def judge_candidates(
     rules: SelectionRules,
     progress: Progress,
     enforce_suitability: bool = True,
-) -> Judgement:
+) -> Evaluation:
     """Return the best candidate with its figures on the latest window, which only the champion shares.
 
     The choice is made on the windows before it; without enough purchases there, on the latest one as well.
@@ -114,14 +114,14 @@ def judge_candidates(
         enforce_suitability=enforce_suitability,
     )
     if not folds:
-        return Judgement(candidates[0])
+        return Evaluation(candidates[0])
     latest, *earlier = folds
     selection = select(earlier or [latest], candidates, rules=rules, budget=budget, progress=progress)
     progress(f"evaluating {selection.best.algorithm}")
-    metrics = latest.judge(selection.best)
+    metrics = latest.evaluate(selection.best)
     if champion:
         progress(f"evaluating the champion, {champion.algorithm}")
-    return Judgement(selection.best, latest.split, selection, metrics, latest.judge(champion) if champion else None)
+    return Evaluation(selection.best, latest.split, selection, metrics, latest.evaluate(champion) if champion else None)
 
 
 def select(
@@ -138,14 +138,14 @@ def select(
         if figures and budget.is_spent():
             break
         progress(f"trying {configuration.algorithm}")
-        figures[configuration] = judge_on_folds(folds, configuration)
+        figures[configuration] = evaluate_on_folds(folds, configuration)
     highest = max(figures.values(), key=lambda metrics: metrics.ndcg_at_10)
     best = next(configuration for configuration in figures if figures[configuration].is_as_good_as(highest))
     weights = None
     if rules.choose_weights:
         progress(f"choosing the weights of {best.algorithm}")
         weights = choose_weights(
-            lambda tried: judge_on_folds(folds, replace(best, weights=tried)), default=best.weights, budget=budget
+            lambda tried: evaluate_on_folds(folds, replace(best, weights=tried)), default=best.weights, budget=budget
         )
     return Selection(
         best=replace(best, weights=weights.chosen) if weights else best,

@@ -1,92 +1,100 @@
-"""One configuration on several windows of time, each fitted on what was known before it."""
+"""Windows of time: what was known at a cutoff, and what customers first bought after it."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
-from typing import Any
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import date, timedelta
 
 import numpy as np
+from numpy.typing import NDArray
 
-from shared.recommender.configuration import ModelConfiguration
-from shared.recommender.dataset import TrainingData
-from shared.recommender.model import Model
-from shared.recommender.training import SharedComponents, fit_model, fit_shared_components
-from shared.recommender.types import Weights
-from trainer.evaluation.bootstrap import standard_error
-from trainer.evaluation.evaluation import Metrics, TemporalSplit, build_split, evaluate
+from shared.recommender.fitting import tradable_assets
+from shared.recommender.training_data import TrainingData, day_number
+from shared.recommender.types import CustomerHistory
 
-_ANY_WEIGHTS = Weights(1.0, 1.0, 1.0)
+LEAST_TEST_CUSTOMERS = 50
+MOST_TEST_CUSTOMERS = 5_000  # of more, a sample: the figures no longer change, only the time does
+LONGEST_WINDOW_DAYS = 730
+PRICE_TOLERANCE_DAYS = 14  # a close price stands for a date that it precedes by no more than this
+DAYS_PER_MONTH = 30.0  # as the published benchmark counts months
 
 
 @dataclass(frozen=True)
-class FoldMetrics:
-    """The metrics of one configuration on each fold; nDCG and ROI are means over folds, which count alike."""
+class TemporalSplit:
+    """What was known at `cutoff`, and what customers first bought after it, up to `end`.
 
-    folds: tuple[Metrics, ...]
+    histories: those test customers' histories at the cutoff. relevant: for each, the positions of the assets.
+    monthly_returns: (A,) over the window, NaN where a price is not known. cold_assets: (A,) nobody had bought it.
+    """
 
-    @property
-    def ndcg_at_10(self) -> float:
-        """The mean over folds."""
-        return float(np.mean([metrics.ndcg_at_10 for metrics in self.folds]))
+    training: TrainingData
+    cutoff: date
+    end: date
+    histories: list[CustomerHistory]
+    relevant: list[frozenset[int]]
+    monthly_returns: NDArray[np.float64]
+    cold_assets: NDArray[np.bool_]
 
-    def is_as_good_as(self, other: FoldMetrics) -> bool:
-        """Whether nDCG on the same folds is behind by a standard error at most."""
-        behind = [
-            theirs.ndcg_of_customers - ours.ndcg_of_customers
-            for ours, theirs in zip(self.folds, other.folds, strict=True)
-        ]
-        return float(np.mean([values.mean() for values in behind])) <= standard_error(behind)
-
-    def to_json(self) -> dict[str, Any]:
-        """Return plain rounded values."""
-        returns = [metrics.roi_at_10 for metrics in self.folds if metrics.roi_at_10 is not None]
-        return {
-            "ndcg_at_10": round(self.ndcg_at_10, 6),
-            "ndcg_at_10_by_fold": [round(metrics.ndcg_at_10, 6) for metrics in self.folds],
-            "roi_at_10": round(float(np.mean(returns)), 6) if returns else None,
-        }
+    def dates(self) -> dict[str, str]:
+        """Return the first and last day of the window as text."""
+        return {"cutoff": self.cutoff.isoformat(), "end": self.end.isoformat()}
 
 
-class Fold:
-    """Fits configurations before one cutoff, each once, and judges them on the window after it."""
+def build_split(data: TrainingData, *, window_days: int) -> TemporalSplit | None:
+    """Split at `as_of - window_days`, or earlier until there are enough test customers; None when there never are.
 
-    def __init__(self, split: TemporalSplit, *, enforce_suitability: bool) -> None:
-        self.split = split
-        self._enforce_suitability = enforce_suitability
-        self._components: SharedComponents | None = None
-        self._models: dict[ModelConfiguration, Model] = {}
-
-    def judge(self, configuration: ModelConfiguration) -> Metrics:
-        """Return the metrics of this configuration, its weights included."""
-        return evaluate(
-            self._fit(configuration),
-            self.split,
-            weights=configuration.weights,
-            enforce_suitability=self._enforce_suitability,
-        )
-
-    def _fit(self, configuration: ModelConfiguration) -> Model:
-        """Return the fit, which is the same whatever the weights."""
-        fitted_as = replace(configuration, weights=_ANY_WEIGHTS)
-        if self._components is None:
-            self._components = fit_shared_components(self.split.training, seed=configuration.seed)
-        if fitted_as not in self._models:
-            self._models[fitted_as] = fit_model(
-                self.split.training, fitted_as, version="evaluation", components=self._components
-            )
-        return self._models[fitted_as]
+    A test customer bought, within the window, an asset for the first time that was tradable at the cutoff.
+    """
+    window = window_days
+    while window <= max(window_days, LONGEST_WINDOW_DAYS):
+        cutoff = data.as_of - timedelta(days=window)
+        relevant = _first_purchases(data, cutoff)
+        if len(relevant) >= LEAST_TEST_CUSTOMERS and (data.purchases.day <= day_number(cutoff)).any():
+            return _split_at(data, cutoff, relevant)
+        window = window * 2
+    return None
 
 
-def judge_on_folds(folds: Sequence[Fold], configuration: ModelConfiguration) -> FoldMetrics:
-    """Return the metrics of this configuration on all folds."""
-    return FoldMetrics(tuple(fold.judge(configuration) for fold in folds))
+def monthly_returns(data: TrainingData, *, start: date, end: date) -> NDArray[np.float64]:
+    """Return (A,) mean monthly returns between two dates, compounded; NaN without a price near either date."""
+    first, last = (prices_at(data, day_number(day), tolerance_days=PRICE_TOLERANCE_DAYS) for day in (start, end))
+    months = (end - start).days / DAYS_PER_MONTH
+    growth: NDArray[np.float64] = (last / first) ** (1.0 / months) - 1.0
+    return growth
 
 
-def build_folds(data: TrainingData, *, window_days: int, most: int, enforce_suitability: bool) -> list[Fold]:
-    """Return windows that follow each other and end at `as_of`, latest first: fewer than `most` where data run out."""
-    folds: list[Fold] = []
-    while len(folds) < most and (split := build_split(data, window_days=window_days)) is not None:
-        folds.append(Fold(split, enforce_suitability=enforce_suitability))
-        data = split.training
-    return folds
+def prices_at(data: TrainingData, day: int, *, tolerance_days: int) -> NDArray[np.float64]:
+    """Return (A,) the latest close prices up to a day, not older than `tolerance_days`; NaN where there is none."""
+    prices, found = data.close_prices, np.full(len(data.id_map), np.nan)
+    near = (prices.day <= day) & (prices.day >= day - tolerance_days)
+    found[prices.asset_index[near]] = prices.close[near]  # sorted by day: the latest stays
+    return found
+
+
+def _first_purchases(data: TrainingData, cutoff: date) -> dict[int, frozenset[int]]:
+    known = data.known_at(cutoff)
+    before = {tuple(pair) for pair in known.owned_pairs().tolist()}
+    tradable = tradable_assets(known)
+    relevant: dict[int, set[int]] = {}
+    for customer, asset in data.owned_pairs().tolist():
+        if (customer, asset) not in before and tradable[asset]:
+            relevant.setdefault(customer, set()).add(asset)
+    return {customer: frozenset(assets) for customer, assets in sorted(relevant.items())}
+
+
+def _split_at(data: TrainingData, cutoff: date, relevant: Mapping[int, frozenset[int]]) -> TemporalSplit:
+    customers = list(relevant)
+    if len(customers) > MOST_TEST_CUSTOMERS:
+        chosen = np.random.default_rng(0).choice(len(customers), MOST_TEST_CUSTOMERS, replace=False)
+        customers = [customers[position] for position in sorted(chosen.tolist())]
+    training = data.known_at(cutoff)
+    return TemporalSplit(
+        training=training,
+        cutoff=cutoff,
+        end=data.as_of,
+        histories=training.histories(customers),
+        relevant=[relevant[customer] for customer in customers],
+        monthly_returns=monthly_returns(data, start=cutoff, end=data.as_of),
+        cold_assets=np.bincount(training.purchases.asset_index, minlength=len(data.id_map)) == 0,
+    )

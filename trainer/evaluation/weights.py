@@ -2,16 +2,28 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from itertools import product
 from typing import Any
 
 from shared.recommender.types import Weights
-from trainer.evaluation.budget import Budget
-from trainer.evaluation.splits import FoldMetrics
+from trainer.evaluation.folds import FoldMetrics
 
 GRID_STEPS = 5  # proportions in fifths
+
+
+class Budget:
+    """Time for choosing, from now on. When it is spent, nothing more is started; what runs is finished."""
+
+    def __init__(self, seconds: float, *, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._end = clock() + seconds
+
+    def is_spent(self) -> bool:
+        """Return whether nothing more may be started."""
+        return self._clock() >= self._end
 
 
 @dataclass(frozen=True)
@@ -26,15 +38,15 @@ class WeightChoice:
 
     def to_json(self) -> dict[str, Any]:
         """Return what the manifest keeps of the choice."""
-        told = {"chosen": self.chosen, "best": self.best, "default": self.default}
+        shown = {"chosen": self.chosen, "best": self.best, "default": self.default}
         return {
             "tried": len(self.figures),
             "left_out_for_time": self.left_out,
-            **{name: {**vars(w), "ndcg_at_10": round(self.figures[w].ndcg_at_10, 6)} for name, w in told.items()},
+            **{name: {**vars(w), "ndcg_at_10": round(self.figures[w].ndcg_at_10, 6)} for name, w in shown.items()},
         }
 
 
-def choose_weights(judge: Callable[[Weights], FoldMetrics], *, default: Weights, budget: Budget) -> WeightChoice:
+def choose_weights(evaluate: Callable[[Weights], FoldMetrics], *, default: Weights, budget: Budget) -> WeightChoice:
     """Return the default weights, or the best ones where these are better by more than a standard error.
 
     What the folds cannot tell apart is chance (docs/decisions/0011). Among equally good ones the nearest to the
@@ -45,7 +57,7 @@ def choose_weights(judge: Callable[[Weights], FoldMetrics], *, default: Weights,
     for weights in grid:
         if figures and budget.is_spent():
             break
-        figures[weights] = judge(weights)
+        figures[weights] = evaluate(weights)
     best = max(figures, key=lambda weights: (figures[weights].ndcg_at_10, -distance(weights, default)))
     chosen = default if figures[default].is_as_good_as(figures[best]) else best
     return WeightChoice(chosen, best, default, figures, left_out=len(grid) - len(figures))
@@ -62,7 +74,7 @@ def weight_grid() -> list[Weights]:
 
 
 def distance(one: Weights, other: Weights) -> float:
-    """Return how much of the whole lies elsewhere, in [0, 1]."""
+    """Return the share of the whole that is distributed differently, in [0, 1]."""
     ours, theirs = vars(one.normalised()), vars(other.normalised())
     moved = sum(abs(ours[name] - theirs[name]) for name in ours) / 2
     return moved if moved > 1e-9 else 0.0

@@ -19,12 +19,12 @@ from shared.errors import ArtifactInvalid, StaleOffsets, Stopped, describe_error
 from shared.logging import get_logger
 from shared.ports import Partition, Pointer
 from shared.recommender.configuration import ModelConfiguration
-from shared.recommender.dataset import TrainingData, build_training_data
-from shared.recommender.histories import build_histories
+from shared.recommender.fitting import fit_model
 from shared.recommender.model import Model
-from shared.recommender.training import fit_model
+from shared.recommender.training_data import TrainingData
+from shared.recommender.training_rows import build_training_data
 from trainer.evaluation.promotion import PromotionDecision, decide_promotion, find_problems, find_shortfalls
-from trainer.evaluation.selection import Judgement, SelectionRules, judge_candidates
+from trainer.evaluation.selection import Evaluation, SelectionRules, evaluate_candidates
 from trainer.service.model_registry import Champion, ModelRegistry
 from trainer.service.ports import (
     ArtifactStore,
@@ -60,7 +60,7 @@ class Challenger:
 
     model: Model
     manifest_sha256: str
-    evaluation: Judgement
+    evaluation: Evaluation
     problems: Sequence[str]
 
 
@@ -112,12 +112,14 @@ class TrainingJob:
         challenger = self._build_challenger(order, snapshot, champion)
         decision = self._retry(lambda: self._conclude(order, challenger, champion, covered))
         event = "model.promoted" if decision.promoted else "model.not_promoted"
-        log.info(event, version=order.version, algorithm=challenger.model.algorithm, reason=decision.reason)
+        log.info(
+            event, version=order.version, algorithm=challenger.model.configuration.algorithm, reason=decision.reason
+        )
         return ("promoted" if decision.promoted else "stored"), decision.reason, covered
 
     def _build_challenger(self, order: TrainingOrder, snapshot: TrainingSnapshot, champion: Champion) -> Challenger:
         data = build_training_data(snapshot.rows, now=datetime.now(UTC))
-        evaluation = judge_candidates(
+        evaluation = evaluate_candidates(
             data,
             self._plan.candidates,
             champion=champion.configuration,
@@ -166,7 +168,7 @@ class TrainingJob:
             return [f"the artifact does not load: {error}"]
         size = min(SAFETY_SAMPLE, len(data.customers))
         chosen = np.random.default_rng(self._plan.seed).choice(len(data.customers), size, replace=False)
-        histories = build_histories(data, sorted(chosen.tolist()))
+        histories = data.histories(sorted(chosen.tolist()))
         return find_problems(model, histories, assets=data.assets, now=data.now)
 
     def _progress(self, order: TrainingOrder, step: str) -> None:
@@ -237,11 +239,10 @@ def covered_offsets(snapshot: TrainingSnapshot, uncovered_from: Mapping[Partitio
     return {p: read[p] for p, offset in uncovered_from.items() if read.get(p, offset) > offset}
 
 
-def _metadata(data: TrainingData, evaluation: Judgement, worker_offsets: Mapping[Partition, int]) -> dict[str, Any]:
+def _metadata(data: TrainingData, evaluation: Evaluation, worker_offsets: Mapping[Partition, int]) -> dict[str, Any]:
     """Return what the manifest contains besides the description of the arrays."""
     return {
         "metrics": evaluation.to_json(),
-        "configuration": evaluation.best.to_json(),
         "watermark": {
             "as_of": data.as_of.isoformat(),
             "customers": len(data.customers),
@@ -272,11 +273,11 @@ def _finished(
         version=model.version,
         status="promoted" if decision.promoted else "stored",
         reason=decision.reason,
-        algorithm=model.algorithm,
+        algorithm=model.configuration.algorithm,
         manifest_sha256=challenger.manifest_sha256,
         metrics=model.metadata["metrics"],
         champion_metrics=champion.to_json() if champion else None,
-        configuration=model.metadata["configuration"],
+        configuration=model.configuration.to_json(),
         watermark=model.metadata["watermark"],
         next_offsets=covered,
     )

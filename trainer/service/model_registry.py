@@ -12,12 +12,11 @@ from dataclasses import dataclass
 from typing import Any
 from uuid import NAMESPACE_URL, uuid5
 
-from shared.errors import ArtifactInvalid, InvalidWeights, PublishFailed, TransientError
+from shared.errors import ArtifactInvalid, ConfigurationInvalid, PublishFailed, TransientError
 from shared.events import MODEL_NAME, MODELS_PUBLISHED, ModelPublished
 from shared.logging import get_logger
 from shared.ports import Pointer, SyncEventPublisher
 from shared.recommender.configuration import ModelConfiguration
-from shared.recommender.item_similarity import FITS, is_available
 from trainer.service.ports import ArtifactStore, Command, FinishedTraining, TrainerStore
 
 LOCK_TIMEOUT_SECONDS = 1.0
@@ -216,9 +215,9 @@ class ModelRegistry:
 def _read_configuration(version: str, values: Mapping[str, Any]) -> ModelConfiguration | None:
     try:
         configuration = ModelConfiguration.from_json(values)
-        if configuration.algorithm not in FITS or not is_available(configuration.algorithm):
-            raise ValueError(f"{configuration.algorithm} cannot be fitted here")
-    except (TypeError, KeyError, ValueError, InvalidWeights) as error:
+        if not configuration.is_available():
+            raise ConfigurationInvalid(f"{configuration.algorithm} cannot be fitted here")
+    except ConfigurationInvalid as error:
         log.warning("champion.unreadable", version=version, error=str(error))
         return None
     return configuration

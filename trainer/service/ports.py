@@ -11,7 +11,7 @@ from uuid import UUID
 
 from shared.ports import ArtifactReader, Message, OffsetSource, Partition, Pointer
 from shared.recommender.model import Model
-from shared.recommender.training_data import TrainingRows
+from shared.recommender.training_rows import TrainingRows
 
 OutcomeKind = Literal["promoted", "stored", "failed", "abandoned"]
 

@@ -11,7 +11,7 @@ import pandas as pd
 from sqlalchemy import Connection, text
 
 from shared.far_trans.schema import parse_investment_capacity, parse_risk_level
-from shared.recommender.training_data import TrainingRows
+from shared.recommender.training_rows import TrainingRows
 from shared.recommender.types import Asset, Customer
 
 _TABLES = "asset_information, limit_prices, customer_information, transactions, close_prices, user_interactions"

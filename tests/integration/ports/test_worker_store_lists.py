@@ -11,8 +11,8 @@ import pytest
 from shared.ports import (
     KeptEvent,
 )
-from shared.recommender.history import INTERACTION_WINDOW, dismissed_isins
-from shared.recommender.types import Customer, InvestmentCapacity, RiskLevel
+from shared.recommender.history import dismissed_isins
+from shared.recommender.types import INTERACTION_WINDOW, Customer, InvestmentCapacity, RiskLevel
 from tests.integration.ports.store_world import (
     NOW,
     StoreWorld,

@@ -13,16 +13,25 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from shared.recommender.configuration import ModelConfiguration
-from shared.recommender.dataset import ClosePrices, build_training_data, day_number
-from shared.recommender.price_grid import LONGEST_GRID_WEEKDAYS, build_price_grid
-from shared.recommender.training import fit_model, fit_shared_components
-from shared.recommender.training_data import TrainingRows
-from shared.recommender.types import Weights
+from shared.artifacts.format import named_arrays
+from shared.recommender.configuration import build_configuration
+from shared.recommender.fitting import fit_model, tradable_assets
+from shared.recommender.price_grid import PriceGrid, price_grid
+from shared.recommender.signals.portfolio_mix import MIX_COUNT
+from shared.recommender.training_data import ClosePrices, date_of, day_number
+from shared.recommender.training_rows import TrainingRows, build_training_data
+from shared.recommender.types import SEGMENT_COUNT, Weights
 from tests.unit.recommender.planted import AS_OF, NOW, build_data, build_prices, build_purchases, build_rows, isin_of
 
 EXTREMES = (-719_162, -25_567, 7_304, 2_932_896, 2**31 - 1)  # years 1, 1900, 1989, 9999 and 5881580
 ROWS = build_rows(customers=60, assets=12)
+CONFIGURATION = build_configuration("ease_next_purchase", weights=Weights(1, 1, 1))
+LONGEST_HISTORY_WEEKDAYS = 2_610
+
+
+def grid_of(prices: ClosePrices, *, assets: int, last_day: date) -> PriceGrid:
+    data = replace(build_data(customers=5, assets=assets), close_prices=prices, as_of=last_day)
+    return price_grid(data, stale_after_weekdays=10, longest_history_weekdays=LONGEST_HISTORY_WEEKDAYS)
 
 
 def with_purchase(day: date) -> TrainingRows:
@@ -50,7 +59,7 @@ def test_one_row_far_ahead_does_not_move_the_date_of_the_model(rows: TrainingRow
 
     assert data.as_of == AS_OF
     assert data.purchases.day.max() <= day_number(AS_OF)
-    assert fit_shared_components(data, seed=7).tradable.any()
+    assert tradable_assets(data).any()
 
 
 def test_a_purchase_of_tomorrow_counts_as_known_today_at_the_latest() -> None:
@@ -77,9 +86,9 @@ def test_a_price_of_any_date_adds_no_row_to_the_grid(day: int) -> None:
     odd = ClosePrices(
         np.append(prices.asset_index, np.int32(0)), np.append(prices.day, np.int32(day)), np.append(prices.close, 5.0)
     )
-    usual = build_price_grid(prices, asset_count=3, last_day=day_number(AS_OF))
+    usual = grid_of(prices, assets=3, last_day=AS_OF)
 
-    grid = build_price_grid(odd, asset_count=3, last_day=day_number(AS_OF))
+    grid = grid_of(odd, assets=3, last_day=AS_OF)
 
     assert grid.prices.shape == usual.prices.shape
     np.testing.assert_array_equal(grid.prices, usual.prices)
@@ -89,9 +98,9 @@ def test_a_price_of_any_date_adds_no_row_to_the_grid(day: int) -> None:
 def test_the_grid_is_bounded_whatever_the_dates(days: tuple[int, ...]) -> None:
     column = np.array(days, dtype=np.int32)
     prices = ClosePrices(np.zeros(len(column), dtype=np.int32), column, np.ones(len(column)))
-    for last_day in (*EXTREMES, day_number(AS_OF)):
-        grid = build_price_grid(prices, asset_count=2, last_day=last_day)
-        assert len(grid.prices) <= LONGEST_GRID_WEEKDAYS
+    for last_day in (*EXTREMES[:-1], day_number(AS_OF)):  # the last one is beyond every date
+        grid = grid_of(prices, assets=2, last_day=date_of(last_day))
+        assert len(grid.prices) <= LONGEST_HISTORY_WEEKDAYS
 
 
 def peak_bytes(work: Callable[[], object]) -> int:
@@ -107,7 +116,7 @@ def peak_bytes(work: Callable[[], object]) -> int:
 @pytest.mark.parametrize("rows", [with_price(date(1990, 1, 1)), with_purchase(date(1990, 1, 1))], ids=["price", "buy"])
 def test_one_row_of_1990_costs_no_memory(rows: TrainingRows) -> None:
     def fit(rows: TrainingRows) -> int:
-        return peak_bytes(lambda: fit_shared_components(build_training_data(rows, now=NOW), seed=7))
+        return peak_bytes(lambda: fit_model(build_training_data(rows, now=NOW), CONFIGURATION, version="v1"))
 
     usual = fit(ROWS)
 
@@ -128,10 +137,9 @@ def test_a_model_is_finite_and_its_arrays_follow_assets_alone(days: list[date], 
     data = build_training_data(rows, now=NOW)
 
     with np.errstate(over="raise", invalid="ignore", divide="ignore"):
-        model = fit_model(data, ModelConfiguration("ease_next_purchase", Weights(1, 1, 1)), version="v1")
+        model = fit_model(data, CONFIGURATION, version="v1")
 
     assert data.as_of <= NOW.date()
-    for name, values in vars(model).items():
-        if isinstance(values, np.ndarray):
-            assert set(values.shape) <= {12, len(model.segment_priors), len(model.portfolio_mix_prior)}, name
-            assert np.isfinite(values).all(), name
+    for name, values in named_arrays(model).items():
+        assert set(values.shape) <= {12, SEGMENT_COUNT, MIX_COUNT}, name
+        assert np.isfinite(values).all(), name

@@ -12,18 +12,17 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from shared.recommender.configuration import ModelConfiguration
-from shared.recommender.dataset import build_training_data, day_number, end_of_day
-from shared.recommender.model import ARRAY_DTYPES, Model
-from shared.recommender.training import fit_model
-from shared.recommender.training_data import TrainingRows
-from shared.recommender.types import Weights
+from shared.artifacts.format import named_arrays
+from shared.recommender.configuration import ModelConfiguration, build_configuration
+from shared.recommender.fitting import fit_model
+from shared.recommender.model import Model
+from shared.recommender.training_data import day_number, end_of_day
+from shared.recommender.training_rows import TrainingRows, build_training_data
 from tests.unit.recommender.planted import AS_OF, NOW, build_interactions, build_rows, customer_of, isin_of
 
 CUTOFF = AS_OF - timedelta(days=200)
-EASE = ModelConfiguration("ease", Weights(0.5, 0.2, 0.3), ease_l2=20.0)
-BOTH = replace(EASE, algorithm="ease_next_purchase")
-LIGHTFM = replace(EASE, algorithm="lightfm", lightfm_epochs=2, lightfm_factors=4)
+ALL = build_configuration("ease_next_purchase+user_knn")
+LIGHTFM = build_configuration("lightfm", changes={"lightfm": {"epochs": 2, "factors": 4}})
 
 
 @cache
@@ -46,8 +45,9 @@ def fit_at_cutoff(rows: TrainingRows, configuration: ModelConfiguration) -> Mode
 
 
 def assert_same(model: Model, configuration: ModelConfiguration) -> None:
-    for name in ARRAY_DTYPES:
-        np.testing.assert_array_equal(getattr(model, name), getattr(expected(configuration), name), err_msg=name)
+    same = named_arrays(expected(configuration))
+    for name, array in named_arrays(model).items():
+        np.testing.assert_array_equal(array, same[name], err_msg=name)
 
 
 def corrupt(frame: pd.DataFrame, column: str, *, after: float, how: str, seed: int) -> pd.DataFrame:
@@ -91,7 +91,7 @@ def test_no_row_after_the_cutoff_reaches_a_model(purchases: str, prices: str, in
         interactions=corrupt(rows.interactions, "occurred_at", after=moment, how=interactions, seed=seed),
     )
 
-    assert_same(fit_at_cutoff(changed, BOTH), BOTH)
+    assert_same(fit_at_cutoff(changed, ALL), ALL)
 
 
 @pytest.mark.lightfm
@@ -108,9 +108,10 @@ def test_rows_before_the_cutoff_do_matter(table: str) -> None:
     frame = getattr(published(), table)
     column = "occurred_at" if table == "interactions" else "day"
     halved = replace(published(), **{table: frame[frame[column] > frame[column].median()]})
-    model = fit_at_cutoff(halved, BOTH)
+    model = fit_at_cutoff(halved, ALL)
 
-    changed = {name for name in ARRAY_DTYPES if not np.array_equal(getattr(model, name), getattr(expected(BOTH), name))}
-    demand = {"next_purchase", "next_purchase_intercept", "portfolio_mix_prior", "trend"}
+    same = named_arrays(expected(ALL))
+    changed = {name for name, array in named_arrays(model).items() if not np.array_equal(array, same[name])}
+    demand = {"next_purchase/matrix", "next_purchase/intercept", "portfolio_mix/log_shares", "trend/log_shares"}
     assert changed
     assert demand <= changed if table == "purchases" else not demand & changed

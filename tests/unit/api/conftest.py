@@ -10,9 +10,8 @@ from structlog.testing import LogCapture
 
 from api.app import create_app
 from api.gateway import Dependencies
-from api.ports import AssetRow
 from tests.asgi_client import AsgiClient
-from tests.fakes_gateway import FakePublisher, FakeReader
+from tests.fakes_gateway import FakePublisher, FakeReader, build_asset
 
 
 @pytest.fixture
@@ -23,7 +22,7 @@ def publisher() -> FakePublisher:
 @pytest.fixture
 def reader() -> FakeReader:
     """A database that knows customer C1 and asset GRS434003000."""
-    asset = AssetRow("GRS434003000", "PPC", "Stock", None, "Technology", None, 3.76, 0.16)
+    asset = build_asset("GRS434003000", "PPC", "Stock", None, "Technology", None, 3.76, 0.16)
     return FakeReader(customers={"C1"}, assets=[asset])
 
 

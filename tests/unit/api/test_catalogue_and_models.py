@@ -9,10 +9,11 @@ import pytest
 
 from api.app import create_app
 from api.gateway import Dependencies
-from api.ports import AssetRow, ModelRow
+from api.schemas import ModelItem
 from shared.events import ModelActivated, RetrainCancelled, RetrainRequested
+from shared.served_list import rounded_or_none
 from tests.asgi_client import AsgiClient
-from tests.fakes_gateway import FakePublisher, FakeReader, broker_down
+from tests.fakes_gateway import FakePublisher, FakeReader, broker_down, build_asset
 
 # Without a body; no web page can send it unasked.
 COMMAND = {"X-Requested-With": "tests"}
@@ -44,10 +45,10 @@ MODEL_KEYS = [
 ]
 
 
-def model_row(version: str, *, day: int = 1, **changes: Any) -> ModelRow:
+def model_row(version: str, *, day: int = 1, **changes: Any) -> ModelItem:
     started_at = datetime(2026, 1, 1, tzinfo=UTC) + timedelta(days=day)
     values: dict[str, Any] = dict.fromkeys(MODEL_KEYS)
-    return ModelRow(
+    return ModelItem(
         **{**values, "version": version, "status": "promoted", "active": False, "started_at": started_at, **changes}
     )
 
@@ -72,12 +73,25 @@ def test_assets_are_listed_with_their_total(client: AsgiClient) -> None:
 )
 def test_assets_are_filtered_and_paged(client: AsgiClient, reader: FakeReader, query: str, expected: list[str]) -> None:
     reader.assets += [
-        AssetRow("A", "A", "Stock", None, "Technology", None, None, None),
-        AssetRow("B", "B", "Bond", None, None, None, None, None),
+        build_asset("A", "A", "Stock", None, "Technology", None, None, None),
+        build_asset("B", "B", "Bond", None, None, None, None, None),
     ]
     reader.reference_version = "loaded again"
     client.run(client.app.state.gateway.catalogue.refresh)
     assert [asset["isin"] for asset in client.get(f"/assets?{query}").json()["assets"]] == expected
+
+
+def test_prices_are_rounded_like_those_of_lists(client: AsgiClient, reader: FakeReader) -> None:
+    reader.assets = [
+        build_asset("A", "A", "Stock", None, None, None, 0.7231999999999998, -0.00000001),
+        build_asset("B", "B", "Stock", None, None, None, float("nan"), None),
+    ]
+    reader.reference_version = "loaded again"
+    client.run(client.app.state.gateway.catalogue.refresh)
+    assets = client.get("/assets").json()["assets"]
+    assert [(one["current_price"], one["profitability"]) for one in assets] == [(0.7232, 0.0), (None, None)]
+    assert assets[0]["current_price"] == rounded_or_none(0.7231999999999998)
+    assert b"-0.0" not in client.get("/assets").content
 
 
 def test_models_are_listed_newest_first_with_the_active_one(client: AsgiClient, reader: FakeReader) -> None:

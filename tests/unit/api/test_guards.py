@@ -8,7 +8,7 @@ import pytest
 
 from api.app import create_app
 from api.gateway import Dependencies
-from api.guards import Admission
+from api.middleware import Admission
 from tests.asgi_client import AsgiClient
 from tests.fakes_gateway import FakePublisher, FakeReader
 

@@ -10,8 +10,10 @@ import httpx
 import pytest
 from pydantic import BaseModel
 
+from api.app import create_app
 from api.errors import InvalidField
-from api.idempotency import EventIdentity, IdempotencyLedger, identify
+from api.gateway import Dependencies
+from api.idempotency import EventIdentity, IdempotencyLedger, Publish, identify
 from api.ports import EffectKind
 from api.schemas import RecommendationsBody
 from shared.errors import PublishFailed
@@ -96,7 +98,9 @@ def test_fifty_requests_at_once_with_one_key_are_one_event(client: AsgiClient, p
         posts = [
             asyncio.create_task(client.http.post("/recommendations", json=REQUEST, headers=KEY)) for _ in range(50)
         ]
-        await asyncio.sleep(0.2)
+        async with asyncio.timeout(10):
+            while len(publisher.waiting) < 1:
+                await asyncio.sleep(0)
         assert publisher.gate is not None
         publisher.gate.set()
         return await asyncio.gather(*posts)
@@ -149,12 +153,12 @@ def test_effects_of_before_this_process_count(
     event_id = UUID(client.post(path, json=body, headers=KEY).headers["X-Request-ID"])
     fingerprint = publisher.published.pop().event.fingerprint
     assert fingerprint is not None
-    client.app.state.gateway._ledger._entries.clear()
     reader.effects[(kind, event_id)] = fingerprint
 
-    assert client.post(path, json=body, headers=KEY).status_code == 200
-    assert publisher.published == []
-    answer = client.post(path, json=other, headers=KEY)
+    with AsgiClient(create_app(Dependencies(publisher, reader))) as restarted:
+        assert restarted.post(path, json=body, headers=KEY).status_code == 200
+        assert publisher.published == []
+        answer = restarted.post(path, json=other, headers=KEY)
     assert [error["field"] for error in answer.json()["errors"]] == ["Idempotency-Key"]
 
 
@@ -179,13 +183,20 @@ def test_identities_do_not_change_between_releases() -> None:
 
 
 def test_only_so_many_keys_are_remembered() -> None:
-    async def use_three_keys() -> int:
-        ledger = IdempotencyLedger(FakeReader(), remembered_keys=2)
-        for key in "abc":
-            await ledger.run_once(_identity(key), None, _succeed)
-        return len(ledger._entries)
+    async def use_keys(keys: str) -> list[str]:
+        ledger, published = IdempotencyLedger(FakeReader(), remembered_keys=2), []
 
-    assert asyncio.run(use_three_keys()) == 2
+        def publish(key: str) -> Publish:
+            async def note() -> None:
+                published.append(key)
+
+            return note
+
+        for key in keys:
+            await ledger.run_once(_identity(key), None, publish(key))
+        return published
+
+    assert asyncio.run(use_keys("abcbca")) == ["a", "b", "c", "a"]
 
 
 def test_a_caller_that_goes_away_does_not_take_the_event_of_the_others() -> None:
@@ -247,7 +258,3 @@ class _Body(BaseModel):
 
 def _identity(key: str) -> EventIdentity:
     return identify("test", key, _Body())
-
-
-async def _succeed() -> None:
-    return None

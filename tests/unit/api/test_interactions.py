@@ -3,20 +3,18 @@
 from __future__ import annotations
 
 import asyncio
-from dataclasses import replace
 from uuid import UUID
 
 import pytest
 
 from api.catalogue import LOOKUPS_PER_SECOND, AssetCatalogue
-from api.ports import AssetRow
 from shared.events import InteractionRecorded
 from shared.recommender.types import InteractionType
 from tests.asgi_client import AsgiClient
-from tests.fakes_gateway import FakePublisher, FakeReader, broker_down
+from tests.fakes_gateway import FakePublisher, FakeReader, broker_down, build_asset
 
 CLICK = {"customer_id": "C1", "isin": "GRS434003000", "type": "click"}
-NEW_ASSET = AssetRow("NEW1", "New", "Stock", None, None, None, None, None)
+NEW_ASSET = build_asset("NEW1", "New", "Stock", None, None, None, None, None)
 
 
 @pytest.mark.parametrize("interaction_type", list(InteractionType))
@@ -72,7 +70,7 @@ def test_the_catalogue_is_read_again_after_a_load_and_only_then() -> None:
         page = await catalogue.page(sector=None, category=None, limit=10, offset=0)
         assert (page.total, NEW_ASSET.isin.encode() in page.assets[0]) == (1, True)
 
-    asyncio.run(load_between(FakeReader(assets=[replace(NEW_ASSET, isin="OLD")])))
+    asyncio.run(load_between(FakeReader(assets=[NEW_ASSET.model_copy(update={"isin": "OLD"})])))
 
 
 def test_an_empty_catalogue_that_was_read_knows_nothing() -> None:

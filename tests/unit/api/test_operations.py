@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 
 import pytest
+from prometheus_client import generate_latest
 from structlog.testing import LogCapture
 
 from api.metrics import GatewayMetrics
@@ -20,7 +21,7 @@ JSON = {"content-type": "application/json"}
 def exposition(client: AsgiClient) -> str:
     """What the port for metrics answers."""
     metrics: GatewayMetrics = client.app.state.gateway.metrics
-    return metrics.exposition().decode()
+    return generate_latest(metrics.registry).decode()
 
 
 def check_health(client: AsgiClient) -> None:
@@ -79,14 +80,14 @@ def test_requests_are_counted_by_route_template_and_events_by_outcome(
     client.post("/recommendations", json=REQUEST)
     text = exposition(client)
     for line in (
-        'gateway_http_requests_total{method="GET",route="/recommendations/{customer_id}",status="200"} 1.0',
-        'gateway_http_requests_total{method="GET",route="/recommendations/{customer_id}",status="404"} 1.0',
-        'gateway_http_requests_total{method="GET",route="unmatched",status="404"} 1.0',
-        'gateway_http_requests_total{method="other",route="/recommendations",status="405"} 1.0',
-        'gateway_http_request_seconds_count{method="POST",route="/recommendations"} 2.0',
-        'gateway_published_events_total{outcome="acknowledged",topic="recommendations.requested.v1"} 1.0',
-        'gateway_published_events_total{outcome="unknown",topic="recommendations.requested.v1"} 1.0',
-        "gateway_producer_queue_length 0.0",
+        'recommender_gateway_http_requests_total{method="GET",route="/recommendations/{customer_id}",status="200"} 1.0',
+        'recommender_gateway_http_requests_total{method="GET",route="/recommendations/{customer_id}",status="404"} 1.0',
+        'recommender_gateway_http_requests_total{method="GET",route="unmatched",status="404"} 1.0',
+        'recommender_gateway_http_requests_total{method="other",route="/recommendations",status="405"} 1.0',
+        'recommender_gateway_http_request_seconds_count{method="POST",route="/recommendations"} 2.0',
+        'recommender_gateway_published_events_total{outcome="acknowledged",topic="recommendations.requested.v1"} 1.0',
+        'recommender_gateway_published_events_total{outcome="unknown",topic="recommendations.requested.v1"} 1.0',
+        "recommender_gateway_producer_queue_length 0.0",
     ):
         assert line in text.splitlines()
     assert "nobody" not in text

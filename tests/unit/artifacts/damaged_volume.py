@@ -10,9 +10,9 @@ from typing import Any
 
 import numpy as np
 
-from shared.artifacts.format import encode_arrays, sha256_of
+from shared.artifacts.format import encode_arrays, named_arrays, sha256_of
 from shared.artifacts.publication import FileArtifacts
-from shared.recommender.model import ARRAY_DTYPES, Model
+from shared.recommender.model import Model
 from tests.builders import build_model
 
 ASSETS = 5
@@ -48,11 +48,11 @@ class Volume:
         self.arrays_path.write_bytes(content)
         self.write_manifest(files={"arrays.npz": {"size": len(content), "sha256": sha256_of(content)}})
 
-    def write_arrays(self, **changes: Any) -> None:
+    def write_arrays(self, changes: dict[str, Any]) -> None:
         self.write_arrays_file(encode_arrays({**self.arrays(), **changes}))
 
     def arrays(self) -> dict[str, Any]:
-        return {name: getattr(self.model, name) for name in ARRAY_DTYPES}
+        return dict(named_arrays(self.model))
 
     def write_entries(self, changes: dict[str, bytes], *, compression: int = zipfile.ZIP_STORED) -> None:
         entries = {f"{name}.npy": encode_npy(array) for name, array in self.arrays().items()}

@@ -55,7 +55,7 @@ def test_an_unsigned_version_neither_loads_nor_is_activated(tmp_path: Path) -> N
 
 
 def test_arrays_that_were_replaced_with_all_digests_recomputed_do_not_load(signed: Volume) -> None:
-    signed.write_arrays(asset_risk_level=np.ones(ASSETS, dtype=np.int8))
+    signed.write_arrays({"catalogue/risk_level": np.ones(ASSETS, dtype=np.int8)})
     assert read_with(signed).load().asset_risk_level.max() == 1  # all digests fit: only the key tells
     with pytest.raises(ArtifactInvalid, match="not made with a known key"):
         read_with(signed, KEY).load()

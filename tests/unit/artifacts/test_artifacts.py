@@ -12,11 +12,11 @@ import numpy as np
 import pytest
 
 from shared.artifacts.files import exclusive_lock
+from shared.artifacts.format import named_arrays
 from shared.artifacts.publication import FileArtifacts
 from shared.errors import ArtifactInvalid, ArtifactMissing
 from shared.ports import Pointer
-from shared.recommender.model import ARRAY_DTYPES
-from shared.recommender.ranking import recommend
+from shared.recommender.pipeline import recommend
 from shared.recommender.types import InteractionWeights, Weights
 from tests.builders import NOW, build_histories, build_model
 
@@ -41,11 +41,12 @@ def test_a_model_comes_back_with_identical_arrays_and_identical_rankings(store: 
     )
     store.save_model(model)
     loaded = store.load_model(store.activate(model.version))
-    for name, dtype in ARRAY_DTYPES.items():
-        assert getattr(loaded, name).dtype == dtype
-        assert getattr(loaded, name).tobytes() == getattr(model, name).tobytes()
-        assert not getattr(loaded, name).flags.writeable
-    for name in ("version", "algorithm", "as_of", "id_map", "weights", "interaction_weights", "metadata"):
+    assert named_arrays(loaded).keys() == named_arrays(model).keys()
+    for name, array in named_arrays(loaded).items():
+        assert array.dtype == named_arrays(model)[name].dtype
+        assert array.tobytes() == named_arrays(model)[name].tobytes()
+        assert not array.flags.writeable
+    for name in ("version", "as_of", "id_map", "configuration", "metadata"):
         assert getattr(loaded, name) == getattr(model, name)
     histories = build_histories(model, 50)
     assert recommend(loaded, histories, k=10, now=NOW) == recommend(model, histories, k=10, now=NOW)
@@ -60,10 +61,12 @@ def test_the_manifest_says_what_the_artifact_is_and_its_digest_is_returned(store
     digest = store.save_model(build_model(assets=5, version="v1"))
     assert store.manifest_sha256("v1") == digest
     manifest = json.loads((store.models_dir / "versions/v1/manifest.json").read_bytes())
-    assert manifest["format_version"] == 3
-    assert manifest["arrays"]["asset_similarity"] == {"dtype": "<f4", "shape": [5, 5]}
+    assert manifest["format_version"] == 4
+    meaning = "what owning asset i says for asset j"
+    assert manifest["arrays"]["item_item"]["similarity"] == {"meaning": meaning, "dtype": "<f4", "shape": [5, 5]}
+    assert manifest["configuration"] == build_model(assets=5).configuration.to_json()
     assert manifest["files"]["arrays.npz"]["size"] == (store.models_dir / "versions/v1/arrays.npz").stat().st_size
-    assert set(manifest["metadata"]) == {"metrics", "watermark", "configuration"}
+    assert set(manifest["metadata"]) == {"metrics", "watermark"}
     assert set(manifest["libraries"]) == {"python", "numpy", "scipy"}
 
 
@@ -243,5 +246,5 @@ def test_arrays_that_are_loaded_are_usable_for_scoring_though_read_only(store: F
     save(store, "v1")
     model = store.load_model(store.activate("v1"))
     with pytest.raises(ValueError, match="read-only"):
-        model.asset_similarity[0, 0] = 1
-    assert np.isfinite(model.segment_content).all()
+        model.signals["item_item"]["similarity"][0, 0] = 1
+    assert np.isfinite(model.segments["content"][0]).all()

@@ -42,12 +42,12 @@ class Pwned:
 
 def test_a_pickle_in_place_of_an_array_is_never_unpickled(volume: Volume) -> None:
     payload = encode_npy(np.array([Pwned()] * ASSETS, dtype=object), allow_pickle=True)
-    volume.write_entries({"predicted_return.npy": payload})
+    volume.write_entries({"profitability/predicted_return.npy": payload})
     refuses(volume, "declared as")
 
 
 def test_a_declared_shape_of_terabytes_is_refused_before_anything_is_allocated(volume: Volume) -> None:
-    volume.write_entries({"asset_similarity.npy": encode_header("<f4", (2**20, 2**20))})
+    volume.write_entries({"item_item/similarity.npy": encode_header("<f4", (2**20, 2**20))})
     tracemalloc.start()
     refuses(volume, "declared as")
     assert tracemalloc.get_traced_memory()[1] < 10 * 2**20
@@ -56,15 +56,15 @@ def test_a_declared_shape_of_terabytes_is_refused_before_anything_is_allocated(v
 
 @pytest.mark.parametrize("cut", [1, 4, 100])
 def test_an_array_with_fewer_or_more_bytes_than_declared_is_refused(volume: Volume, cut: int) -> None:
-    whole = encode_npy(volume.model.asset_similarity)
+    whole = encode_npy(volume.arrays()["item_item/similarity"])
     for content in (whole[:-cut], whole + b"\0" * cut):
-        volume.write_entries({"asset_similarity.npy": content})
-        refuses(volume, "asset_similarity has")
+        volume.write_entries({"item_item/similarity.npy": content})
+        refuses(volume, "item_item/similarity has")
 
 
 def test_a_compressed_archive_is_refused_so_that_nothing_can_swell(volume: Volume) -> None:
     bomb = encode_header("<f4", (ASSETS, ASSETS)) + b"\0" * 50_000_000
-    volume.write_entries({"asset_similarity.npy": bomb}, compression=zipfile.ZIP_DEFLATED)
+    volume.write_entries({"item_item/similarity.npy": bomb}, compression=zipfile.ZIP_DEFLATED)
     tracemalloc.start()
     refuses(volume, "compressed")
     assert tracemalloc.get_traced_memory()[1] < 10 * 2**20
@@ -101,53 +101,53 @@ def test_an_artifact_beyond_the_readers_bound_is_refused_unread(volume: Volume) 
 @pytest.mark.parametrize(
     ("name", "array"),
     [
-        ("asset_similarity", np.zeros((ASSETS, ASSETS), np.float64)),
-        ("asset_similarity", np.zeros((ASSETS, ASSETS), ">f4")),
-        ("asset_similarity", np.zeros((ASSETS * ASSETS,), np.float32)),
-        ("asset_similarity", np.asfortranarray(np.arange(ASSETS**2, dtype=np.float32).reshape(ASSETS, ASSETS))),
-        ("tradable", np.zeros(ASSETS, np.uint8)),
-        ("predicted_return", np.zeros(ASSETS, [("a", "<f4")])),
+        ("item_item/similarity", np.zeros((ASSETS, ASSETS), np.float64)),
+        ("item_item/similarity", np.zeros((ASSETS, ASSETS), ">f4")),
+        ("item_item/similarity", np.zeros((ASSETS * ASSETS,), np.float32)),
+        ("item_item/similarity", np.asfortranarray(np.arange(ASSETS**2, dtype=np.float32).reshape(ASSETS, ASSETS))),
+        ("catalogue/tradable", np.zeros(ASSETS, np.uint8)),
+        ("profitability/predicted_return", np.zeros(ASSETS, [("a", "<f4")])),
     ],
 )
 def test_an_array_of_another_type_shape_or_order_is_refused(volume: Volume, name: str, array: Any) -> None:
-    volume.write_arrays(**{name: array})
+    volume.write_arrays({name: array})
     refuses(volume, "declared as")
 
 
 @pytest.mark.parametrize(
     ("name", "value", "reason"),
     [
-        ("asset_similarity", np.nan, "not finite"),
-        ("content_similarity", np.inf, "not finite"),
-        ("predicted_return", 1e30, "too large"),
-        ("asset_risk_level", 9, "levels"),
+        ("item_item/similarity", np.nan, "not finite"),
+        ("content/similarity", np.inf, "not finite"),
+        ("profitability/predicted_return", 1e30, "outside"),
+        ("catalogue/risk_level", 9, "outside"),
     ],
 )
 def test_values_that_no_model_may_hold_are_refused(volume: Volume, name: str, value: float, reason: str) -> None:
-    array = getattr(volume.model, name).copy()
+    array = volume.arrays()[name].copy()
     array.flat[3] = value
-    volume.write_arrays(**{name: array})
+    volume.write_arrays({name: array})
     refuses(volume, reason)
 
 
 def test_a_byte_that_is_neither_true_nor_false_is_refused(volume: Volume) -> None:
     content = encode_header("|b1", (ASSETS,)) + b"\x01\x00\x02\x01\x01"
-    volume.write_entries({"tradable.npy": content})
+    volume.write_entries({"catalogue/tradable.npy": content})
     refuses(volume, "neither true nor false")
 
 
 def test_missing_additional_and_double_entries_are_refused(volume: Volume) -> None:
-    volume.write_arrays(surplus=np.zeros(1))
+    volume.write_arrays({"surplus": np.zeros(1)})
     refuses(volume, "holds")
     volume.write_entries({"../evil.npy": b""})
     refuses(volume, "holds")
     arrays = volume.arrays()
-    del arrays["tradable"]
+    del arrays["catalogue/tradable"]
     volume.write_arrays_file(encode_arrays(arrays))
     refuses(volume, "holds")
     buffer = io.BytesIO(encode_arrays(volume.arrays()))
     with pytest.warns(UserWarning, match="Duplicate"), zipfile.ZipFile(buffer, "a") as archive:
-        archive.writestr("tradable.npy", encode_npy(volume.model.tradable))
+        archive.writestr("catalogue/tradable.npy", encode_npy(volume.model.tradable))
     volume.write_arrays_file(buffer.getvalue())
     refuses(volume, "holds")
 
@@ -164,7 +164,7 @@ def test_something_else_in_place_of_the_archive_is_refused(volume: Volume, conte
     "content", [b"", b"\x93NUMPY", b"\x93NUMPY\x02\x00" + b"\xff" * 90, b"\x93NUMPY\x01\x00\xff\xff{"]
 )
 def test_something_else_in_place_of_an_array_is_refused(volume: Volume, content: bytes) -> None:
-    volume.write_entries({"tradable.npy": content})
+    volume.write_entries({"catalogue/tradable.npy": content})
     refuses(volume)
 
 

@@ -25,7 +25,7 @@ def volume(tmp_path: Path) -> Volume:
 def test_an_undamaged_volume_loads_and_so_does_one_whose_digests_were_made_again(volume: Volume) -> None:
     assert volume.load().version == "v1"
     volume.write_entries({})
-    assert (volume.load().asset_similarity == volume.model.asset_similarity).all()
+    assert (volume.load().tradable == volume.model.tradable).all()
 
 
 # --- CURRENT ---
@@ -74,21 +74,13 @@ def test_a_pointer_to_another_manifest_is_refused(volume: Volume) -> None:
 # --- the manifest ---
 
 MANIFEST_CHANGES: dict[str, dict[str, Any]] = {
-    "older format version": {"format_version": 2},
-    "newer format version": {"format_version": 4},
+    "older format version": {"format_version": 3},
+    "newer format version": {"format_version": 5},
     "no format version": {"format_version": None},
     "another version's": {"version": "v2"},
     "path as version": {"version": "../v1"},
     "no date": {"as_of": "yesterday"},
     "number as date": {"as_of": 20221129},
-    "number as algorithm": {"algorithm": 1},
-    "negative weight": {"weights": {"collaborative": -1, "content": 0, "profitability": 1}},
-    "weights all zero": {"weights": {"collaborative": 0, "content": 0, "profitability": 0}},
-    "huge weight": {"weights": {"collaborative": 10**400, "content": 0, "profitability": 0}},
-    "text as weight": {"weights": {"collaborative": "1", "content": 0, "profitability": 0}},
-    "weight missing": {"weights": {"collaborative": 1}},
-    "weights are a list": {"weights": [1, 2, 3]},
-    "half-life zero": {"interaction_weights": {"half_life_days": 0}},
     "ISINs unsorted": {"isins": ["E", "D", "C", "B", "A"]},
     "ISINs double": {"isins": ["A", "A", "B", "C", "D"]},
     "ISINs text": {"isins": "ABCDE"},
@@ -98,7 +90,7 @@ MANIFEST_CHANGES: dict[str, dict[str, Any]] = {
     "metadata a list": {"metadata": []},
     "arrays missing": {"arrays": {}},
     "arrays a list": {"arrays": []},
-    "arrays of a terabyte": {"arrays": {"asset_similarity": {"dtype": "<f4", "shape": [10**6, 10**6]}}},
+    "arrays of a terabyte": {"arrays": {"item_item": {"similarity": {"dtype": "<f4", "shape": [10**6, 10**6]}}}},
     "no files": {"files": {}},
     "files a list": {"files": ["arrays.npz"]},
     "path as file": {"files": {"../../../etc/passwd": {"size": 1, "sha256": DIGEST}}},
@@ -109,6 +101,39 @@ MANIFEST_CHANGES: dict[str, dict[str, Any]] = {
     "digest no text": {"files": {"arrays.npz": {"size": 1, "sha256": 7}}},
     "file facts of another shape": {"files": {"arrays.npz": {"size": 1}}},
 }
+
+
+SIGNAL = {"signal": "trend"}
+CONFIGURATION_CHANGES: dict[str, dict[str, Any]] = {
+    "number as algorithm": {"algorithm": 1},
+    "negative weight": {"weights": {"collaborative": -1, "content": 0, "profitability": 1}},
+    "weights all zero": {"weights": {"collaborative": 0, "content": 0, "profitability": 0}},
+    "huge weight": {"weights": {"collaborative": 10**400, "content": 0, "profitability": 0}},
+    "text as weight": {"weights": {"collaborative": "1", "content": 0, "profitability": 0}},
+    "weight missing": {"weights": {"collaborative": 1}},
+    "weights are a list": {"weights": [1, 2, 3]},
+    "half-life zero": {"interaction_weights": {"half_life_days": 0}},
+    "no seed": {"seed": None},
+    "unknown field": {"surplus": 1},
+    "components a list": {"components": []},
+    "unknown component": {"components": {"surplus": []}},
+    "unknown signal": {"cold_start": {"signal": "of the future"}},
+    "module as signal": {"cold_start": {"signal": "os:system"}},
+    "signal without a name": {"cold_start": {}},
+    "signal twice": {"cold_start": SIGNAL},
+    "another signal": {"cold_start": {"signal": "user_knn"}},
+    "unknown hyper-parameter": {"cold_start": {"signal": "segment_prior", "surplus": 1}},
+    "text as hyper-parameter": {"cold_start": {"signal": "segment_prior", "half_life_days": "1"}},
+    "huge hyper-parameter": {"cold_start": {"signal": "segment_prior", "half_life_days": 10**400}},
+}
+
+
+@pytest.mark.parametrize("changes", CONFIGURATION_CHANGES.values(), ids=CONFIGURATION_CHANGES)
+def test_a_configuration_that_says_something_else_is_refused(volume: Volume, changes: dict[str, Any]) -> None:
+    configuration = json.loads(volume.manifest_path.read_bytes())["configuration"]
+    volume.write_manifest(configuration={**configuration, **changes})
+    with pytest.raises(ArtifactInvalid):
+        volume.load()
 
 
 @pytest.mark.parametrize("changes", MANIFEST_CHANGES.values(), ids=MANIFEST_CHANGES)
@@ -125,7 +150,7 @@ def test_a_manifest_that_names_another_file_too_is_refused(volume: Volume) -> No
         volume.load()
 
 
-MANIFEST_PARTS = ["version", "algorithm", "as_of", "weights", "files", "arrays", "isins", "metadata"]
+MANIFEST_PARTS = ["version", "configuration", "as_of", "files", "arrays", "isins", "metadata"]
 
 
 @pytest.mark.parametrize("missing", MANIFEST_PARTS)

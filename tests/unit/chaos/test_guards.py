@@ -10,7 +10,7 @@ import pytest
 
 from shared import events
 from shared.errors import ContractViolation, DatabaseUnavailable
-from shared.recommender import ranking
+from shared.recommender import pipeline
 from shared.recommender.types import Customer, CustomerHistory
 from tests.builders import build_model
 from tests.chaos import failpoints as sabotage
@@ -95,9 +95,9 @@ def test_scoring_fails_for_marked_customers_and_for_nobody_else() -> None:
     good = CustomerHistory(Customer("C1"), (), ())
     marked = CustomerHistory(Customer(f"{FAILS_IN_SCORING}1"), (), ())
 
-    assert len(ranking.recommend(build_model(assets=20), [good], k=3, now=NOW)) == 1
+    assert len(pipeline.recommend(build_model(assets=20), [good], k=3, now=NOW)) == 1
     with pytest.raises(RuntimeError, match="marked"):
-        ranking.recommend(build_model(assets=20), [good, marked], k=3, now=NOW)
+        pipeline.recommend(build_model(assets=20), [good, marked], k=3, now=NOW)
 
 
 def test_a_marked_command_fails_before_it_has_any_effect(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from shared.recommender.dataset import TrainingData, build_training_data, date_of, day_number
-from shared.recommender.training_data import TrainingRows
+from shared.recommender.training_data import TrainingData, date_of, day_number
+from shared.recommender.training_rows import TrainingRows, build_training_data
 from shared.recommender.types import Asset, Customer, InvestmentCapacity, RiskLevel
 
 SECTORS = ("Energy", "Finance", "Health", "Technology")

@@ -7,18 +7,20 @@ from datetime import UTC, date, datetime, timedelta
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from shared.errors import NotEnoughData
-from shared.recommender.configuration import ModelConfiguration
-from shared.recommender.content import fit_content_similarity
-from shared.recommender.dataset import Purchases, build_training_data, day_number
-from shared.recommender.model import segment_index
-from shared.recommender.price_grid import FEATURE_NAMES, HORIZON_WEEKDAYS, build_price_grid, price_features
-from shared.recommender.priors import HALF_LIFE_DAYS, SHRINKAGE, fit_segment_priors
-from shared.recommender.profitability import predict_returns
-from shared.recommender.ranking import recommend_indices
-from shared.recommender.training import fit_model, fit_shared_components, tradable_assets
-from shared.recommender.types import Asset, Customer, InvestmentCapacity, RiskLevel, Weights
+from shared.recommender.configuration import build_configuration
+from shared.recommender.fitting import fit_model, tradable_assets
+from shared.recommender.pipeline import recommend_indices
+from shared.recommender.price_grid import PriceGrid, price_grid, technical_indicators
+from shared.recommender.signals.content import Content
+from shared.recommender.signals.profitability import Profitability
+from shared.recommender.signals.segment_prior import SegmentPrior
+from shared.recommender.training_data import TrainingData, day_number
+from shared.recommender.training_rows import build_training_data
+from shared.recommender.types import Asset, Customer, InvestmentCapacity, RiskLevel, Weights, segment_index
+from tests.builders import with_arrays, with_weights
 from tests.unit.recommender.planted import (
     AS_OF,
     NOW,
@@ -30,11 +32,13 @@ from tests.unit.recommender.planted import (
     customer_of,
     isin_of,
 )
-from trainer.evaluation.evaluation import build_split, evaluate, evaluate_lists
+from tests.unit.recommender.small_data import data_of_purchases
+from trainer.evaluation.metrics import evaluate, evaluate_lists
+from trainer.evaluation.splits import build_split
 
 MONDAY = date(2022, 1, 3)
 LATER = datetime(2024, 6, 1, tzinfo=UTC)  # after 500 weekdays
-EASE = ModelConfiguration("ease", Weights(0.5, 0.2, 0.3), ease_l2=20.0)
+EASE = build_configuration("ease", weights=Weights(0.5, 0.2, 0.3), changes={"item_item": {"l2": 20.0}})
 
 
 def weekdays(count: int) -> list[date]:
@@ -42,10 +46,22 @@ def weekdays(count: int) -> list[date]:
     return [day for day in days if day.weekday() < 5][:count]
 
 
+def grid_of(data: TrainingData) -> PriceGrid:
+    return price_grid(data, stale_after_weekdays=10, longest_history_weekdays=2_610)
+
+
+def predict_returns(data: TrainingData) -> NDArray[np.float32]:
+    return Profitability().fit(data, random_state=7)["predicted_return"]
+
+
+def fit_priors(data: TrainingData) -> NDArray[np.float32]:
+    return SegmentPrior().fit(data, random_state=7)["popularity"]
+
+
 def feature(grid_rows: list[tuple[str, date, float]], name: str) -> float:
     data = build_data(assets=1, close_prices=build_prices(grid_rows), purchases=build_purchases([]))
-    grid = build_price_grid(data.close_prices, asset_count=1, last_day=day_number(data.as_of))
-    return float(price_features(grid, len(grid.prices) - 1)[0, FEATURE_NAMES.index(name)])
+    grid = grid_of(data)
+    return float(technical_indicators(grid, len(grid.prices) - 1)[name][0])
 
 
 def test_indicators_of_a_steady_rise_are_what_arithmetic_says() -> None:
@@ -70,7 +86,9 @@ def test_a_price_is_carried_over_a_gap_of_two_weeks_and_no_further() -> None:
     rows = [(isin_of(0), days[0], 5.0), (isin_of(1), days[29], 7.0)]
     data = build_data(assets=2, close_prices=build_prices(rows), purchases=build_purchases([]))
 
-    grid = build_price_grid(data.close_prices, asset_count=2, last_day=day_number(days[29]))
+    grid = grid_of(data)
+
+    assert data.as_of == days[29]
 
     assert np.isfinite(grid.prices[:, 0]).tolist() == [True] * 11 + [False] * 19
 
@@ -86,26 +104,25 @@ def test_returns_are_predicted_from_prices_and_assets_without_enough_of_them_get
         rows += [(isin_of(asset), day, float(price)) for day, price in zip(days, prices, strict=True)]
     rows.append((isin_of(20), days[-1], 5.0))
     data = build_data(now=LATER, assets=22, close_prices=build_prices(rows), purchases=build_purchases([]))
-    grid = build_price_grid(data.close_prices, asset_count=22, last_day=day_number(days[-1]))
 
-    predicted = predict_returns(grid, seed=7)
+    predicted = predict_returns(data)
 
     assert predicted[1:20:2].min() > 0.1 > -0.1 > predicted[0:20:2].max()
     assert predicted[20] == predicted[21] == pytest.approx(np.median(predicted[:20]))
-    np.testing.assert_array_equal(predicted, predict_returns(grid, seed=7))
+    again = build_data(now=LATER, assets=22, close_prices=build_prices(rows), purchases=build_purchases([]))
+    np.testing.assert_array_equal(predicted, predict_returns(again))
 
 
 def test_a_short_history_has_no_six_month_indicator_and_is_learnt_from_all_the_same() -> None:
-    days = weekdays(HORIZON_WEEKDAYS + 60)  # every row with a known outcome lacks momentum_126
+    days = weekdays(Profitability().horizon_weekdays + 60)  # every row with a known outcome lacks momentum_126
     prices = [
         (isin_of(asset), day, 100 * (1 + 0.001 * (-1) ** (asset + 1)) ** age)
         for asset in range(40)
         for age, day in enumerate(days)
     ]
     data = build_data(assets=40, close_prices=build_prices(prices), purchases=build_purchases([]))
-    grid = build_price_grid(data.close_prices, asset_count=40, last_day=day_number(days[-1]))
 
-    predicted = predict_returns(grid, seed=7)
+    predicted = predict_returns(data)
 
     assert np.isfinite(predicted).all()
     assert predicted.any()
@@ -116,18 +133,15 @@ def test_nothing_is_learnt_from_series_that_are_too_sparse() -> None:
     rows = [(isin_of(asset), day, 1.0 + step) for asset in range(30) for step, day in enumerate(days[::9])]
     rows += [(isin_of(30), day, 1.0) for day in days[-60:]]  # well known, but its outcomes are still to come
     data = build_data(now=LATER, assets=31, close_prices=build_prices(rows), purchases=build_purchases([]))
-    grid = build_price_grid(data.close_prices, asset_count=31, last_day=day_number(days[-1]))
 
-    assert not predict_returns(grid, seed=7).any()
+    assert not predict_returns(data).any()
 
 
 def test_without_prices_no_return_is_predicted() -> None:
     data = build_data(close_prices=build_prices([]))
 
-    components = fit_shared_components(data, seed=7)
-
-    assert not components.predicted_return.any()
-    assert np.isfinite(components.content_similarity).all()
+    assert not predict_returns(data).any()
+    assert np.isfinite(Content().fit(data, random_state=7)["similarity"]).all()
 
 
 def test_likeness_of_content_grows_with_every_shared_attribute() -> None:
@@ -139,10 +153,7 @@ def test_likeness_of_content_grows_with_every_shared_attribute() -> None:
         replace(twin, isin="A4", sector="Energy", industry="Oil"),
         Asset("A5", "Bond", "Government", "XFRA"),
     ]
-    data = build_data(close_prices=build_prices([]))
-    grid = build_price_grid(data.close_prices, asset_count=5, last_day=day_number(AS_OF))
-
-    similarity = fit_content_similarity(assets, grid)
+    similarity = Content().fit(data_of_purchases(assets=assets), random_state=7)["similarity"]
 
     assert similarity[0, 1] == pytest.approx(1.0)
     assert similarity[0, 1] > similarity[0, 2] > similarity[0, 3] > similarity[0, 4] == 0.0
@@ -152,26 +163,23 @@ def test_likeness_of_content_grows_with_every_shared_attribute() -> None:
 
 def test_a_gap_shared_by_two_assets_is_no_likeness() -> None:
     assets = [Asset("A1", "Stock", sector=None), Asset("A2", "Bond", sector=None)]
-    data = build_data(close_prices=build_prices([]))
-    grid = build_price_grid(data.close_prices, asset_count=2, last_day=day_number(AS_OF))
 
-    assert not fit_content_similarity(assets, grid).any()
+    assert not Content().fit(data_of_purchases(assets=assets), random_state=7)["similarity"].any()
 
 
 def test_a_segment_with_much_of_its_own_goes_its_own_way_and_an_empty_one_follows_the_crowd() -> None:
     customers = [Customer("a", RiskLevel.AGGRESSIVE), Customer("b", RiskLevel.CONSERVATIVE)]
     # 1,000 purchases of asset 0 by aggressive customers, 1 of asset 1 by a conservative one.
-    who = np.array([0] * 1000 + [1], dtype=np.int32)
-    purchases = Purchases(who, np.array([0] * 1000 + [1], dtype=np.int32), np.full(1001, 10, dtype=np.int32))
+    data = data_of_purchases(*[(10, 0, 0)] * 1000, (10, 1, 1), assets=3, customers=customers)
 
-    priors = fit_segment_priors(purchases, customers, asset_count=3, last_day=10)
+    priors = fit_priors(data)
 
     aggressive, conservative, nobody = (
         priors[segment_index(level, InvestmentCapacity.UNKNOWN)]
         for level in (RiskLevel.AGGRESSIVE, RiskLevel.CONSERVATIVE, RiskLevel.INCOME)
     )
     crowd = np.array([1000, 1, 0]) / 1001
-    expected = SHRINKAGE * crowd + [0, 1, 0]
+    expected = SegmentPrior().shrinkage * crowd + [0, 1, 0]
     np.testing.assert_allclose(conservative, expected / expected.max(), rtol=1e-5)
     np.testing.assert_allclose(nobody, crowd / crowd.max(), rtol=1e-5)
     assert aggressive[1] < conservative[1]
@@ -179,11 +187,10 @@ def test_a_segment_with_much_of_its_own_goes_its_own_way_and_an_empty_one_follow
 
 
 def test_an_old_purchase_counts_half_after_the_half_life() -> None:
-    customers = [Customer("a")]
-    days = np.array([0, int(HALF_LIFE_DAYS)], dtype=np.int32)
-    purchases = Purchases(np.zeros(2, dtype=np.int32), np.array([0, 1], dtype=np.int32), days)
+    half_life = int(SegmentPrior().half_life_days)
+    data = data_of_purchases((0, 0, 0), (half_life, 0, 1), assets=2, customers=[Customer("a")])
 
-    priors = fit_segment_priors(purchases, customers, asset_count=2, last_day=int(HALF_LIFE_DAYS))
+    priors = fit_priors(data)
 
     np.testing.assert_allclose(priors[segment_index(None, InvestmentCapacity.UNKNOWN)], [0.5, 1.0], rtol=1e-6)
 
@@ -243,7 +250,7 @@ def test_a_click_counts_less_than_a_purchase_and_fades() -> None:
         data = build_data(
             customers=50, assets=3, purchases=build_purchases(owners), interactions=build_interactions(clicks)
         )
-        return float(fit_model(data, EASE, version="v").asset_similarity[0, 1])
+        return float(fit_model(data, EASE, version="v").signals["item_item"]["similarity"][0, 1])
 
     assert similarity(0.0) > similarity(60.0) > 0.0
 
@@ -255,7 +262,7 @@ def test_planted_preferences_are_found_better_than_by_popularity() -> None:
     counts = np.bincount(split.training.purchases.asset_index, minlength=len(model.id_map))
     # The same path, but every history says how often each asset was bought.
     crowd = np.tile(counts / counts.max(), (len(model.id_map), 1)).astype(np.float32)
-    popularity = replace(model, asset_similarity=crowd, weights=Weights(1, 0, 0))
+    popularity = with_weights(with_arrays(model, item_item__similarity=crowd), Weights(1, 0, 0))
 
     hybrid, followed = evaluate(model, split), evaluate(popularity, split)
 

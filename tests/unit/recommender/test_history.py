@@ -11,9 +11,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shared.recommender.history import FORGOTTEN_BELOW, INTERACTION_WINDOW, build_history_matrix
+from shared.recommender.history import LEAST_HISTORY_WEIGHT, build_history_matrix
 from shared.recommender.id_map import AssetIdMap
-from shared.recommender.types import CustomerHistory, Interaction, InteractionType, InteractionWeights
+from shared.recommender.types import (
+    INTERACTION_WINDOW,
+    CustomerHistory,
+    Interaction,
+    InteractionType,
+    InteractionWeights,
+)
 from tests.builders import NOW, build_history, build_interaction
 
 ID_MAP = AssetIdMap(("A", "B", "C", "D"))
@@ -74,7 +80,7 @@ def test_only_the_newest_interactions_of_the_log_add_weight() -> None:
 
 
 def test_what_is_almost_forgotten_leaves_no_entry() -> None:
-    half_lives = np.log2(0.5 / FORGOTTEN_BELOW)
+    half_lives = np.log2(0.5 / LEAST_HISTORY_WEIGHT)
     history = build_history(
         interactions=[
             build_interaction("A", days_ago=30 * (half_lives - 0.1)),
@@ -131,4 +137,4 @@ def test_the_order_of_what_happened_changes_no_bit(
     assert plain.data.tobytes() == shuffled.data.tobytes()
     assert plain.indices.tobytes() == shuffled.indices.tobytes()
     assert plain.has_canonical_format
-    assert ((plain.data >= np.float32(FORGOTTEN_BELOW)) & (plain.data <= 1)).all()
+    assert ((plain.data >= np.float32(LEAST_HISTORY_WEIGHT)) & (plain.data <= 1)).all()

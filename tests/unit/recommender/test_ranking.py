@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from shared.recommender.candidates import accepted_risk_level, candidate_mask
 from shared.recommender.history import dismissed_isins
-from shared.recommender.ranking import CHUNK_SIZE, NO_ASSET, recommend, recommend_indices, top_k
+from shared.recommender.pipeline import CHUNK_SIZE, NO_ASSET, recommend, recommend_indices, top_k
 from shared.recommender.types import Basis, InteractionWeights, Ranking, RiskLevel, Weights
 from tests.builders import NOW, build_customer, build_histories, build_history, build_interaction, build_model
 
@@ -108,22 +108,30 @@ def test_only_the_proportions_of_the_weights_count(seed: int, power: int) -> Non
 def test_each_request_has_its_own_weights_and_none_means_the_models() -> None:
     model = build_model()
     history = build_history(owned=model.id_map.isins[:2])
-    own, others = model.weights, Weights(0, 0, 1)
+    own, others = model.configuration.weights, Weights(0, 0, 1)
     mixed = recommend(model, [history] * 3, k=10, now=NOW, weights=[None, others, own])
     assert mixed[0] == mixed[2] == recommend(model, [history], k=10, now=NOW)[0]
     assert mixed[1] == recommend(model, [history], k=10, now=NOW, weights=others)[0] != mixed[0]
+    returns = model.signals["profitability"]["predicted_return"]
     by_return = sorted(
-        np.flatnonzero(candidate_mask(model, [history])[0]).tolist(), key=lambda index: -model.predicted_return[index]
+        np.flatnonzero(candidate_mask(model, [history])[0]).tolist(),
+        key=lambda index: -returns[index],
     )
     assert isins_of(mixed[1]) == model.id_map.isins_of(by_return[:10])
 
 
-def test_other_interaction_weights_than_the_models_can_be_given() -> None:
-    model = build_model(interaction_weights=InteractionWeights(click=0))
-    history = build_history(interactions=[build_interaction(model.id_map.isins[0])])
-    assert recommend(model, [history], k=3, now=NOW)[0].basis is Basis.SEGMENT_PRIOR
-    given_weights = recommend(model, [history], k=3, now=NOW, interaction_weights=InteractionWeights(click=1))
-    assert given_weights[0].basis is Basis.HISTORY
+def test_the_models_interaction_weights_count() -> None:
+    click = [build_interaction(build_model().id_map.isins[0])]
+    without, with_click = (
+        recommend(
+            build_model(interaction_weights=InteractionWeights(click=weight)),
+            [build_history(interactions=click)],
+            now=NOW,
+        )
+        for weight in (0.0, 1.0)
+    )
+    assert without[0].basis is Basis.SEGMENT_PRIOR
+    assert with_click[0].basis is Basis.HISTORY
 
 
 def test_wrong_calls_are_refused() -> None:
@@ -140,7 +148,9 @@ def test_a_cold_customers_list_says_so_and_follows_the_segment() -> None:
     warm = replace(cold, owned=model.id_map.isins[:1])
     rankings = recommend(model, [cold, warm], k=5, now=NOW, weights=Weights(1, 0, 0))
     assert [ranking.basis for ranking in rankings] == [Basis.SEGMENT_PRIOR, Basis.HISTORY]
-    prior = model.segment_priors[int(RiskLevel.BALANCED) * 5 + int(cold.customer.investment_capacity)]
+    prior = model.signals["segment_prior"]["popularity"][
+        int(RiskLevel.BALANCED) * 5 + int(cold.customer.investment_capacity)
+    ]
     popular = np.argsort(-np.where(candidate_mask(model, [cold])[0], prior, -1))[:5]
     assert isins_of(rankings[0]) == model.id_map.isins_of(popular.tolist())
 

@@ -12,55 +12,66 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from shared.recommender.candidates import candidate_mask
-from shared.recommender.collaborative import collaborative_signals, portfolio_mixes
+from shared.recommender.components import scale_to_unit, score_components
 from shared.recommender.history import build_history_matrix
-from shared.recommender.model import (
-    GROUP_MIX_COUNT,
-    LARGEST_VALUE,
-    MIX_COUNT,
+from shared.recommender.model import Model
+from shared.recommender.pipeline import BatchScores, ScoringRules, build_batch, score_batch, top_k
+from shared.recommender.signal import LARGEST_VALUE
+from shared.recommender.signals.item_item import ItemItem
+from shared.recommender.signals.portfolio_mix import GROUP_MIX_COUNT, MIX_COUNT, AssetGroup, PortfolioMix
+from shared.recommender.types import (
+    DEFAULT_INTERACTION_WEIGHTS,
     SEGMENT_COUNT,
-    AssetGroup,
-    Model,
+    CustomerHistory,
+    InvestmentCapacity,
+    RiskLevel,
+    Weights,
     segment_index,
 )
-from shared.recommender.ranking import top_k
-from shared.recommender.scaling import scale_to_unit
-from shared.recommender.scoring import BatchScores, ScoringRules, raw_components, score_batch
-from shared.recommender.types import CustomerHistory, InteractionWeights, InvestmentCapacity, RiskLevel, Weights
-from tests.builders import NOW, build_customer, build_histories, build_history, build_interaction, build_model
+from tests.builders import (
+    NOW,
+    build_customer,
+    build_histories,
+    build_history,
+    build_interaction,
+    build_model,
+    with_arrays,
+)
 
-RULES = ScoringRules(NOW, InteractionWeights())
+RULES = ScoringRules(NOW)
 
 
 def score(model: Model, histories: Sequence[CustomerHistory], weights: Weights | None = None) -> BatchScores:
-    return score_batch(model, histories, weights=[weights or model.weights] * len(histories), rules=RULES)
+    return score_batch(model, histories, weights=[weights or model.configuration.weights] * len(histories), rules=RULES)
 
 
-def taste_alone(model: Model) -> Model:
+def similarity_alone(model: Model) -> Model:
     """Return the model as an algorithm leaves it that fits neither next purchases nor mixes nor the trend."""
-    names = ("next_purchase", "next_purchase_intercept", "portfolio_mix_prior", "trend")
-    return replace(model, **{name: np.zeros_like(getattr(model, name)) for name in names})
+    signals = ("next_purchase", "portfolio_mix", "trend")
+    zeros = {name: {array: np.zeros_like(values) for array, values in model.signals[name].items()} for name in signals}
+    return replace(model, signals={**model.signals, **zeros})
 
 
 def expected_contributions(model: Model, history: CustomerHistory) -> NDArray[np.float64]:
     """The definition, written down once more in float64, for one customer who is not cold: (3, candidates)."""
-    row = build_history_matrix(model.id_map, [history], interaction_weights=RULES.interaction_weights, now=NOW)
+    row = build_history_matrix(model.id_map, [history], interaction_weights=DEFAULT_INTERACTION_WEIGHTS, now=NOW)
     vector = row.toarray()[0].astype(np.float64)
     candidates = candidate_mask(model, [history])[0]
     contributions = []
     owned = model.id_map.known_indices(history.owned)
-    mix = int(np.bitwise_or.reduce(model.asset_group[owned])) + (8 if len(owned) > 2 else 0)
+    mix = int(np.bitwise_or.reduce(model.signals["portfolio_mix"]["asset_group"][owned])) + (8 if len(owned) > 2 else 0)
     signals = (
-        vector @ model.asset_similarity.astype(np.float64),
-        vector @ model.next_purchase.astype(np.float64) + model.next_purchase_intercept,
-        model.portfolio_mix_prior[mix].astype(np.float64),
-        model.trend.astype(np.float64),
+        vector @ model.signals["item_item"]["similarity"].astype(np.float64),
+        vector @ model.signals["next_purchase"]["matrix"].astype(np.float64)
+        + model.signals["next_purchase"]["intercept"],
+        model.signals["portfolio_mix"]["log_shares"][mix].astype(np.float64),
+        model.signals["trend"]["log_shares"].astype(np.float64),
     )
     collaborative = sum((s - s[candidates].mean()) / s[candidates].std() for s in signals)
     for component, weight in (
         (collaborative, 0.5),
-        (vector @ model.content_similarity.astype(np.float64), 0.2),
-        (model.predicted_return.astype(np.float64), 0.3),
+        (vector @ model.signals["content"]["similarity"].astype(np.float64), 0.2),
+        (model.signals["profitability"]["predicted_return"].astype(np.float64), 0.3),
     ):
         values = component[candidates]
         contributions.append(weight * (values - values.min()) / (values.max() - values.min()))
@@ -92,7 +103,7 @@ def test_the_best_candidate_of_a_component_gets_its_whole_weight_and_the_worst_n
     model = build_model(assets=60)
     histories = [history for history in build_histories(model, 50) if history.owned]
     batch, mask = score(model, histories), candidate_mask(model, histories)
-    weights = model.weights.normalised()
+    weights = model.configuration.weights.normalised()
     for component, weight in enumerate((weights.collaborative, weights.content, weights.profitability)):
         for row in range(len(histories)):
             values = batch.contributions[component, row, mask[row]]
@@ -101,14 +112,14 @@ def test_the_best_candidate_of_a_component_gets_its_whole_weight_and_the_worst_n
 
 
 def test_a_component_that_tells_no_difference_contributes_nothing() -> None:
-    model = build_model(assets=8, predicted_return=np.full(8, 0.7, np.float32))
+    model = build_model(assets=8, arrays={"profitability.predicted_return": np.full(8, 0.7, np.float32)})
     batch = score(model, [build_history(owned=model.id_map.isins[:2])])
     assert (batch.contributions[2] == 0).all()
 
 
 def test_assets_that_are_no_candidates_do_not_stretch_the_scale() -> None:
     model = build_model(assets=4, tradable=np.array([True, True, True, False]))
-    model = replace(model, predicted_return=np.array([0.1, 0.2, 0.3, 1000], np.float32))
+    model = with_arrays(model, profitability__predicted_return=np.array([0.1, 0.2, 0.3, 1000], np.float32))
     batch = score(model, [build_history()], Weights(0, 0, 1))
     assert batch.contributions[2, 0, :3] == pytest.approx([0, 0.5, 1])
 
@@ -120,18 +131,20 @@ def test_cold_customer_gets_the_priors_of_their_segment(
 ) -> None:
     model = build_model(assets=30)
     history = build_history(build_customer("COLD", risk_level, capacity), owned=["UNKNOWN"])
-    (collaborative, content, _), cold = raw_components(model, [history], candidate_mask(model, [history]), rules=RULES)
-    prior = model.segment_priors[segment_index(risk_level, capacity)]
+    (collaborative, content, _), cold = score_components(
+        model, build_batch(model, [history], now=NOW), candidate_mask(model, [history])
+    )
+    prior = model.signals["segment_prior"]["popularity"][segment_index(risk_level, capacity)]
     assert cold.tolist() == [True]
     assert (collaborative[0] == prior).all()
-    np.testing.assert_allclose(content[0], prior.astype(np.float64) @ model.content_similarity, rtol=1e-5)
+    np.testing.assert_allclose(content[0], prior.astype(np.float64) @ model.signals["content"]["similarity"], rtol=1e-5)
 
 
 def test_one_click_makes_a_customer_warm_and_raises_what_is_similar_to_the_clicked_asset() -> None:
     similarity = np.zeros((5, 5), np.float32)
     similarity[0, 3] = 1.0
-    model = taste_alone(build_model(assets=5, tradable=np.ones(5, bool)))
-    model = replace(model, asset_similarity=similarity, content_similarity=similarity)
+    model = similarity_alone(build_model(assets=5, tradable=np.ones(5, bool)))
+    model = with_arrays(model, item_item__similarity=similarity, content__similarity=similarity)
     isins = model.id_map.isins
     before = build_history(owned=[isins[1]])
     after = replace(before, interactions=(build_interaction(isins[0]),))
@@ -142,34 +155,35 @@ def test_one_click_makes_a_customer_warm_and_raises_what_is_similar_to_the_click
 
 
 @given(seed=st.integers(0, 2**16), assets=st.integers(1, 60))
-def test_without_the_other_signals_the_collaborative_part_is_taste_scaled_over_the_candidates(
+def test_without_the_other_signals_the_collaborative_part_is_the_item_similarity_scaled_over_the_candidates(
     seed: int, assets: int
 ) -> None:
     """What EASE and LightFM gave before there were other signals: standardising first changes nothing."""
-    model = taste_alone(build_model(seed=seed, assets=assets))
+    model = similarity_alone(build_model(seed=seed, assets=assets))
     histories = build_histories(model, 20, seed=seed)
     batch, mask = score(model, histories, Weights(1, 0, 0)), candidate_mask(model, histories)
-    vectors = build_history_matrix(model.id_map, histories, interaction_weights=RULES.interaction_weights, now=NOW)
-    taste = vectors @ model.asset_similarity
+    vectors = build_history_matrix(model.id_map, histories, interaction_weights=DEFAULT_INTERACTION_WEIGHTS, now=NOW)
+    similar = vectors @ model.signals["item_item"]["similarity"]
     expected = np.empty(mask.shape)
-    scale_to_unit(taste, mask, out=expected)
+    scale_to_unit(similar, mask, out=expected)
     chosen = mask & ~batch.cold[:, np.newaxis]
     np.testing.assert_allclose(batch.contributions[0][chosen], expected[chosen], atol=1e-12)
 
 
-def test_without_the_other_signals_lists_are_those_of_taste() -> None:
-    model = taste_alone(build_model(assets=200))
+def test_without_the_other_signals_lists_are_those_of_the_item_similarity() -> None:
+    model = similarity_alone(build_model(assets=200))
     histories = [history for history in build_histories(model, 100) if history.owned]
     batch, mask = score(model, histories, Weights(1, 0, 0)), candidate_mask(model, histories)
-    vectors = build_history_matrix(model.id_map, histories, interaction_weights=RULES.interaction_weights, now=NOW)
-    taste = np.where(mask, (vectors @ model.asset_similarity).astype(np.float64), -np.inf)
+    vectors = build_history_matrix(model.id_map, histories, interaction_weights=DEFAULT_INTERACTION_WEIGHTS, now=NOW)
+    similar = np.where(mask, (vectors @ model.signals["item_item"]["similarity"]).astype(np.float64), -np.inf)
     assert len(histories) > 50
-    np.testing.assert_array_equal(top_k(batch.scores, 10), top_k(taste, 10))
+    np.testing.assert_array_equal(top_k(batch.scores, 10), top_k(similar, 10))
 
 
 def test_the_mix_of_a_portfolio_is_what_is_owned_and_whether_it_is_much_and_not_what_is_clicked_on() -> None:
     groups = np.array([AssetGroup.STOCK, AssetGroup.BOND, AssetGroup.FUND, AssetGroup.OTHER, AssetGroup.STOCK], np.int8)
-    model = build_model(assets=5, asset_group=groups)
+    mixes = np.repeat(np.arange(MIX_COUNT, dtype=np.float32)[:, np.newaxis], 5, axis=1)
+    model = build_model(assets=5, arrays={"portfolio_mix.asset_group": groups, "portfolio_mix.log_shares": mixes})
     isins = model.id_map.isins
     histories = [
         build_history(),
@@ -178,7 +192,8 @@ def test_the_mix_of_a_portfolio_is_what_is_owned_and_whether_it_is_much_and_not_
         build_history(owned=isins, interactions=[build_interaction(isins[1])]),
         build_history(interactions=[build_interaction(isins[1])]),
     ]
-    assert portfolio_mixes(model, histories) == [0, 1, 5 + GROUP_MIX_COUNT, 7 + GROUP_MIX_COUNT, 0]
+    scores = PortfolioMix().score(model.signals["portfolio_mix"], build_batch(model, histories, now=NOW))
+    assert scores[:, 0].tolist() == [0, 1, 5 + GROUP_MIX_COUNT, 7 + GROUP_MIX_COUNT, 0]
 
 
 @given(seed=st.integers(0, 2**16), assets=st.integers(2, 40), positive=st.booleans())
@@ -189,13 +204,11 @@ def test_a_click_never_lowers_what_similarity_says_about_a_similar_asset(
     clicked = model.id_map.isins[seed % assets]
     before = build_history(owned=[model.id_map.isins[(seed + 1) % assets]])
     after = replace(before, interactions=(build_interaction(clicked),))
-    vectors = build_history_matrix(
-        model.id_map, [before, after], interaction_weights=RULES.interaction_weights, now=NOW
-    )
-    taste = collaborative_signals(model, [before, after], vectors)[0]
-    similar = model.asset_similarity[seed % assets]
+    batch = build_batch(model, [before, after], now=NOW)
+    scores = ItemItem().score(model.signals["item_item"], batch)
+    similar = model.signals["item_item"]["similarity"][seed % assets]
     chosen = similar > 1e-4 if positive else similar < -1e-4
-    rise = taste[1, chosen] - taste[0, chosen]
+    rise = scores[1, chosen] - scores[0, chosen]
     assert (rise > 0).all() if positive else (rise < 0).all()
 
 
@@ -238,14 +251,16 @@ def test_nothing_that_is_not_finite_comes_out(seed: int, scale: float, weights: 
     model = build_model(
         seed=seed,
         assets=12,
-        asset_similarity=extreme(12, 12),
-        content_similarity=extreme(12, 12),
-        predicted_return=extreme(12),
-        segment_priors=np.abs(extreme(SEGMENT_COUNT, 12)),
-        next_purchase=extreme(12, 12),
-        next_purchase_intercept=extreme(12),
-        portfolio_mix_prior=extreme(MIX_COUNT, 12),
-        trend=extreme(12),
+        arrays={
+            "item_item.similarity": extreme(12, 12),
+            "content.similarity": extreme(12, 12),
+            "profitability.predicted_return": extreme(12),
+            "segment_prior.popularity": np.abs(extreme(SEGMENT_COUNT, 12)),
+            "next_purchase.matrix": extreme(12, 12),
+            "next_purchase.intercept": extreme(12),
+            "portfolio_mix.log_shares": extreme(MIX_COUNT, 12),
+            "trend.log_shares": extreme(12),
+        },
     )
     histories = build_histories(model, 10, seed=seed)
     with np.errstate(all="raise", under="ignore"):

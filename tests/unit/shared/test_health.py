@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import json
 import socket
+import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
+from contextlib import ExitStack
 
 import pytest
 from prometheus_client import CollectorRegistry, Counter
 
-from shared.health import HealthServer, Heartbeat
+from shared.health import CONNECTION_SECONDS, HealthServer, Heartbeat
 
 
 class Service:
@@ -92,6 +94,28 @@ def test_any_other_path_is_404(service: Service) -> None:
 def test_a_client_that_sends_nothing_does_not_hold_the_others_up(service: Service) -> None:
     with socket.create_connection(("127.0.0.1", service.server.port)):
         assert service.get("/health/live")[0] == 200
+
+
+def test_idle_connections_do_not_block_others(service: Service) -> None:
+    with ExitStack() as stack:
+        for _ in range(20):
+            stack.enter_context(socket.create_connection(("127.0.0.1", service.server.port)))
+        started_at = time.monotonic()
+        for path in ("/metrics", "/health/live"):
+            assert service.get(path)[0] == 200
+        assert time.monotonic() - started_at < CONNECTION_SECONDS
+
+
+def test_a_connection_that_stays_open_is_closed(service: Service) -> None:
+    with socket.create_connection(("127.0.0.1", service.server.port), timeout=CONNECTION_SECONDS + 10) as connection:
+        connection.sendall(b"GET /met")
+        assert connection.recv(1) == b""
+
+
+def test_without_a_heartbeat_only_metrics_are_served() -> None:
+    service = Service()
+    with HealthServer(("127.0.0.1", 0), registry=service.registry) as service.server:
+        assert [service.get(path)[0] for path in ("/metrics", "/health/live", "/health/ready")] == [200, 404, 404]
 
 
 def test_the_port_is_free_after_the_stop() -> None:

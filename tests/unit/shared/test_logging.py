@@ -60,6 +60,13 @@ def test_other_events_and_levels_are_other_kinds() -> None:
     assert not repetitions.filter(record("a"))
 
 
+def test_another_reason_is_another_kind_and_another_path_is_not() -> None:
+    repetitions = RepetitionFilter(10.0, clock=Clock())
+    assert repetitions.filter(record("model.refused", reason="a", path="/1"))
+    assert repetitions.filter(record("model.refused", reason="b", path="/1"))
+    assert not repetitions.filter(record("model.refused", reason="b", path="/2"))
+
+
 def test_information_is_never_left_out() -> None:
     repetitions = RepetitionFilter(10.0, clock=Clock())
     assert all(repetitions.filter(record("a", level=logging.INFO)) for _ in range(3))
@@ -93,7 +100,7 @@ def test_lines_of_libraries_are_counted_too() -> None:
     clock.now = 11.0
     later = foreign("accept failed on %s", 7)
     assert repetitions.filter(later)
-    assert later.getMessage() == "accept failed on 7 (2 like it were left out)"
+    assert later.getMessage() == "accept failed on 7 (2 more were left out)"
 
 
 def test_only_so_many_kinds_are_remembered() -> None:

@@ -10,8 +10,15 @@ from hypothesis import strategies as st
 
 from shared.errors import InvalidWeights
 from shared.recommender.id_map import AssetIdMap
-from shared.recommender.model import SEGMENT_COUNT, segment_index
-from shared.recommender.types import InteractionType, InteractionWeights, InvestmentCapacity, RiskLevel, Weights
+from shared.recommender.types import (
+    SEGMENT_COUNT,
+    InteractionType,
+    InteractionWeights,
+    InvestmentCapacity,
+    RiskLevel,
+    Weights,
+    segment_index,
+)
 
 finite = st.floats(min_value=0, max_value=1e300, allow_nan=False)
 

@@ -9,7 +9,7 @@ import pytest
 
 from shared.events import RequestedWeights
 from shared.recommender.model import Model
-from shared.recommender.ranking import recommend
+from shared.recommender.pipeline import recommend
 from shared.recommender.types import CustomerHistory, Ranking, RiskLevel, Weights
 from tests.builders import build_customer, build_model
 from tests.unit.worker.world import CUSTOMERS, World
@@ -31,7 +31,7 @@ def test_weights_of_the_request_come_before_the_settings_and_those_before_the_mo
     world.weights = Weights(0, 1, 1)
     set_here, asked = world.ask("C1"), world.ask("C1", weights=CONTENT_ONLY)
     world.settle()
-    assert world.decision(plain).answer.weights == world.model.weights.normalised()
+    assert world.decision(plain).answer.weights == world.model.configuration.weights.normalised()
     assert world.decision(set_here).answer.weights == Weights(0, 0.5, 0.5)
     assert world.decision(asked).answer.weights == Weights(0, 1, 0)
     components = [item.components for item in world.decision(asked).answer.items]

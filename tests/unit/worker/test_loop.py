@@ -10,7 +10,7 @@ import pytest
 
 from shared.events import INTERACTIONS_RECORDED, RECOMMENDATIONS_REQUESTED
 from shared.recommender.model import Model
-from shared.recommender.ranking import recommend
+from shared.recommender.pipeline import recommend
 from shared.recommender.types import CustomerHistory, Ranking
 from tests.builders import build_model
 from tests.unit.worker.world import CUSTOMERS, World, bug_for

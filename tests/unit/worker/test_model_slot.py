@@ -11,7 +11,7 @@ from prometheus_client import CollectorRegistry
 
 from shared.errors import ArtifactInvalid
 from shared.recommender.model import Model
-from shared.recommender.ranking import recommend
+from shared.recommender.pipeline import recommend
 from tests.builders import build_model
 from tests.fakes import FakeArtifacts, FakeClock
 from worker.metrics import WorkerMetrics

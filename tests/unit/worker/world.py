@@ -15,7 +15,7 @@ from shared.events import (
 )
 from shared.ports import Message
 from shared.recommender.model import Model
-from shared.recommender.ranking import recommend
+from shared.recommender.pipeline import recommend
 from shared.recommender.types import CustomerHistory, Ranking, Weights
 from shared.retry_policy import RetryPolicy
 from tests.builders import build_customer, build_model

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
-
 import numpy as np
 from sklearn.decomposition import TruncatedSVD
 
+from shared.recommender.signals.content import one_hot
 from trainer.benchmark.algorithms.interface import CustomerIndices
 from trainer.benchmark.algorithms.lightfm_models import ASSET_ATTRIBUTES
 from trainer.benchmark.known import KnownData, Matrix
@@ -33,7 +31,9 @@ def _factors(known: KnownData, customers: CustomerIndices) -> Matrix:
 
 
 def _content(known: KnownData, customers: CustomerIndices) -> Matrix:
-    vectors = _unit(_one_hot([[(n, getattr(a, n)) for n in ASSET_ATTRIBUTES] for a in known.training.assets]))
+    assets = known.training.assets
+    blocks = [one_hot([getattr(asset, name) for asset in assets]) for name in ASSET_ATTRIBUTES]
+    vectors = _unit(np.concatenate(blocks, axis=1))
     profiles = _unit(np.asarray(known.holdings[customers] @ vectors))
     return profiles @ vectors.T
 
@@ -47,14 +47,6 @@ def _demographics(known: KnownData, customers: CustomerIndices) -> Matrix:
     np.add.at(owned, (group_of[known.customer_index], known.asset_index), 1.0)
     sizes = np.bincount(group_of, minlength=len(groups))
     return np.asarray((owned / sizes[:, np.newaxis])[group_of[customers]])
-
-
-def _one_hot(rows: Sequence[Sequence[tuple[str, Any]]]) -> Matrix:
-    columns = {value: place for place, value in enumerate(sorted({v for row in rows for v in row if v[1]}))}
-    matrix = np.zeros((len(rows), len(columns)))
-    for place, row in enumerate(rows):
-        matrix[place, [columns[value] for value in row if value[1]]] = 1.0
-    return matrix
 
 
 def _unit(matrix: Matrix) -> Matrix:

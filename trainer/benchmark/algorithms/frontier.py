@@ -1,4 +1,4 @@
-"""The same rankings with profit counting more and more: what nDCG gives up for ROI."""
+"""The same rankings with an increasing weight of profit: how much nDCG a higher ROI costs."""
 
 from __future__ import annotations
 
@@ -8,24 +8,27 @@ from functools import lru_cache
 
 import numpy as np
 
+from shared.recommender.configuration import DEFAULT_WEIGHTS
+from shared.recommender.price_grid import centred_ranks
 from shared.recommender.types import Weights
-from trainer.benchmark.algorithms.demand_signals import research_blend
-from trainer.benchmark.algorithms.hybrid import Hybrid, default_configuration
 from trainer.benchmark.algorithms.interface import Algorithm
-from trainer.benchmark.algorithms.prices import centred_ranks, momentum, volatility
+from trainer.benchmark.algorithms.signals import RESEARCH_BLEND, Hybrid
 from trainer.benchmark.known import Counts, KnownData, Lists, Matrix, Split, rank
+from trainer.evaluation.splits import prices_at
 
 PROFITABILITY_WEIGHTS = (0.0, 0.1, 0.2, 0.3, 0.5, 0.7, 1.0)
 TILTS = (0.0, 0.3, 0.6, 1.0, 2.0)
 MOMENTUM_DAYS = 180
-RANK_DEVIATION = 1.0 / np.sqrt(12.0)  # of ranks spread evenly over one: a tilt of 1 counts like the blend itself
+PRICE_TOLERANCE_DAYS = 39  # a price stands for a date that it precedes by no more than this
+VOLATILITY_DAYS, LEAST_RETURNS = 365, 4
+RANK_DEVIATION = 1.0 / np.sqrt(12.0)  # of ranks spread evenly over one: a tilt of 1 weighs as much as the blend
 
 Signal = Callable[[KnownData], Counts]
 
 
 @dataclass(frozen=True)
 class Tilted:
-    """The research blend plus `tilt` times a ranking of assets by past prices, both as standard scores."""
+    """The research blend plus `tilt` times ranks of assets by past prices, both as standard scores."""
 
     signal: Signal
     tilt: float
@@ -35,22 +38,37 @@ class Tilted:
         return rank(_blend(known, split) + self.tilt * self.signal(known) / RANK_DEVIATION, known, split)
 
 
-def rising(known: KnownData) -> Counts:
-    """Rank assets by their return over the last MOMENTUM_DAYS."""
-    return centred_ranks(momentum(known, MOMENTUM_DAYS))
+def momentum(known: KnownData) -> Counts:
+    """Return (A,) returns over the last MOMENTUM_DAYS, NaN where a price is missing."""
+    days = (known.day, known.day - MOMENTUM_DAYS)
+    now, before = (prices_at(known.training, day, tolerance_days=PRICE_TOLERANCE_DAYS) for day in days)
+    return np.asarray(now / before - 1.0)
 
 
-def calm(known: KnownData) -> Counts:
-    """Rank assets by low volatility."""
-    return centred_ranks(-volatility(known))
+def volatility(known: KnownData) -> Counts:
+    """Return (A,) the deviation of log returns per square root of a day over a year, NaN below four returns."""
+    prices = known.training.close_prices
+    recent = prices.day > known.day - VOLATILITY_DAYS
+    asset, day, close = (column[recent] for column in (prices.asset_index, prices.day, prices.close))
+    same = asset[1:] == asset[:-1]
+    days = np.maximum(np.diff(day), 1)[same]
+    returns = np.diff(np.log(close))[same] / np.sqrt(days)
+    of = asset[1:][same]
+    count = np.bincount(of, minlength=known.shape[1])
+    total = np.bincount(of, returns, minlength=known.shape[1])
+    squares = np.bincount(of, returns**2, minlength=known.shape[1])
+    enough = count >= LEAST_RETURNS
+    variance = np.full(known.shape[1], np.nan)
+    mean = total[enough] / count[enough]
+    variance[enough] = np.maximum(squares[enough] / count[enough] - mean**2, 0.0)
+    return np.asarray(np.sqrt(variance))
 
 
-def rising_and_calm(known: KnownData) -> Counts:
-    """Rank assets by both."""
-    return (rising(known) + calm(known)) / 2.0
-
-
-SIGNALS: Mapping[str, Signal] = {"rising": rising, "calm": calm, "rising-and-calm": rising_and_calm}
+SIGNALS: Mapping[str, Signal] = {
+    "momentum": lambda known: centred_ranks(momentum(known)),
+    "low-volatility": lambda known: centred_ranks(-volatility(known)),
+    "both": lambda known: (centred_ranks(momentum(known)) + centred_ranks(-volatility(known))) / 2.0,
+}
 
 
 def frontier_names() -> list[str]:
@@ -68,12 +86,10 @@ def frontier_algorithm(name: str) -> Algorithm:
 
 
 def _weights(profitability: float) -> Weights:
-    default = default_configuration().weights
-    rest = (1.0 - profitability) / (default.collaborative + default.content)
-    return Weights(default.collaborative * rest, default.content * rest, profitability)
+    rest = (1.0 - profitability) / (DEFAULT_WEIGHTS.collaborative + DEFAULT_WEIGHTS.content)
+    return Weights(DEFAULT_WEIGHTS.collaborative * rest, DEFAULT_WEIGHTS.content * rest, profitability)
 
 
 @lru_cache(maxsize=1)  # the same for every tilt
 def _blend(known: KnownData, split: Split) -> Matrix:
-    blend = research_blend()
-    return blend.scores(known, split, known.customers_of(split)) / len(blend.parts)
+    return RESEARCH_BLEND.scores(known, split) / len(RESEARCH_BLEND.signals)

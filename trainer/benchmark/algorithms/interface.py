@@ -32,11 +32,3 @@ class Scored:
     def fit_and_rank(self, known: KnownData, split: Split) -> Lists:
         """Return the best candidates by score."""
         return rank(self.score(known, known.customers_of(split)), known, split)
-
-
-def z_scores(scores: Matrix) -> Matrix:
-    """Return each row with mean 0 and deviation 1; a constant row gives 0."""
-    deviation = scores.std(axis=1, keepdims=True)
-    centred = scores - scores.mean(axis=1, keepdims=True)
-    standardised: Matrix = np.divide(centred, deviation, out=np.zeros_like(centred), where=deviation > 0)
-    return standardised

@@ -10,13 +10,16 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from trainer.benchmark.algorithms.demand_signals import next_purchase, portfolio_mix, trend
-from trainer.benchmark.algorithms.ease import ease
-from trainer.benchmark.algorithms.interface import CustomerIndices, z_scores
-from trainer.benchmark.algorithms.neighbours import user_neighbours
-from trainer.benchmark.known import K, KnownData, Lists, Matrix, Split, candidates, faded, rank
+from shared.recommender.components import standardise
+from shared.recommender.history import time_decay
+from shared.recommender.pipeline import K
+from shared.recommender.signals.trend import Trend
+from trainer.benchmark.algorithms.interface import CustomerIndices
+from trainer.benchmark.algorithms.signals import RESEARCH_BLEND, SignalScore, bought_candidates
+from trainer.benchmark.known import KnownData, Lists, Matrix, Split, candidates, rank
 
-SIGNALS = (ease(l2=300.0), next_purchase, portfolio_mix, trend, user_neighbours)
+SIGNALS = (*RESEARCH_BLEND.signals, SignalScore(Trend()))
+NEVER_BOUGHT = -10.0  # the standard score of an asset that nobody has bought
 HALF_LIVES_DAYS = (30.0, 120.0, 360.0)
 # Folds in order of time: features known at an anchor, labels from what is known by now of the window after it.
 ANCHORS, ANCHOR_STEP_DAYS, GAP_DAYS, WINDOW_DAYS = 12, 28, 28, 166
@@ -50,8 +53,10 @@ class LambdaMart:
     def fit_and_rank(self, known: KnownData, split: Split) -> Lists:
         """Rank by the model; by the blend alone while there are too few labels."""
         blend, learned = _scores(known, split)
-        scores = learned if self.share is None else z_scores(blend) + self.share * z_scores(learned)
         examples = _examples_of(known, split)
+        scores = learned
+        if self.share is not None:
+            scores = standardise(blend, examples.allowed) + self.share * standardise(learned, examples.allowed)
         spread = np.full((len(scores), known.shape[1]), -np.inf)
         np.put_along_axis(spread, examples.assets, np.where(examples.allowed, scores, -np.inf), axis=1)
         return rank(spread, known, split)
@@ -112,12 +117,9 @@ def _fold(known: KnownData, earlier: KnownData) -> tuple[Examples, NDArray[np.bo
 
 
 def _examples(known: KnownData, customers: CustomerIndices, allowed: NDArray[np.bool_], *, count: int) -> Examples:
-    columns = np.flatnonzero(allowed.any(axis=0))
-    counted = np.intersect1d(columns, known.bought_assets)
-    signals = [np.full(allowed.shape, -10.0) for _ in SIGNALS]
-    for signal, score in zip(signals, SIGNALS, strict=True):
-        if len(customers) and len(counted):
-            signal[:, counted] = z_scores(score(known, customers)[:, counted])
+    bought = bought_candidates(known, allowed)
+    scores = (score(known, customers) for score in SIGNALS)
+    signals = [np.where(bought, standardise(of_signal, bought), NEVER_BOUGHT) for of_signal in scores]
     blend = np.asarray(sum(signals) / len(signals))
     ordered = np.argsort(-np.where(allowed, blend, -np.inf), axis=1, kind="stable")[:, : max(count, K)]
     pairs = [np.take_along_axis(matrix, ordered, axis=1) for matrix in (*signals, blend)]
@@ -130,7 +132,7 @@ def _examples(known: KnownData, customers: CustomerIndices, allowed: NDArray[np.
 
 def _asset_features(known: KnownData) -> list[NDArray[np.float64]]:
     """Return (A,) features: popularity all-time and recent (both increasing), then ages."""
-    shares = [known.counts(), *(known.counts(faded(known.age_days, days)) for days in HALF_LIVES_DAYS)]
+    shares = [known.counts(), *(known.counts(time_decay(known.age_days, days)) for days in HALF_LIVES_DAYS)]
     logs = [np.log1p(1000.0 * count / max(count.sum(), 1e-9)) for count in shares]
     first = np.full(known.shape[1], known.day)
     last = np.full(known.shape[1], known.day - 10_000)

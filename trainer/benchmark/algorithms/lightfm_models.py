@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from scipy import sparse
 
+from shared.recommender.signals.content import one_hot
 from trainer.benchmark.algorithms.interface import CustomerIndices
 from trainer.benchmark.known import KnownData, Matrix
 
@@ -32,8 +33,8 @@ def lightfm_with_features(known: KnownData, customers: CustomerIndices) -> Matri
 
     model = LightFM(no_components=FACTORS_WITH_FEATURES, loss="warp", learning_rate=LEARNING_RATE, random_state=SEED)
     features = {
-        "user_features": _one_hot(known.training.customers, CUSTOMER_ATTRIBUTES),
-        "item_features": _one_hot(known.training.assets, ASSET_ATTRIBUTES),
+        "user_features": _identities_and_attributes(known.training.customers, CUSTOMER_ATTRIBUTES),
+        "item_features": _identities_and_attributes(known.training.assets, ASSET_ATTRIBUTES),
     }
     return _fit_and_score(model, known, customers, features=features, epochs=EPOCHS_WITH_FEATURES)
 
@@ -57,16 +58,11 @@ def _fit_and_score(
     return np.asarray(scores + customer_biases[customers, np.newaxis], dtype=np.float64)
 
 
-def _one_hot(described: Sequence[Any], attributes: Sequence[str]) -> sparse.csr_matrix:
+def _identities_and_attributes(described: Sequence[Any], attributes: Sequence[str]) -> sparse.csr_matrix:
     """Return identity columns and one column per value of each attribute; each row sums to one."""
-    names = [[(name, getattr(row, name)) for name in attributes if getattr(row, name)] for row in described]
-    values_seen = sorted({value for row in names for value in row}, key=str)
-    columns = {value: position for position, value in enumerate(values_seen)}
-    rows = np.repeat(np.arange(len(names)), [len(row) for row in names])
-    positions = [columns[value] for row in names for value in row]
-    values = sparse.csr_array((np.ones(len(positions)), (rows, positions)), shape=(len(names), len(columns)))
-    shares = 1.0 / (1.0 + np.bincount(rows, minlength=len(names)))
-    both = sparse.hstack([sparse.diags_array(shares), sparse.diags_array(shares) @ values])
+    values = np.concatenate([one_hot([getattr(row, name) for row in described]) for name in sorted(attributes)], axis=1)
+    shares = 1.0 / (1.0 + values.sum(axis=1))
+    both = sparse.hstack([sparse.diags_array(shares), sparse.csr_array(shares[:, np.newaxis] * values)])
     matrix = sparse.csr_matrix(both, dtype=np.float32)
     matrix.indices, matrix.indptr = matrix.indices.astype(np.int32), matrix.indptr.astype(np.int32)
     return matrix

@@ -1,4 +1,4 @@
-"""The same list for everybody but for what they own: by chance, by all purchases, by recent ones."""
+"""The same list for all customers, except what they own: by chance, by all purchases, by recent ones."""
 
 from __future__ import annotations
 
@@ -6,8 +6,9 @@ from functools import partial
 
 import numpy as np
 
+from shared.recommender.history import time_decay
 from trainer.benchmark.algorithms.interface import CustomerIndices, Score
-from trainer.benchmark.known import KnownData, Matrix, faded
+from trainer.benchmark.known import KnownData, Matrix
 
 
 def random(known: KnownData, customers: CustomerIndices) -> Matrix:
@@ -26,4 +27,4 @@ def recent_popularity(*, half_life_days: float) -> Score:
 
 
 def _recent_popularity(known: KnownData, customers: CustomerIndices, *, half_life_days: float) -> Matrix:
-    return np.tile(known.counts(faded(known.age_days, half_life_days)), (len(customers), 1))
+    return np.tile(known.counts(time_decay(known.age_days, half_life_days)), (len(customers), 1))

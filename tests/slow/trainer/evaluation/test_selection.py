@@ -11,18 +11,20 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from shared.recommender.configuration import ModelConfiguration
-from shared.recommender.dataset import TrainingData, build_training_data, day_number
+from shared.recommender.configuration import ModelConfiguration, build_configuration
+from shared.recommender.signals.item_item import ItemItem
+from shared.recommender.training_data import TrainingData, day_number
+from shared.recommender.training_rows import build_training_data
 from shared.recommender.types import Weights
 from tests.unit.recommender.planted import AS_OF, build_data, build_purchases, build_rows, customer_of, isin_of
 from trainer.evaluation.bootstrap import interval_95, standard_error
-from trainer.evaluation.budget import Budget
-from trainer.evaluation.evaluation import Metrics, build_split, evaluate_lists
-from trainer.evaluation.selection import MOST_SELECTION_FOLDS, Judgement, SelectionRules, judge_candidates
-from trainer.evaluation.splits import FoldMetrics, build_folds
-from trainer.evaluation.weights import choose_weights, distance, weight_grid
+from trainer.evaluation.folds import FoldMetrics, build_folds
+from trainer.evaluation.metrics import Metrics, evaluate_lists
+from trainer.evaluation.selection import MOST_SELECTION_FOLDS, Evaluation, SelectionRules, evaluate_candidates
+from trainer.evaluation.splits import build_split
+from trainer.evaluation.weights import Budget, choose_weights, distance, weight_grid
 
-EASE = ModelConfiguration("ease", Weights(0.5, 0.2, 0.3), ease_l2=20.0)
+EASE = build_configuration("ease", weights=Weights(0.5, 0.2, 0.3), changes={"item_item": {"l2": 20.0}})
 BLIND = replace(EASE, weights=Weights(0, 0, 1))  # by predicted return alone
 RULES = SelectionRules(window_days=90, budget_seconds=60.0, choose_weights=True)
 
@@ -32,8 +34,8 @@ def judge(
     *candidates: ModelConfiguration,
     rules: SelectionRules = RULES,
     champion: ModelConfiguration | None = None,
-) -> Judgement:
-    return judge_candidates(data, candidates or (EASE,), champion=champion, rules=rules, progress=lambda _: None)
+) -> Evaluation:
+    return evaluate_candidates(data, candidates or (EASE,), champion=champion, rules=rules, progress=lambda _: None)
 
 
 def metrics_of(ndcg: list[float]) -> Metrics:
@@ -94,7 +96,7 @@ def test_without_an_earlier_window_the_latest_one_chooses_too() -> None:
 
 
 def test_the_candidate_named_first_stays_unless_another_is_better() -> None:
-    twin = replace(EASE, ease_l2=20.000001)
+    twin = replace(EASE, collaborative=(ItemItem(l2=20.000001),))
 
     assert judge(build_data(), EASE, twin, rules=replace(RULES, choose_weights=False)).best == EASE
     assert judge(build_data(), BLIND, EASE, rules=replace(RULES, choose_weights=False)).best == EASE
@@ -102,7 +104,7 @@ def test_the_candidate_named_first_stays_unless_another_is_better() -> None:
 
 def test_a_spent_budget_leaves_the_first_candidate_with_its_weights_and_says_so() -> None:
     judgement = judge(
-        build_data(), BLIND, replace(EASE, algorithm="ease_next_purchase"), rules=replace(RULES, budget_seconds=0)
+        build_data(), BLIND, build_configuration("ease_next_purchase"), rules=replace(RULES, budget_seconds=0)
     )
 
     assert judgement.best == BLIND

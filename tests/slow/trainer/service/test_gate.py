@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from shared.errors import DatabaseUnavailable
-from shared.recommender.training_data import TrainingRows
+from shared.recommender.training_rows import TrainingRows
 from tests.builders import build_model
 from tests.unit.recommender.planted import build_purchases
 from tests.unit.trainer.service.job_world import BAD, COVERED, World, rows
@@ -210,7 +210,7 @@ def test_a_failure_is_kept_by_its_class_without_what_a_database_refuses(monkeypa
         raise ValueError("A\x00B" + "x" * 9_000)
 
     world = World()
-    monkeypatch.setattr("trainer.service.job.judge_candidates", broken)
+    monkeypatch.setattr("trainer.service.job.evaluate_candidates", broken)
 
     world.run("v1")
 

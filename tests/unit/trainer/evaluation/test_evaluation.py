@@ -8,9 +8,9 @@ from datetime import UTC, date, datetime, timedelta
 import numpy as np
 import pytest
 
-from shared.recommender.dataset import day_number
-from shared.recommender.histories import build_histories
-from shared.recommender.training import fit_shared_components
+from shared.recommender.configuration import build_configuration
+from shared.recommender.fitting import fit_model
+from shared.recommender.training_data import day_number
 from shared.recommender.types import RiskLevel
 from tests.unit.recommender.planted import (
     AS_OF,
@@ -22,28 +22,34 @@ from tests.unit.recommender.planted import (
     customer_of,
     isin_of,
 )
-from trainer.evaluation.evaluation import TemporalSplit, build_split, evaluate_lists, monthly_returns, ndcg_at_k
+from trainer.evaluation.metrics import evaluate_lists, ndcg_at_k
+from trainer.evaluation.splits import TemporalSplit, build_split, monthly_returns
 
 NO = -1
 
 
+def ndcg_of(ranked: list[int], relevant: frozenset[int]) -> float:
+    hits = np.array([[asset in relevant for asset in ranked[:10]]])
+    return float(ndcg_at_k(hits, np.array([len(relevant)]))[0])
+
+
 def test_ndcg_of_a_list_worked_out_by_hand() -> None:
     # Hits at ranks 1 and 3: 1 + 1/2. The best two places give 1 + 1/log2(3) = 1.63093.
-    assert ndcg_at_k([4, 9, 7, 1], frozenset({4, 7})) == pytest.approx(1.5 / 1.6309297535714573)
+    assert ndcg_of([4, 9, 7, 1], frozenset({4, 7})) == pytest.approx(1.5 / 1.6309297535714573)
 
 
 def test_ndcg_is_one_for_the_best_list_and_zero_for_one_without_hits() -> None:
-    assert ndcg_at_k([3, 5, 1], frozenset({3, 5})) == 1.0
-    assert ndcg_at_k([3, 5, 1], frozenset({2})) == 0.0
-    assert ndcg_at_k([NO, NO], frozenset({2})) == 0.0
+    assert ndcg_of([3, 5, 1], frozenset({3, 5})) == 1.0
+    assert ndcg_of([3, 5, 1], frozenset({2})) == 0.0
+    assert ndcg_of([NO, NO], frozenset({2})) == 0.0
 
 
 def test_more_relevant_assets_than_places_can_still_be_a_perfect_list() -> None:
-    assert ndcg_at_k(list(range(10)), frozenset(range(15))) == pytest.approx(1.0)
+    assert ndcg_of(list(range(10)), frozenset(range(15))) == pytest.approx(1.0)
 
 
 def test_only_ten_places_count() -> None:
-    assert ndcg_at_k([*range(10), 42], frozenset({42})) == 0.0
+    assert ndcg_of([*range(10), 42], frozenset({42})) == 0.0
 
 
 def test_monthly_return_compounds_over_thirty_days() -> None:
@@ -55,7 +61,7 @@ def test_monthly_return_compounds_over_thirty_days() -> None:
         ),
     )
 
-    returns = monthly_returns(data.close_prices, asset_count=3, start=start, end=end)
+    returns = monthly_returns(data, start=start, end=end)
 
     assert returns[0] == pytest.approx(0.1)
     assert np.isnan(returns[1:]).all()
@@ -66,7 +72,7 @@ def test_a_price_older_than_two_weeks_stands_for_nothing() -> None:
     rows = [(isin_of(0), start, 100.0), (isin_of(0), end - timedelta(days=15), 121.0)]
     data = build_data(assets=1, close_prices=build_prices(rows))
 
-    assert np.isnan(monthly_returns(data.close_prices, asset_count=1, start=start, end=end)).all()
+    assert np.isnan(monthly_returns(data, start=start, end=end)).all()
 
 
 def split_of(data_assets: int = 12) -> TemporalSplit:
@@ -81,7 +87,7 @@ def test_lists_are_judged_by_known_returns_and_by_the_customers_risk_level() -> 
     lists = np.full((len(split.histories), 10), NO)
     lists[:, 0] = 1  # a share: unsuitable for those whose level is not known
     lists[:, 1] = 0  # a government bond
-    levels = fit_shared_components(split.training, seed=7).asset_risk_level
+    levels = fit_model(split.training, build_configuration("ease"), version="v").asset_risk_level
 
     metrics = evaluate_lists(lists, split, asset_risk_level=levels)
 
@@ -130,7 +136,7 @@ def test_histories_keep_the_order_of_the_log_and_the_trainers_clock_drops_nothin
     kinds = ("click", "dismiss", "view")
     done = [(customer_of(0), isin_of(1), kind, moment) for kind, moment in zip(kinds, moments, strict=True)]
 
-    [history] = build_histories(build_data(interactions=build_interactions(done)), [0])
+    [history] = build_data(interactions=build_interactions(done)).histories([0])
     assert [one.type.value for one in history.interactions] == ["click", "dismiss", "view"]
 
 

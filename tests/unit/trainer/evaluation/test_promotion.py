@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from shared.recommender.ranking import recommend
+from shared.recommender.pipeline import recommend
 from shared.recommender.types import Customer, CustomerHistory, InvestmentCapacity, RiskLevel
 from tests.builders import NOW, build_asset, build_histories, build_history, build_isins, build_model
 from trainer.evaluation.promotion import decide_promotion, find_problems

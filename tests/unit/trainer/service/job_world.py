@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import threading
+from dataclasses import replace
 from functools import cache
 
 from shared.events import INTERACTIONS_RECORDED
-from shared.recommender.configuration import ModelConfiguration
-from shared.recommender.training_data import TrainingRows
+from shared.recommender.configuration import ModelConfiguration, build_configuration
+from shared.recommender.training_rows import TrainingRows
 from shared.recommender.types import Weights
 from tests.unit.recommender.planted import build_rows
 from tests.unit.trainer.service.loop_fakes import FakeAnnouncements, FakeTrainerArtifacts
@@ -18,8 +19,8 @@ from trainer.service.model_registry import ModelRegistry
 from trainer.service.ports import Outcome, TrainingOrder
 
 COVERED = {(INTERACTIONS_RECORDED, 0): 7}
-GOOD = ModelConfiguration("ease", Weights(1, 0, 0), ease_l2=20.0)
-BAD = ModelConfiguration("ease", Weights(0, 0, 1), ease_l2=20.0)  # by predicted return alone
+GOOD = build_configuration("ease", weights=Weights(1, 0, 0), changes={"item_item": {"l2": 20.0}})
+BAD = replace(GOOD, weights=Weights(0, 0, 1))  # by predicted return alone
 
 
 @cache

@@ -11,7 +11,7 @@ from uuid import UUID, uuid4
 from shared.errors import DatabaseUnavailable, StaleOffsets
 from shared.events import MODELS_COMMANDS
 from shared.ports import Message, Partition, Pointer, StoredOffset
-from shared.recommender.training_data import TrainingRows
+from shared.recommender.training_rows import TrainingRows
 from trainer.service.ports import CancelledTrainings, Command, FinishedTraining, TrainingSnapshot, VersionRow
 
 

@@ -1,4 +1,10 @@
-"""The best k assets of each customer: the one path that serving and evaluation share."""
+"""The best k assets of each customer: history -> candidates -> signals -> components -> top k.
+
+Serving and evaluation share this one path. Products run in float32, as the artifact holds the arrays; the values are
+bounded, so no sum overflows. The rest runs in float64: the best candidate of a component gets exactly 1, and a score is
+exactly the sum of its contributions. Every operation is element by element or row by row (sparse @ dense, never a
+BLAS product, whose rounding depends on the batch size), so a customer alone scores bit for bit as in any batch.
+"""
 
 from __future__ import annotations
 
@@ -9,23 +15,40 @@ from datetime import datetime
 import numpy as np
 from numpy.typing import NDArray
 
-from shared.recommender.candidates import CatalogueView
+from shared.recommender.candidates import CatalogueView, candidate_mask
+from shared.recommender.components import scale_to_unit, score_components
+from shared.recommender.configuration import COMPONENTS
+from shared.recommender.history import build_history_matrix
 from shared.recommender.model import Model
-from shared.recommender.scoring import BatchScores, ScoringRules, score_batch
-from shared.recommender.types import (
-    Basis,
-    Contributions,
-    CustomerHistory,
-    InteractionWeights,
-    RankedAsset,
-    Ranking,
-    Weights,
-)
+from shared.recommender.signal import Batch
+from shared.recommender.types import Basis, Contributions, CustomerHistory, RankedAsset, Ranking, Weights
 
+K = 10
+NO_ASSET = -1
 # Customers scored at a time: memory stays bounded whatever the batch, and more is not faster (806 assets: measured).
 CHUNK_SIZE = 128
 
-NO_ASSET = -1
+
+@dataclass(frozen=True)
+class ScoringRules:
+    """What holds for every customer of a batch: the time, and which assets are candidates."""
+
+    now: datetime
+    enforce_suitability: bool = True
+    catalogue: CatalogueView | None = None
+
+
+@dataclass(frozen=True)
+class BatchScores:
+    """B customers x A assets. A customer is cold when their list rests on the prior of their segment.
+
+    contributions: (3, B, A) float64, meaningful for candidates only. scores: (B, A) float64, the sum of the
+    contributions, -inf where the asset is no candidate. cold: (B,) bool.
+    """
+
+    contributions: NDArray[np.float64]
+    scores: NDArray[np.float64]
+    cold: NDArray[np.bool_]
 
 
 @dataclass(frozen=True)
@@ -45,10 +68,9 @@ def recommend(  # noqa: PLR0913 - the one entry of serving: everything but the b
     model: Model,
     histories: Sequence[CustomerHistory],
     *,
-    k: int,
+    k: int = K,
     now: datetime,
     weights: Weights | Sequence[Weights | None] | None = None,
-    interaction_weights: InteractionWeights | None = None,
     catalogue: CatalogueView | None = None,
     enforce_suitability: bool = True,
 ) -> list[Ranking]:
@@ -57,30 +79,55 @@ def recommend(  # noqa: PLR0913 - the one entry of serving: everything but the b
     `weights`: for all, or one entry per history; None means the model's own. `catalogue`: what exists today and how
     much risk it carries; None means as the model knew it. Raises ValueError on k < 1.
     """
-    rules = ScoringRules(now, interaction_weights or model.interaction_weights, enforce_suitability, catalogue)
+    rules = ScoringRules(now, enforce_suitability, catalogue)
     rankings: list[Ranking] = []
-    for top in _chunks(model, histories, k=k, weights=weights, rules=rules):
+    for top in _rank_chunks(model, histories, k=k, weights=weights, rules=rules):
         start = len(rankings)
         for row, history in enumerate(histories[start : start + len(top.cold)]):
             rankings.append(_ranking(model, history, top=top, row=row))
     return rankings
 
 
-def recommend_indices(  # noqa: PLR0913 - the same keywords as recommend
+def recommend_indices(
     model: Model,
     histories: Sequence[CustomerHistory],
     *,
-    k: int,
+    k: int = K,
     now: datetime,
     weights: Weights | Sequence[Weights | None] | None = None,
-    interaction_weights: InteractionWeights | None = None,
-    catalogue: CatalogueView | None = None,
     enforce_suitability: bool = True,
 ) -> NDArray[np.int64]:
-    """Return what `recommend` ranks as (B, k) asset indices, NO_ASSET past the end of a list; for evaluation."""
-    rules = ScoringRules(now, interaction_weights or model.interaction_weights, enforce_suitability, catalogue)
-    chunks = [top.asset_indices for top in _chunks(model, histories, k=k, weights=weights, rules=rules)]
+    """Return (B, k) positions of the assets that `recommend` lists, NO_ASSET past the end of a list."""
+    rules = ScoringRules(now, enforce_suitability)
+    chunks = [top.asset_indices for top in _rank_chunks(model, histories, k=k, weights=weights, rules=rules)]
     return np.concatenate([np.empty((0, k), dtype=np.int64), *chunks])
+
+
+def score_batch(
+    model: Model, histories: Sequence[CustomerHistory], *, weights: Sequence[Weights], rules: ScoringRules
+) -> BatchScores:
+    """Return the scores of these customers, each with their own weights."""
+    batch = build_batch(model, histories, now=rules.now)
+    candidates = candidate_mask(
+        model, histories, catalogue=rules.catalogue, enforce_suitability=rules.enforce_suitability
+    )
+    components, cold = score_components(model, batch, candidates)
+    normalised_weights = [weight.normalised() for weight in weights]
+    contributions = np.empty((len(COMPONENTS), *candidates.shape))
+    for name, component, contribution in zip(COMPONENTS, components, contributions, strict=True):
+        scale_to_unit(component, candidates, out=contribution)
+        contribution *= np.array([getattr(weight, name) for weight in normalised_weights])[:, np.newaxis]
+    scores = contributions[0] + contributions[1]
+    scores += contributions[2]
+    np.copyto(scores, -np.inf, where=~candidates)
+    return BatchScores(contributions, scores, cold)
+
+
+def build_batch(model: Model, histories: Sequence[CustomerHistory], *, now: datetime) -> Batch:
+    """Return the histories as signals read them, with the interaction weights of the model."""
+    weights = model.configuration.interaction_weights
+    history = build_history_matrix(model.id_map, histories, interaction_weights=weights, now=now)
+    return Batch(model.id_map, histories, history)
 
 
 def top_k(scores: NDArray[np.float64], k: int) -> NDArray[np.int64]:
@@ -94,9 +141,9 @@ def top_k(scores: NDArray[np.float64], k: int) -> NDArray[np.int64]:
         return top
     kth_largest = np.partition(scores, scores.shape[1] - columns, axis=1)[:, scores.shape[1] - columns, np.newaxis]
     chosen = scores >= kth_largest
-    crowded = np.flatnonzero(np.count_nonzero(chosen, axis=1) > columns)
-    if crowded.size:
-        chosen[crowded] = _without_surplus_ties(scores[crowded], kth_largest[crowded], columns)
+    has_ties = np.flatnonzero(np.count_nonzero(chosen, axis=1) > columns)
+    if has_ties.size:
+        chosen[has_ties] = _without_surplus_ties(scores[has_ties], kth_largest[has_ties], columns)
     picked = np.nonzero(chosen)[1].reshape(len(scores), columns)  # ascending, so a stable sort settles ties
     values = np.take_along_axis(scores, picked, axis=1)
     order = np.argsort(-values, axis=1, kind="stable")
@@ -110,12 +157,12 @@ def _without_surplus_ties(
 ) -> NDArray[np.bool_]:
     """Return which columns are the best, when more than fit share the last place: those of lowest index."""
     above = scores > kth_largest
-    places_left = columns - np.count_nonzero(above, axis=1, keepdims=True)
+    free_places = columns - np.count_nonzero(above, axis=1, keepdims=True)
     tied = scores == kth_largest
-    return np.asarray(above | (tied & (np.cumsum(tied, axis=1) <= places_left)), dtype=np.bool_)
+    return np.asarray(above | (tied & (np.cumsum(tied, axis=1) <= free_places)), dtype=np.bool_)
 
 
-def _chunks(
+def _rank_chunks(
     model: Model,
     histories: Sequence[CustomerHistory],
     *,
@@ -133,10 +180,10 @@ def _chunks(
 
 def _weights_of_each(model: Model, count: int, weights: Weights | Sequence[Weights | None] | None) -> Sequence[Weights]:
     if weights is None or isinstance(weights, Weights):
-        return [weights or model.weights] * count
+        return [weights or model.configuration.weights] * count
     if len(weights) != count:
         raise ValueError(f"{len(weights)} weights for {count} histories")
-    return [weight or model.weights for weight in weights]
+    return [weight or model.configuration.weights for weight in weights]
 
 
 def _top_assets(batch: BatchScores, k: int) -> TopAssets:

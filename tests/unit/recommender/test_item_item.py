@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import numpy as np
 import pytest
 from scipy import sparse
 
-from shared.recommender.configuration import ModelConfiguration
 from shared.recommender.history import HistoryMatrix
-from shared.recommender.item_similarity import fit_asset_similarity
-from shared.recommender.types import Weights
+from shared.recommender.signal import Signal
+from shared.recommender.signals.item_item import ItemItem
+from shared.recommender.signals.lightfm import LightFm
+from tests.unit.recommender.small_data import data_of_history
 
-EASE = ModelConfiguration("ease", Weights(1, 0, 0), ease_l2=2.0)
-LIGHTFM = ModelConfiguration("lightfm", Weights(1, 0, 0), lightfm_factors=8, lightfm_epochs=3)
+EASE = ItemItem(l2=2.0)
+LIGHTFM = LightFm(factors=8, epochs=3)
+BOTH = [EASE, pytest.param(LIGHTFM, marks=pytest.mark.lightfm)]
+
+
+def fit_similarity(history: HistoryMatrix, signal: Signal, *, seed: int = 7) -> np.ndarray:
+    return np.asarray(signal.fit(data_of_history(history), random_state=seed)["similarity"])
 
 
 def build_history(seed: int = 3, customers: int = 60, assets: int = 7) -> HistoryMatrix:
@@ -39,7 +43,7 @@ def test_ease_is_the_ridge_regression_of_every_asset_on_the_others() -> None:
     history = build_history()
     dense = history.toarray().astype(np.float64)
 
-    similarity = fit_asset_similarity(history, EASE)
+    similarity = fit_similarity(history, EASE)
 
     expected = np.stack([ease_column(dense, column, 2.0) for column in range(7)], axis=1)
     np.testing.assert_allclose(off_diagonal(similarity), off_diagonal(expected), atol=1e-5)
@@ -49,12 +53,12 @@ def test_ease_of_two_assets_that_everybody_owns_together_is_the_value_worked_out
     # X'X = [[4, 4], [4, 4]]; regressing one on the other gives 4 / (4 + 2).
     history = sparse.csr_array(np.ones((4, 2), dtype=np.float32))
 
-    np.testing.assert_allclose(off_diagonal(fit_asset_similarity(history, EASE)), [2 / 3, 2 / 3], atol=1e-6)
+    np.testing.assert_allclose(off_diagonal(fit_similarity(history, EASE)), [2 / 3, 2 / 3], atol=1e-6)
 
 
-@pytest.mark.parametrize("name", ["ease", pytest.param("lightfm", marks=pytest.mark.lightfm)])
-def test_every_algorithm_gives_a_finite_float32_matrix_in_which_an_asset_is_nearest_to_itself(name: str) -> None:
-    similarity = fit_asset_similarity(build_history(), replace(LIGHTFM, algorithm=name))
+@pytest.mark.parametrize("signal", BOTH)
+def test_every_algorithm_gives_a_finite_float32_matrix_in_which_an_asset_is_nearest_to_itself(signal: Signal) -> None:
+    similarity = fit_similarity(build_history(), signal)
 
     assert similarity.shape == (7, 7)
     assert similarity.dtype == np.float32
@@ -63,19 +67,19 @@ def test_every_algorithm_gives_a_finite_float32_matrix_in_which_an_asset_is_near
     assert (np.diag(similarity) == off_diagonal(similarity).max()).all()
 
 
-@pytest.mark.parametrize("name", ["ease", pytest.param("lightfm", marks=pytest.mark.lightfm)])
-def test_without_any_history_nothing_says_anything(name: str) -> None:
+@pytest.mark.parametrize("signal", BOTH)
+def test_without_any_history_nothing_says_anything(signal: Signal) -> None:
     empty = sparse.csr_array(np.zeros((5, 4), dtype=np.float32))
 
-    assert not fit_asset_similarity(empty, replace(EASE, algorithm=name)).any()
+    assert not fit_similarity(empty, signal).any()
 
 
 @pytest.mark.lightfm
 def test_lightfm_repeats_itself_for_a_seed_and_only_for_that() -> None:
     history = build_history()
 
-    first, again = (fit_asset_similarity(history, LIGHTFM) for _ in range(2))
-    other = fit_asset_similarity(history, replace(LIGHTFM, seed=8))
+    first, again = (fit_similarity(history, LIGHTFM) for _ in range(2))
+    other = fit_similarity(history, LIGHTFM, seed=8)
 
     np.testing.assert_array_equal(first, again)
     assert not np.array_equal(first, other)
@@ -87,4 +91,4 @@ def test_lightfm_counts_a_fraction_of_an_interaction_less_than_a_purchase() -> N
     halved = history.copy()
     halved.data[::2] = 0.1
 
-    assert not np.array_equal(fit_asset_similarity(history, LIGHTFM), fit_asset_similarity(halved, LIGHTFM))
+    assert not np.array_equal(fit_similarity(history, LIGHTFM), fit_similarity(halved, LIGHTFM))

@@ -1,34 +1,50 @@
-"""Evidence of demand, next purchases and portfolio mixes, against cases worked out by hand."""
+"""Purchases that show demand, next purchases, portfolio mixes and the trend, against cases worked out by hand."""
 
 from __future__ import annotations
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
-from shared.recommender.dataset import Purchases
-from shared.recommender.demand import Demand, find_demand
-from shared.recommender.model import GROUP_MIX_COUNT, AssetGroup
-from shared.recommender.next_purchase import INTERCEPT_L2, L2, build_baskets, fit_next_purchase
-from shared.recommender.portfolio_mix import asset_groups, fit_portfolio_mix
-from shared.recommender.trend import fit_trend
+from shared.recommender.signals.next_purchase import NextPurchase, build_baskets
+from shared.recommender.signals.portfolio_mix import GROUP_MIX_COUNT, AssetGroup, PortfolioMix, asset_groups
+from shared.recommender.signals.trend import Trend
+from shared.recommender.training_data import FirstPurchases
+from shared.recommender.types import Asset
 from tests.builders import build_asset, build_isins
+from tests.unit.recommender.small_data import data_of_purchases
 
 STOCK, BOND = AssetGroup.STOCK, AssetGroup.BOND
+Row = tuple[int, int, int]  # day, customer, asset
 
 
-def build_demand(*rows: tuple[int, int, int], assets: int = 4) -> Demand:
-    """Build from (day, customer, asset), which the database gives in this order."""
-    day, customer, asset = np.array(sorted(rows), dtype=np.int32).reshape(-1, 3).T
-    return find_demand(Purchases(customer, asset, day), asset_count=assets)
+def find_first_purchases(*rows: Row, assets: int = 4) -> FirstPurchases:
+    return data_of_purchases(*rows, assets=assets).first_purchases(entry_days=14)
 
 
-def evidence(demand: Demand) -> list[tuple[int, int, int]]:
-    columns = (demand.customer_index, demand.asset_index, demand.day)
-    return [row for row, good in zip(zip(*map(list, columns), strict=True), demand.is_evidence, strict=True) if good]
+def rows_that_show_demand(purchases: FirstPurchases) -> list[Row]:
+    columns = (purchases.customer_index, purchases.asset_index, purchases.day)
+    rows = zip(zip(*map(list, columns), strict=True), purchases.shows_demand, strict=True)
+    return [row for row, shows_demand in rows if shows_demand]
 
 
-def test_a_purchase_is_evidence_after_the_customers_first_day_and_the_assets_first_fortnight() -> None:
-    demand = build_demand(
+def assets_of(groups: list[AssetGroup]) -> list[Asset]:
+    categories = {STOCK: "Stock", BOND: "Bond"}
+    isins = build_isins(len(groups))
+    return [build_asset(isin, categories[group]) for isin, group in zip(isins, groups, strict=True)]
+
+
+def fit_mix(*rows: Row, groups: list[AssetGroup], last_day: int) -> NDArray[np.float32]:
+    data = data_of_purchases(*rows, assets=assets_of(groups), last_day=last_day)
+    return PortfolioMix().fit(data, random_state=7)["log_shares"]
+
+
+def fit_trend(*rows: Row, assets: int = 4, last_day: int) -> NDArray[np.float32]:
+    return Trend().fit(data_of_purchases(*rows, assets=assets, last_day=last_day), random_state=7)["log_shares"]
+
+
+def test_a_purchase_shows_demand_after_the_customers_first_day_and_the_assets_first_fortnight() -> None:
+    purchases = find_first_purchases(
         (0, 0, 0),
         (0, 0, 1),  # the first day of customer 0
         (14, 1, 3),
@@ -40,20 +56,22 @@ def test_a_purchase_is_evidence_after_the_customers_first_day_and_the_assets_fir
         (29, 1, 0),
     )
 
-    assert evidence(demand) == [(1, 0, 29), (2, 1, 30)]
+    assert rows_that_show_demand(purchases) == [(1, 0, 29), (2, 1, 30)]
 
 
 def test_only_the_first_purchase_of_an_asset_counts() -> None:
-    demand = build_demand((0, 0, 0), (40, 0, 0), (20, 0, 1), (30, 0, 1))
+    purchases = find_first_purchases((0, 0, 0), (40, 0, 0), (20, 0, 1), (30, 0, 1))
 
-    assert demand.asset_index.tolist() == [0, 1]
-    assert demand.day.tolist() == [0, 20]
+    assert purchases.asset_index.tolist() == [0, 1]
+    assert purchases.day.tolist() == [0, 20]
 
 
 def test_a_basket_is_what_was_bought_on_one_day_and_what_was_held_before_it() -> None:
-    demand = build_demand((0, 9, 0), (0, 9, 1), (0, 9, 2), (0, 9, 3), (50, 0, 3), (60, 0, 0), (60, 0, 2), (70, 0, 1))
+    purchases = find_first_purchases(
+        (0, 9, 0), (0, 9, 1), (0, 9, 2), (0, 9, 3), (50, 0, 3), (60, 0, 0), (60, 0, 2), (70, 0, 1)
+    )
 
-    holdings, bought, day = build_baskets(demand, asset_count=4)
+    holdings, bought, day = build_baskets(purchases, asset_count=4)
 
     assert day.tolist() == [60, 70]
     assert holdings.toarray().tolist() == [[0, 0, 0, 1], [1, 0, 1, 1]]
@@ -63,16 +81,18 @@ def test_a_basket_is_what_was_bought_on_one_day_and_what_was_held_before_it() ->
 def test_next_purchase_is_the_weighted_ridge_regression_of_baskets_on_holdings() -> None:
     random = np.random.default_rng(3)
     rows = [(int(d), int(c), int(a)) for d, c, a in zip(*random.integers(0, (400, 25, 5), (300, 3)).T, strict=True)]
-    demand = build_demand(*rows, assets=5)
-    holdings, bought, day = build_baskets(demand, asset_count=5)
+    purchases = find_first_purchases(*rows, assets=5)
+    holdings, bought, day = build_baskets(purchases, asset_count=5)
     assert len(day) > 20
 
-    matrix, intercept = fit_next_purchase(demand, asset_count=5, last_day=400)
+    signal = NextPurchase()
+    arrays = signal.fit(data_of_purchases(*rows, assets=5, last_day=400), random_state=7)
+    matrix, intercept = arrays["matrix"], arrays["intercept"]
 
     # The definition as least squares over rows scaled by sqrt(weight), with the penalty as further rows.
     root = np.sqrt(0.5 ** ((400 - day) / 180.0))[:, np.newaxis]
     features = np.hstack([holdings.toarray(), np.ones((len(day), 1))])
-    penalty = np.diag(np.sqrt([L2] * 5 + [INTERCEPT_L2]))
+    penalty = np.diag(np.sqrt([signal.l2] * 5 + [signal.intercept_l2]))
     solution = np.linalg.lstsq(
         np.vstack([root * features, penalty]), np.vstack([root * bought.toarray(), np.zeros((6, 5))]), rcond=None
     )[0]
@@ -83,12 +103,12 @@ def test_next_purchase_is_the_weighted_ridge_regression_of_baskets_on_holdings()
 
 
 def test_who_holds_bonds_gets_what_bond_holders_buy() -> None:
-    groups = np.array([STOCK, BOND, STOCK, BOND], np.int8)
+    groups = [STOCK, BOND, STOCK, BOND]
     entry = [(0, 99, asset) for asset in range(4)]
     stock_holders = [row for c in range(20) for row in ((10, c, 0), (100, c, 2))]
     bond_holders = [row for c in range(20, 40) for row in ((10, c, 1), (100, c, 3))]
 
-    prior = fit_portfolio_mix(build_demand(*entry, *stock_holders, *bond_holders), groups, last_day=100)
+    prior = fit_mix(*entry, *stock_holders, *bond_holders, groups=groups, last_day=100)
 
     assert prior[STOCK, 2] > prior[STOCK, 3]
     assert prior[BOND, 3] > prior[BOND, 2]
@@ -97,13 +117,12 @@ def test_who_holds_bonds_gets_what_bond_holders_buy() -> None:
 
 
 def test_a_share_of_a_mix_worked_out_by_hand() -> None:
-    # Customer 0 holds both kinds; (20, asset 1) is evidence of age 0, the three others are not.
-    groups = np.array([STOCK, BOND], np.int8)
-    demand = build_demand((0, 0, 0), (0, 1, 1), (20, 0, 1), assets=2)
+    # Customer 0 holds both kinds; (20, asset 1) shows demand of age 0, the three others are not.
+    rows = [(0, 0, 0), (0, 1, 1), (20, 0, 1)]
     old = 0.1 * 0.5 ** (20 / 360)
     trend = (1 + 10 * 2 / 3) / (1 + 10)  # of asset 1
 
-    prior = fit_portfolio_mix(demand, groups, last_day=20)
+    prior = fit_mix(*rows, groups=[STOCK, BOND], last_day=20)
 
     of_both = (1 + 50 * trend) / (1 + old + 50)
     small = (1 + 50 * of_both) / (1 + old + 50)
@@ -113,34 +132,32 @@ def test_a_share_of_a_mix_worked_out_by_hand() -> None:
 
 
 def test_owners_of_many_assets_get_what_owners_of_many_buy() -> None:
-    groups = np.full(8, STOCK, np.int8)
     entry = [(0, 99, asset) for asset in range(8)]
     small = [row for c in range(20) for row in ((10, c, 0), (100, c, 6))]
     large = [row for c in range(20, 40) for row in (*((10, c, asset) for asset in range(3)), (100, c, 7))]
 
-    prior = fit_portfolio_mix(build_demand(*entry, *small, *large, assets=8), groups, last_day=100)
+    prior = fit_mix(*entry, *small, *large, groups=[STOCK] * 8, last_day=100)
 
     assert prior[STOCK, 6] > prior[STOCK, 7]
     assert prior[STOCK + GROUP_MIX_COUNT, 7] > prior[STOCK + GROUP_MIX_COUNT, 6]
 
 
-def test_entries_of_a_new_asset_are_followed_less_than_fewer_purchases_that_are_evidence() -> None:
+def test_entries_of_a_new_asset_are_followed_less_than_fewer_purchases_that_show_demand() -> None:
     old = [(0, c, 0) for c in range(8)] + [(0, 99, 1)]
     entered = [(95, c, 2) for c in range(5)]  # asset 2 appears with all its holders
-    demand = build_demand(*old, *entered, *((95, c, 1) for c in (5, 6, 7)), assets=3)
+    rows = [*old, *entered, *((95, c, 1) for c in (5, 6, 7))]
 
-    prior = fit_portfolio_mix(demand, np.full(3, STOCK, np.int8), last_day=95)
+    prior = fit_mix(*rows, groups=[STOCK] * 3, last_day=95)
 
     assert prior[STOCK, 1] > prior[STOCK, 2]
 
 
 def test_without_purchases_nothing_says_anything() -> None:
-    demand = build_demand()
-    matrix, intercept = fit_next_purchase(demand, asset_count=4, last_day=10)
+    arrays = NextPurchase().fit(data_of_purchases(last_day=10), random_state=7)
 
-    assert not matrix.any()
-    assert not intercept.any()
-    assert not fit_portfolio_mix(demand, np.zeros(4, np.int8), last_day=10).any()
+    assert not arrays["matrix"].any()
+    assert not arrays["intercept"].any()
+    assert not fit_mix(groups=[STOCK] * 4, last_day=10).any()
 
 
 def test_an_asset_belongs_to_the_group_of_its_category() -> None:
@@ -155,9 +172,7 @@ def test_the_trend_is_what_was_bought_in_the_last_days() -> None:
     before = [(30 + day, day, 0) for day in range(10)]  # customers 0..9 enter
     long_ago = [(60, customer, 1) for customer in range(8)]
     lately = [(98, customer, 2) for customer in range(6)]
-    demand = build_demand(*entry, *before, *long_ago, *lately)
-
-    trend = fit_trend(demand, asset_count=4, last_day=100)
+    trend = fit_trend(*entry, *before, *long_ago, *lately, last_day=100)
 
     assert trend.argmax() == 2
     assert trend[1] > trend[3]
@@ -165,18 +180,18 @@ def test_the_trend_is_what_was_bought_in_the_last_days() -> None:
 
 
 def test_a_share_of_the_trend_worked_out_by_hand() -> None:
-    demand = build_demand((0, 9, 0), (0, 9, 1), (10, 0, 0), (30, 0, 1))  # all but the last are entries
+    rows = [(0, 9, 0), (0, 9, 1), (10, 0, 0), (30, 0, 1)]  # only the last one shows demand
     recent, all_time = 0.5 ** (10 / 30), 0.5
     wider = (recent + 10 * all_time) / (recent + 10)
     lately = 0.5 ** (10 / 7)
 
-    trend = fit_trend(demand, asset_count=2, last_day=40)
+    trend = fit_trend(*rows, assets=2, last_day=40)
 
     assert trend[1] == pytest.approx(np.log1p(1000 * (lately + 20 * wider) / (lately + 20)), rel=1e-6)
 
 
-def test_without_evidence_the_trend_is_what_was_ever_bought() -> None:
-    trend = fit_trend(build_demand((0, 0, 0), (0, 0, 1), (0, 1, 1), assets=3), asset_count=3, last_day=1)
+def test_without_demand_the_trend_is_what_was_ever_bought() -> None:
+    trend = fit_trend((0, 0, 0), (0, 0, 1), (0, 1, 1), assets=3, last_day=1)
 
     np.testing.assert_allclose(trend, np.log1p([1000 / 3, 2000 / 3, 0.0]), rtol=1e-6)
-    assert not fit_trend(build_demand(), asset_count=3, last_day=1).any()
+    assert not fit_trend(assets=3, last_day=1).any()
