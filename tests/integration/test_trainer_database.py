@@ -11,7 +11,7 @@ import pytest
 from sqlalchemy import Connection, Engine, event, insert, text
 from sqlalchemy.exc import DataError
 
-from shared.errors import DatabaseUnavailable
+from shared.errors import DatabaseMisused, DatabaseUnavailable
 from shared.events import INTERACTIONS_RECORDED, MODELS_COMMANDS
 from shared.ports import Message
 from shared.postgres import tables
@@ -103,6 +103,18 @@ def test_a_missing_table_is_no_fault_of_a_message_and_a_value_out_of_range_is(en
         store.queue_training("v1", command=build_command(1), reason="please")
     with pytest.raises(DataError):
         store.insert_dead_letter(Message(*COMMANDS, 2**70, None, b"x"), reason="a reason", next_offsets={})
+
+
+@pytest.mark.postgres
+def test_a_wrong_statement_is_a_bug_and_not_a_database_that_is_away(engine: Engine) -> None:
+    store = postgres_store(engine)
+
+    @event.listens_for(engine, "before_cursor_execute", retval=True)
+    def misspell(*arguments: Any) -> tuple[str, Any]:
+        return arguments[2].replace("INSERT INTO model_commands", "INSRT INTO model_commands"), arguments[3]
+
+    with pytest.raises(DatabaseMisused, match="syntax error"):
+        store.queue_training("v1", command=build_command(1), reason="please")
 
 
 @pytest.mark.postgres
