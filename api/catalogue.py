@@ -67,7 +67,7 @@ class AssetCatalogue:
         self._version: str | None = None
         self._catalogue: Catalogue | None = None
         self._found: set[str] = set()  # by lookups, since the catalogue was read
-        self._reading = asyncio.Lock()
+        self._load_lock = asyncio.Lock()
         self._window_started_at = float("-inf")
         self._lookups = 0
 
@@ -89,7 +89,7 @@ class AssetCatalogue:
 
     async def refresh(self) -> None:
         """Read the catalogue if it is empty or reference data was loaded since; raises DatabaseUnavailable."""
-        async with self._reading:
+        async with self._load_lock:
             version = await self._reader.fetch_reference_version()
             if self._catalogue is not None and self._catalogue.isins and version == self._version:
                 return

@@ -19,6 +19,7 @@ from api.schemas import AssetItem, ModelItem, ModelList
 from shared.errors import DatabaseBusy, DatabaseUnavailable
 from shared.far_trans.schema import parse_risk_level
 from shared.postgres.engine import asyncpg_url
+from shared.postgres.errors import translated
 from shared.postgres.tables import REFERENCE_SNAPSHOTS
 from shared.recommender.candidates import asset_risk_level
 
@@ -90,20 +91,6 @@ _LOST_CONNECTION = (
     asyncpg.CrashShutdownError,
     asyncpg.InterfaceError,
     ConnectionError,
-)
-_UNAVAILABLE = (
-    *_LOST_CONNECTION,
-    OSError,
-    TimeoutError,
-    asyncpg.CannotConnectNowError,
-    asyncpg.TooManyConnectionsError,
-    asyncpg.PostgresConnectionError,
-    asyncpg.OperatorInterventionError,
-    asyncpg.InsufficientResourcesError,
-    asyncpg.InvalidAuthorizationSpecificationError,
-    asyncpg.InvalidCatalogNameError,
-    asyncpg.UndefinedTableError,  # not migrated yet
-    asyncpg.UndefinedColumnError,
 )
 
 
@@ -225,13 +212,14 @@ class PostgresGatewayReader:
         bound_seconds = timeout_seconds or self._timeout_seconds
         started_at = asyncio.get_running_loop().time()
         try:
-            rows = await _fetch_until(started_at + bound_seconds, pool, statement, arguments)
+            with translated():
+                rows = await _fetch_until(started_at + bound_seconds, pool, statement, arguments)
         except _NeverConnectedError as error:
             # The database answered another read while this one waited: all connections are in use.
             if self._answered_at > started_at:
                 raise DatabaseBusy(f"no connection was free for {bound_seconds} s") from error
             raise DatabaseUnavailable(f"no connection for {bound_seconds} s") from error
-        except _UNAVAILABLE as error:
+        except (OSError, TimeoutError) as error:
             raise DatabaseUnavailable(f"{type(error).__name__}: {error}") from error
         self._answered_at = asyncio.get_running_loop().time()
         return rows

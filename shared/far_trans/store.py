@@ -13,7 +13,7 @@ from typing import Self
 import psycopg2
 import psycopg2.errors
 import psycopg2.extensions
-from sqlalchemy import Connection, create_engine, func, select, text
+from sqlalchemy import Connection, func, select, text
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.exc import ArgumentError, DBAPIError, SQLAlchemyError
 
@@ -22,7 +22,8 @@ from shared.far_trans.clean_rows import RowBlock
 from shared.far_trans.loading import RowSource
 from shared.far_trans.schema import TABLES, TableSchema
 from shared.identifiers import latest_date
-from shared.postgres.engine import sqlalchemy_url
+from shared.postgres.engine import build_engine
+from shared.postgres.errors import translated
 from shared.postgres.tables import reference_snapshots
 
 _LOADER_LOCK = 0x4641525F54524E53  # "FAR_TRNS": one loader at a time
@@ -40,9 +41,8 @@ class PostgresReferenceStore:
     @contextmanager
     def connect(cls, database_url: str, *, lock_timeout_seconds: float = 60.0) -> Iterator[Self]:
         """Connect, check that the tables exist, and keep other loaders out. Raises DatabaseUnavailable."""
-        arguments = {"connect_timeout": 10, "application_name": "far-trans-loader"}
         try:
-            engine = create_engine(sqlalchemy_url(database_url), connect_args=arguments)
+            engine = build_engine(database_url, application_name="far-trans-loader", tcp_user_timeout_seconds=0)
         except (ValueError, ArgumentError) as error:
             raise DatabaseUnavailable("the database URL must be like postgresql://user@host:port/name") from error
         try:
@@ -188,13 +188,17 @@ class _BlockReader:
 
 @contextmanager
 def _translated() -> Iterator[None]:
-    """Turn the driver's exceptions into ours."""
+    """Translate errors of the database; a value that it rejects makes the files invalid."""
     try:
-        yield
+        with translated():
+            yield
+    except DatabaseUnavailable as error:
+        if not isinstance(_driver_error(error.__cause__), psycopg2.errors.LockNotAvailable):
+            raise
+        raise DatabaseUnavailable("another session changes the reference tables: wait for it, then repeat") from error
     except (DBAPIError, psycopg2.Error) as error:
-        cause = error.orig if isinstance(error, DBAPIError) else error
-        if isinstance(cause, psycopg2.errors.LockNotAvailable):
-            raise DatabaseUnavailable(
-                "another session changes the reference tables: wait for it, then repeat"
-            ) from error
-        raise DatabaseUnavailable(f"the database: {str(cause).strip()}") from error
+        raise ReferenceDataInvalid(f"the database: {str(_driver_error(error)).strip()}") from error
+
+
+def _driver_error(error: BaseException | None) -> BaseException | None:
+    return error.orig if isinstance(error, DBAPIError) else error

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from shared.errors import DatabaseUnavailable, ReferenceDataInvalid
+from shared.errors import ReferenceDataInvalid
 from shared.far_trans.clean_rows import RowBlock
 from shared.far_trans.loading import check_files
 from shared.far_trans.schema import TABLES, TRANSACTIONS
@@ -293,7 +293,7 @@ def test_row_that_only_the_database_refuses_leaves_the_table_as_it_was(tmp_path:
             return iter([RowBlock(2, b"not,enough\n")])
 
     with (
-        pytest.raises(DatabaseUnavailable, match="missing data"),
+        pytest.raises(ReferenceDataInvalid, match="missing data"),
         PostgresReferenceStore.connect(database_url) as store,
         store.replacement(),
     ):

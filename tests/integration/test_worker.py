@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import json
+import contextlib
 import signal
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
-from functools import partial
-from pathlib import Path
 from typing import Any
-from uuid import uuid4
 
+import psycopg2
 import pytest
 from confluent_kafka import Producer
 
@@ -19,11 +17,8 @@ from shared.events import (
     INTERACTIONS_RECORDED,
     RECOMMENDATIONS_REQUESTED,
     RecommendationRequested,
-    encode,
 )
-from shared.liveness import STALLED_EXIT_CODE
-from tests.builders import build_model
-from tests.integration.worker_process import WorkerProcess, WorkerWorld, worker_world
+from tests.integration.worker_process import WorkerProcess, WorkerWorld
 
 pytestmark = [pytest.mark.kafka, pytest.mark.postgres]
 
@@ -74,18 +69,6 @@ class Dismissals:
             request = self._world.ask(customer_id)
             self.dismissed[str(request.event_id)] = set(dismissed)
             self.requests.append(request)
-
-
-def serves(worker: WorkerProcess, sequence: int) -> bool:
-    """Return whether the worker serves the pointer of this sequence."""
-    return worker.metric("model_sequence") == sequence
-
-
-def customer_of_partition(world: WorkerWorld) -> dict[int, str]:
-    """Return one customer of each partition, by asking for a list for some."""
-    requests = [world.ask(f"P{index}") for index in range(24)]
-    world.answers(requests)
-    return {number: name for name, number in world.rows('SELECT customer_id, "partition" FROM decisions')}
 
 
 def test_a_list_knows_every_click_that_was_acknowledged_before_it_was_asked_for(world: WorkerWorld) -> None:
@@ -166,18 +149,29 @@ def test_reading_everything_again_doubles_nothing(world: WorkerWorld) -> None:
     assert {table: world.rows(f"SELECT * FROM {table} ORDER BY 1") for table in tables} == before
 
 
-def test_a_frozen_worker_that_wakes_up_changes_nothing(world: WorkerWorld) -> None:
+def test_a_worker_that_is_frozen_within_its_transaction_changes_nothing_when_it_wakes_up(world: WorkerWorld) -> None:
     frozen = world.start()
-    requests = [world.ask(f"C{index}") for index in range(20)]
-    frozen.process.send_signal(signal.SIGSTOP)
-    requests += [world.ask(f"C{index}") for index in range(20)]
+    world.answers([world.ask(f"C{index}") for index in range(20)])
+    with contextlib.closing(psycopg2.connect(world.database_url)) as blocker, blocker.cursor() as cursor:
+        cursor.execute("LOCK TABLE decisions IN ACCESS EXCLUSIVE MODE")
+        requests = [world.ask(f"C{index}") for index in range(20)]
+        waiting = (
+            "SELECT 1 FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
+            " AND application_name = 'recommender-worker'"
+        )
+        world.wait(lambda: world.rows(waiting), "a batch is in the hands of the worker")
+        frozen.process.send_signal(signal.SIGSTOP)
+    failures = frozen_failures(frozen)
     successor = world.start(ready=False)
     world.wait(lambda: successor.metric("assigned_partitions") == 8.0, "the successor owns everything")
     requests += [world.ask(f"C{index}") for index in range(20)]
     newest = {request.customer_id: str(request.event_id) for request in requests}
     world.answers(requests)
+    before = world.rows("SELECT * FROM decisions ORDER BY request_id")
     frozen.process.send_signal(signal.SIGCONT)
+    world.wait(lambda: frozen_failures(frozen) > failures, "the transaction of the woken worker fails")
     world.wait(lambda: frozen.metric("assigned_partitions") == 4.0, "the woken worker is a member again")
+    assert world.rows("SELECT * FROM decisions ORDER BY request_id") == before
     assert world.count("decisions") == 60
     assert {
         name: str(request) for name, request in world.rows("SELECT customer_id, request_id FROM recommendations")
@@ -186,198 +180,9 @@ def test_a_frozen_worker_that_wakes_up_changes_nothing(world: WorkerWorld) -> No
     assert world.rows(f"{order} WHERE a.event_offset < b.event_offset AND a.decided_at > b.decided_at")[0][0] == 0
 
 
-def test_poison_at_the_head_of_every_partition_holds_nothing_up(world: WorkerWorld) -> None:
-    poison: list[bytes | None] = [b"not json", None, b"{}", b"\xff\x00\xfe", b"[" * 100_000]
-    for topic in (INTERACTIONS_RECORDED, RECOMMENDATIONS_REQUESTED):
-        for number in range(world.partitions):
-            for value in poison:
-                world.send(topic, key="C1", value=value, partition=number)
-    stranger = encode(RecommendationRequested(customer_id="C2", action="refresh_recs"))
-    world.send(RECOMMENDATIONS_REQUESTED, key="C1", value=stranger, partition=0)
-    world.click("C1", "XX0000000000")
-    world.start()
-    requests = [world.ask(f"C{index}") for index in range(20)]
-    world.answers(requests)
-    expected = len(poison) * world.partitions * 2 + 2
-    world.wait(lambda: world.count("dead_letters") == expected, "all poison is a dead letter")
-    [row] = world.rows("SELECT topic, key, value, reason FROM dead_letters WHERE reason LIKE 'UnknownAsset%%'")
-    assert (row[0], bytes(row[1]), row[3]) == (INTERACTIONS_RECORDED, b"C1", "UnknownAsset: XX0000000000")
-    kept = {None if value is None else bytes(value) for (value,) in world.rows("SELECT value FROM dead_letters")}
-    assert set(poison) <= kept
-
-
-def test_a_reused_idempotency_key_with_another_body_is_a_dead_letter(world: WorkerWorld) -> None:
-    world.start()
-    event_id = uuid4()
-    isin = world.model.id_map.isins[0]
-    for fingerprint in ("a", "a", "b"):
-        world.click("C1", isin, event_id=event_id, fingerprint=fingerprint)
-        world.ask("C1", event_id=event_id, fingerprint=fingerprint)
-    world.wait(lambda: world.count("dead_letters") == 2, "both second bodies are dead letters")
-    assert world.count("user_interactions") == world.count("decisions") == 1
-
-
-def test_a_database_that_goes_away_for_seconds_loses_nothing(world: WorkerWorld) -> None:
-    worker = world.start()
-    world.answers([world.ask("C1")])
-    with world.database_outage():
-        requests = [world.ask(f"C{index}") for index in range(20)]
-        world.wait(lambda: "DatabaseUnavailable" in worker.unready_reason(), "the worker says why")
-        late = world.start(ready=False)  # its partitions come while the database is down
-        world.wait(lambda: late.unready_reason() not in ("", "nothing answers"), "the other does, too")
-        time.sleep(3.0)
-        assert worker.get("/health/live")[0] == late.get("/health/live")[0] == 200
-    world.answers(requests)
-    world.wait(worker.is_ready, "the worker is ready again")
-    world.wait(late.is_ready, "the other, too")
-    world.wait(lambda: {w.metric("assigned_partitions") for w in (worker, late)} == {4.0}, "they share")
-    assert world.count("decisions") == 21
-    assert world.count("dead_letters") == 0
-
-
-def test_models_are_swapped_while_requests_are_answered(world: WorkerWorld) -> None:
-    worker = world.start()
-    requests: list[RecommendationRequested] = []
-    done = threading.Event()
-
-    def ask_without_end() -> None:
-        while not done.is_set():
-            requests.append(world.ask(f"C{len(requests) % 20}"))
-            time.sleep(0.005)
-
-    asking = threading.Thread(target=ask_without_end)
-    asking.start()
-    for seed in range(1, 5):
-        world.publish_model(build_model(seed=seed, assets=60))
-        world.wait(partial(serves, worker, seed + 1), f"model {seed} is served")
-    world.artifacts.activate("v3-60")  # a rollback
-    world.wait(partial(serves, worker, 6), "the rollback is served")
-    last = world.ask("C1")
-    done.set()
-    asking.join()
-    world.answers(requests)
-    versions = {version for (version,) in world.rows("SELECT DISTINCT model_version FROM decisions")}
-    assert {f"v{seed}-60" for seed in (1, 2, 3, 4)} <= versions
-    world.answers([last])
-    assert world.rows("SELECT model_version FROM decisions WHERE request_id = %s", str(last.event_id)) == [("v3-60",)]
-    assert world.count("decisions") == len(requests) + 1
-    assert world.count("dead_letters") == 0
-    assert worker.metric("failures_total") == 0
-
-
-def test_a_damaged_artifact_is_refused_and_the_old_model_serves_on(world: WorkerWorld) -> None:
-    worker = world.start()
-    broken = build_model(seed=2, assets=60)
-    digest = world.artifacts.save_model(broken)
-    arrays = world.artifacts.models_dir / "versions" / broken.version / "arrays.npz"
-    arrays.write_bytes(arrays.read_bytes()[:-10] + b"0123456789")
-    pointer = {"sequence": 2, "version": broken.version, "manifest_sha256": digest}
-    (world.artifacts.models_dir / "CURRENT").write_text(json.dumps(pointer))
-    world.wait(lambda: worker.metric("model_swaps_total", outcome="failed") >= 1, "the artifact is refused")
-    request = world.ask("C1")
-    world.answers([request])
-    assert world.rows("SELECT model_version FROM decisions") == [(world.model.version,)]
-    assert worker.is_ready()
-    refused = [line["version"] for line in worker.log_lines() if line["event"] == "model.refused"]
-    assert refused == [broken.version]
-
-
-def test_a_worker_without_a_model_keeps_clicks_and_answers_later(
-    kafka_bootstrap_servers: str, database_url: str, topic_prefix: str, tmp_path: Path
-) -> None:
-    with worker_world(
-        bootstrap_servers=kafka_bootstrap_servers, database_url=database_url, topic_prefix=topic_prefix, folder=tmp_path
-    ) as world:
-        worker = world.start(ready=False)
-        requests = [world.ask(f"C{index}") for index in range(20)]
-        world.click("C1", world.model.id_map.isins[0])
-        world.wait(lambda: world.count("user_interactions") == 1, "the click is kept")
-        world.wait(lambda: worker.unready_reason() == "no model yet", "the worker says why")
-        assert world.count("decisions") == 0
-        world.publish_model()
-        world.answers(requests)
-        world.wait(worker.is_ready, "the worker is ready")
-
-
-def test_an_offset_outside_the_log_stops_that_partition_alone(world: WorkerWorld) -> None:
-    worker = world.start()
-    customers = customer_of_partition(world)
-    worker.kill()
-    world.rows(
-        'UPDATE consumer_offsets SET next_offset = 1000000 WHERE topic = %s AND "partition" = 0 RETURNING 1',
-        RECOMMENDATIONS_REQUESTED,
-    )
-    worker = world.start(ready=False)
-    held = world.ask(customers[0])
-    world.answers([world.ask(customers[number]) for number in (1, 2, 3)])
-    world.wait(lambda: worker.metric("offset_out_of_range") == 1, "the alarm is raised")
-    assert "out of range" in worker.unready_reason()
-    assert world.rows("SELECT 1 FROM decisions WHERE request_id = %s", str(held.event_id)) == []
-    alarms = [line for line in worker.log_lines() if line["event"] == "consumer.offset_out_of_range"]
-    assert len(alarms) == 1
-    stored = 'SELECT next_offset FROM consumer_offsets WHERE topic = %s AND "partition" = 0'
-    assert world.rows(stored, RECOMMENDATIONS_REQUESTED) == [(1000000,)]
-
-
-# A worker that keeps its membership and reads, and stores nothing: as a wrong state of the loop makes it.
-_STUCK_WORKER = """
-import shared.liveness, worker.loop
-from worker.__main__ import main
-
-def stuck(*_, **__):
-    raise KeyError("stuck")
-
-shared.liveness.EXIT_AFTER_SECONDS = 3.0
-worker.loop.handle_batch = worker.loop.narrow = stuck
-raise SystemExit(main())
-"""
-
-
-def test_a_worker_that_stores_nothing_says_so_ends_and_its_successor_goes_on(world: WorkerWorld) -> None:
-    stuck = world.start(program=_STUCK_WORKER, stall_seconds=4)
-    assert stuck.get("/health/live")[0] == 200
-    click, request = world.click("C1", world.model.id_map.isins[0]), world.ask("C1")
-    world.wait(lambda: stuck.get("/health/live")[0] == 503, "the stuck worker is not live")
-    assert "messages wait and nothing was stored for 4 s" in stuck.get("/health/live")[1]
-    assert stuck.metric("stalled") == 1
-    assert stuck.process.wait(timeout=60) == STALLED_EXIT_CODE
-    assert "service.stalled" in {line["event"] for line in stuck.log_lines()}
-    world.start()
-    assert world.answers([request])
-    assert world.rows("SELECT event_id::text FROM user_interactions") == [(str(click.event_id),)]
-
-
-def test_a_worker_with_nothing_to_do_or_without_its_servers_stays_live(world: WorkerWorld) -> None:
-    worker = world.start(stall_seconds=1.5)
-    with world.database_outage():
-        world.ask("C1")
-        world.wait(lambda: "DatabaseUnavailable" in worker.unready_reason(), "the outage is met")
-        checked = worker.metric("failures_total")
-        world.wait(lambda: worker.metric("failures_total") > checked + 4, "the outage lasts longer than a stall")
-        assert worker.get("/health/live")[0] == 200
-    world.wait(lambda: world.count("decisions") == 1, "the request is answered")
-    world.wait(lambda: worker.get("/health/live")[0] == 200, "the worker is live")
-    assert worker.process.poll() is None
-
-
-@pytest.mark.parametrize(
-    ("field", "value"),
-    [
-        ("fingerprint", "a\x00b"),
-        ("occurred_at", "0001-01-01T05:00:00+05:30"),
-        ("occurred_at", "9999-12-31T23:59:59Z"),
-        ("customer_id", "E1/C4"),
-        ("weights", {"collaborative": 1e308, "content": 1e308}),
-    ],
-)
-def test_a_request_that_looks_valid_alone_in_its_batch_stops_nobody(world: WorkerWorld, field: str, value: Any) -> None:
-    worker = world.start()
-    bad = {**json.loads(encode(RecommendationRequested(customer_id="C1", action="refresh_recs"))), field: value}
-    world.send(RECOMMENDATIONS_REQUESTED, key=str(bad["customer_id"]), value=json.dumps(bad).encode())
-    world.wait(lambda: world.count("dead_letters") == 1, "the letter is kept")
-    assert world.answers([world.ask(f"C{index}") for index in range(8)])
-    assert world.rows("SELECT reason FROM dead_letters")[0][0].startswith("ContractViolation: ")
-    assert worker.unready_reason() == ""
+def frozen_failures(worker: WorkerProcess) -> int:
+    """Return how many failures of the loop the worker has logged."""
+    return sum(1 for line in worker.log_lines() if line["event"] == "worker.failed")
 
 
 def test_an_open_transaction_of_some_producer_hides_no_click_and_holds_up_no_request(world: WorkerWorld) -> None:

@@ -1,4 +1,4 @@
-"""Who buys what, when: a mixture of each customer's own tastes and of what their segment buys in that month."""
+"""Who buys what, when: a mixture of each customer's preferred sectors and of what their segment buys that month."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ from shared.far_trans.synthetic.quotas import Integers
 _LEVEL_AFFINITY = np.array([[25.0, 8.0, 0.4], [6.0, 6.0, 0.7], [1.0, 2.0, 1.0], [0.2, 0.5, 1.2], [10.0, 3.0, 0.8]])
 # By capacity, the last one unknown: those who have more buy more bonds and funds.
 _BOND_AFFINITY = np.array([0.5, 0.8, 1.6, 3.0, 1.0])
-_TASTE_SHARE = np.array([0.55, 0.65, 0.75, 0.8, 0.5])
+_PREFERENCE_SHARE = np.array([0.55, 0.65, 0.75, 0.8, 0.5])
 _FASHION_SPREAD, _FASHION_PERSISTENCE = 0.3, 0.85
 _NEW_ISSUE_BOOST, _NEW_ISSUE_MONTHS = 6.0, 3.0
-_COMMON = 60
+_FREQUENT_BUYS = 60
 
 
 @dataclass(frozen=True)
@@ -48,10 +48,10 @@ def draw_buys(
     demand = _build_demand(traded, rng=rng)
     risk = np.where(customers.risk == UNKNOWN, 4, customers.risk)
     capacity = np.where(customers.capacity == UNKNOWN, 4, customers.capacity)
-    follows_taste = rng.random(len(customer)) < _TASTE_SHARE[risk][customer]
-    taste = customers.tastes[customer, (rng.random(len(customer)) < 0.35).astype(np.int64)]
+    follows_preference = rng.random(len(customer)) < _PREFERENCE_SHARE[risk][customer]
+    preference = customers.preferred_sectors[customer, (rng.random(len(customer)) < 0.35).astype(np.int64)]
     segment = len(SECTORS) + risk[customer] * 5 + capacity[customer]
-    motive = np.where(follows_taste, taste, segment)
+    motive = np.where(follows_preference, preference, segment)
     asset = _draw_assets(demand, _build_affinities(traded), MONTH_OF_DAY[day], motive, rng=rng)
     return let_every_asset_be_bought(Buys(customer, asset, day), traded, rng=rng)
 
@@ -130,7 +130,7 @@ def let_every_asset_be_bought(buys: Buys, traded: list[SyntheticAsset], *, rng: 
     counts = np.bincount(asset, minlength=len(traded))
     for missing in np.flatnonzero(counts == 0).tolist():
         has_price = (buys.day >= traded[missing].first_day) & (buys.day <= traded[missing].last_day)
-        spare = np.flatnonzero(has_price & (counts[asset] > _COMMON) & (buys.customer != 0))
+        spare = np.flatnonzero(has_price & (counts[asset] > _FREQUENT_BUYS) & (buys.customer != 0))
         moved = int(rng.choice(spare))
         counts[asset[moved]] -= 1
         asset[moved] = missing

@@ -15,7 +15,7 @@ from shared.far_trans.synthetic.quotas import Integers, settle
 from shared.far_trans.synthetic.sizes import Sizes
 
 DEMO_CUSTOMER = "85583A768E48870A546D"
-_DEMO_TASTES = ("Financial Services", "Energy")
+_DEMO_PREFERRED_SECTORS = ("Financial Services", "Energy")
 _DEMO_TRANSACTIONS = 4
 
 RISK_LEVELS = ("Conservative", "Income", "Balanced", "Aggressive")
@@ -51,14 +51,14 @@ _DARING = np.array([0.0, -0.9, 0.2, 0.3, 1.0, 0.6, -0.4, 0.5, -1.0, 0.2, -0.3])
 
 @dataclass(frozen=True)
 class Customers:
-    """Arrays over customers; the demo customer is the first. `tastes`: two positions in SECTORS, often the same one."""
+    """Arrays over customers, the demo customer first. `preferred_sectors`: two positions in SECTORS, often equal."""
 
     ids: list[str]
     risk: Integers
     capacity: Integers
     is_predicted: NDArray[np.bool_]
     joined: Integers
-    tastes: Integers
+    preferred_sectors: Integers
     transaction_counts: Integers
 
 
@@ -75,15 +75,15 @@ def build_customers(sizes: Sizes, *, rng: np.random.Generator) -> Customers:
     risk = np.where(segments == UNKNOWN, UNKNOWN, segments // len(CAPACITIES))
     joined = np.where(rng.random(count) < 0.5, 0, rng.integers(0, DAY_COUNT - 60, count))
     joined[0] = 0
-    tastes = _draw_tastes(risk, rng=rng)
-    tastes[0] = [SECTORS.index(sector) for sector in _DEMO_TASTES]
+    preferred_sectors = _draw_preferred_sectors(risk, rng=rng)
+    preferred_sectors[0] = [SECTORS.index(sector) for sector in _DEMO_PREFERRED_SECTORS]
     return Customers(
         ids=[DEMO_CUSTOMER, *build_customer_ids(count - 1, rng=rng)],
         risk=risk,
         capacity=np.where(segments == UNKNOWN, UNKNOWN, segments % len(CAPACITIES)),
         is_predicted=is_predicted,
         joined=joined,
-        tastes=tastes,
+        preferred_sectors=preferred_sectors,
         transaction_counts=_draw_transaction_counts(sizes, rng=rng),
     )
 
@@ -93,16 +93,16 @@ def _draw_segments(weights: tuple[tuple[int, ...], ...], count: int, *, rng: np.
     return rng.choice(len(shares), size=count, p=shares / shares.sum())
 
 
-def _draw_tastes(risk: Integers, *, rng: np.random.Generator) -> Integers:
+def _draw_preferred_sectors(risk: Integers, *, rng: np.random.Generator) -> Integers:
     """Return a favourite sector and, for half of the customers, a second one; shape (customers, 2)."""
     daring = np.where(risk == UNKNOWN, 0.0, (risk - 1.5) / 1.5)
     weights = _SECTOR_DRAW * np.exp(daring[:, None] * _DARING)
     edges = np.cumsum(weights / weights.sum(axis=1, keepdims=True), axis=1)
     draws = rng.random((len(risk), 2))
-    tastes: Integers = (draws[:, :, None] > edges[:, None, :-1]).sum(axis=2)
+    preferred_sectors: Integers = (draws[:, :, None] > edges[:, None, :-1]).sum(axis=2)
     has_one = rng.random(len(risk)) < 0.5
-    tastes[has_one, 1] = tastes[has_one, 0]
-    return tastes
+    preferred_sectors[has_one, 1] = preferred_sectors[has_one, 0]
+    return preferred_sectors
 
 
 def _draw_transaction_counts(sizes: Sizes, *, rng: np.random.Generator) -> Integers:

@@ -18,7 +18,7 @@ def build_company_names(count: int, *, rng: np.random.Generator) -> list[str]:
     """Return that many different one-word names."""
     names: dict[str, None] = {}
     while len(names) < count:
-        start, middle, end = (rng.integers(len(parts)) for parts in (_STARTS, _MIDDLES, _ENDS))
+        start, middle, end = (rng.integers(len(words)) for words in (_STARTS, _MIDDLES, _ENDS))
         name = _STARTS[start] + _MIDDLES[middle] + _ENDS[end]
         if name in names:
             name += _MIDDLES[rng.integers(len(_MIDDLES))]

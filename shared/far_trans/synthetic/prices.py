@@ -71,9 +71,9 @@ def _column(behaviours: list[_Behaviour], name: str) -> Floats:
 def _build_market_factor(*, rng: np.random.Generator) -> Floats:
     """Return daily returns with a fall in spring 2020, a recovery after it, and more noise meanwhile."""
     factor = rng.normal(0.0002, 0.009, DAY_COUNT)
-    fall, turn, calm = (find_day(text) for text in ("2020-02-20", "2020-03-24", "2020-06-10"))
+    fall, turn, recovery = (find_day(text) for text in ("2020-02-20", "2020-03-24", "2020-06-10"))
     factor[fall:turn] = 2.5 * factor[fall:turn] - 0.015
-    factor[turn:calm] = 1.5 * factor[turn:calm] + 0.004
+    factor[turn:recovery] = 1.5 * factor[turn:recovery] + 0.004
     return factor
 
 

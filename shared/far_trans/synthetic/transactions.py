@@ -1,4 +1,4 @@
-"""Invented transactions: buys that follow tastes, segments and fashion, and sells of what was bought before."""
+"""Invented transactions: buys follow preferred sectors, segments and fashion; sells follow earlier buys."""
 
 from __future__ import annotations
 

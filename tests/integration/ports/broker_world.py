@@ -37,8 +37,10 @@ class Offsets:
         self.topic_ids: dict[Partition, str] = {}  # of the stored offsets
         self.noted: dict[Partition, str] = {}
         self.available = True
+        self.fetches = 0
 
     def fetch_offsets(self, partitions: Sequence[Partition]) -> dict[Partition, StoredOffset]:
+        self.fetches += 1
         if not self.available:
             raise DatabaseUnavailable
         return {p: StoredOffset(self.stored[p], self.topic_ids.get(p)) for p in partitions if p in self.stored}
@@ -75,11 +77,16 @@ def replace_topic(servers: str, name: str) -> None:
     pytest.fail(f"{name} could not be made anew")
 
 
-def poll(consumer: EventConsumer, *, seconds: float = 0.5, until: int = 10_000) -> list[Message]:
-    """Poll for so long, or until so many messages came."""
+def poll(consumer: EventConsumer, *, until: int) -> list[Message]:
+    """Poll until so many messages came."""
+    return poll_while(consumer, lambda messages: len(messages) < until)
+
+
+def poll_while(consumer: EventConsumer, condition: Callable[[list[Message]], bool]) -> list[Message]:
+    """Poll while the condition holds of the messages that came, for 20 s at most."""
     messages: list[Message] = []
-    deadline = time.monotonic() + (seconds if until == 10_000 else 20.0)
-    while time.monotonic() < deadline and len(messages) < until:
+    deadline = time.monotonic() + 20.0
+    while time.monotonic() < deadline and condition(messages):
         messages += consumer.poll(max_messages=100, timeout_seconds=0.05)
     return messages
 

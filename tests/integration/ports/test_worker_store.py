@@ -208,7 +208,7 @@ def test_two_consumers_of_the_same_partition_meet_at_its_row(database_url: str, 
         transaction.lock_offsets({REQUESTS: 0})
         thread = threading.Thread(target=second)
         thread.start()
-        time.sleep(0.5)
+        wait_until_blocked(database_url)
         assert outcomes == []
         transaction.store_offsets({REQUESTS: 5})
     thread.join()
@@ -246,3 +246,16 @@ def test_offsets_of_another_cluster_or_group_are_not_ours(database_url: str) -> 
         assert theirs.fetch_offsets([REQUESTS]) == {}
         theirs.close()
     ours.close()
+
+
+def wait_until_blocked(database_url: str) -> None:
+    """Wait until a session of this database waits for a lock."""
+    waiting = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
+    deadline = time.monotonic() + 20.0
+    with contextlib.closing(psycopg2.connect(database_url)) as connection, connection.cursor() as cursor:
+        connection.autocommit = True
+        cursor.execute(waiting)
+        while cursor.fetchone() == (0,):
+            assert time.monotonic() < deadline, "no session waits for a lock"
+            time.sleep(0.01)
+            cursor.execute(waiting)

@@ -119,6 +119,18 @@ class World:
         return self.registry.get_sample_value(f"recommender_worker_{name}", labels) or 0.0
 
 
+def seen_history(world: World) -> list[CustomerHistory]:
+    """Record every history that is scored."""
+    seen: list[CustomerHistory] = []
+
+    def scorer(model: Model, histories: Sequence[CustomerHistory], **options: Any) -> list[Ranking]:
+        seen.extend(histories)
+        return recommend(model, histories, **options)
+
+    world.scorer = scorer
+    return seen
+
+
 def bug_for(customer_id: str) -> Callable[..., list[Ranking]]:
     """Build a scorer that fails whenever this customer is in the batch."""
 

@@ -9,7 +9,14 @@ import pytest
 from sqlalchemy.exc import DataError
 from structlog.testing import capture_logs
 
-from shared.errors import ArtifactInvalid, BrokerUnavailable, DatabaseUnavailable, StaleOffsets, describe_error
+from shared.errors import (
+    ArtifactInvalid,
+    BrokerUnavailable,
+    DatabaseMisused,
+    DatabaseUnavailable,
+    StaleOffsets,
+    describe_error,
+)
 from shared.events import INTERACTIONS_RECORDED, MODELS_COMMANDS, ModelActivated, RetrainRequested
 from shared.liveness import Progress
 from tests.builders import build_model
@@ -18,7 +25,12 @@ from tests.unit.trainer.service.trainer_fakes import FakeRow
 from tests.unit.trainer.service.trainer_world import World
 
 COMMANDS = (MODELS_COMMANDS, 0)
-BUGS = [ValueError("a NUL: \x00"), KeyError(("models.commands.v1", 0)), DataError("INSERT", {}, Exception("\x00"))]
+BUGS = [
+    ValueError("a NUL: \x00"),
+    KeyError(("models.commands.v1", 0)),
+    DataError("INSERT", {}, Exception("\x00")),
+    DatabaseMisused("the database: syntax error"),
+]
 TRANSIENT = [DatabaseUnavailable(), BrokerUnavailable(), StaleOffsets()]
 
 

@@ -1,4 +1,4 @@
-"""What the loop does with messages, outcomes and bad weather."""
+"""What the loop does with commands, outcomes and a database that is away."""
 
 from __future__ import annotations
 
@@ -7,17 +7,14 @@ import pytest
 from shared.events import (
     INTERACTIONS_RECORDED,
     MODELS_COMMANDS,
-    InteractionRecorded,
     ModelActivated,
     ModelPublished,
     RetrainRequested,
-    encode,
 )
 from tests.builders import build_model
 from tests.unit.trainer.service.loop_fakes import command
 from tests.unit.trainer.service.trainer_fakes import FakeRow
 from tests.unit.trainer.service.trainer_world import ROWS, World
-from trainer.service.job import covered_offsets
 
 COMMANDS = (MODELS_COMMANDS, 0)
 
@@ -38,160 +35,6 @@ def test_without_a_model_a_training_begins_at_once() -> None:
     world.steps()
 
     assert [order.triggered_by for order in world.training.orders] == ["no model yet"]
-
-
-def test_enough_interactions_start_one_training_that_covers_them() -> None:
-    world = World()
-    world.click(2)
-    world.steps()
-    assert world.training.orders == []
-
-    world.click(1, first=2)
-    world.steps()
-    world.click(10, first=3)
-    world.steps()
-
-    (order,) = world.training.orders
-    assert order.triggered_by == "interactions: 3 new"
-    world.finish()
-    assert sum(world.store.offsets.values()) == 3
-
-
-def test_interactions_during_a_training_count_for_the_next_one() -> None:
-    world = World()
-    world.click(3)
-    world.steps()
-    world.click(2, first=3)
-    world.steps()
-
-    world.finish("promoted")
-    world.steps()
-    assert len(world.training.orders) == 1
-
-    world.click(1, first=5)
-    world.steps()
-    assert world.training.orders[1].triggered_by == "interactions: 3 new"
-
-
-def test_interactions_that_the_worker_stores_after_the_training_read_count_for_the_next_one() -> None:
-    world = World()
-    world.click(3)
-    world.click(2, first=3, stored=False)
-    world.steps()
-    world.finish("promoted")
-    assert sum(world.store.offsets.values()) == 3
-
-    world.click(1, first=5)  # with it the worker stores the two before
-    world.clock.advance(1)
-    world.steps()
-
-    assert [order.triggered_by for order in world.training.orders] == ["interactions: 3 new", "interactions: 3 new"]
-    world.finish("promoted")
-    assert sum(world.store.offsets.values()) == 6
-
-
-def test_a_training_waits_for_interactions_that_the_worker_has_not_stored() -> None:
-    world = World()
-    world.click(50, stored=False)
-    for _ in range(20):
-        world.clock.advance(1)
-        world.steps()
-    assert world.training.orders == []
-
-    world.worker_catches_up()
-    world.clock.advance(1)
-    world.steps()
-
-    assert [order.triggered_by for order in world.training.orders] == ["interactions: 50 new"]
-
-
-def test_interactions_that_the_worker_stored_before_the_trainer_saw_them_are_covered() -> None:
-    world = World()
-    world.click(3)
-    world.steps()
-    world.click(2, first=3)
-    world.snapshot = world.store.fetch_training_rows()  # it reads two more than its trigger counted
-    world.finish("promoted")
-    world.steps()
-
-    world.click(2, first=5)
-    world.steps()
-    assert len(world.training.orders) == 1
-    world.click(1, first=7)
-    world.clock.advance(1)
-    world.steps()
-    assert world.training.orders[1].triggered_by == "interactions: 3 new"
-
-
-def test_a_restart_counts_the_interactions_since_the_last_training_again() -> None:
-    world = World()
-    world.click(3)
-    world.steps()
-    world.finish()
-    world.click(2, first=3)
-    world.steps()
-
-    world.restart()
-    world.steps()
-    assert world.training.orders == []
-    world.click(1, first=5)
-    world.steps()
-
-    assert [order.triggered_by for order in world.training.orders] == ["interactions: 3 new"]
-
-
-def test_a_crash_in_the_middle_of_a_training_trains_again() -> None:
-    world = World()
-    world.click(3)
-    world.steps()
-
-    world.restart()
-    world.steps()
-
-    assert [order.triggered_by for order in world.training.orders] == ["interactions: 3 new"]
-
-
-def test_a_rebalance_during_a_training_does_not_count_twice() -> None:
-    world = World()
-    world.click(3)
-    world.steps()
-    world.consumer.assign(world.consumer.assignment())
-    world.steps()
-    world.finish("promoted")
-
-    world.click(2, first=3)
-    world.steps()
-    assert len(world.training.orders) == 1
-    world.click(1, first=5)
-    world.steps()
-    assert len(world.training.orders) == 2
-
-
-def test_a_failed_training_covers_nothing_and_waits_longer_each_time() -> None:
-    world = World()
-    world.click(3)
-    world.steps()
-    for wait in (30, 60):
-        world.finish("failed")
-        world.steps()
-        begun = len(world.training.orders)
-        world.clock.advance(wait - 1)
-        world.steps()
-        assert len(world.training.orders) == begun
-        world.clock.advance(1)
-        world.steps()
-        assert len(world.training.orders) == begun + 1
-    assert world.store.offsets == {}
-
-
-def test_one_new_interaction_and_enough_time_start_a_training() -> None:
-    world = World()
-    world.click(1)
-    world.steps()
-    world.clock.advance(601)
-    world.steps()
-
-    assert world.training.orders[0].triggered_by.startswith("time: 601 s")
 
 
 def test_a_request_is_kept_before_its_offset_and_trained_once() -> None:
@@ -340,24 +183,6 @@ def test_without_assets_no_row_is_written_and_the_database_is_asked_again_later(
     assert len(world.training.orders) == 1
 
 
-def test_an_offset_outside_the_log_is_gone_past_and_still_counts() -> None:
-    world = World(after_interactions=1)
-    world.click(4)
-    partition = next(p for p in world.broker.logs if p[0] == INTERACTIONS_RECORDED and world.broker.logs[p])
-    world.store.offsets[partition] = 99
-    other = {p: world.broker.ends[p] for p in world.broker.logs if p != partition}
-    world.store.offsets.update(other)
-
-    world.steps(5)
-
-    assert world.consumer.out_of_range() - world.consumer.assignment() == frozenset()
-    assert world.training.orders[0].triggered_by == "interactions: 1 new"
-    assert (
-        covered_offsets(world.snapshot, world.training.orders[0].uncovered_from)[partition]
-        == world.broker.ends[partition]
-    )
-
-
 def test_commands_of_a_topic_that_was_made_anew_are_read_from_its_start() -> None:
     world = World()
     requests = [RetrainRequested(reason=reason) for reason in ("first", "second")]
@@ -372,23 +197,6 @@ def test_commands_of_a_topic_that_was_made_anew_are_read_from_its_start() -> Non
     assert world.store.offsets[COMMANDS] == 2
     assert world.store.topic_ids[COMMANDS] == world.broker.topic_ids()[MODELS_COMMANDS]
     assert world.consumer.out_of_range() == frozenset()
-
-
-def test_interactions_of_a_topic_that_was_made_anew_are_gone_past_and_still_count() -> None:
-    world = World(after_interactions=1)
-    world.click(4)
-    partition = next(p for p in world.broker.logs if p[0] == INTERACTIONS_RECORDED and world.broker.logs[p])
-    world.store.offsets.update(world.broker.ends)
-    world.store.offsets[partition] = 0
-    world.store.topic_ids[partition] = "the topic before"
-
-    world.steps(5)
-
-    assert world.training.orders[0].triggered_by == "interactions: 1 new"
-    assert (
-        covered_offsets(world.snapshot, world.training.orders[0].uncovered_from)[partition]
-        == world.broker.ends[partition]
-    )
 
 
 def test_an_announcement_that_the_broker_refuses_is_repeated_later() -> None:
@@ -417,20 +225,3 @@ def test_a_request_is_tried_at_once_even_after_a_failure() -> None:
     world.steps()
 
     assert world.training.orders[-1].triggered_by.endswith("mended")
-
-
-def test_messages_that_wait_out_bad_weather_are_not_counted_twice_after_a_rebalance() -> None:
-    world = World()
-    world.steps(1)
-    world.broker.append(INTERACTIONS_RECORDED, 0, key=b"x", value=b"nonsense")
-    for _ in range(2):
-        event = InteractionRecorded(customer_id="C1", isin="X1", type="click")
-        world.broker.append(INTERACTIONS_RECORDED, 0, key=b"C1", value=encode(event))
-    world.store.fail = 1
-    world.steps(1)
-    world.clock.advance(1)
-    world.consumer.assign(world.consumer.assignment())
-    world.steps()
-
-    assert len(world.store.letters) == 1
-    assert world.training.orders == []  # two of three
