@@ -45,49 +45,26 @@ _SHA256 = re.compile(r"[0-9a-f]{64}")
 
 # What the standard library and NumPy raise on bytes that are not what they should be.
 MALFORMED = (
-    ValueError,
-    TypeError,
-    AttributeError,
-    LookupError,
-    EOFError,
-    ArithmeticError,
-    RuntimeError,
-    MemoryError,
-    SyntaxError,
-    TokenError,
-    OSError,
-    struct.error,
-    zipfile.BadZipFile,
+    *(ValueError, TypeError, AttributeError, LookupError, EOFError, ArithmeticError, RuntimeError, MemoryError),
+    *(SyntaxError, TokenError, OSError, struct.error, zipfile.BadZipFile),
 )
 
 
-@dataclass(frozen=True)
-class FileFacts:
-    """Size in bytes and SHA-256 of one file of an artifact."""
-
-    size: int
-    sha256: str
-
-
-@dataclass(frozen=True)
-class ArrayFacts:
-    """Dtype and shape of one array; its name is that of its signal, a slash, and its own."""
-
-    dtype: np.dtype[Any]
-    shape: tuple[int, ...]
+Facts = tuple[np.dtype[Any], tuple[int, ...]]  # dtype and shape of an array
 
 
 @dataclass(frozen=True)
 class Manifest:
-    """A checked manifest: all of a model but its arrays."""
+    """A checked manifest: all of a model but its arrays. arrays: by signal, a slash, and the name of the array."""
 
     version: str
     as_of: date
     id_map: AssetIdMap
     configuration: ModelConfiguration
     metadata: dict[str, Any]
-    arrays: Mapping[str, ArrayFacts]
-    arrays_file: FileFacts
+    arrays: Mapping[str, Facts]
+    arrays_size: int
+    arrays_sha256: str
 
 
 def encode_model(model: Model) -> dict[str, bytes]:
@@ -144,7 +121,7 @@ def decode_manifest(encoded: bytes, *, version: str) -> Manifest:
 
 def decode_model(manifest: Manifest, arrays_file: bytes) -> Model:
     """Return the model of a manifest and the bytes of its arrays file; raises ArtifactInvalid."""
-    if sha256_of(arrays_file) != manifest.arrays_file.sha256:
+    if sha256_of(arrays_file) != manifest.arrays_sha256:
         raise ArtifactInvalid(f"{ARRAYS_FILE} does not have the SHA-256 of the manifest")
     try:
         groups: dict[str, dict[str, NDArray[Any]]] = {group: {} for group in array_specs(manifest.configuration)}
@@ -166,7 +143,7 @@ def decode_model(manifest: Manifest, arrays_file: bytes) -> Model:
         raise ArtifactInvalid(f"{ARRAYS_FILE} is malformed: {error!r:.200}") from error
 
 
-def decode_arrays(arrays_file: bytes, declared: Mapping[str, ArrayFacts]) -> dict[str, NDArray[Any]]:
+def decode_arrays(arrays_file: bytes, declared: Mapping[str, Facts]) -> dict[str, NDArray[Any]]:
     """Return the arrays, read-only; the bytes of each are known to be there before any array is allocated."""
     with zipfile.ZipFile(io.BytesIO(arrays_file)) as archive:
         entries = {entry.filename: entry for entry in archive.infolist()}
@@ -226,7 +203,7 @@ def _manifest(content: dict[str, Any]) -> Manifest:
         raise ArtifactInvalid("an ISIN is not one")
     if set(content["files"]) != {ARRAYS_FILE}:
         raise ArtifactInvalid(f"the files are {sorted(content['files'])!r:.200}")
-    facts = FileFacts(**content["files"][ARRAYS_FILE])
+    file = content["files"][ARRAYS_FILE]
     if not isinstance(content["metadata"], dict):
         raise ArtifactInvalid("metadata is of another type")
     configuration = ModelConfiguration.from_json(content["configuration"])
@@ -237,7 +214,8 @@ def _manifest(content: dict[str, Any]) -> Manifest:
         configuration=configuration,
         metadata=content["metadata"],
         arrays=_read_declared(content["arrays"], configuration),
-        arrays_file=FileFacts(facts.size, _checked_sha256(facts.sha256)),
+        arrays_size=file["size"],
+        arrays_sha256=_checked_sha256(file["sha256"]),
     )
 
 
@@ -256,7 +234,7 @@ def _declare_arrays(model: Model) -> dict[str, dict[str, dict[str, Any]]]:
     }
 
 
-def _read_declared(declared: dict[str, dict[str, Any]], configuration: ModelConfiguration) -> dict[str, ArrayFacts]:
+def _read_declared(declared: dict[str, dict[str, Any]], configuration: ModelConfiguration) -> dict[str, Facts]:
     """Return what the manifest says of each array; shapes that do not fit their signal are left to the model."""
     specs = array_specs(configuration)
     if {group: set(arrays) for group, arrays in declared.items()} != {
@@ -269,23 +247,24 @@ def _read_declared(declared: dict[str, dict[str, Any]], configuration: ModelConf
             dtype, shape = np.dtype(specs[group][name].dtype).newbyteorder("<"), array["shape"]
             if array["dtype"] != dtype.str or not all(type(length) is int and length >= 0 for length in shape):
                 raise ArtifactInvalid(f"{group}/{name} is declared as {array!r:.100}")
-            facts[f"{group}/{name}"] = ArrayFacts(dtype, tuple(shape))
+            facts[f"{group}/{name}"] = (dtype, tuple(shape))
     return facts
 
 
-def _read_array(member: IO[bytes], *, name: str, facts: ArrayFacts, size: int) -> NDArray[Any]:
+def _read_array(member: IO[bytes], *, name: str, facts: Facts, size: int) -> NDArray[Any]:
     """Return one .npy after its header is known to say what the manifest says, and its size to fit."""
     if np.lib.format.read_magic(member) != (1, 0):
         raise ArtifactInvalid(f"{name} is of another .npy version")
     header = np.lib.format.read_array_header_1_0(member, max_header_size=_LARGEST_NPY_HEADER)
-    if header != (facts.shape, False, facts.dtype):
+    dtype, shape = facts
+    if header != (shape, False, dtype):
         raise ArtifactInvalid(f"{name} is declared as {header!r:.100}")
-    if size - member.tell() != math.prod(facts.shape) * facts.dtype.itemsize:
+    if size - member.tell() != math.prod(shape) * dtype.itemsize:
         raise ArtifactInvalid(f"{name} has {size - member.tell()} bytes")
-    array = np.frombuffer(member.read(), dtype=facts.dtype).reshape(facts.shape)
-    if facts.dtype == np.bool_ and array.size and array.view(np.uint8).max() > 1:
+    array = np.frombuffer(member.read(), dtype=dtype).reshape(shape)
+    if dtype == np.bool_ and array.size and array.view(np.uint8).max() > 1:
         raise ArtifactInvalid(f"{name} holds bytes that are neither true nor false")
-    return array.astype(facts.dtype.newbyteorder("="), copy=False)
+    return array.astype(dtype.newbyteorder("="), copy=False)
 
 
 def _decode_object(encoded: bytes, what: str) -> dict[str, Any]:

@@ -78,8 +78,9 @@ class FileArtifacts:
         if sha256_of(encoded) != pointer.manifest_sha256:
             raise ArtifactInvalid(f"{MANIFEST_FILE} does not have the SHA-256 of the pointer")
         manifest = decode_manifest(encoded, version=pointer.version)
-        size = manifest.arrays_file.size
-        arrays = read_file(directory / ARRAYS_FILE, largest=self.largest_artifact_bytes, expected_size=size)
+        arrays = read_file(
+            directory / ARRAYS_FILE, largest=self.largest_artifact_bytes, expected_size=manifest.arrays_size
+        )
         return decode_model(manifest, arrays)
 
     def manifest_sha256(self, version: str) -> str:

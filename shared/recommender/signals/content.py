@@ -10,12 +10,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from shared.recommender.price_grid import PriceGrid, market_betas, price_grid, technical_indicators
-from shared.recommender.signal import Arrays, ArraySpec, Batch, Scores, Signal
+from shared.recommender.signal import Arrays, ArraySpec
+from shared.recommender.signals.item_item import SimilaritySignal
 from shared.recommender.training_data import TrainingData
 
 
 @dataclass(frozen=True, kw_only=True)
-class Content(Signal):
+class Content(SimilaritySignal):
     """Cosine of asset vectors (Lops, de Gemmis & Semeraro, "Content-based Recommender Systems", 2011).
 
     A vector joins a one-hot block for each attribute and one of price behaviour: volatility, momentum and market beta
@@ -50,10 +51,6 @@ class Content(Signal):
         similarity = np.clip(unit @ unit.T, -1.0, 1.0)
         np.fill_diagonal(similarity, 0.0)
         return {"similarity": np.ascontiguousarray(similarity, dtype=np.float32)}
-
-    def score(self, arrays: Arrays, batch: Batch) -> Scores:
-        scores: Scores = batch.history @ arrays["similarity"]
-        return scores
 
     def _price_behaviour(self, data: TrainingData) -> NDArray[np.float64]:
         """Return (A, 3) volatility, momentum and beta as limited standard scores, of length one at most."""

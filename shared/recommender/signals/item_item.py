@@ -15,8 +15,15 @@ from shared.recommender.signal import Arrays, ArraySpec, Batch, Scores, Signal
 from shared.recommender.training_data import TrainingData
 
 
+class SimilaritySignal(Signal):
+    """A signal whose scores are the customer's history times a matrix of assets by assets."""
+
+    def score(self, arrays: Arrays, batch: Batch) -> Scores:
+        return np.asarray(batch.history @ arrays["similarity"])
+
+
 @dataclass(frozen=True, kw_only=True)
-class ItemItem(Signal):
+class ItemItem(SimilaritySignal):
     """Steck, "Embarrassingly Shallow Autoencoders for Sparse Data" (WWW 2019), eq. 8, in closed form.
 
     X (C, A) are the histories: P = (X'X + l2 I)^-1, B_ij = -P_ij / P_jj off the diagonal; the scores are history @ B.
@@ -37,10 +44,6 @@ class ItemItem(Signal):
         gram = (history.T @ (history if self.row_half_life_days is None else self._weigh_rows(data))).toarray()
         precision = np.linalg.inv(gram.astype(np.float64) + self.l2 * np.eye(asset_count))
         return {"similarity": with_largest_diagonal((precision / -np.diag(precision)).astype(np.float32))}
-
-    def score(self, arrays: Arrays, batch: Batch) -> Scores:
-        scores: Scores = batch.history @ arrays["similarity"]
-        return scores
 
     def _weigh_rows(self, data: TrainingData) -> Any:
         latest = np.full(len(data.customers), -np.inf)

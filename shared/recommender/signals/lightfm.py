@@ -9,13 +9,13 @@ from typing import ClassVar
 import numpy as np
 from scipy import sparse
 
-from shared.recommender.signal import Arrays, ArraySpec, Batch, Scores, Signal
-from shared.recommender.signals.item_item import with_largest_diagonal
+from shared.recommender.signal import Arrays, ArraySpec
+from shared.recommender.signals.item_item import SimilaritySignal, with_largest_diagonal
 from shared.recommender.training_data import TrainingData
 
 
 @dataclass(frozen=True, kw_only=True)
-class LightFm(Signal):
+class LightFm(SimilaritySignal):
     """LightFM with WARP loss (Kula, "Metadata Embeddings for User and Item Cold-start", CBRecSys 2015).
 
     A customer is the sum of the representations of what they own, which makes the score linear in the history:
@@ -54,10 +54,6 @@ class LightFm(Signal):
         )
         biases, vectors = model.get_item_representations()
         return {"similarity": with_largest_diagonal(vectors @ vectors.T + biases[None, :])}
-
-    def score(self, arrays: Arrays, batch: Batch) -> Scores:
-        scores: Scores = batch.history @ arrays["similarity"]
-        return scores
 
     @classmethod
     def is_available(cls) -> bool:

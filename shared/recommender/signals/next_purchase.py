@@ -57,9 +57,7 @@ class NextPurchase(Signal):
         }
 
     def score(self, arrays: Arrays, batch: Batch) -> Scores:
-        scores: Scores = batch.history @ arrays["matrix"]
-        scores += arrays["intercept"]
-        return scores
+        return np.asarray(batch.history @ arrays["matrix"] + arrays["intercept"])
 
 
 def build_baskets(purchases: FirstPurchases, *, asset_count: int) -> tuple[Matrix, Matrix, NDArray[np.int32]]:

@@ -75,8 +75,7 @@ class PortfolioMix(Signal):
         owned = batch.owned()
         rows = np.repeat(np.arange(len(owned)), [len(assets) for assets in owned])
         assets = np.array([asset for row in owned for asset in row], dtype=np.int64)
-        scores: Scores = arrays["log_shares"][self._mixes(rows, arrays["asset_group"][assets], len(owned))]
-        return scores
+        return np.asarray(arrays["log_shares"][self._mixes(rows, arrays["asset_group"][assets], len(owned))])
 
     def _mixes(self, customer: NDArray[np.integer], group: NDArray[np.int8], count: int) -> NDArray[np.int64]:
         """Return (count,) the mix of each customer, from one row per owned asset; interactions do not count."""

@@ -38,8 +38,7 @@ class SegmentPrior(Signal):
         return {"popularity": np.ascontiguousarray(popularity, dtype=np.float32)}
 
     def score(self, arrays: Arrays, batch: Batch) -> Scores:
-        scores: Scores = arrays["popularity"][[_segment(history.customer) for history in batch.histories]]
-        return scores
+        return np.asarray(arrays["popularity"][[_segment(history.customer) for history in batch.histories]])
 
 
 def _segment(customer: Customer) -> int:

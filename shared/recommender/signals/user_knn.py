@@ -64,8 +64,7 @@ class UserKnn(Signal):
         inverse = np.divide(1.0, norms, out=np.zeros_like(norms), where=norms > 0)
         similarity = sparse.diags_array(inverse) @ rare @ _by_neighbour(arrays, "holding", asset_count).T
         similarity.data **= self.similarity_power
-        scores: Scores = (similarity @ _by_neighbour(arrays, "purchase_weight", asset_count)).toarray()
-        return scores
+        return np.asarray((similarity @ _by_neighbour(arrays, "purchase_weight", asset_count)).toarray())
 
     def check(self, arrays: Arrays, *, asset_count: int) -> None:
         if not len(arrays["row_ends"]):
