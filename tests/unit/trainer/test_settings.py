@@ -1,0 +1,46 @@
+"""How settings become candidates: names, weights, and interaction weights that the worker reads from the model."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from pydantic import SecretStr, ValidationError
+
+from shared.recommender.types import InteractionWeights
+from trainer.settings import TrainerSettings
+from worker.settings import WorkerSettings
+
+DATABASE_URL = SecretStr("postgresql://nobody@localhost/nothing")
+
+
+def build_settings(**values: Any) -> TrainerSettings:
+    fields = {"kafka_bootstrap_servers": "localhost:9092", "models_dir": "models", "database_url": DATABASE_URL}
+    return TrainerSettings(**{**fields, **values})
+
+
+def test_every_candidate_has_the_interaction_weights_of_the_settings() -> None:
+    settings = build_settings(interaction_weight_click=0.4, interaction_half_life_days=9.0)
+
+    candidates = settings.training_plan().candidates
+
+    assert candidates
+    expected = InteractionWeights(click=0.4, half_life_days=9.0)
+    assert all(candidate.interaction_weights == expected for candidate in candidates)
+    assert all(candidate.to_json()["interaction_weights"]["click"] == 0.4 for candidate in candidates)
+
+
+def test_the_worker_has_no_interaction_weights_of_its_own() -> None:
+    assert not [name for name in WorkerSettings.model_fields if name.startswith("interaction")]
+
+
+def test_a_candidate_may_name_signals() -> None:
+    [candidate] = build_settings(candidate_algorithms="ease+user_knn").training_plan().candidates
+
+    assert [signal.name for signal in candidate.collaborative] == ["item_item", "user_knn"]
+
+
+@pytest.mark.parametrize("names", ["", "nothing", "ease+nothing", "ease+item_item"])
+def test_candidates_that_cannot_be_built_are_refused(names: str) -> None:
+    with pytest.raises(ValidationError, match="candidate_algorithms"):
+        build_settings(candidate_algorithms=names)
