@@ -205,5 +205,5 @@ def _ranking(model: Model, history: CustomerHistory, *, top: TopAssets, row: int
     return Ranking(
         customer_id=history.customer.customer_id,
         basis=Basis.SEGMENT_PRIOR if top.cold[row] else Basis.HISTORY,
-        assets=tuple(RankedAsset(isin, rank, score, Contributions(*parts)) for rank, (isin, score, parts) in places),
+        assets=tuple(RankedAsset(isin, rank, score, Contributions(*values)) for rank, (isin, score, values) in places),
     )

@@ -112,7 +112,7 @@ def signal_class(name: str) -> type[Signal]:
     except Exception as error:  # a plugin may raise anything when it is imported
         raise ConfigurationInvalid(f"signal {name!r} ({entry.value}) cannot be imported: {error!r:.200}") from error
     if not (isinstance(loaded, type) and issubclass(loaded, Signal) and is_dataclass(loaded)):
-        raise ConfigurationInvalid(f"signal {name!r} ({entry.value}) is not a dataclass that derives from Signal")
+        raise ConfigurationInvalid(f"signal {name!r} ({entry.value}) does not derive from Signal, as a dataclass")
     if getattr(loaded, "name", None) != name:
         raise ConfigurationInvalid(f"signal {name!r} ({entry.value}) has the name {getattr(loaded, 'name', None)!r}")
     return loaded

@@ -14,6 +14,7 @@ from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy import sparse
 
 from shared.recommender.history import HistoryMatrix, build_history_matrix
 from shared.recommender.id_map import AssetIdMap
@@ -103,10 +104,19 @@ class TrainingData:
 
     @cached_property
     def history(self) -> HistoryMatrix:
-        """(C, A) float32: the customers as scoring sees them."""
-        return build_history_matrix(
-            self.id_map, self.histories(), interaction_weights=self.interaction_weights, now=self.now
-        )
+        """(C, A) float32: the customers as `build_history_matrix` returns them."""
+        shape, pairs = (len(self.customers), len(self.id_map)), self.owned_pairs().astype(np.int32)
+        owned = sparse.csr_array((np.ones(len(pairs), np.float32), tuple(pairs.T)), shape=shape)
+        active = np.unique(self.interactions.customer_index)
+        if not len(active):
+            return owned
+        weights, histories = self.interaction_weights, self.histories(active.tolist())
+        interacted = build_history_matrix(self.id_map, histories, interaction_weights=weights, now=self.now)
+        positions = (active, np.arange(len(active), dtype=np.int32))
+        spread = sparse.csr_array((np.ones(len(active), np.float32), positions), shape=(shape[0], len(active)))
+        history: HistoryMatrix = owned + spread @ (interacted - owned[active])
+        history.sort_indices()  # the order of the rows decides the order in which LightFM learns
+        return history
 
     def known_at(self, cutoff: date) -> TrainingData:
         """Return what was known at the end of the day `cutoff`: no later row is in it."""

@@ -105,8 +105,8 @@ class Weights:
     def normalised(self) -> Weights:
         """Return the same proportions, summing to one."""
         largest = max(self.collaborative, self.content, self.profitability)
-        parts = [value / largest for value in (self.collaborative, self.content, self.profitability)]
-        return Weights(*(part / sum(parts) for part in parts))
+        values = [value / largest for value in (self.collaborative, self.content, self.profitability)]
+        return Weights(*(value / sum(values) for value in values))
 
 
 @dataclass(frozen=True)

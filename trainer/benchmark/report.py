@@ -61,7 +61,7 @@ def markdown(report: Mapping[str, Any]) -> str:
     algorithms = sorted(report["algorithms"].items(), key=lambda entry: -entry[1]["mean"]["ndcg_at_10"])
     points = report["time_points"]
     left_out = [f"`{name}` needs {library}, which is not installed." for name, library in report["left_out"].items()]
-    parts = [
+    sections = [
         f"# Recommendation benchmark, {len(points)} time points from {points[0]} to {points[-1]}",
         "\n".join([_HEADER, *(_row(name, entry) for name, entry in algorithms)]),
         "nDCG with its 95 % interval over time points, resampled in blocks. ROI: mean monthly return of the ten.",
@@ -74,7 +74,7 @@ def markdown(report: Mapping[str, Any]) -> str:
         "\n".join(_group_table(dict(algorithms), "by_risk_level")),
         "\n".join(_group_table(dict(algorithms), "by_past_purchases")),
     ]
-    return "\n\n".join(parts) + "\n"
+    return "\n\n".join(sections) + "\n"
 
 
 _HEADER = """\

@@ -118,7 +118,7 @@ BODIES = (
 )
 
 
-@settings(suppress_health_check=list(HealthCheck))
+@settings(max_examples=300, suppress_health_check=list(HealthCheck))
 @given(method=METHODS, path=PATHS | KNOWN_PATHS, headers=HEADERS, body=BODIES)
 @example(method="POST", path="/models/v1/activate", headers=[(b"x-requested-with", b"\xff")], body=b"")
 @example(method="POST", path="/models/retrain", headers=[(b"content-type", b"application/json")], body=b'{"a":1,"a":1}')

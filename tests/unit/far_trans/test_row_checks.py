@@ -6,7 +6,7 @@ import csv
 from datetime import UTC, date, datetime, timedelta
 
 import pytest
-from hypothesis import example, given
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from shared.far_trans.row_checks import build_plain_rows_pattern, find_fault
@@ -217,6 +217,7 @@ def test_pattern_accepts_nothing_that_the_check_refuses(
         assert find_fault(row, schema, latest=latest) is None
 
 
+@settings(max_examples=300)
 @given(st.one_of(_DAYS, st.integers(-40, 3)), st.dates(date(1990, 2, 1), date(2100, 1, 1)))
 @example(1, date(2024, 2, 10))
 def test_pattern_knows_the_same_days_as_the_check_but_for_the_ends_of_months(day: str | int, latest: date) -> None:

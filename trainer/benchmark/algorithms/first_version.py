@@ -17,8 +17,8 @@ SEED = 42
 
 def first_version(known: KnownData, customers: CustomerIndices) -> Matrix:
     """TruncatedSVD, one-hot content cosine and demographic centroids, each scaled to [0, 1], by WEIGHTS."""
-    parts = (_factors(known, customers), _content(known, customers), _demographics(known, customers))
-    return np.asarray(sum(weight * _scaled(part) for weight, part in zip(WEIGHTS, parts, strict=True)))
+    terms = (_factors(known, customers), _content(known, customers), _demographics(known, customers))
+    return np.asarray(sum(weight * _scaled(term) for weight, term in zip(WEIGHTS, terms, strict=True)))
 
 
 def _factors(known: KnownData, customers: CustomerIndices) -> Matrix:

@@ -111,10 +111,10 @@ def bpr_gradient(
     return propagate(graph, at_final, layers) + np.float32(l2 / triples.shape[1]) * used * vectors
 
 
-def _add_up(triples: NDArray[np.int64], parts: list[Vectors], count: int) -> Vectors:
-    """Return (count, factors) the sums of rows of all parts that belong to the same vector."""
+def _add_up(triples: NDArray[np.int64], vectors: list[Vectors], count: int) -> Vectors:
+    """Return (count, factors) the sums of rows of all vectors that belong to the same vector."""
     members = triples.ravel()
     belongs = sparse.csr_array(
         (np.ones(len(members), np.float32), (members, np.arange(len(members)))), shape=(count, len(members))
     )
-    return np.asarray(belongs @ np.concatenate(parts))
+    return np.asarray(belongs @ np.concatenate(vectors))

@@ -47,12 +47,12 @@ class SignalScore:
     def __call__(self, known: KnownData, customers: CustomerIndices) -> Matrix:
         """Return (B, A) scores."""
         arrays = _fit_signal(self.signal, known)
-        histories = known.training.derived("histories", known.training.histories)
+        histories = known.training.histories(customers.tolist())
         scores = np.empty((len(customers), known.shape[1]))
         for start in range(0, len(customers), CHUNK_SIZE):
-            rows = customers[start : start + CHUNK_SIZE]
-            batch = Batch(known.id_map, [histories[row] for row in rows.tolist()], known.training.history[rows])
-            scores[start : start + CHUNK_SIZE] = self.signal.score(arrays, batch)
+            rows = slice(start, start + CHUNK_SIZE)
+            batch = Batch(known.id_map, histories[rows], known.training.history[customers[rows]])
+            scores[rows] = self.signal.score(arrays, batch)
         return scores
 
 

@@ -167,7 +167,7 @@ def test_a_served_version_that_no_worker_can_load_is_no_champion_and_is_replaced
     assert world.registry.servable() == world.artifacts.pointer
 
 
-@pytest.mark.parametrize("changes", [{"algorithm": "of the future"}, {"weights": {}}, {"more": 1}])
+@pytest.mark.parametrize("changes", [{"cold_start": {"signal": "of the future"}}, {"weights": {}}, {"more": 1}])
 def test_a_champion_that_cannot_be_fitted_here_does_not_stop_training(changes: dict[str, Any]) -> None:
     world = World()
     world.run("v1")
