@@ -28,7 +28,7 @@ _SESSION_SETTINGS = {"statement_timeout": "10s", "idle_in_transaction_session_ti
 
 
 class PostgresWorkerStore:
-    """Implements worker.ports.WorkerStore for one consumer group on one Kafka cluster."""
+    """The WorkerStore on PostgreSQL, which documents every method, for one consumer group on one Kafka cluster."""
 
     def __init__(self, database_url: str, *, cluster_id: str, consumer_group: str) -> None:
         self._offsets = GroupOffsets(cluster_id=cluster_id, consumer_group=consumer_group)
@@ -37,27 +37,22 @@ class PostgresWorkerStore:
 
     @contextmanager
     def begin(self) -> Iterator[PostgresWorkerTransaction]:
-        """Open a transaction that commits at the end of the block and rolls back on an exception."""
         with self._connection() as connection:
             yield PostgresWorkerTransaction(connection, self._offsets)
 
     def fetch_offsets(self, partitions: Sequence[Partition]) -> Mapping[Partition, StoredOffset]:
-        """Return the next offset of each partition that has one stored."""
         with self._connection() as connection:
             return self._offsets.fetch(connection, partitions)
 
     def note_topic_ids(self, topic_ids: Mapping[Partition, str]) -> None:
-        """Store these ids with every next offset of these partitions from now on."""
         self._offsets.note_topic_ids(topic_ids)
 
     def fetch_asset_displays(self) -> Mapping[str, AssetDisplay]:
-        """Return the latest version of each asset with its latest price, by ISIN."""
         with self._connection() as connection:
             rows = connection.execute(text(queries.ASSET_DISPLAYS)).mappings()
             return {row["isin"]: AssetDisplay(**row) for row in rows}
 
     def fetch_snapshots(self) -> str:
-        """Return a text that changes with every load of reference data."""
         with self._connection() as connection:
             return str(connection.scalar(text(REFERENCE_SNAPSHOTS)))
 
@@ -72,28 +67,24 @@ class PostgresWorkerStore:
 
 
 class PostgresWorkerTransaction:
-    """Implements worker.ports.WorkerTransaction; statements take whole batches."""
+    """The WorkerTransaction on PostgreSQL, which documents every method; statements take whole batches."""
 
     def __init__(self, connection: Connection, offsets: GroupOffsets) -> None:
         self._connection = connection
         self._offsets = offsets
 
     def lock_offsets(self, starts: Mapping[Partition, int]) -> None:
-        """Lock these partitions' rows; raises StaleOffsets when a stored offset differs from its start."""
         self._offsets.lock(self._connection, starts)
 
     def store_offsets(self, next_offsets: Mapping[Partition, int]) -> None:
-        """Write the offsets at which a restart continues."""
         self._offsets.store(self._connection, next_offsets)
 
     @contextmanager
     def savepoint(self) -> Iterator[None]:
-        """Undo the block when it raises, and keep the transaction usable."""
         with translated(), self._connection.begin_nested():
             yield
 
     def insert_interactions(self, interactions: Sequence[tuple[Message, InteractionRecorded]]) -> frozenset[UUID]:
-        """Store each event_id once; return the event_ids that were new."""
         if not interactions:
             return frozenset()
         statement = insert(user_interactions).on_conflict_do_nothing().returning(user_interactions.c.event_id)
@@ -101,7 +92,6 @@ class PostgresWorkerTransaction:
         return frozenset(self._connection.execute(statement, rows).scalars())
 
     def fetch_kept(self, event_ids: Sequence[UUID]) -> Mapping[UUID, KeptEvent]:
-        """Return those of these interactions that are stored."""
         columns = user_interactions.c
         statement = select(
             columns.event_id, columns.customer_id, columns.isin, columns.interaction_type, columns.fingerprint
@@ -112,11 +102,9 @@ class PostgresWorkerTransaction:
         }
 
     def insert_dead_letters(self, letters: Sequence[tuple[Message, str]]) -> None:
-        """Store messages that no retry can help, each once, with the reason."""
         insert_dead_letters(self._connection, letters, offsets=self._offsets)
 
     def fetch_decided(self, request_ids: Sequence[UUID]) -> Mapping[UUID, KeptEvent]:
-        """Return those of these requests that have a decision."""
         columns = decisions.c
         statement = select(
             columns.request_id, columns.customer_id, columns.action, columns.fingerprint, columns.content_digest
@@ -127,7 +115,6 @@ class PostgresWorkerTransaction:
         }
 
     def fetch_histories(self, customer_ids: Sequence[str]) -> Mapping[str, CustomerHistory]:
-        """Return customer and history for every id, in four statements for all of them."""
         ids = sorted(set(customer_ids))
         customers = {row.customer_id: row for row in self._rows(queries.CUSTOMERS, ids)}
         owned = {row.customer_id: row.isins for row in self._rows(queries.OWNED, ids)}
@@ -147,7 +134,6 @@ class PostgresWorkerTransaction:
         }
 
     def fetch_fresh_lists(self, customer_ids: Sequence[str]) -> Mapping[str, ServedList]:
-        """Return stored lists that are fresh."""
         if not customer_ids:
             return {}
         return {
@@ -161,7 +147,6 @@ class PostgresWorkerTransaction:
         }
 
     def insert_decisions(self, new: Sequence[Decision], *, reference_snapshot: str) -> frozenset[UUID]:
-        """Store one row per request and return the new request_ids; a customer's last scored one becomes their list."""
         if not new:
             return frozenset()
         statement = insert(decisions).on_conflict_do_nothing().returning(decisions.c.request_id)
