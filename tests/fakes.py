@@ -1,4 +1,4 @@
-"""In-memory stand-ins for broker, consumer and models volume; test_ports.py holds them to the real ones."""
+"""In-memory stand-ins for broker, consumer and models volume; tests/integration/ports holds them to the real ones."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""An in-memory stand-in for the worker's database; test_ports.py holds it to the real one."""
+"""An in-memory stand-in for the worker's database; tests/integration/ports holds it to the real one."""
 
 from __future__ import annotations
 
