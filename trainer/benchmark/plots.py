@@ -13,7 +13,7 @@ matplotlib.use("Agg")  # files only: no window, no display
 from matplotlib import pyplot
 from matplotlib.axes import Axes
 
-MOST_LABELLED = 12  # of more lines only the best are told apart by colour
+MOST_LABELLED = 12  # further lines are dotted
 BEST_PUBLISHED_NDCG = 0.381  # LightGCN on the 31 published time points, the bar of the frontier
 
 

@@ -52,6 +52,14 @@ def planted_data() -> TrainingData:
     return build_training_data(planted_rows(), now=NOW).known_at(CUTOFF)
 
 
+@cache
+def wide_data() -> TrainingData:
+    """Return data with so many assets that a dense product of a batch is rounded otherwise than one of a customer."""
+    random = np.random.default_rng(3)
+    columns = random.integers(0, (300, 50, 230), (900, 3)).tolist()
+    return data_of_purchases(*((day, customer, asset) for day, customer, asset in columns), assets=230)
+
+
 class SignalLaws:
     """The laws; they are about `signal`, which a subclass sets."""
 
@@ -93,9 +101,9 @@ class SignalLaws:
         assert identical(self.fit(planted_data()), self.fit(again))
 
     def test_a_customer_alone_scores_bit_for_bit_as_in_a_batch(self) -> None:
-        data, arrays = planted_data(), self.fit(planted_data())
-        stand_in = replace(build_model(assets=ASSETS), id_map=data.id_map)
-        histories = [*data.histories(), *build_histories(stand_in, 60, now=data.now)]
+        data = wide_data()
+        arrays, stand_in = self.fit(data), replace(build_model(assets=len(data.id_map)), id_map=data.id_map)
+        histories = [*data.histories(), *build_histories(stand_in, 40, now=data.now)]
         batch = self.score(arrays, data, histories)
 
         for history, row in zip(histories, batch, strict=True):

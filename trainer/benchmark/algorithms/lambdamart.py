@@ -112,8 +112,8 @@ def _fold(known: KnownData, earlier: KnownData) -> tuple[Examples, NDArray[np.bo
     examples = _examples(earlier, buyers, allowed, count=CANDIDATES)
     after = known.matrix(later.astype(np.float64))[buyers].toarray() > 0
     bought = np.take_along_axis(after, examples.assets, axis=1) & examples.allowed
-    told = bought.any(axis=1)  # a list without any hit teaches nothing
-    return Examples(examples.assets[told], examples.features[told], examples.allowed[told]), bought[told]
+    useful = bought.any(axis=1)  # a list without any hit has nothing to learn from
+    return Examples(examples.assets[useful], examples.features[useful], examples.allowed[useful]), bought[useful]
 
 
 def _examples(known: KnownData, customers: CustomerIndices, allowed: NDArray[np.bool_], *, count: int) -> Examples:
