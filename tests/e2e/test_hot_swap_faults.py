@@ -243,7 +243,8 @@ def test_nothing_that_is_put_into_the_volume_of_a_running_worker_is_accepted_but
             version = f"bad-{number}"
             put(more_assets, version, make(replace(sound, version=version)), sequence=pointer.sequence + 1 + number)
             wait_until(partial(complains, system, complaints), seconds=20, what=f"{what} is refused")
-            assert worker_metric(system, "model_swaps_total", outcome="failed") > failed, what
+            # The exposition of metrics is cached for a moment.
+            wait_until(partial(counts_failure, system, failed), seconds=20, what=f"{what} is counted")
             assert serves(system, pointer), what
     assert {version for version, _ in crowd.answers().values()} == {"served"}
     assert worker_metric(system, "model_swaps_total", outcome="ok") == accepted
@@ -253,6 +254,10 @@ def test_nothing_that_is_put_into_the_volume_of_a_running_worker_is_accepted_but
     put(more_assets, "good", Attack(encode_model(replace(sound, version="good"))), sequence=2**41)
     wait_until(lambda: serves(system, current(more_assets)), seconds=30, what="a sound newer model is served")
     assert system.services["worker"].answers()
+
+
+def counts_failure(system: System, failed_before: float) -> bool:
+    return worker_metric(system, "model_swaps_total", outcome="failed") > failed_before
 
 
 def complains(system: System, known: int) -> bool:
