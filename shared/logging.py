@@ -16,7 +16,7 @@ from structlog.typing import EventDict, Processor
 REPEAT_SECONDS = 10.0
 REMEMBERED_KINDS = 1000
 # Fields that tell kinds apart. Fields that a client chooses, such as the path, are not among them.
-KIND_FIELDS = ("error", "error_type", "problem", "reason", "step", "version")
+KIND_FIELDS = ("error", "error_type", "partition", "problem", "reason", "task", "topic", "version")
 
 
 def configure_logging(*, level: str, log_format: str, service: str) -> None:

@@ -51,7 +51,13 @@ class CommandHandler:
         reason = describe_error(error)
         self._store.insert_dead_letter(message, reason=reason, next_offsets=next_offsets)
         metrics.DEAD_LETTERS.inc()
-        log.error("message.dead_lettered", topic=message.topic, offset=message.offset, reason=reason)
+        log.error(
+            "message.dead_lettered",
+            topic=message.topic,
+            partition=message.partition,
+            offset=message.offset,
+            reason=reason,
+        )
 
     def take_cancelled(self) -> CancelledTrainings | None:
         """Return what a cancellation ended since the last call."""

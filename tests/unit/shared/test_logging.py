@@ -5,6 +5,8 @@ from __future__ import annotations
 import logging
 import sys
 
+import pytest
+
 from shared.logging import REMEMBERED_KINDS, RepetitionFilter
 
 
@@ -23,6 +25,13 @@ def record(
     """Return what structlog hands to the handler."""
     made = logging.LogRecord("api.errors", level, "", 0, "", None, None)
     made.msg = {"event": event, **fields, **({"exc_info": error} if error else {})}
+    return made
+
+
+def failing(fields: dict[str, object]) -> logging.LogRecord:
+    """Return a record with these fields."""
+    made = record("partition.continues")
+    made.msg = {"event": "partition.continues", **fields}
     return made
 
 
@@ -65,6 +74,15 @@ def test_another_reason_is_another_kind_and_another_path_is_not() -> None:
     assert repetitions.filter(record("model.refused", reason="a", path="/1"))
     assert repetitions.filter(record("model.refused", reason="b", path="/1"))
     assert not repetitions.filter(record("model.refused", reason="b", path="/2"))
+
+
+@pytest.mark.parametrize("other", [{"topic": "b"}, {"partition": 1}, {"task": "b"}])
+def test_another_topic_partition_or_task_is_another_kind(other: dict[str, object]) -> None:
+    repetitions = RepetitionFilter(10.0, clock=Clock())
+    first: dict[str, object] = {"topic": "a", "partition": 0, "task": "a"}
+    assert repetitions.filter(failing(first))
+    assert repetitions.filter(failing({**first, **other, "offset": 5}))
+    assert not repetitions.filter(failing({**first, **other, "offset": 6}))
 
 
 def test_information_is_never_left_out() -> None:
