@@ -5,13 +5,15 @@ from __future__ import annotations
 import os
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from prometheus_client import REGISTRY, CollectorRegistry, Gauge
 
+from shared.errors import BrokerUnavailable, DatabaseUnavailable
 from shared.health import Heartbeat
 from shared.logging import get_logger
+from shared.ports import EventConsumer, OffsetSource, Partition
 
 STALLED_EXIT_CODE = 70
 EXIT_AFTER_SECONDS = 15.0  # of 503 from /health/live, so that a supervisor can read the reason
@@ -26,6 +28,24 @@ class Progress:
 
     done: int
     waiting: int
+
+
+def measure_progress(
+    *, done: int, polled: int, next_offsets: Mapping[Partition, int], consumer: EventConsumer, offsets: OffsetSource
+) -> Progress | None:
+    """Return what is done and what waits: `polled` messages, and those in the log from `next_offsets` on.
+
+    None while broker or database do not answer.
+    """
+    if not polled and not next_offsets:
+        return Progress(done, 0)
+    try:
+        ends = consumer.fetch_high_watermarks(next_offsets.keys()) if next_offsets else {}
+        offsets.fetch_offsets(sorted(next_offsets)[:1])  # only to see that the database answers
+    except (BrokerUnavailable, DatabaseUnavailable):
+        return None
+    in_log = sum(max(0, ends[partition] - offset) for partition, offset in next_offsets.items())
+    return Progress(done, polled + in_log)
 
 
 class StallWatch:

@@ -6,10 +6,10 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from shared.errors import BrokerUnavailable, ContractViolation, DatabaseUnavailable, OffsetOutOfRange, describe_error
+from shared.errors import BrokerUnavailable, ContractViolation, OffsetOutOfRange, describe_error
 from shared.events import INTERACTIONS_RECORDED, RECOMMENDATIONS_REQUESTED
 from shared.health import Heartbeat
-from shared.liveness import Progress
+from shared.liveness import Progress, measure_progress
 from shared.logging import get_logger
 from shared.ports import EventConsumer
 from shared.recommender.model import Model
@@ -120,15 +120,13 @@ class WorkerLoop:
 
         Messages that wait for a model or for an operator do not count. Safe to call from any thread.
         """
-        done, firsts = self._commits, self._buffer.unfinished(held=self._held_without_model())
-        if not firsts:
-            return Progress(done, 0)
-        try:
-            ends = self._consumer.fetch_high_watermarks(firsts.keys())
-            self._dependencies.store.fetch_offsets(sorted(firsts)[:1])
-        except (BrokerUnavailable, DatabaseUnavailable):
-            return None
-        return Progress(done, sum(max(0, ends[partition] - first) for partition, first in firsts.items()))
+        return measure_progress(
+            done=self._commits,
+            polled=0,  # `unfinished` counts from the first message that waits here
+            next_offsets=self._buffer.unfinished(held=self._held_without_model()),
+            consumer=self._consumer,
+            offsets=self._dependencies.store,
+        )
 
     def _refresh_model(self) -> None:
         try:

@@ -10,9 +10,9 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
 from shared.backoff import delay_seconds
-from shared.errors import BrokerUnavailable, DatabaseUnavailable, OffsetOutOfRange, StaleOffsets
+from shared.errors import OffsetOutOfRange, StaleOffsets
 from shared.events import MODELS_COMMANDS
-from shared.liveness import Progress
+from shared.liveness import Progress, measure_progress
 from shared.logging import get_logger
 from shared.ports import EventConsumer, Message, Partition
 from trainer.service import metrics
@@ -104,18 +104,15 @@ class TrainerLoop:
 
         None while broker or database does not answer.
         """
-        done, waiting = self._handled, len(self._pending)
+        done, polled = self._handled, len(self._pending)
         positions: dict[Partition, int] = {}
-        try:
-            for partition in self._consumer.assignment():
-                if partition[0] == MODELS_COMMANDS:
-                    with suppress(KeyError):  # the loop's thread revoked it meanwhile
-                        positions[partition] = self._consumer.position(partition)
-            ends = self._consumer.fetch_high_watermarks(positions.keys()) if positions else {}
-            self._store.fetch_offsets(sorted(positions))
-        except (BrokerUnavailable, DatabaseUnavailable):
-            return None
-        return Progress(done, waiting + sum(max(0, ends[one] - position) for one, position in positions.items()))
+        for partition in self._consumer.assignment():
+            if partition[0] == MODELS_COMMANDS:
+                with suppress(KeyError):  # the loop's thread revoked it meanwhile
+                    positions[partition] = self._consumer.position(partition)
+        return measure_progress(
+            done=done, polled=polled, next_offsets=positions, consumer=self._consumer, offsets=self._store
+        )
 
     # --- messages ---
 
