@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 from uuid import UUID
 
+from pydantic import ValidationError
 from sqlalchemy import Connection, bindparam, func, select, text, update
 from sqlalchemy.dialects.postgresql import insert
 
+from shared.errors import InvalidWeights
 from shared.events import InteractionRecorded
 from shared.far_trans.schema import parse_investment_capacity, parse_risk_level
 from shared.ports import KeptEvent, Message, Partition, StoredOffset
@@ -136,15 +138,13 @@ class PostgresWorkerTransaction:
     def fetch_fresh_lists(self, customer_ids: Sequence[str]) -> Mapping[str, ServedList]:
         if not customer_ids:
             return {}
-        return {
-            row.customer_id: ServedList(
-                row.model_version,
-                row.basis,
-                Weights(**row.weights),
-                tuple(RecommendationItem.model_validate(item) for item in row.items),
-            )
-            for row in self._rows(queries.FRESH_LISTS, sorted(set(customer_ids)))
-        }
+        lists: dict[str, ServedList] = {}
+        for row in self._rows(queries.FRESH_LISTS, sorted(set(customer_ids))):
+            # A list that cannot be read is not fresh: its customer is scored again, and the batch goes on.
+            with suppress(ValidationError, TypeError, InvalidWeights):
+                items = tuple(RecommendationItem.model_validate(item) for item in row.items)
+                lists[row.customer_id] = ServedList(row.model_version, row.basis, Weights(**row.weights), items)
+        return lists
 
     def insert_decisions(self, new: Sequence[Decision], *, reference_snapshot: str) -> frozenset[UUID]:
         if not new:

@@ -150,3 +150,28 @@ def _looked_at(node: dict[str, Any]) -> int:
         rows = node["Actual Rows"] + node.get("Rows Removed by Filter", 0)
         own = round(rows * node["Actual Loops"])
     return own + sum(_looked_at(child) for child in node.get("Plans", []))
+
+
+@pytest.mark.parametrize(
+    ("column", "value"),
+    [("items", '[{"isin": "GR1"}]'), ("items", '"text"'), ("items", "null"), ("weights", '{"unknown": 1}')],
+)
+def test_a_stored_list_that_cannot_be_read_is_not_fresh_and_stops_no_other_customer(
+    engine: Engine, store: PostgresWorkerStore, column: str, value: str
+) -> None:
+    weights = '{"collaborative": 1, "content": 1, "profitability": 1}'
+    with engine.begin() as connection:
+        for customer_id in ("damaged", "sound"):
+            row = {"customer_id": customer_id, "id": uuid4(), "weights": weights, "items": "[]"}
+            row |= {column: value} if customer_id == "damaged" else {}
+            connection.execute(
+                text(
+                    "INSERT INTO recommendations (customer_id, request_id, model_version, basis, weights, items,"
+                    " created_at, interaction_sequence, reference_snapshot)"
+                    " VALUES (:customer_id, :id, 'v1', 'history', CAST(:weights AS jsonb), CAST(:items AS jsonb),"
+                    " now(), NULL, '')"
+                ),
+                row,
+            )
+    with store.begin() as transaction:
+        assert transaction.fetch_fresh_lists(["damaged", "sound"]).keys() == {"sound"}
