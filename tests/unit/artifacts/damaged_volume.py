@@ -1,9 +1,10 @@
-"""A models volume with one version that a test damages, with or without making the digests fit again."""
+"""Models volumes of the tests: with several versions, or with one that a test damages."""
 
 from __future__ import annotations
 
 import io
 import json
+import os
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,13 @@ from shared.recommender.model import Model
 from tests.builders import build_model
 
 ASSETS = 5
+
+
+def save(store: FileArtifacts, *versions: str) -> None:
+    """Save versions one by one, with modification times a second apart, the oldest first."""
+    for position, version in enumerate(versions):
+        store.save_model(build_model(assets=5, version=version))
+        os.utime(store.models_dir / "versions" / version, (position, position))
 
 
 class Volume:

@@ -19,20 +19,9 @@ from shared.ports import Pointer
 from shared.recommender.pipeline import recommend
 from shared.recommender.types import InteractionWeights, Weights
 from tests.builders import NOW, build_histories, build_model
+from tests.unit.artifacts.damaged_volume import save
 
 pytestmark = pytest.mark.usefixtures("no_waiting_for_the_disk")
-
-
-@pytest.fixture
-def store(tmp_path: Path) -> FileArtifacts:
-    return FileArtifacts(tmp_path / "models", lock_timeout_seconds=0.2)
-
-
-def save(store: FileArtifacts, *versions: str) -> None:
-    """Save versions one by one, each a second older in the file system's eyes than the next."""
-    for position, version in enumerate(versions):
-        store.save_model(build_model(assets=5, version=version))
-        os.utime(store.models_dir / "versions" / version, (position, position))
 
 
 def test_a_model_comes_back_with_identical_arrays_and_identical_rankings(store: FileArtifacts) -> None:

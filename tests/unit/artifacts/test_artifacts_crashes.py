@@ -14,24 +14,13 @@ from shared.artifacts import publication as artifacts
 from shared.artifacts.publication import FileArtifacts
 from shared.ports import Pointer
 from tests.builders import build_model
+from tests.unit.artifacts.damaged_volume import save
 
 pytestmark = pytest.mark.usefixtures("no_waiting_for_the_disk")
 
 
 class Died(BaseException):
     """The writer was killed here."""
-
-
-@pytest.fixture
-def store(tmp_path: Path) -> FileArtifacts:
-    return FileArtifacts(tmp_path / "models", lock_timeout_seconds=0.2)
-
-
-def save(store: FileArtifacts, *versions: str) -> None:
-    """Save versions one by one, each a second older in the file system's eyes than the next."""
-    for position, version in enumerate(versions):
-        store.save_model(build_model(assets=5, version=version))
-        os.utime(store.models_dir / "versions" / version, (position, position))
 
 
 @contextmanager
