@@ -26,14 +26,14 @@ from pydantic import ValidationError
 from rich.table import Table
 
 from script.replaying import Refused, Repair, ReplayCheck, Replayer
-from script.terminal import as_markup, build_screen, printable
+from script.terminal import as_markup, build_screen, printable, say_line
 from shared.errors import BrokerUnavailable, DatabaseUnavailable, PublishFailed
 from shared.kafka.client_settings import producer_settings
 from shared.kafka.metadata import fetch_cluster_id
 from shared.kafka.producer import SyncKafkaEventPublisher
 from shared.kafka.topics import fetch_max_message_bytes
 from shared.postgres.dead_letter_store import DeadLetter, DeadLetterBox, LetterFilter
-from shared.settings import DatabaseSettings
+from shared.settings import DatabaseSettings, setting_problems
 
 DONE, SOME_REFUSED, WRONG_USAGE, UNAVAILABLE = 0, 1, 2, 3
 DEFAULT_LIMIT = 50
@@ -47,8 +47,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         settings = DatabaseSettings()
     except ValidationError as error:
-        for problem in error.errors():
-            say(f"{'.'.join(map(str, problem['loc'])).upper()}: {problem['msg']}")
+        for problem in setting_problems(error):
+            say_line(problem)
         return WRONG_USAGE
     box = DeadLetterBox(settings.database_url.get_secret_value())
     commands: dict[str, Callable[[], int]] = {
@@ -60,10 +60,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         return commands[options.command]()
     except (DatabaseUnavailable, BrokerUnavailable) as error:
-        say(str(error))
+        say_line(str(error))
         return UNAVAILABLE
     except OSError as error:  # a file to read or to write
-        say(str(error))
+        say_line(str(error))
         return WRONG_USAGE
     finally:
         box.close()
@@ -128,9 +128,9 @@ def replay(options: argparse.Namespace, box: DeadLetterBox, settings: DatabaseSe
             letter = replayer.replay(dead_letter_id, repair)
         except Refused as error:
             refused += 1
-            say(f"{dead_letter_id}: refused: {error}")
+            say_line(f"{dead_letter_id}: refused: {error}")
         except PublishFailed as error:
-            say(f"{dead_letter_id}: not replayed: {error}")
+            say_line(f"{dead_letter_id}: not replayed: {error}")
             if error.outcome_unknown:
                 return UNAVAILABLE
             refused += 1  # by the broker: the next letter may be another matter
@@ -202,14 +202,9 @@ def readable(content: bytes) -> str:
     return content.decode(errors="backslashreplace")
 
 
-def say(text: str) -> None:
-    """Print to standard error."""
-    print(printable(text), file=sys.stderr)
-
-
 def refuse(text: str) -> int:
     """Say why, and return the exit code for it."""
-    say(text)
+    say_line(text)
     return SOME_REFUSED
 
 

@@ -22,11 +22,11 @@ from dataclasses import dataclass
 from pydantic import ValidationError
 from rich.table import Table
 
-from script.terminal import as_markup, build_screen, printable
+from script.terminal import as_markup, build_screen, printable, say_line
 from shared.errors import BrokerUnavailable, DatabaseUnavailable, RecommenderError
 from shared.kafka.metadata import fetch_cluster_id
 from shared.postgres.offset_store import BrokerView, LogRange, OffsetBook, OffsetRow
-from shared.settings import DatabaseSettings
+from shared.settings import DatabaseSettings, setting_problems
 
 DONE, REFUSED, WRONG_USAGE, UNAVAILABLE = 0, 1, 2, 3
 
@@ -50,8 +50,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         settings = DatabaseSettings()
     except ValidationError as error:
-        for problem in error.errors():
-            say(f"{'.'.join(map(str, problem['loc'])).upper()}: {problem['msg']}")
+        for problem in setting_problems(error):
+            say_line(problem)
         return WRONG_USAGE
     book = OffsetBook(settings.database_url.get_secret_value())
     try:
@@ -60,10 +60,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         sources = Sources(book, broker, fetch_cluster_id(servers))
         return set_offset(options, sources) if options.command == "set" else list_offsets(options, sources)
     except (DatabaseUnavailable, BrokerUnavailable) as error:
-        say(str(error))
+        say_line(str(error))
         return UNAVAILABLE
     except Refused as error:
-        say(f"refused: {error}")
+        say_line(f"refused: {error}")
         return REFUSED
     finally:
         book.close()
@@ -145,11 +145,6 @@ def cells(row: OffsetRow, log: LogRange | None) -> list[str]:
     ends = ["", "", ""] if log is None else [str(log.earliest), str(log.latest), str(log.latest - row.next_offset)]
     texts = [*place, *ends, row.state(log), f"{row.updated_at:%Y-%m-%d %H:%M:%S}"]
     return [as_markup(text) for text in texts]
-
-
-def say(text: str) -> None:
-    """Print to standard error."""
-    print(printable(text), file=sys.stderr)
 
 
 def parse(arguments: Sequence[str] | None) -> argparse.Namespace:

@@ -35,6 +35,11 @@ def say(text: str) -> None:
     print(printable(text, keep="\n"), file=sys.stderr, flush=True)
 
 
+def say_line(text: str) -> None:
+    """Print one line to standard error; line ends in text from outside are escaped."""
+    print(printable(text), file=sys.stderr)
+
+
 def build_screen() -> Console:
     """Return a console for standard output; wide and without control characters when that is no terminal."""
     if sys.stdout.isatty():

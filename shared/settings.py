@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Literal
 
-from pydantic import Field, SecretStr, field_validator, model_validator
+from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 
@@ -78,3 +78,8 @@ class ServiceSettings(DatabaseSettings):
         if value is not None and not value.get_secret_value().replace(",", "").strip():
             raise ValueError("holds no key")
         return value
+
+
+def setting_problems(error: ValidationError) -> list[str]:
+    """Return one text for each setting that is missing or wrong, with the name of its environment variable."""
+    return [f"{'.'.join(map(str, one['loc'])).upper()}: {one['msg']}" for one in error.errors()]

@@ -23,6 +23,7 @@ from shared.liveness import Progress, StallWatch, watch_in_background
 from shared.logging import configure_logging, get_logger
 from shared.ports import EventConsumer
 from shared.postgres.engine import build_engine
+from shared.settings import setting_problems
 from trainer.service.leadership import Dependencies, Leadership, train_once
 from trainer.service.model_registry import ModelRegistry
 from trainer.service.store import PostgresLease, PostgresTrainerStore
@@ -37,8 +38,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         settings = TrainerSettings()
     except ValidationError as error:
-        problems = [f"{'.'.join(map(str, one['loc'])).upper()}: {one['msg']}" for one in error.errors()]
-        sys.exit("; ".join(problems))
+        sys.exit("; ".join(setting_problems(error)))
     configure_logging(level=settings.log_level, log_format=settings.log_format, service="trainer")
     if missing := settings.unavailable_algorithms():
         log.warning("candidates.unavailable", algorithms=missing, reason="not installed")
