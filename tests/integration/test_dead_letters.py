@@ -131,7 +131,7 @@ def test_all_letters_of_a_reason_are_replayed_and_no_other(world: WorkerWorld) -
     assert len(letters(world, "--reason", "unknownasset", "--topic", INTERACTIONS_RECORDED, "--limit", 2)) == 2
     assert letters(world, "--reason", "Unknown%") == []
     assert letters(world, "--group", "trainer") == []
-    code, output, _ = command(world, "replay", "--all-of-reason", "UnknownAsset", "--group", "worker")
+    code, output, _ = command(world, "replay", "--all-of-reason", "UnknownAsset", "--group", world.group)
 
     assert (code, output.splitlines()[-1:]) == (0, ["3 replayed, 0 refused"])
     world.wait(lambda: world.count("user_interactions") == 3, "all three are kept")
@@ -188,8 +188,9 @@ def insert_letters(world: WorkerWorld, count: int, *, value: bytes, reason: str 
     """Put letters into the table as a worker does, one for each offset."""
     world.rows(
         'INSERT INTO dead_letters (cluster_id, consumer_group, topic, "partition", event_offset, key, value, reason)'
-        " SELECT %s, 'worker', %s, 0, number, 'C1', %s, %s FROM generate_series(1, %s) AS number",
+        " SELECT %s, %s, %s, 0, number, 'C1', %s, %s FROM generate_series(1, %s) AS number",
         fetch_cluster_id(world.bootstrap_servers),
+        world.group,
         INTERACTIONS_RECORDED,
         value,
         reason,

@@ -15,7 +15,7 @@ from tests.integration.worker_process import WorkerWorld
 
 pytestmark = [pytest.mark.kafka, pytest.mark.postgres]
 
-PARTITION_0 = ("--group", "worker", "--topic", RECOMMENDATIONS_REQUESTED, "--partition", 0)
+PARTITION_0 = ("--topic", RECOMMENDATIONS_REQUESTED, "--partition", 0)
 
 
 def command(world: WorkerWorld, *arguments: object) -> tuple[int, str]:
@@ -61,19 +61,19 @@ def test_an_alarm_is_resolved_by_the_operators_decision_and_by_nothing_less(worl
     assert code == 1
     assert f"beyond the log's end by {1000000 - end - 1}" in said
 
-    code, said = command(world, "set", *PARTITION_0, "--to", end, "--yes")
+    code, said = command(world, "set", "--group", world.group, *PARTITION_0, "--to", end, "--yes")
     assert code == 1
-    assert "consumers are in the group worker" in said
+    assert f"consumers are in the group {world.group}" in said
     assert stored(world) == 1000000
 
     assert worker.terminate()[0] == 0
     for to, reason in ((end, "nothing was changed"), (end + 2, f"the log holds 0 to {end + 1}")):
-        code, said = command(world, "set", *PARTITION_0, "--to", to)
+        code, said = command(world, "set", "--group", world.group, *PARTITION_0, "--to", to)
         assert code == 1
         assert reason in said
         assert stored(world) == 1000000
 
-    code, said = command(world, "set", *PARTITION_0, "--to", end, "--yes")
+    code, said = command(world, "set", "--group", world.group, *PARTITION_0, "--to", end, "--yes")
     assert code == 0, said
     assert f"1000000 -> {end}" in said
     assert stored(world) == end
@@ -89,7 +89,7 @@ def test_going_back_to_the_start_of_the_log_doubles_nothing(world: WorkerWorld) 
     end = stored(world)
     assert worker.terminate()[0] == 0
 
-    code, said = command(world, "set", *PARTITION_0, "--to", "earliest", "--yes")
+    code, said = command(world, "set", "--group", world.group, *PARTITION_0, "--to", "earliest", "--yes")
 
     assert code == 0
     assert f"up to {end} messages are read again" in said
@@ -105,7 +105,7 @@ def test_what_is_skipped_is_said_before(world: WorkerWorld) -> None:
     assert worker.terminate()[0] == 0
     world.ask(customer)
 
-    code, said = command(world, "set", *PARTITION_0, "--to", "latest")
+    code, said = command(world, "set", "--group", world.group, *PARTITION_0, "--to", "latest")
 
     assert code == 1
     assert f"{end} -> {end + 1}" in said
@@ -114,7 +114,7 @@ def test_what_is_skipped_is_said_before(world: WorkerWorld) -> None:
 
 
 def test_an_offset_that_is_not_stored_is_not_set(world: WorkerWorld) -> None:
-    code, said = command(world, "set", *PARTITION_0, "--to", "earliest", "--yes")
+    code, said = command(world, "set", "--group", world.group, *PARTITION_0, "--to", "earliest", "--yes")
 
     assert code == 1
     assert "has no stored offset" in said

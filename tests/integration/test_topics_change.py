@@ -73,7 +73,7 @@ def test_nothing_of_a_topic_that_was_made_anew_is_skipped(world: WorkerWorld, ad
     assert worker.terminate()[0] == 0
 
     for number in range(world.partitions):
-        place = ("--group", "worker", "--topic", RECOMMENDATIONS_REQUESTED, "--partition", number)
+        place = ("--group", world.group, "--topic", RECOMMENDATIONS_REQUESTED, "--partition", number)
         code, said = command(world, "set", *place, "--to", "earliest")
         assert code == 1
         assert "the topic was recreated" in said

@@ -157,7 +157,7 @@ def test_a_worker_that_is_frozen_within_its_transaction_changes_nothing_when_it_
         requests = [world.ask(f"C{index}") for index in range(20)]
         waiting = (
             "SELECT 1 FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
-            " AND application_name = 'recommender-worker'"
+            f" AND application_name = 'recommender-{world.group}'"
         )
         world.wait(lambda: world.rows(waiting), "a batch is in the hands of the worker")
         frozen.process.send_signal(signal.SIGSTOP)

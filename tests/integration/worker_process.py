@@ -123,6 +123,11 @@ class WorkerWorld:
                 template="(%s, %s, %s, %s, '2022-01-01')",
             )
 
+    @property
+    def group(self) -> str:
+        """The consumer group of these workers: tests that run at the same time share the broker, never a group."""
+        return f"{self.topic_prefix}worker"
+
     def publish_model(self, model: Model | None = None) -> None:
         """Save a model and let CURRENT name it."""
         model = model or self.model
@@ -140,6 +145,7 @@ class WorkerWorld:
             "KAFKA_BOOTSTRAP_SERVERS": self.bootstrap_servers,
             "DATABASE_URL": self.database_url,
             "TOPIC_PREFIX": self.topic_prefix,
+            "WORKER_CONSUMER_GROUP": self.group,
             "MODELS_DIR": str(self.artifacts.models_dir),
             "WORKER_HEALTH_PORT": str(port),
             "MODEL_POLL_SECONDS": "0.1",
