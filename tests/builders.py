@@ -63,8 +63,10 @@ def build_model(
         ),
         "asset_risk_level": random.integers(1, 4, assets).astype(np.int8),
         "tradable": random.random(assets) < 0.9,
+        "bought": np.ones(assets, dtype=np.bool_),
         "signals": {
             "item_item": {"similarity": similarity},
+            "edlae": {"similarity": _similarity(random, assets)},
             "content": {"similarity": content},
             "profitability": {"predicted_return": predicted_return},
             "segment_prior": {"popularity": random.random((SEGMENT_COUNT, assets)).astype(np.float32)},
@@ -77,6 +79,8 @@ def build_model(
                 "asset_group": random.choice(list(AssetGroup), assets).astype(np.int8),
             },
             "trend": {"log_shares": random.random(assets).astype(np.float32)},
+            "popularity": {"log_shares": random.random(assets).astype(np.float32)},
+            "fund_preference": {"is_fund": (random.random(assets) < 0.3).astype(np.float32)},
         },
         "metadata": {"metrics": {"ndcg_at_k": 0.4}, "watermark": {"transactions": 1}},
     }

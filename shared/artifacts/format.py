@@ -30,7 +30,7 @@ from shared.recommender.configuration import ModelConfiguration
 from shared.recommender.id_map import AssetIdMap
 from shared.recommender.model import CATALOGUE, Model, array_specs
 
-FORMAT_VERSION = 4  # an older artifact is refused, and the trainer trains a new one (docs/decisions/0010)
+FORMAT_VERSION = 5  # an older artifact is refused, and the trainer trains a new one (docs/decisions/0010)
 ARRAYS_FILE = "arrays.npz"
 MANIFEST_FILE = "manifest.json"
 
@@ -137,6 +137,7 @@ def decode_model(manifest: Manifest, arrays_file: bytes) -> Model:
             signals=groups,
             asset_risk_level=catalogue["risk_level"],
             tradable=catalogue["tradable"],
+            bought=catalogue["bought"],
             metadata=manifest.metadata,
         )
     except MALFORMED as error:

@@ -29,25 +29,56 @@ def score_components(
     components = []
     for name in COMPONENTS:
         signals: Sequence[Signal] = getattr(model.configuration, name)
-        scores = [signal.score(model.signals[signal.name], batch) for signal in signals]
-        component = combine(signals, scores, candidates)
+        component = combine(signals, score_signals(model, batch, candidates, component=name))
         if rows and name in model.segments:
             component = component.copy()
             priors = [of_segments[segments] for of_segments in model.segments[name]]
             of_priors = [model.configuration.cold_start] if name == "collaborative" else signals
-            component[rows] = combine(of_priors, priors, candidates[rows])
-        components.append(component)
+            component[rows] = combine(of_priors, _standard_scores(priors, candidates[rows]))
+        components.append(
+            lower_unbought(component, candidates, in_demand(model, batch)) if name == "collaborative" else component
+        )
     return components, cold
 
 
-def combine(signals: Sequence[Signal], scores: Sequence[Scores], candidates: NDArray[np.bool_]) -> Scores:
-    """Return (B, A): the scores of a single signal as they are, of several the weighted sum of standard scores."""
+def score_signals(model: Model, batch: Batch, candidates: NDArray[np.bool_], *, component: str) -> list[Scores]:
+    """Return (B, A) scores of each signal of a component: standard scores, or as they are of a single signal.
+
+    Collaborative signals are standardised over what somebody has bought: they cannot tell other assets apart.
+    """
+    signals: Sequence[Signal] = getattr(model.configuration, component)
+    scores = [signal.score(model.signals[signal.name], batch) for signal in signals]
+    return _standard_scores(
+        scores, candidates & in_demand(model, batch) if component == "collaborative" else candidates
+    )
+
+
+def in_demand(model: Model, batch: Batch) -> NDArray[np.bool_]:
+    """Return (B, A) whether anybody has bought the asset, or this customer has interacted with it."""
+    demand = np.repeat(model.bought[np.newaxis], len(batch.histories), axis=0)
+    demand[batch.history.nonzero()] = True
+    return demand
+
+
+def combine(signals: Sequence[Signal], scores: Sequence[Scores]) -> Scores:
+    """Return (B, A): the scores of a single signal, of several the sum of weight times score."""
     if len(signals) == 1:
         return scores[0]
-    total = np.zeros(candidates.shape)
-    for signal, of_signal in zip(signals, scores, strict=True):
-        total += signal.weight * standardise(of_signal, candidates)
+    total = signals[0].weight * np.asarray(scores[0], dtype=np.float64)
+    for signal, of_signal in zip(signals[1:], scores[1:], strict=True):
+        total += signal.weight * of_signal
     return total
+
+
+def lower_unbought(scores: Scores, candidates: NDArray[np.bool_], demand: NDArray[np.bool_]) -> Scores:
+    """Return (B, A) with every asset without demand as low as the lowest candidate with demand, of each customer."""
+    lowest = np.where(candidates & demand, scores, np.inf).min(axis=1, initial=np.inf)
+    lowest[np.isinf(lowest)] = 0.0
+    return np.where(demand, scores, lowest[:, np.newaxis])
+
+
+def _standard_scores(scores: Sequence[Scores], candidates: NDArray[np.bool_]) -> list[Scores]:
+    return list(scores) if len(scores) == 1 else [standardise(of_signal, candidates) for of_signal in scores]
 
 
 def scale_to_unit(scores: Scores, candidates: NDArray[np.bool_], *, out: NDArray[np.float64]) -> None:

@@ -12,14 +12,23 @@ from shared.recommender.signal import Signal, signal_class
 from shared.recommender.types import DEFAULT_INTERACTION_WEIGHTS, InteractionWeights, Weights
 
 COMPONENTS = ("collaborative", "content", "profitability")  # the order of every axis of three
-DEFAULT_WEIGHTS = Weights(collaborative=0.6, content=0.1, profitability=0.3)
+DEFAULT_WEIGHTS = Weights(collaborative=0.9, content=0.1, profitability=0.0)
 DEFAULT_SEED = 7
 
-# Algorithm -> its collaborative signals. Content, profitability and the cold start are the same for all.
-ALGORITHMS: Mapping[str, tuple[str, ...]] = {
-    "ease_next_purchase": ("item_item", "next_purchase", "portfolio_mix", "trend"),
-    "ease": ("item_item",),
-    "lightfm": ("lightfm",),
+# Algorithm -> its collaborative signals, with the hyper-parameters that differ from the defaults (docs/decisions/0024).
+# Content, profitability and the cold start are the same for all.
+ALGORITHMS: Mapping[str, Mapping[str, Mapping[str, Any]]] = {
+    "ease_next_purchase": {
+        "edlae": {"weight": 0.67},
+        "item_item": {"weight": 0.67, "least_entry": 0.3},
+        "next_purchase": {},
+        "portfolio_mix": {},
+        "trend": {},
+        "popularity": {"weight": -0.95},
+        "fund_preference": {},
+    },
+    "ease": {"item_item": {}},
+    "lightfm": {"lightfm": {}},
 }
 
 
@@ -105,11 +114,13 @@ def build_configuration(
     A signal joins its own component. `changes`: hyper-parameters that differ from the defaults, by signal.
     Raises ConfigurationInvalid for an unknown name.
     """
-    names: list[str] = []
-    for name in (part.strip() for part in algorithm.split("+")):
-        names += ALGORITHMS.get(name, (name,))
     changed = changes or {}
-    signals = [_from_json({"signal": name, **changed.get(name, {})}) for name in (*names, "content", "profitability")]
+    described = [
+        {"signal": name, **parameters, **changed.get(name, {})}
+        for part in (*algorithm.split("+"), "content", "profitability")
+        for name, parameters in ALGORITHMS.get(part.strip(), {part.strip(): {}}).items()
+    ]
+    signals = [_from_json(values) for values in described]
     of_component = {name: tuple(signal for signal in signals if signal.component == name) for name in COMPONENTS}
     return ModelConfiguration(
         algorithm=algorithm,

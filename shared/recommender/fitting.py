@@ -42,6 +42,7 @@ def fit_model(
         signals=_fit_signals(data, configuration, {} if fitted is None else fitted),
         asset_risk_level=np.array(levels, dtype=np.int8),
         tradable=tradable_assets(data),
+        bought=np.bincount(data.purchases.asset_index, minlength=len(data.id_map)) > 0,
         metadata=metadata or {},
     )
 

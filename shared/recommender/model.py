@@ -22,6 +22,7 @@ CATALOGUE = "catalogue"  # the group of the arrays that belong to no signal
 CATALOGUE_ARRAYS = {
     "risk_level": ArraySpec("least risk level of a customer who may buy the asset", ("assets",), "int8", 1, 4),
     "tradable": ArraySpec("whether the asset can be bought at as_of", ("assets",), "bool"),
+    "bought": ArraySpec("whether any customer has bought the asset", ("assets",), "bool"),
 }
 
 
@@ -30,7 +31,7 @@ class Model:
     """A trained model.
 
     signals: the arrays of every signal of the configuration, by its name. asset_risk_level: (A,) int8, 1..4.
-    tradable: (A,) bool at `as_of`. Raises ValueError when an array is not as its signal specifies.
+    tradable: (A,) bool at `as_of`. bought: (A,) bool, by any customer up to `as_of`. Raises ValueError when an array is not as its signal specifies.
     """
 
     version: str
@@ -40,6 +41,7 @@ class Model:
     signals: Mapping[str, Arrays]
     asset_risk_level: NDArray[np.int8]
     tradable: NDArray[np.bool_]
+    bought: NDArray[np.bool_]
     metadata: dict[str, Any] = field(default_factory=dict)  # metrics, watermark
 
     def __post_init__(self) -> None:
@@ -54,7 +56,8 @@ class Model:
 
     def array_groups(self) -> dict[str, Arrays]:
         """Return all arrays: those of the signals, and those of the catalogue under CATALOGUE."""
-        return {CATALOGUE: {"risk_level": self.asset_risk_level, "tradable": self.tradable}, **self.signals}
+        catalogue = {"risk_level": self.asset_risk_level, "tradable": self.tradable, "bought": self.bought}
+        return {CATALOGUE: catalogue, **self.signals}
 
     @cached_property
     def segments(self) -> Mapping[str, list[Scores]]:

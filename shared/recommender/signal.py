@@ -20,11 +20,14 @@ from shared.recommender.types import CustomerHistory
 ENTRY_POINT_GROUP = "far_trans_recommender.signals"
 
 REGISTRY: dict[str, str] = {
+    "edlae": "shared.recommender.signals.edlae:Edlae",
     "item_item": "shared.recommender.signals.item_item:ItemItem",
     "lightfm": "shared.recommender.signals.lightfm:LightFm",
     "next_purchase": "shared.recommender.signals.next_purchase:NextPurchase",
     "portfolio_mix": "shared.recommender.signals.portfolio_mix:PortfolioMix",
     "trend": "shared.recommender.signals.trend:Trend",
+    "popularity": "shared.recommender.signals.popularity:Popularity",
+    "fund_preference": "shared.recommender.signals.fund_preference:FundPreference",
     "user_knn": "shared.recommender.signals.user_knn:UserKnn",
     "content": "shared.recommender.signals.content:Content",
     "profitability": "shared.recommender.signals.profitability:Profitability",

@@ -69,8 +69,8 @@ Rows = TypeVar("Rows", Purchases, ClosePrices, InteractionRows)
 class FirstPurchases:
     """The first purchase of every customer and asset, (F,) each, by customer and then day.
 
-    shows_demand: whether the row says what is wanted now. Customers and assets that enter the records bring along what
-    was held before, and those rows look like purchases of that day (docs/decisions/0010).
+    shows_demand: whether the row says what is wanted now. An asset that enters the records brings along what was held
+    before, and those rows look like purchases of that day.
     """
 
     customer_index: NDArray[np.int32]
@@ -152,8 +152,8 @@ class TrainingData:
         return np.unique(pairs, axis=0)
 
     def first_purchases(self, *, entry_days: int) -> FirstPurchases:
-        """Return the first purchases. One shows demand when it is later than the customer's first day, and later than
-        the asset's first purchase by anybody by more than `entry_days`: until then its holders may still be entered.
+        """Return the first purchases. One shows demand when it is later than the asset's first purchase by anybody by
+        more than `entry_days`: until then its holders may still be entered (docs/decisions/0010 and 0024).
         """
         key = ("first purchases", entry_days)
         return self.derived(key, lambda: _first_purchases(self.purchases, len(self.id_map), entry_days))
@@ -202,12 +202,11 @@ def _first_purchases(purchases: Purchases, asset_count: int, entry_days: int) ->
     customer, asset, day = (column[first] for column in vars(purchases).values())
     order = np.lexsort((asset, day, customer))
     customer, asset, day = customer[order], asset[order], day[order]
-    shows_demand = (day > _first_day(customer, day)) & (day > _first_day(asset, day) + entry_days)
-    return FirstPurchases(customer, asset, day, shows_demand)
+    return FirstPurchases(customer, asset, day, shows_demand=day > _first_day(asset, day) + entry_days)
 
 
 def _first_day(index: NDArray[np.int32], day: NDArray[np.int32]) -> NDArray[np.int64]:
-    """Return for each row the earliest day of its customer, or of its asset."""
+    """Return for each row the earliest day of its asset."""
     earliest = np.full(int(index.max(initial=0)) + 1, np.iinfo(np.int64).max)
     np.minimum.at(earliest, index, day)
     return earliest[index]
