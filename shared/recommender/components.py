@@ -5,73 +5,85 @@ Only element-wise and row-wise operations on C-contiguous arrays: a row's result
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-from shared.recommender.configuration import COMPONENTS
+from shared.recommender.configuration import COLLABORATIVE, COMPONENTS, ModelConfiguration
 from shared.recommender.model import Model
 from shared.recommender.signal import Batch, Scores, Signal
 from shared.recommender.types import CustomerHistory, segment_index
 
 
-def score_components(
-    model: Model, batch: Batch, candidates: NDArray[np.bool_]
-) -> tuple[list[Scores], NDArray[np.bool_]]:
-    """Return the components before normalisation, each (B, A) in the order of COMPONENTS, and who is cold (B,).
+@dataclass(frozen=True, eq=False)
+class SignalScores:
+    """The scores of B customers by component: standard scores, or as they are where a component has one signal.
 
-    A cold customer has no history; their segment's prior takes its place. Scores are meaningful for candidates only.
+    demand: (B, A) whether anybody has bought the asset, or this customer has interacted with it. cold: (B,) without a
+    history. priors: for the cold rows alone, what replaces the scores of a component.
+    """
+
+    signals: Mapping[str, Sequence[Scores]]
+    demand: NDArray[np.bool_]
+    cold: NDArray[np.bool_]
+    priors: Mapping[str, Sequence[Scores]]
+
+
+def score_signals(model: Model, batch: Batch, candidates: NDArray[np.bool_]) -> SignalScores:
+    """Return what every signal says, before any weight.
+
+    Collaborative signals are standardised over assets in demand: they cannot tell the others apart.
     """
     cold = np.diff(batch.history.indptr) == 0
     rows = np.flatnonzero(cold).tolist()
     segments = [_segment(batch.histories[row]) for row in rows]
-    components = []
-    for name in COMPONENTS:
-        signals: Sequence[Signal] = getattr(model.configuration, name)
-        component = combine(signals, score_signals(model, batch, candidates, component=name))
-        if rows and name in model.segments:
-            component = component.copy()
-            priors = [of_segments[segments] for of_segments in model.segments[name]]
-            of_priors = [model.configuration.cold_start] if name == "collaborative" else signals
-            component[rows] = combine(of_priors, _standard_scores(priors, candidates[rows]))
-        components.append(
-            lower_unbought(component, candidates, in_demand(model, batch)) if name == "collaborative" else component
-        )
-    return components, cold
-
-
-def score_signals(model: Model, batch: Batch, candidates: NDArray[np.bool_], *, component: str) -> list[Scores]:
-    """Return (B, A) scores of each signal of a component: standard scores, or as they are of a single signal.
-
-    Collaborative signals are standardised over what somebody has bought: they cannot tell other assets apart.
-    """
-    signals: Sequence[Signal] = getattr(model.configuration, component)
-    scores = [signal.score(model.signals[signal.name], batch) for signal in signals]
-    return _standard_scores(
-        scores, candidates & in_demand(model, batch) if component == "collaborative" else candidates
-    )
-
-
-def in_demand(model: Model, batch: Batch) -> NDArray[np.bool_]:
-    """Return (B, A) whether anybody has bought the asset, or this customer has interacted with it."""
     demand = np.repeat(model.bought[np.newaxis], len(batch.histories), axis=0)
     demand[batch.history.nonzero()] = True
-    return demand
+    known = {COLLABORATIVE: candidates & demand}
+    scores, priors = {}, {}
+    for name in COMPONENTS:
+        signals: Sequence[Signal] = getattr(model.configuration, name)
+        found = [signal.score(model.signals[signal.name], batch) for signal in signals]
+        scores[name] = _standard_scores(found, known.get(name, candidates))
+        if rows and name in model.segments:
+            of_segments = [prior[segments] for prior in model.segments[name]]
+            priors[name] = _standard_scores(of_segments, candidates[rows])
+    return SignalScores(scores, demand, cold, priors)
 
 
-def combine(signals: Sequence[Signal], scores: Sequence[Scores]) -> Scores:
-    """Return (B, A): the scores of a single signal, of several the sum of weight times score."""
+def build_components(
+    configuration: ModelConfiguration, scores: SignalScores, candidates: NDArray[np.bool_]
+) -> list[Scores]:
+    """Return the components before normalisation, each (B, A) in the order of COMPONENTS; meaningful for candidates.
+
+    A cold customer gets their segment's prior in place of the collaborative component. An asset without demand is as
+    low there as the lowest candidate with demand.
+    """
+    components = []
+    for name in COMPONENTS:
+        signals: Sequence[Signal] = getattr(configuration, name)
+        component = _weighted_sum(signals, scores.signals[name])
+        if name in scores.priors:
+            component = component.copy()
+            of_priors = [configuration.cold_start] if name == COLLABORATIVE else signals
+            component[scores.cold] = _weighted_sum(of_priors, scores.priors[name])
+        components.append(_lower(component, candidates, scores.demand) if name == COLLABORATIVE else component)
+    return components
+
+
+def _weighted_sum(signals: Sequence[Signal], scores: Sequence[Scores]) -> Scores:
     if len(signals) == 1:
         return scores[0]
     total = signals[0].weight * np.asarray(scores[0], dtype=np.float64)
     for signal, of_signal in zip(signals[1:], scores[1:], strict=True):
-        total += signal.weight * of_signal
+        if signal.weight:
+            total += signal.weight * of_signal
     return total
 
 
-def lower_unbought(scores: Scores, candidates: NDArray[np.bool_], demand: NDArray[np.bool_]) -> Scores:
-    """Return (B, A) with every asset without demand as low as the lowest candidate with demand, of each customer."""
+def _lower(scores: Scores, candidates: NDArray[np.bool_], demand: NDArray[np.bool_]) -> Scores:
     lowest = np.where(candidates & demand, scores, np.inf).min(axis=1, initial=np.inf)
     lowest[np.isinf(lowest)] = 0.0
     return np.where(demand, scores, lowest[:, np.newaxis])

@@ -11,7 +11,8 @@ from shared.errors import ConfigurationInvalid, InvalidWeights
 from shared.recommender.signal import Signal, signal_class
 from shared.recommender.types import DEFAULT_INTERACTION_WEIGHTS, InteractionWeights, Weights
 
-COMPONENTS = ("collaborative", "content", "profitability")  # the order of every axis of three
+COLLABORATIVE, CONTENT, PROFITABILITY = "collaborative", "content", "profitability"
+COMPONENTS = (COLLABORATIVE, CONTENT, PROFITABILITY)  # the order of every axis of three
 DEFAULT_WEIGHTS = Weights(collaborative=0.9, content=0.1, profitability=0.0)
 DEFAULT_SEED = 7
 

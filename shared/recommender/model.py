@@ -31,7 +31,8 @@ class Model:
     """A trained model.
 
     signals: the arrays of every signal of the configuration, by its name. asset_risk_level: (A,) int8, 1..4.
-    tradable: (A,) bool at `as_of`. bought: (A,) bool, by any customer up to `as_of`. Raises ValueError when an array is not as its signal specifies.
+    tradable: (A,) bool at `as_of`. bought: (A,) bool, by any customer up to `as_of`. Raises ValueError when an array is
+    not as its signal specifies.
     """
 
     version: str

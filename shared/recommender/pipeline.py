@@ -16,8 +16,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from shared.recommender.candidates import CatalogueView, candidate_mask
-from shared.recommender.components import scale_to_unit, score_components
-from shared.recommender.configuration import COMPONENTS
+from shared.recommender.components import SignalScores, build_components, scale_to_unit, score_signals
+from shared.recommender.configuration import COMPONENTS, ModelConfiguration
 from shared.recommender.history import build_history_matrix
 from shared.recommender.model import Model
 from shared.recommender.signal import Batch
@@ -107,20 +107,59 @@ def score_batch(
     model: Model, histories: Sequence[CustomerHistory], *, weights: Sequence[Weights], rules: ScoringRules
 ) -> BatchScores:
     """Return the scores of these customers, each with their own weights."""
+    signals, candidates = _score_signals(model, histories, rules)
+    return weigh(model.configuration, signals, candidates, weights=weights)
+
+
+def recommend_alternatives(
+    model: Model,
+    histories: Sequence[CustomerHistory],
+    *,
+    configurations: Sequence[ModelConfiguration],
+    now: datetime,
+    k: int = K,
+    enforce_suitability: bool = True,
+) -> list[NDArray[np.int64]]:
+    """Return what `recommend_indices` returns with each configuration; they differ from the model's in weights."""
+    rules = ScoringRules(now, enforce_suitability)
+    lists = [np.full((len(histories), k), NO_ASSET, dtype=np.int64) for _ in configurations]
+    for start in range(0, len(histories), CHUNK_SIZE):
+        rows = slice(start, start + CHUNK_SIZE)
+        signals, candidates = _score_signals(model, histories[rows], rules)
+        for configuration, of_configuration in zip(configurations, lists, strict=True):
+            weights = [configuration.weights] * len(candidates)
+            of_configuration[rows] = top_k(weigh(configuration, signals, candidates, weights=weights).scores, k)
+    return lists
+
+
+def weigh(
+    configuration: ModelConfiguration,
+    signals: SignalScores,
+    candidates: NDArray[np.bool_],
+    *,
+    weights: Sequence[Weights],
+) -> BatchScores:
+    """Return the scores of customers by their signals' scores, each customer with their own weights."""
+    normalised = {weight: weight.normalised() for weight in set(weights)}
+    contributions = np.empty((len(COMPONENTS), *candidates.shape))
+    components = build_components(configuration, signals, candidates)
+    for name, component, contribution in zip(COMPONENTS, components, contributions, strict=True):
+        scale_to_unit(component, candidates, out=contribution)
+        contribution *= np.array([getattr(normalised[weight], name) for weight in weights])[:, np.newaxis]
+    scores = contributions[0] + contributions[1]
+    scores += contributions[2]
+    np.copyto(scores, -np.inf, where=~candidates)
+    return BatchScores(contributions, scores, signals.cold)
+
+
+def _score_signals(
+    model: Model, histories: Sequence[CustomerHistory], rules: ScoringRules
+) -> tuple[SignalScores, NDArray[np.bool_]]:
     batch = build_batch(model, histories, now=rules.now)
     candidates = candidate_mask(
         model, histories, catalogue=rules.catalogue, enforce_suitability=rules.enforce_suitability
     )
-    components, cold = score_components(model, batch, candidates)
-    normalised_weights = [weight.normalised() for weight in weights]
-    contributions = np.empty((len(COMPONENTS), *candidates.shape))
-    for name, component, contribution in zip(COMPONENTS, components, contributions, strict=True):
-        scale_to_unit(component, candidates, out=contribution)
-        contribution *= np.array([getattr(weight, name) for weight in normalised_weights])[:, np.newaxis]
-    scores = contributions[0] + contributions[1]
-    scores += contributions[2]
-    np.copyto(scores, -np.inf, where=~candidates)
-    return BatchScores(contributions, scores, cold)
+    return score_signals(model, batch, candidates), candidates
 
 
 def build_batch(model: Model, histories: Sequence[CustomerHistory], *, now: datetime) -> Batch:

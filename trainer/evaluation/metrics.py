@@ -68,7 +68,7 @@ def evaluate(
 
 def evaluate_lists(lists: Lists, split: TemporalSplit, *, asset_risk_level: NDArray[np.int8]) -> Metrics:
     """Return the metrics of (B, K) lists of asset positions, one per test customer."""
-    ndcg = _ndcg_of_rows(lists, split.relevant)
+    ndcg = ndcg_of_lists(lists, split.relevant)
     warm = np.array([bool(history.owned or history.interactions) for history in split.histories])
     cold_positions = frozenset(np.flatnonzero(split.cold_assets).tolist())
     bought_cold = [relevant & cold_positions for relevant in split.relevant]
@@ -80,7 +80,7 @@ def evaluate_lists(lists: Lists, split: TemporalSplit, *, asset_risk_level: NDAr
         ndcg_at_10=float(ndcg.mean()),
         ndcg_at_10_warm=_mean(ndcg[warm]),
         ndcg_at_10_cold=_mean(ndcg[~warm]),
-        ndcg_at_10_cold_assets=_mean(_ndcg_of_rows(lists, bought_cold)[buys_cold]),
+        ndcg_at_10_cold_assets=_mean(ndcg_of_lists(lists, bought_cold)[buys_cold]),
         cold_customers=int((~warm).sum()),
         cold_asset_buyers=int(buys_cold.sum()),
         cold_asset_share=float(split.cold_assets[lists[listed]].sum() / max(listed.sum(), 1)),
@@ -102,7 +102,8 @@ def ndcg_at_k(hits: NDArray[np.bool_], relevant_counts: NDArray[np.int64]) -> ND
     return np.asarray(np.divide(gained, ideal, out=np.zeros(len(hits)), where=ideal > 0))
 
 
-def _ndcg_of_rows(lists: Lists, relevant: Sequence[frozenset[int]]) -> NDArray[np.float64]:
+def ndcg_of_lists(lists: Lists, relevant: Sequence[frozenset[int]]) -> NDArray[np.float64]:
+    """Return (B,) nDCG of (B, K) lists of asset positions against the relevant positions of each row."""
     hits = [[asset in of_row for asset in row] for row, of_row in zip(lists.tolist(), relevant, strict=True)]
     counts = np.array([len(of_row) for of_row in relevant], dtype=np.int64)
     return ndcg_at_k(np.array(hits, dtype=np.bool_).reshape(lists.shape), counts)

@@ -1,12 +1,14 @@
-"""Choose algorithm and weights on earlier windows; report on the latest one, on which the champion is evaluated too.
+"""Choose the algorithm on earlier windows and the weights on earlier cutoffs; report on the latest window.
 
-Selecting and reporting on the same window overestimates quality.
+Selecting and reporting on the same window overestimates quality. The weights are therefore chosen twice: on what was
+known before the latest window, for the report and the gate, and on everything, for the model that is served.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from shared.recommender.configuration import ModelConfiguration
@@ -14,8 +16,9 @@ from shared.recommender.training_data import TrainingData
 from trainer.evaluation.bootstrap import interval_95, standard_error
 from trainer.evaluation.folds import Fold, FoldMetrics, build_folds, evaluate_on_folds
 from trainer.evaluation.metrics import Metrics
+from trainer.evaluation.rolling import RollingRules
 from trainer.evaluation.splits import TemporalSplit
-from trainer.evaluation.weights import Budget, WeightChoice, choose_weights
+from trainer.evaluation.weights import Budget, Figures, WeightChoice, choose_weights, describe_weights
 
 MOST_SELECTION_FOLDS = 3
 
@@ -29,17 +32,17 @@ class SelectionRules:
     window_days: int
     budget_seconds: float
     choose_weights: bool
+    rolling: RollingRules = RollingRules()
 
 
 @dataclass(frozen=True)
 class Selection:
-    """What was chosen on `folds`. candidates: figures with their own weights, of those that there was time for."""
+    """The algorithm that was chosen on `folds`. candidates: figures of those that there was time for."""
 
     best: ModelConfiguration
     folds: tuple[TemporalSplit, ...]
     candidates: Mapping[str, FoldMetrics]
     left_out: tuple[str, ...]
-    weights: WeightChoice | None
 
     def to_json(self) -> dict[str, Any]:
         """Return what the manifest keeps of the choice."""
@@ -47,17 +50,22 @@ class Selection:
             "windows": [split.dates() for split in self.folds],
             "candidates": {name: metrics.to_json() for name, metrics in self.candidates.items()},
             "left_out_for_time": list(self.left_out),
-            "weights": self.weights.to_json() if self.weights else None,
         }
 
 
 @dataclass(frozen=True)
 class Evaluation:
-    """The chosen configuration and its figures on the latest window; without a split nothing was evaluated."""
+    """The chosen configuration, and figures on the latest window; without a split nothing was evaluated.
+
+    best: what is served. evaluated: what the figures are of, the same algorithm with the weights chosen before the
+    latest window. weights: how the weights of `best` were chosen, None where they are not chosen.
+    """
 
     best: ModelConfiguration
+    evaluated: ModelConfiguration | None = None
     split: TemporalSplit | None = None
     selection: Selection | None = None
+    weights: WeightChoice | None = None
     metrics: Metrics | None = None
     champion: Metrics | None = None
 
@@ -77,6 +85,8 @@ class Evaluation:
             **self.metrics.to_json(),
             "window": self.split.dates(),
             "selection": self.selection.to_json(),
+            "weights": self.weights.to_json() if self.weights else None,
+            "evaluated_weights": describe_weights(self.evaluated) if self.evaluated else None,
             "against_champion": self._comparison(),
         }
 
@@ -99,40 +109,46 @@ def evaluate_candidates(
     champion: ModelConfiguration | None,
     rules: SelectionRules,
     progress: Progress,
-    enforce_suitability: bool = True,
+    figures: Figures | None = None,
 ) -> Evaluation:
     """Return the best candidate with its figures on the latest window, which only the champion shares.
 
-    The choice is made on the windows before it; without enough purchases there, on the latest one as well.
+    The algorithm is chosen on the windows before it; without enough purchases there, on the latest one as well.
+    `figures` keeps what was measured at earlier cutoffs for the next training.
     """
     progress("splitting by time")
     budget = Budget(rules.budget_seconds)
-    folds = build_folds(
-        data,
-        window_days=rules.window_days,
-        most=1 + MOST_SELECTION_FOLDS,
-        enforce_suitability=enforce_suitability,
-    )
+    known = {} if figures is None else figures
+    folds = build_folds(data, window_days=rules.window_days, most=1 + MOST_SELECTION_FOLDS, enforce_suitability=True)
     if not folds:
         return Evaluation(candidates[0])
     latest, *earlier = folds
-    selection = select(earlier or [latest], candidates, rules=rules, budget=budget, progress=progress)
-    progress(f"evaluating {selection.best.algorithm}")
-    metrics = latest.evaluate(selection.best)
+    selection = select(earlier or [latest], candidates, budget=budget, progress=progress)
+    evaluated, weights = selection.best, None
+    if rules.choose_weights:
+        progress(f"choosing the weights of {selection.best.algorithm}")
+        choose = partial(choose_weights, rules=rules.rolling, budget=budget, figures=known)
+        evaluated = choose(latest.split.training, selection.best).chosen
+        weights = choose(data, selection.best)
+    progress(f"evaluating {evaluated.algorithm}")
+    metrics = latest.evaluate(evaluated)
     if champion:
         progress(f"evaluating the champion, {champion.algorithm}")
-    return Evaluation(selection.best, latest.split, selection, metrics, latest.evaluate(champion) if champion else None)
+    return Evaluation(
+        best=weights.chosen if weights else evaluated,
+        evaluated=evaluated,
+        split=latest.split,
+        selection=selection,
+        weights=weights,
+        metrics=metrics,
+        champion=latest.evaluate(champion) if champion else None,
+    )
 
 
 def select(
-    folds: Sequence[Fold],
-    candidates: Sequence[ModelConfiguration],
-    *,
-    rules: SelectionRules,
-    budget: Budget,
-    progress: Progress,
+    folds: Sequence[Fold], candidates: Sequence[ModelConfiguration], *, budget: Budget, progress: Progress
 ) -> Selection:
-    """Return the first candidate that is not worse than the best by more than a standard error, and its weights."""
+    """Return the first candidate that is not worse than the best by more than a standard error."""
     figures: dict[ModelConfiguration, FoldMetrics] = {}
     for configuration in dict.fromkeys(candidates):
         if figures and budget.is_spent():
@@ -140,17 +156,9 @@ def select(
         progress(f"trying {configuration.algorithm}")
         figures[configuration] = evaluate_on_folds(folds, configuration)
     highest = max(figures.values(), key=lambda metrics: metrics.ndcg_at_10)
-    best = next(configuration for configuration in figures if figures[configuration].is_as_good_as(highest))
-    weights = None
-    if rules.choose_weights:
-        progress(f"choosing the weights of {best.algorithm}")
-        weights = choose_weights(
-            lambda tried: evaluate_on_folds(folds, replace(best, weights=tried)), default=best.weights, budget=budget
-        )
     return Selection(
-        best=replace(best, weights=weights.chosen) if weights else best,
+        best=next(configuration for configuration in figures if figures[configuration].is_as_good_as(highest)),
         folds=tuple(fold.split for fold in folds),
         candidates={configuration.algorithm: metrics for configuration, metrics in figures.items()},
         left_out=tuple(left.algorithm for left in dict.fromkeys(candidates) if left not in figures),
-        weights=weights,
     )

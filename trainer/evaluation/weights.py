@@ -1,17 +1,33 @@
-"""Weights of the three components, chosen by what customers bought next."""
+"""Choose the weights of a model on earlier cutoffs: fitted before each, judged on the purchases of the weeks after it.
+
+The trainer and the benchmark's hybrid call `choose_weights`; docs/decisions/0025 has the rule and its figures.
+"""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, MutableMapping, Sequence
+from dataclasses import dataclass, replace
 from itertools import product
 from typing import Any
 
-from shared.recommender.types import Weights
-from trainer.evaluation.folds import FoldMetrics
+import numpy as np
+from numpy.typing import NDArray
 
-GRID_STEPS = 5  # proportions in fifths
+from shared.recommender.configuration import ModelConfiguration
+from shared.recommender.training_data import TrainingData, date_of
+from shared.recommender.types import Weights
+from trainer.evaluation.rolling import Cutoff, RollingRules, rolling_cutoffs
+
+# What is tried, as factors of the weight that the configuration has.
+SIGNAL_FACTORS: Mapping[str, Sequence[float]] = {"popularity": (1.0, 0.0, 2.0), "trend": (1.0, 0.5, 2.0)}
+CONTENT_FACTORS = (1.0, 2.0)
+# Shares of profitability in the whole. The largest one is taken that costs no more nDCG than the tolerance.
+PROFITABILITY_SHARES = (0.0, 0.05, 0.1, 0.15, 0.2)
+NDCG_TOLERANCE = 0.002
+LEAST_CUTOFFS = 3
+
+Figures = MutableMapping[tuple[str, str], float]  # (cutoff, configuration) -> nDCG@10; kept between trainings
 
 
 class Budget:
@@ -28,53 +44,123 @@ class Budget:
 
 @dataclass(frozen=True)
 class WeightChoice:
-    """What was chosen and why. figures: of all weights that there was time for, the default ones first."""
+    """What was chosen and why. gain: of `best` over `default` in nDCG@10, with its standard error.
 
-    chosen: Weights
-    best: Weights
-    default: Weights
-    figures: Mapping[Weights, FoldMetrics]
-    left_out: int
+    profitability_cost: nDCG@10 that each share of profitability loses, by share.
+    """
+
+    chosen: ModelConfiguration
+    default: ModelConfiguration
+    best: ModelConfiguration
+    gain: float = 0.0
+    standard_error: float = 0.0
+    profitability_cost: Mapping[float, float] | None = None
+    cutoffs: tuple[str, ...] = ()
+    tried: int = 0
 
     def to_json(self) -> dict[str, Any]:
         """Return what the manifest keeps of the choice."""
-        shown = {"chosen": self.chosen, "best": self.best, "default": self.default}
+        costs = self.profitability_cost or {}
         return {
-            "tried": len(self.figures),
-            "left_out_for_time": self.left_out,
-            **{name: {**vars(w), "ndcg_at_10": round(self.figures[w].ndcg_at_10, 6)} for name, w in shown.items()},
+            "cutoffs": list(self.cutoffs),
+            "tried": self.tried,
+            "chosen": describe_weights(self.chosen),
+            "best": describe_weights(self.best),
+            "default": describe_weights(self.default),
+            "best_over_default": {"ndcg_at_10": round(self.gain, 6), "standard_error": round(self.standard_error, 6)},
+            "ndcg_lost_by_profitability_share": {f"{share:g}": round(cost, 6) for share, cost in costs.items()},
         }
 
 
-def choose_weights(evaluate: Callable[[Weights], FoldMetrics], *, default: Weights, budget: Budget) -> WeightChoice:
-    """Return the default weights, or the best ones where these are better by more than a standard error.
+def choose_weights(  # noqa: PLR0913 - everything but what is chosen for is by keyword
+    data: TrainingData,
+    configuration: ModelConfiguration,
+    *,
+    rules: RollingRules,
+    budget: Budget,
+    figures: Figures,
+    tradable: NDArray[np.bool_] | None = None,
+    enforce_suitability: bool = True,
+) -> WeightChoice:
+    """Return the configuration with the weights that did best on earlier cutoffs, all of which end by `as_of`.
 
-    What the folds cannot tell apart is chance (docs/decisions/0011). Among equally good ones the nearest to the
-    default are the best.
+    The given weights stay unless others are better by more than a standard error. Then profitability gets the largest
+    share that costs no more than NDCG_TOLERANCE, and none where the signal cannot predict anything. `figures` keeps
+    what was measured, for the next call; `tradable` (A,) replaces what the data say. Deterministic, except for the
+    budget: fewer cutoffs are used when it is spent.
     """
-    grid = [default, *(weights for weights in weight_grid() if distance(weights, default) > 0)]
-    figures: dict[Weights, FoldMetrics] = {}
-    for weights in grid:
-        if figures and budget.is_spent():
+    default = with_profitability_share(configuration, 0.0)
+    alternatives = weight_alternatives(default)
+    cutoffs: list[Cutoff] = []
+    for cutoff in rolling_cutoffs(data, rules=rules, tradable=tradable, enforce_suitability=enforce_suitability):
+        if cutoffs and budget.is_spent():
             break
-        figures[weights] = evaluate(weights)
-    best = max(figures, key=lambda weights: (figures[weights].ndcg_at_10, -distance(weights, default)))
-    chosen = default if figures[default].is_as_good_as(figures[best]) else best
-    return WeightChoice(chosen, best, default, figures, left_out=len(grid) - len(figures))
+        cutoffs.append(cutoff)
+        measure(cutoff, [*alternatives, *profitability_alternatives(default)], figures)
+    names = tuple(date_of(cutoff.day).isoformat() for cutoff in cutoffs)
+    if len(cutoffs) < LEAST_CUTOFFS:
+        return WeightChoice(configuration, configuration, configuration, cutoffs=names)
+    ndcg = np.array([measure(cutoff, alternatives, figures) for cutoff in cutoffs])
+    recency = rules.weigh([cutoff.day for cutoff in cutoffs])
+    gains = ndcg - ndcg[:, :1]  # the default is the first alternative
+    means, errors = recency @ gains, rules.standard_error(gains, recency)
+    position = 1 + int(np.argmax((means - errors)[1:]))
+    best = alternatives[position]
+    chosen = best if means[position] > errors[position] else default
+    by_share = recency @ np.array([measure(cutoff, profitability_alternatives(chosen), figures) for cutoff in cutoffs])
+    costs = dict(zip(PROFITABILITY_SHARES, (by_share[0] - by_share).tolist(), strict=True))
+    return WeightChoice(
+        chosen=with_profitability_share(chosen, max(share for share, cost in costs.items() if cost <= NDCG_TOLERANCE)),
+        default=default,
+        best=best,
+        gain=float(means[position]),
+        standard_error=float(errors[position]),
+        profitability_cost=costs,
+        cutoffs=names,
+        tried=len(alternatives),
+    )
 
 
-def weight_grid() -> list[Weights]:
-    """Return every division of the whole among the three components in steps of 1 / GRID_STEPS."""
-    shares = range(GRID_STEPS + 1)
-    return [
-        Weights(a / GRID_STEPS, b / GRID_STEPS, (GRID_STEPS - a - b) / GRID_STEPS)
-        for a, b in product(shares, shares)
-        if a + b <= GRID_STEPS
-    ]
+def weight_alternatives(default: ModelConfiguration) -> list[ModelConfiguration]:
+    """Return the configuration itself, then every other combination of factors of the weights that it has."""
+    names = [signal.name for signal in default.signals() if signal.name in SIGNAL_FACTORS]
+    found = []
+    for content, *factors in product(CONTENT_FACTORS, *(SIGNAL_FACTORS[name] for name in names)):
+        changed = dict(zip(names, factors, strict=True))
+        collaborative = tuple(
+            replace(signal, weight=signal.weight * changed.get(signal.name, 1.0)) for signal in default.collaborative
+        )
+        weights = replace(default.weights, content=default.weights.content * content)
+        found.append(replace(default, collaborative=collaborative, weights=weights))
+    return list(dict.fromkeys(found))
 
 
-def distance(one: Weights, other: Weights) -> float:
-    """Return the share of the whole that is distributed differently, in [0, 1]."""
-    ours, theirs = vars(one.normalised()), vars(other.normalised())
-    moved = sum(abs(ours[name] - theirs[name]) for name in ours) / 2
-    return moved if moved > 1e-9 else 0.0
+def with_profitability_share(configuration: ModelConfiguration, share: float) -> ModelConfiguration:
+    """Return the configuration with this share of profitability; the other components keep their proportion."""
+    weights = configuration.weights
+    rest = weights.collaborative + weights.content
+    if rest == 0:
+        return configuration
+    others = [(1.0 - share) * value / rest for value in (weights.collaborative, weights.content)]
+    return replace(configuration, weights=Weights(*others, share))
+
+
+def measure(cutoff: Cutoff, configurations: Sequence[ModelConfiguration], figures: Figures) -> list[float]:
+    """Return the nDCG@10 of the configurations at a cutoff; only what `figures` does not hold is computed."""
+    keys = [(cutoff.fingerprint, repr(configuration)) for configuration in configurations]
+    missing = [one for key, one in zip(keys, configurations, strict=True) if key not in figures]
+    if missing:
+        figures.update(zip((key for key in keys if key not in figures), cutoff.evaluate(missing), strict=True))
+    return [figures[key] for key in keys]
+
+
+def describe_weights(configuration: ModelConfiguration) -> dict[str, Any]:
+    """Return the weights of the components, and of the signals of those with several."""
+    signals = {signal.name: round(signal.weight, 6) for signal in configuration.collaborative}
+    components = {name: round(value, 6) for name, value in vars(configuration.weights).items()}
+    return {"components": components, "signals": signals}
+
+
+def profitability_alternatives(configuration: ModelConfiguration) -> list[ModelConfiguration]:
+    """Return the configuration with each of PROFITABILITY_SHARES."""
+    return [with_profitability_share(configuration, share) for share in PROFITABILITY_SHARES]

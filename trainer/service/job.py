@@ -81,6 +81,7 @@ class TrainingJob:
         self._artifacts = artifacts
         self._registry = registry
         self._stop = stop
+        self._figures: dict[tuple[str, str], float] = {}  # at earlier cutoffs, for the next training
 
     def run(self, order: TrainingOrder) -> Outcome:
         """Fit, evaluate, store and perhaps promote a model; never raises."""
@@ -125,6 +126,7 @@ class TrainingJob:
             champion=champion.configuration,
             rules=self._plan.selection,
             progress=lambda step: self._progress(order, step),
+            figures=self._figures,
         )
         self._progress(order, f"fitting {evaluation.best.algorithm}")
         metadata = _metadata(data, evaluation, snapshot.worker_offsets)

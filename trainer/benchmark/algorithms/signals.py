@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import lru_cache
@@ -24,6 +25,8 @@ from shared.recommender.signals.user_knn import UserKnn
 from shared.recommender.types import Weights
 from trainer.benchmark.algorithms.interface import CustomerIndices
 from trainer.benchmark.known import KnownData, Lists, Matrix, Split, candidates, rank
+from trainer.evaluation.rolling import RollingRules
+from trainer.evaluation.weights import Budget, choose_weights
 
 NEVER_BOUGHT = -1e6  # the score of an asset that nobody has bought: it comes last
 
@@ -76,7 +79,7 @@ class Blend:
 
 @dataclass(frozen=True)
 class Hybrid:
-    """The served hybrid; `weights` None means those that a new model has.
+    """The served hybrid, with the weights that the trainer would choose at the time point; or other `weights`.
 
     The protocol knows no suitability, so the plain `hybrid` ranks without that rule, as every other algorithm does.
     """
@@ -86,10 +89,8 @@ class Hybrid:
 
     def fit_and_rank(self, known: KnownData, split: Split) -> Lists:
         """Fit on what was known and rank; the split says what can be bought, as `limit_prices` does when serving."""
-        tradable = np.zeros(known.shape[1], dtype=np.bool_)
-        tradable[known.id_map.known_indices(split.isins)] = True
         return recommend_indices(
-            replace(_fit_hybrid(known), tradable=tradable),
+            _fit_hybrid(known, split),
             known.training.histories(known.customers_of(split).tolist()),
             now=known.training.now,
             weights=self.weights,
@@ -128,5 +129,17 @@ def _fit_signal(signal: Signal, known: KnownData) -> Arrays:
 
 
 @lru_cache(maxsize=1)  # the same fit serves every weight and both rules of suitability
-def _fit_hybrid(known: KnownData) -> Model:
-    return fit_model(known.training, build_configuration(next(iter(ALGORITHMS))), version="benchmark")
+def _fit_hybrid(known: KnownData, split: Split) -> Model:
+    tradable = np.zeros(known.shape[1], dtype=np.bool_)
+    tradable[known.id_map.known_indices(split.isins)] = True
+    choice = choose_weights(
+        known.training,
+        build_configuration(next(iter(ALGORITHMS))),
+        rules=RollingRules(),
+        budget=Budget(math.inf),
+        figures={},
+        tradable=tradable,
+        enforce_suitability=False,
+    )
+    model = fit_model(known.training, choice.chosen, version="benchmark", metadata={"weights": choice.to_json()})
+    return replace(model, tradable=tradable)
