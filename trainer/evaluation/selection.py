@@ -7,7 +7,7 @@ known before the latest window, for the report and the gate, and on everything, 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
@@ -32,7 +32,7 @@ class SelectionRules:
     window_days: int
     budget_seconds: float
     choose_weights: bool
-    rolling: RollingRules = RollingRules()
+    rolling: RollingRules = field(default_factory=RollingRules)
 
 
 @dataclass(frozen=True)

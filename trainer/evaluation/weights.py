@@ -141,16 +141,16 @@ def with_profitability_share(configuration: ModelConfiguration, share: float) ->
     rest = weights.collaborative + weights.content
     if rest == 0:
         return configuration
-    others = [(1.0 - share) * value / rest for value in (weights.collaborative, weights.content)]
-    return replace(configuration, weights=Weights(*others, share))
+    others = (1.0 - share) / rest
+    return replace(configuration, weights=Weights(others * weights.collaborative, others * weights.content, share))
 
 
 def measure(cutoff: Cutoff, configurations: Sequence[ModelConfiguration], figures: Figures) -> list[float]:
     """Return the nDCG@10 of the configurations at a cutoff; only what `figures` does not hold is computed."""
     keys = [(cutoff.fingerprint, repr(configuration)) for configuration in configurations]
-    missing = [one for key, one in zip(keys, configurations, strict=True) if key not in figures]
+    missing = {key: one for key, one in zip(keys, configurations, strict=True) if key not in figures}
     if missing:
-        figures.update(zip((key for key in keys if key not in figures), cutoff.evaluate(missing), strict=True))
+        figures.update(zip(missing, cutoff.evaluate(list(missing.values())), strict=True))
     return [figures[key] for key in keys]
 
 

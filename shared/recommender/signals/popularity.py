@@ -38,7 +38,8 @@ class Popularity(Signal):
         all_time = np.bincount(purchases.asset_index, minlength=asset_count) / len(purchases.day)
         age_days = data.last_day - purchases.day.astype(np.float64)
         demand = purchases.shows_demand * time_decay(age_days, self.half_life_days)
-        recent = shrink(np.bincount(purchases.asset_index, demand, minlength=asset_count), all_time, self.shrinkage)
+        counts = np.bincount(purchases.asset_index, demand, minlength=asset_count).astype(np.float64)
+        recent = shrink(counts, all_time, self.shrinkage)
         logs = [np.log(np.maximum(shares, self.least_share)) for shares in (recent, all_time)]
         return {"log_shares": np.ascontiguousarray(logs[0] + logs[1], np.float32)}
 
