@@ -102,23 +102,32 @@ def choose_weights(  # noqa: PLR0913 - everything but what is chosen for is by k
         return WeightChoice(configuration, configuration, configuration, cutoffs=names)
     ndcg = np.array([measure(cutoff, alternatives, figures) for cutoff in cutoffs])
     recency = rules.weigh([cutoff.day for cutoff in cutoffs])
-    gains = ndcg - ndcg[:, :1]  # the default is the first alternative
-    means, errors = recency @ gains, rules.standard_error(gains, recency)
-    position = 1 + int(np.argmax((means - errors)[1:]))
+    position, gain, error = find_best(ndcg, recency, rules)
     best = alternatives[position]
-    chosen = best if means[position] > errors[position] else default
+    chosen = best if gain > error else default
     by_share = recency @ np.array([measure(cutoff, profitability_alternatives(chosen), figures) for cutoff in cutoffs])
     costs = dict(zip(PROFITABILITY_SHARES, (by_share[0] - by_share).tolist(), strict=True))
     return WeightChoice(
         chosen=with_profitability_share(chosen, max(share for share, cost in costs.items() if cost <= NDCG_TOLERANCE)),
         default=default,
         best=best,
-        gain=float(means[position]),
-        standard_error=float(errors[position]),
+        gain=gain,
+        standard_error=error,
         profitability_cost=costs,
         cutoffs=names,
         tried=len(alternatives),
     )
+
+
+def find_best(ndcg: NDArray[np.float64], recency: NDArray[np.float64], rules: RollingRules) -> tuple[int, float, float]:
+    """Return which of (N, M) alternatives has the largest gain over the first one minus its standard error.
+
+    Returns its position, the gain and the standard error. recency: (N,) the weight of each cutoff.
+    """
+    gains = ndcg[:, 1:] - ndcg[:, :1]
+    means, errors = recency @ gains, rules.standard_error(gains, recency)
+    best = int(np.argmax(means - errors))
+    return best + 1, float(means[best]), float(errors[best])
 
 
 def weight_alternatives(default: ModelConfiguration) -> list[ModelConfiguration]:

@@ -63,14 +63,15 @@ def test_a_signal_joins_its_component_and_weights_scale_it() -> None:
     configuration = build_configuration("ease_next_purchase+user_knn", changes={"user_knn": {"weight": 0.5}})
 
     names = [signal.name for signal in configuration.collaborative]
-    assert names == ["item_item", "next_purchase", "portfolio_mix", "trend", "user_knn"]
+    assert names == [*ALGORITHMS["ease_next_purchase"], "user_knn"]
     assert configuration.collaborative[-1] == UserKnn(weight=0.5)
 
 
 def test_a_signal_is_fitted_once_for_several_configurations() -> None:
     fitted: dict[Any, Any] = {}
     first = fit_model(planted_data(), build_configuration("ease"), version="v1", fitted=fitted)
-    other = build_configuration("ease_next_purchase", weights=Weights(1, 0, 0), changes={"item_item": {"weight": 2.0}})
+    changes = {"item_item": {"weight": 2.0, "least_entry": 1.0}}
+    other = build_configuration("ease_next_purchase", weights=Weights(1, 0, 0), changes=changes)
     second = fit_model(planted_data(), other, version="v2", fitted=fitted)
 
     assert second.signals["item_item"] is first.signals["item_item"]

@@ -6,7 +6,9 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from shared.recommender.signals.fund_preference import FundPreference
 from shared.recommender.signals.next_purchase import NextPurchase, build_baskets
+from shared.recommender.signals.popularity import Popularity
 from shared.recommender.signals.portfolio_mix import GROUP_MIX_COUNT, AssetGroup, PortfolioMix, asset_groups
 from shared.recommender.signals.trend import Trend
 from shared.recommender.training_data import FirstPurchases
@@ -43,20 +45,20 @@ def fit_trend(*rows: Row, assets: int = 4, last_day: int) -> NDArray[np.float32]
     return Trend().fit(data_of_purchases(*rows, assets=assets, last_day=last_day), random_state=7)["log_shares"]
 
 
-def test_a_purchase_shows_demand_after_the_customers_first_day_and_the_assets_first_fortnight() -> None:
+def test_a_purchase_shows_demand_after_the_first_fortnight_of_the_asset() -> None:
     purchases = find_first_purchases(
         (0, 0, 0),
-        (0, 0, 1),  # the first day of customer 0
+        (0, 0, 1),
         (14, 1, 3),
         (14, 0, 2),  # asset 2 enters
         (28, 1, 2),  # its fortnight ends
-        (29, 2, 2),  # after it, but the first day of customer 2
+        (29, 2, 2),  # after it
         (29, 3, 3),
         (30, 2, 1),
         (29, 1, 0),
     )
 
-    assert rows_that_show_demand(purchases) == [(1, 0, 29), (2, 1, 30)]
+    assert rows_that_show_demand(purchases) == [(1, 0, 29), (2, 2, 29), (2, 1, 30), (3, 3, 29)]
 
 
 def test_only_the_first_purchase_of_an_asset_counts() -> None:
@@ -73,9 +75,9 @@ def test_a_basket_is_what_was_bought_on_one_day_and_what_was_held_before_it() ->
 
     holdings, bought, day = build_baskets(purchases, asset_count=4)
 
-    assert day.tolist() == [60, 70]
-    assert holdings.toarray().tolist() == [[0, 0, 0, 1], [1, 0, 1, 1]]
-    assert bought.toarray().tolist() == [[1, 0, 1, 0], [0, 1, 0, 0]]
+    assert day.tolist() == [50, 60, 70]
+    assert holdings.toarray().tolist() == [[0, 0, 0, 0], [0, 0, 0, 1], [1, 0, 1, 1]]
+    assert bought.toarray().tolist() == [[0, 0, 0, 1], [1, 0, 1, 0], [0, 1, 0, 0]]
 
 
 def test_next_purchase_is_the_weighted_ridge_regression_of_baskets_on_holdings() -> None:
@@ -195,3 +197,24 @@ def test_without_demand_the_trend_is_what_was_ever_bought() -> None:
 
     np.testing.assert_allclose(trend, np.log1p([1000 / 3, 2000 / 3, 0.0]), rtol=1e-6)
     assert not fit_trend(assets=3, last_day=1).any()
+
+
+def test_popularity_is_the_log_of_the_recent_share_and_of_the_share_of_all_time() -> None:
+    rows = [*((0, 9, asset) for asset in range(3)), (100, 0, 0), (100, 1, 0), (220, 2, 1)]
+    signal = Popularity(half_life_days=120.0, shrinkage=2.0)
+
+    found = signal.fit(data_of_purchases(*rows, assets=4, last_day=220), random_state=7)["log_shares"]
+
+    all_time = np.array([3, 2, 1, 0]) / 6
+    demand = np.array([2 * 0.5, 1.0, 0, 0])  # the first day does not count: the assets enter the records
+    recent = (demand + 2.0 * all_time) / (demand.sum() + 2.0)
+    assert found[:3] == pytest.approx(np.log(recent[:3]) + np.log(all_time[:3]), rel=1e-5)
+    assert found[3] == pytest.approx(2 * np.log(1e-6), rel=1e-5)
+
+
+def test_only_funds_are_preferred() -> None:
+    assets = [build_asset(isin, kind) for isin, kind in zip(build_isins(3), ("Stock", "MTF", "Bond"), strict=True)]
+
+    arrays = FundPreference().fit(data_of_purchases((0, 0, 0), assets=assets), random_state=7)
+
+    assert arrays["is_fund"].tolist() == [0.0, 1.0, 0.0]

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from shared.recommender.candidates import candidate_mask
-from shared.recommender.components import scale_to_unit, score_components
+from shared.recommender.components import build_components, scale_to_unit, score_signals
 from shared.recommender.history import build_history_matrix
 from shared.recommender.model import Model
 from shared.recommender.pipeline import BatchScores, ScoringRules, build_batch, score_batch, top_k
@@ -46,8 +46,8 @@ def score(model: Model, histories: Sequence[CustomerHistory], weights: Weights |
 
 
 def similarity_alone(model: Model) -> Model:
-    """Return the model as an algorithm leaves it that fits neither next purchases nor mixes nor the trend."""
-    signals = ("next_purchase", "portfolio_mix", "trend")
+    """Return the model with item-item similarity as the only collaborative signal that tells assets apart."""
+    signals = ("edlae", "next_purchase", "portfolio_mix", "trend", "popularity", "fund_preference")
     zeros = {name: {array: np.zeros_like(values) for array, values in model.signals[name].items()} for name in signals}
     return replace(model, signals={**model.signals, **zeros})
 
@@ -60,14 +60,22 @@ def expected_contributions(model: Model, history: CustomerHistory) -> NDArray[np
     contributions = []
     owned = model.id_map.known_indices(history.owned)
     mix = int(np.bitwise_or.reduce(model.signals["portfolio_mix"]["asset_group"][owned])) + (8 if len(owned) > 2 else 0)
-    signals = (
-        vector @ model.signals["item_item"]["similarity"].astype(np.float64),
-        vector @ model.signals["next_purchase"]["matrix"].astype(np.float64)
+    signals = {
+        "edlae": vector @ model.signals["edlae"]["similarity"].astype(np.float64),
+        "item_item": vector @ model.signals["item_item"]["similarity"].astype(np.float64),
+        "next_purchase": vector @ model.signals["next_purchase"]["matrix"].astype(np.float64)
         + model.signals["next_purchase"]["intercept"],
-        model.signals["portfolio_mix"]["log_shares"][mix].astype(np.float64),
-        model.signals["trend"]["log_shares"].astype(np.float64),
-    )
-    collaborative = sum((s - s[candidates].mean()) / s[candidates].std() for s in signals)
+        "portfolio_mix": model.signals["portfolio_mix"]["log_shares"][mix].astype(np.float64),
+        "trend": model.signals["trend"]["log_shares"].astype(np.float64),
+        "popularity": model.signals["popularity"]["log_shares"].astype(np.float64),
+        "fund_preference": model.signals["fund_preference"]["is_fund"].astype(np.float64),
+    }
+    demand = candidates & (model.bought | (vector > 0))
+    weights = {signal.name: signal.weight for signal in model.configuration.collaborative}
+    collaborative = np.zeros(len(vector))
+    for name, values in signals.items():
+        collaborative += weights[name] * (values - values[demand].mean()) / values[demand].std()
+    collaborative[~demand] = collaborative[demand].min()
     for component, weight in (
         (collaborative, 0.5),
         (vector @ model.signals["content"]["similarity"].astype(np.float64), 0.2),
@@ -79,7 +87,7 @@ def expected_contributions(model: Model, history: CustomerHistory) -> NDArray[np
 
 
 def test_contributions_are_the_weighted_components_scaled_over_the_candidates() -> None:
-    model = build_model(assets=60)
+    model = build_model(assets=60, bought=np.arange(60) % 4 > 0)
     histories = [history for history in build_histories(model, 40) if len(history.owned) > 1]
     batch = score(model, histories)
     assert len(histories) > 10
@@ -131,13 +139,25 @@ def test_cold_customer_gets_the_priors_of_their_segment(
 ) -> None:
     model = build_model(assets=30)
     history = build_history(build_customer("COLD", risk_level, capacity), owned=["UNKNOWN"])
-    (collaborative, content, _), cold = score_components(
-        model, build_batch(model, [history], now=NOW), candidate_mask(model, [history])
-    )
+    candidates = candidate_mask(model, [history])
+    signals = score_signals(model, build_batch(model, [history], now=NOW), candidates)
+    collaborative, content, _ = build_components(model.configuration, signals, candidates)
     prior = model.signals["segment_prior"]["popularity"][segment_index(risk_level, capacity)]
-    assert cold.tolist() == [True]
+    assert signals.cold.tolist() == [True]
     assert (collaborative[0] == prior).all()
     np.testing.assert_allclose(content[0], prior.astype(np.float64) @ model.signals["content"]["similarity"], rtol=1e-5)
+
+
+def test_an_asset_that_nobody_has_bought_gets_nothing_from_the_collaborative_component_until_it_is_clicked() -> None:
+    model = build_model(assets=6, bought=np.arange(6) != 3, tradable=np.ones(6, bool))
+    isins = model.id_map.isins
+    plain = build_history(owned=[isins[0]])
+    clicked = replace(plain, interactions=(build_interaction(isins[3]),))
+
+    batch = score(model, [plain, clicked], Weights(1, 0, 0))
+
+    assert batch.contributions[0, 0, 3] == 0.0
+    assert batch.contributions[0, 1, 3] > 0.0
 
 
 def test_one_click_makes_a_customer_warm_and_raises_what_is_similar_to_the_clicked_asset() -> None:
@@ -260,6 +280,8 @@ def test_nothing_that_is_not_finite_comes_out(seed: int, scale: float, weights: 
             "next_purchase.intercept": extreme(12),
             "portfolio_mix.log_shares": extreme(MIX_COUNT, 12),
             "trend.log_shares": extreme(12),
+            "edlae.similarity": extreme(12, 12),
+            "popularity.log_shares": extreme(12),
         },
     )
     histories = build_histories(model, 10, seed=seed)

@@ -6,9 +6,12 @@ import pytest
 
 from shared.recommender.signal import REGISTRY
 from shared.recommender.signals.content import Content
+from shared.recommender.signals.edlae import Edlae
+from shared.recommender.signals.fund_preference import FundPreference
 from shared.recommender.signals.item_item import ItemItem
 from shared.recommender.signals.lightfm import LightFm
 from shared.recommender.signals.next_purchase import NextPurchase
+from shared.recommender.signals.popularity import Popularity
 from shared.recommender.signals.portfolio_mix import PortfolioMix
 from shared.recommender.signals.profitability import Profitability
 from shared.recommender.signals.segment_prior import SegmentPrior
@@ -19,6 +22,22 @@ from tests.unit.recommender.signal_laws import SignalLaws
 
 class TestItemItem(SignalLaws):
     signal = ItemItem(l2=20.0)
+
+
+class TestItemItemWithEntryHalfLife(SignalLaws):
+    signal = ItemItem(l2=20.0, least_entry=0.3)
+
+
+class TestEdlae(SignalLaws):
+    signal = Edlae(l2=20.0)
+
+
+class TestPopularity(SignalLaws):
+    signal = Popularity(shrinkage=5.0)
+
+
+class TestFundPreference(SignalLaws):
+    signal = FundPreference()
 
 
 class TestItemItemWithRowHalfLife(SignalLaws):

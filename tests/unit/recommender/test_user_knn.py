@@ -15,7 +15,7 @@ from tests.builders import build_model
 from tests.unit.recommender.small_data import data_of_purchases
 
 ENTRY = [(0, 9, asset) for asset in range(5)]
-ROWS = [*ENTRY, (10, 0, 0), (40, 0, 1), (10, 1, 0), (10, 1, 2), (60, 1, 3), (10, 2, 4), (30, 3, 0)]
+ROWS = [*ENTRY, (10, 0, 0), (40, 0, 1), (10, 1, 0), (10, 1, 2), (60, 1, 3), (10, 2, 4), (12, 3, 0)]
 
 
 def data() -> TrainingData:

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable
 from dataclasses import replace
-from datetime import timedelta
+from datetime import date, timedelta
 
 import numpy as np
 import pandas as pd
@@ -18,11 +17,11 @@ from shared.recommender.training_rows import build_training_data
 from shared.recommender.types import Weights
 from tests.unit.recommender.planted import AS_OF, build_data, build_purchases, build_rows, customer_of, isin_of
 from trainer.evaluation.bootstrap import interval_95, standard_error
-from trainer.evaluation.folds import FoldMetrics, build_folds
+from trainer.evaluation.folds import build_folds
 from trainer.evaluation.metrics import Metrics, evaluate_lists
 from trainer.evaluation.selection import MOST_SELECTION_FOLDS, Evaluation, SelectionRules, evaluate_candidates
 from trainer.evaluation.splits import build_split
-from trainer.evaluation.weights import Budget, choose_weights, distance, weight_grid
+from trainer.evaluation.weights import Budget, choose_weights
 
 EASE = build_configuration("ease", weights=Weights(0.5, 0.2, 0.3), changes={"item_item": {"l2": 20.0}})
 BLIND = replace(EASE, weights=Weights(0, 0, 1))  # by predicted return alone
@@ -47,13 +46,6 @@ def metrics_of(ndcg: list[float]) -> Metrics:
     return replace(nothing, ndcg_at_10=float(np.mean(ndcg)), ndcg_of_customers=np.array(ndcg))
 
 
-def figures_by_weight(ndcg: Callable[[Weights], list[float]]) -> Callable[[Weights], FoldMetrics]:
-    like = metrics_of([0.0])
-    return lambda weights: FoldMetrics(
-        (replace(like, ndcg_at_10=float(np.mean(ndcg(weights))), ndcg_of_customers=np.array(ndcg(weights))),)
-    )
-
-
 def test_what_is_chosen_does_not_depend_on_the_window_that_is_reported_on() -> None:
     data = build_data()
     judgement = judge(data)
@@ -69,7 +61,7 @@ def test_what_is_chosen_does_not_depend_on_the_window_that_is_reported_on() -> N
 
     assert other.selection is not None
     assert other.selection.to_json() == judgement.selection.to_json()
-    assert other.best == judgement.best
+    assert other.evaluated == judgement.evaluated
     assert other.metrics != judgement.metrics
 
 
@@ -108,10 +100,10 @@ def test_a_spent_budget_leaves_the_first_candidate_with_its_weights_and_says_so(
     )
 
     assert judgement.best == BLIND
-    told = judgement.to_json()["selection"]
-    assert told["left_out_for_time"] == ["ease_next_purchase"]
-    assert told["weights"]["tried"] == 1
-    assert told["weights"]["left_out_for_time"] > 10
+    told = judgement.to_json()
+    assert told["selection"]["left_out_for_time"] == ["ease_next_purchase"]
+    assert told["weights"]["tried"] == 0
+    assert len(told["weights"]["cutoffs"]) == 1
 
 
 def test_a_budget_is_spent_when_its_time_is_over() -> None:
@@ -124,53 +116,23 @@ def test_a_budget_is_spent_when_its_time_is_over() -> None:
     assert budget.is_spent()
 
 
-def test_weights_that_are_clearly_better_replace_the_default() -> None:
+def test_the_weights_of_the_report_do_not_depend_on_its_window_and_those_that_are_served_do() -> None:
     data = build_data()
+    judgement = judge(data, build_configuration("ease_next_purchase"))
 
-    judgement = judge(data, BLIND)
-
-    assert judgement.selection is not None
-    assert judgement.selection.weights is not None
-    assert judgement.best.weights == judgement.selection.weights.best
-    assert judgement.best.weights.collaborative > 0
-    assert judgement.metrics is not None
-    without = judge(data, BLIND, rules=replace(RULES, choose_weights=False))
-    assert without.best.weights == BLIND.weights
-    assert without.metrics is not None
-    assert judgement.metrics.ndcg_at_10 > without.metrics.ndcg_at_10
-
-
-def test_weights_that_chance_alone_could_make_better_do_not() -> None:
-    default, other = EASE.weights, weight_grid()[-1]
-    noise = [0.0, 1.0] * 50
-
-    lucky = choose_weights(
-        figures_by_weight(lambda weights: [*noise[1:], 1.0] if weights == other else noise),
-        default=default,
+    assert judgement.split is not None
+    assert judgement.weights is not None
+    before = choose_weights(
+        judgement.split.training,
+        build_configuration("ease_next_purchase"),
+        rules=RULES.rolling,
         budget=Budget(60.0),
+        figures={},
     )
-    better = choose_weights(
-        figures_by_weight(lambda weights: [0.6, 0.7] * 50 if weights == other else [0.5, 0.6] * 50),
-        default=default,
-        budget=Budget(60.0),
-    )
-
-    assert lucky.best == other
-    assert lucky.chosen == default
-    assert better.chosen == other
-
-
-def test_of_equally_good_weights_the_default_is_the_best() -> None:
-    choice = choose_weights(figures_by_weight(lambda _: [0.5]), default=EASE.weights, budget=Budget(60.0))
-
-    assert choice.best == choice.chosen == EASE.weights
-
-
-def test_the_grid_divides_the_whole_and_distance_says_how_much_moved() -> None:
-    assert len(weight_grid()) == 21
-    assert all(sum(vars(weights).values()) == pytest.approx(1.0) for weights in weight_grid())
-    assert distance(Weights(1, 1, 0), Weights(2, 2, 0)) == 0.0
-    assert distance(Weights(1, 0, 0), Weights(0.4, 0.6, 0)) == pytest.approx(0.6)
+    assert judgement.evaluated == before.chosen
+    assert judgement.best == judgement.weights.chosen
+    assert max(judgement.weights.cutoffs) > max(before.cutoffs)
+    assert date.fromisoformat(max(before.cutoffs)) <= judgement.split.cutoff - timedelta(days=RULES.rolling.window_days)
 
 
 def test_the_standard_error_is_that_of_the_mean_and_grows_with_what_differs_between_windows() -> None:
