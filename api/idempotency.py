@@ -5,8 +5,9 @@ from __future__ import annotations
 import asyncio
 import hashlib
 from collections import OrderedDict
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
+from typing import Any
 from uuid import UUID, uuid4, uuid5
 
 from pydantic import BaseModel
@@ -20,7 +21,7 @@ REMEMBERED_KEYS = 100_000
 LOOKUP_TIMEOUT_SECONDS = 0.5
 _NAMESPACE = UUID("6f0b7c0e-6a55-4c1c-9d3c-0f1f3a1f5e4b")
 
-Publish = Callable[[], Awaitable[None]]
+Publish = Callable[[], Coroutine[Any, Any, None]]
 
 
 @dataclass(frozen=True)
@@ -73,7 +74,7 @@ class IdempotencyLedger:
             return
         entry = self._claim(identity.event_id, identity.fingerprint)
         if entry.publishing is None or _has_failed(entry.publishing):
-            entry.publishing = asyncio.ensure_future(_run(publish))
+            entry.publishing = asyncio.create_task(publish())
         # The cancellation of one request must not cancel the event of the others.
         await asyncio.shield(entry.publishing)
 
@@ -99,10 +100,6 @@ class IdempotencyLedger:
         while len(self._entries) > self._remembered_keys:
             self._entries.popitem(last=False)
         return entry
-
-
-async def _run(publish: Publish) -> None:
-    await publish()
 
 
 def _has_failed(task: asyncio.Task[None]) -> bool:
