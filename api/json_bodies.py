@@ -1,4 +1,4 @@
-"""Parse request bodies as strict JSON: any bytes give a value or a problem response, never a 500."""
+"""Read request bodies as limited, strict JSON: any bytes give a value or a problem response, never a 500."""
 
 from __future__ import annotations
 
@@ -9,9 +9,12 @@ from typing import Any
 import pydantic_core
 from fastapi import Request, Response
 from fastapi.routing import APIRoute
+from starlette.exceptions import HTTPException
+from starlette.types import Message, Receive
 
-from api.errors import InvalidField, UnsupportedMediaType
+from api.errors import InvalidField, body_too_large, unsupported_media_type
 
+BODY_LIMIT_BYTES = 64 * 1024
 # A browser sends a preflight request before a page of another origin can send this header.
 REQUESTED_WITH = "X-Requested-With"
 
@@ -35,23 +38,50 @@ class JsonRequest(Request):
 
 
 class JsonRoute(APIRoute):
-    """A route that parses its body with `JsonRequest` and rejects a POST that any web page could send."""
+    """A route that limits its body, parses it with `JsonRequest`, and rejects a POST that any web page could send.
+
+    FastAPI's `max_body_size` checks the length only when the body is read or the response starts. A route without a
+    body would publish its event and then answer 413, in plain text.
+    """
 
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
         """Return the handler of FastAPI, called with a JsonRequest."""
         handle = super().get_route_handler()
 
         async def handle_json(request: Request) -> Response:
+            declared = request.headers.get("content-length", "")
+            if declared.isdecimal() and int(declared[:20]) > BODY_LIMIT_BYTES:
+                raise _too_large()
             if request.method != "POST":  # no other method has a body
                 return await handle(request)
-            require_json(request)
-            return await handle(JsonRequest(request.scope, request.receive))
+            _require_json(request)
+            return await handle(JsonRequest(request.scope, _limited(request.receive)))
 
         return handle_json
 
 
-def require_json(request: Request) -> None:
-    """Raise UnsupportedMediaType unless the headers declare plain JSON in UTF-8.
+def _limited(receive: Receive) -> Receive:
+    """Raise as soon as more bytes than the limit have arrived."""
+    received_bytes = 0
+
+    async def receive_within_limit() -> Message:
+        nonlocal received_bytes
+        message = await receive()
+        received_bytes += len(message.get("body", b""))
+        if received_bytes > BODY_LIMIT_BYTES:
+            raise _too_large()
+        return message
+
+    return receive_within_limit
+
+
+def _too_large() -> HTTPException:
+    # The connection is closed, so that the rest is never read.
+    return body_too_large(f"The limit is {BODY_LIMIT_BYTES} bytes.", headers={"Connection": "close"})
+
+
+def _require_json(request: Request) -> None:
+    """Raise unless the headers declare plain JSON in UTF-8.
 
     A POST without a body needs a JSON content type or `X-Requested-With`: a browser sends a preflight request before a
     page of another origin can send either.
@@ -59,7 +89,7 @@ def require_json(request: Request) -> None:
     headers = request.headers
     encodings = headers.getlist("content-encoding")
     if any(encoding.strip().lower() not in ("", "identity") for encoding in encodings):
-        raise UnsupportedMediaType(f"Content-Encoding must be identity, not {encodings[0]!r}")
+        raise unsupported_media_type(f"Content-Encoding must be identity, not {encodings[0]!r}")
     types = headers.getlist("content-type")
     if len(types) == 1 and _is_json(types[0]):
         return
@@ -68,7 +98,7 @@ def require_json(request: Request) -> None:
         return
     given = repr(types[0][:100]) if types else "absent"
     hint = "" if has_body else f" A request without a body can send {REQUESTED_WITH} instead."
-    raise UnsupportedMediaType(
+    raise unsupported_media_type(
         f"Content-Type must be application/json, with no charset but utf-8. It is {given}.{hint}"
     )
 

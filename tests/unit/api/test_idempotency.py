@@ -12,7 +12,7 @@ from pydantic import BaseModel
 
 from api.app import create_app
 from api.errors import InvalidField
-from api.gateway import Dependencies
+from api.gateway import Gateway
 from api.idempotency import EventIdentity, IdempotencyLedger, Publish, identify
 from api.ports import EffectKind
 from api.schemas import RecommendationsBody
@@ -155,7 +155,7 @@ def test_effects_of_before_this_process_count(
     assert fingerprint is not None
     reader.effects[(kind, event_id)] = fingerprint
 
-    with AsgiClient(create_app(Dependencies(publisher, reader))) as restarted:
+    with AsgiClient(create_app(Gateway(publisher, reader))) as restarted:
         assert restarted.post(path, json=body, headers=KEY).status_code == 200
         assert publisher.published == []
         answer = restarted.post(path, json=other, headers=KEY)

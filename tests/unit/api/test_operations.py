@@ -8,8 +8,8 @@ import pytest
 from prometheus_client import generate_latest
 from structlog.testing import LogCapture
 
+from api.json_bodies import BODY_LIMIT_BYTES
 from api.metrics import GatewayMetrics
-from api.middleware import BODY_LIMIT_BYTES
 from shared.errors import PublishFailed
 from tests.asgi_client import AsgiClient
 from tests.fakes_gateway import FakePublisher, FakeReader
