@@ -6,7 +6,7 @@ with the same ones is a dead letter; an interaction and a request may share an `
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 from uuid import UUID
@@ -56,9 +56,7 @@ def handle_interactions(
     first, repeated = _first_of_each(events)
     new = transaction.insert_interactions(first)
     repeated += [(message, event) for message, event in first if event.event_id not in new]
-    if repeated:
-        kept = transaction.fetch_kept([event.event_id for _, event in repeated])
-        dead_letters += _reused(repeated, kept)
+    dead_letters += _reused(repeated, transaction.fetch_kept)
     return Handled(interactions=len(new), dead_letters=tuple(dead_letters))
 
 
@@ -73,9 +71,7 @@ def handle_requests(
     decisions = decide(undecided, transaction=transaction, catalogue=catalogue, scoring=scoring)
     new = transaction.insert_decisions(decisions, reference_snapshot=catalogue.snapshot)
     repeated += [(message, event) for message, event in first if event.event_id not in new]
-    if repeated:
-        kept = transaction.fetch_decided([event.event_id for _, event in repeated])
-        dead_letters += _reused(repeated, kept)
+    dead_letters += _reused(repeated, transaction.fetch_decided)
     decisions = [decision for decision in decisions if decision.request_id in new]
     return Handled(decisions=tuple(decisions), dead_letters=tuple(dead_letters))
 
@@ -110,7 +106,10 @@ def _first_of_each(
     return first, repeated
 
 
-def _reused(events: Sequence[tuple[Message, CustomerEvent]], kept: Mapping[UUID, KeptEvent]) -> list[DeadLetter]:
+def _reused(
+    events: Sequence[tuple[Message, CustomerEvent]], fetch: Callable[[Sequence[UUID]], Mapping[UUID, KeptEvent]]
+) -> list[DeadLetter]:
     """Return the events that differ from the stored event with their event_id."""
+    kept = fetch([event.event_id for _, event in events]) if events else {}
     conflicts = ((message, kept[event.event_id].find_conflict(event)) for message, event in events)
     return [(message, conflict) for message, conflict in conflicts if conflict is not None]
