@@ -74,7 +74,6 @@ class ConnectionGuard:
         return True
 
     def forget(self, connection: GuardedProtocol) -> None:
-        """Remove a closed connection."""
         self._connections.discard(connection)
 
     def drop(self, connection: GuardedProtocol, reason: str) -> None:
@@ -135,7 +134,6 @@ class GuardedProtocol(HttpToolsProtocol):
             self._refuse(503, "Too many connections are open.", "refused", headers={"Retry-After": "2"})
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Forget the connection."""
         self._guard.forget(self)
         super().connection_lost(exc)
 
@@ -154,26 +152,22 @@ class GuardedProtocol(HttpToolsProtocol):
         super().pause_writing()
 
     def resume_writing(self) -> None:
-        """Clear the write deadline: the client reads again."""
         self._write_deadline = _NEVER
         super().resume_writing()
 
     # --- callbacks of the parser and of the response ---
 
     def on_message_begin(self) -> None:
-        """Start the header deadline of a request."""
         self._expect(Awaited.HEADER)
         self._header_bytes = 0
         super().on_message_begin()
 
     def on_headers_complete(self) -> None:
-        """Start the body deadline."""
         self._expect(Awaited.BODY)
         self._unanswered += 1
         super().on_headers_complete()
 
     def on_message_complete(self) -> None:
-        """Clear the body deadline."""
         super().on_message_complete()
         self._expect(Awaited.NOTHING if self._unanswered else Awaited.REQUEST)
 

@@ -40,7 +40,7 @@ log = get_logger(__name__)
 # What the gateway raises when it does not serve a request, with the `detail` of the problem.
 not_found = partial(HTTPException, 404)
 conflict = partial(HTTPException, 409)
-body_too_large = partial(HTTPException, 413)
+body_too_large = partial(HTTPException, 413, headers={"Connection": "close"})  # the rest is never read
 unsupported_media_type = partial(HTTPException, 415)
 
 

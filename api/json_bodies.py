@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Coroutine, Iterable
+from collections.abc import Callable, Coroutine
 from typing import Any
 
 import pydantic_core
 from fastapi import Request, Response
 from fastapi.routing import APIRoute
-from starlette.exceptions import HTTPException
 from starlette.types import Message, Receive
 
 from api.errors import InvalidField, body_too_large, unsupported_media_type
 
 BODY_LIMIT_BYTES = 64 * 1024
+_TOO_LARGE = f"The limit is {BODY_LIMIT_BYTES} bytes."
 # A browser sends a preflight request before a page of another origin can send this header.
 REQUESTED_WITH = "X-Requested-With"
 
@@ -32,7 +32,7 @@ class JsonRequest(Request):
             parsed = pydantic_core.from_json(body, allow_inf_nan=True)
         except ValueError as error:
             raise json.JSONDecodeError(str(error), "", 0) from error
-        if (duplicate := _find_duplicate_key(json.loads(body, object_pairs_hook=_Pairs))) is not None:
+        if (duplicate := _find_duplicate_key(json.loads(body, object_pairs_hook=tuple))) is not None:
             raise InvalidField(duplicate, "this key is given twice")
         return parsed
 
@@ -51,7 +51,7 @@ class JsonRoute(APIRoute):
         async def handle_json(request: Request) -> Response:
             declared = request.headers.get("content-length", "")
             if declared.isdecimal() and int(declared[:20]) > BODY_LIMIT_BYTES:
-                raise _too_large()
+                raise body_too_large(_TOO_LARGE)
             if request.method != "POST":  # no other method has a body
                 return await handle(request)
             _require_json(request)
@@ -69,15 +69,10 @@ def _limited(receive: Receive) -> Receive:
         message = await receive()
         received_bytes += len(message.get("body", b""))
         if received_bytes > BODY_LIMIT_BYTES:
-            raise _too_large()
+            raise body_too_large(_TOO_LARGE)
         return message
 
     return receive_within_limit
-
-
-def _too_large() -> HTTPException:
-    # The connection is closed, so that the rest is never read.
-    return body_too_large(f"The limit is {BODY_LIMIT_BYTES} bytes.", headers={"Connection": "close"})
 
 
 def _require_json(request: Request) -> None:
@@ -103,19 +98,13 @@ def _require_json(request: Request) -> None:
     )
 
 
-class _Pairs(list[tuple[str, Any]]):
-    """The keys and values of a JSON object in their order, duplicates included."""
-
-
 def _find_duplicate_key(value: Any) -> str | None:
-    """Return the path of a duplicate key in the form `weights.content`; the depth of the value must be bounded."""
-    pairs: Iterable[tuple[object, Any]] = ()
-    if isinstance(value, _Pairs):
-        pairs = value
-    elif isinstance(value, list):
-        pairs = enumerate(value)
+    """Return the path of a duplicate key in the form `weights.content`.
+
+    An object of `value` is a tuple of its keys and values, an array is a list; their depth must be bounded.
+    """
     seen = set()
-    for name, inner in pairs:
+    for name, inner in value if isinstance(value, tuple) else enumerate(value) if isinstance(value, list) else ():
         if name in seen:
             return str(name)
         seen.add(name)

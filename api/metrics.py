@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 
 from prometheus_client import (
     CollectorRegistry,
@@ -25,11 +26,11 @@ class GatewayMetrics:
         for collector in (GCCollector, PlatformCollector, ProcessCollector):
             collector(registry=registry)
         name = "recommender_gateway_{}".format
-        self.requests = Counter(
+        counter, gauge = partial(Counter, registry=registry), partial(Gauge, registry=registry)
+        self.requests = counter(
             name("http_requests"),
             "Requests by route template and status; status 0: no response",
             ["method", "route", "status"],
-            registry=registry,
         )
         self.request_seconds = Histogram(
             name("http_request_seconds"),
@@ -38,18 +39,16 @@ class GatewayMetrics:
             buckets=_SECONDS,
             registry=registry,
         )
-        self.published_events = Counter(
+        self.published_events = counter(
             name("published_events"),
             "Events by topic and outcome (acknowledged, unknown, not_accepted)",
             ["topic", "outcome"],
-            registry=registry,
         )
-        self.dropped_connections = Counter(
+        self.dropped_connections = counter(
             name("dropped_connections"),
             "Connections that the gateway refused, or closed before the response, by reason",
             ["reason"],
-            registry=registry,
         )
-        self.open_connections = Gauge(name("open_connections"), "Open connections", registry=registry)
+        self.open_connections = gauge(name("open_connections"), "Open connections")
         waiting = "Events that wait for their acknowledgement"
-        Gauge(name("producer_queue_length"), waiting, registry=registry).set_function(queue_length)
+        gauge(name("producer_queue_length"), waiting).set_function(queue_length)
