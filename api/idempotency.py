@@ -45,12 +45,6 @@ def identify(endpoint: str, key: str | None, body: BaseModel, *, customer_id: st
     return EventIdentity(uuid5(_NAMESPACE, name), hashlib.sha256(canonical).hexdigest())
 
 
-@dataclass
-class _Entry:
-    fingerprint: str
-    publishing: asyncio.Task[None] | None = None  # done without an exception: acknowledged
-
-
 class IdempotencyLedger:
     """The keys that this process used recently; the database has those whose event had its effect.
 
@@ -60,7 +54,8 @@ class IdempotencyLedger:
     def __init__(self, reader: GatewayReader, *, remembered_keys: int = REMEMBERED_KEYS) -> None:
         self._reader = reader
         self._remembered_keys = remembered_keys
-        self._entries: OrderedDict[UUID, _Entry] = OrderedDict()
+        # Fingerprint and publication by event id; a publication that is done without an exception is acknowledged.
+        self._publications: OrderedDict[UUID, tuple[str, asyncio.Task[None]]] = OrderedDict()
 
     async def run_once(self, identity: EventIdentity, kind: EffectKind | None, publish: Publish) -> None:
         """Publish unless an event of this identity is acknowledged; concurrent requests share one attempt.
@@ -70,13 +65,20 @@ class IdempotencyLedger:
         if identity.fingerprint is None:
             await publish()
             return
-        if identity.event_id not in self._entries and await self._has_effect(identity, kind):
+        event_id = identity.event_id
+        if event_id not in self._publications and await self._has_effect(identity, kind):
             return
-        entry = self._claim(identity.event_id, identity.fingerprint)
-        if entry.publishing is None or _has_failed(entry.publishing):
-            entry.publishing = asyncio.create_task(publish())
+        fingerprint, publication = self._publications.get(event_id, (identity.fingerprint, None))
+        if fingerprint != identity.fingerprint:
+            raise _key_reused()
+        if publication is None or _has_failed(publication):
+            publication = asyncio.create_task(publish())
+        self._publications[event_id] = fingerprint, publication
+        self._publications.move_to_end(event_id)
+        while len(self._publications) > self._remembered_keys:
+            self._publications.popitem(last=False)
         # The cancellation of one request must not cancel the event of the others.
-        await asyncio.shield(entry.publishing)
+        await asyncio.shield(publication)
 
     async def _has_effect(self, identity: EventIdentity, kind: EffectKind | None) -> bool:
         """Look in the database; False while it is unavailable."""
@@ -91,15 +93,6 @@ class IdempotencyLedger:
         if stored is not None and stored != identity.fingerprint:
             raise _key_reused()
         return stored is not None
-
-    def _claim(self, event_id: UUID, fingerprint: str) -> _Entry:
-        entry = self._entries.setdefault(event_id, _Entry(fingerprint))
-        if entry.fingerprint != fingerprint:
-            raise _key_reused()
-        self._entries.move_to_end(event_id)
-        while len(self._entries) > self._remembered_keys:
-            self._entries.popitem(last=False)
-        return entry
 
 
 def _has_failed(task: asyncio.Task[None]) -> bool:

@@ -49,8 +49,8 @@ class JsonRoute(APIRoute):
         handle = super().get_route_handler()
 
         async def handle_json(request: Request) -> Response:
-            declared = request.headers.get("content-length", "")
-            if declared.isdecimal() and int(declared[:20]) > BODY_LIMIT_BYTES:
+            declared = next((value for name, value in request.scope["headers"] if name == b"content-length"), b"")
+            if declared.isdigit() and int(declared[:20]) > BODY_LIMIT_BYTES:
                 raise body_too_large(_TOO_LARGE)
             if request.method != "POST":  # no other method has a body
                 return await handle(request)
