@@ -13,15 +13,14 @@ from pydantic import BaseModel
 from api.catalogue import AssetCatalogue
 from api.idempotency import KEY_HEADER, IdempotencyLedger, identify
 from api.metrics import GatewayMetrics
-from api.ports import EffectKind, GatewayPublisher, GatewayReader
+from api.ports import GatewayPublisher, GatewayReader
 from api.schemas import Acknowledged, Readiness
 from shared.errors import PublishFailed
-from shared.events import EVENTS_OF_TOPIC, MODEL_NAME, Event, InteractionRecorded, RecommendationRequested
+from shared.events import EVENTS_OF_TOPIC, MODEL_NAME, Event
 from shared.logging import get_logger
 
 CHECK_SECONDS = 2.0
 _TOPICS = {event_type: topic for topic, event_types in EVENTS_OF_TOPIC.items() for event_type in event_types}
-_EFFECTS: dict[type[Event], EffectKind] = {RecommendationRequested: "decision", InteractionRecorded: "interaction"}
 _ACKNOWLEDGED = Acknowledged().model_dump_json().encode()
 
 log = get_logger(__name__)
@@ -121,12 +120,11 @@ class EventPublication:
 
         Raises PublishFailed, and InvalidField for a key that was used with another body.
         """
-        identity = identify(endpoint, self.key, body, customer_id=customer_id)
-        self.request.state.request_id = identity.event_id
-        event = event_type(event_id=identity.event_id, fingerprint=identity.fingerprint, **dict(body))
-        publish = partial(self._publish, event, key=customer_id or MODEL_NAME)
-        await self.gateway.ledger.run_once(identity, _EFFECTS.get(event_type), publish)
-        headers = {"X-Request-ID": str(identity.event_id)}
+        event_id, fingerprint = identify(endpoint, self.key, body, customer_id=customer_id)
+        self.request.state.request_id = event_id
+        event = event_type(event_id=event_id, fingerprint=fingerprint, **dict(body))
+        await self.gateway.ledger.run_once(event, partial(self._publish, event, key=customer_id or MODEL_NAME))
+        headers = {"X-Request-ID": str(event_id)}
         return Response(_ACKNOWLEDGED, headers=headers, media_type="application/json")
 
     async def _publish(self, event: Event, *, key: str) -> None:

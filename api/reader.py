@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
-from uuid import UUID
 
 import asyncpg
 
-from api.ports import ArtifactState, CurrentFacts, CustomerLists, EffectKind, ListRow
+from api.ports import ArtifactState, CurrentFacts, CustomerLists, ListRow
 from api.schemas import AssetItem, ModelItem, ModelList
 from shared.errors import DatabaseBusy, DatabaseUnavailable
+from shared.events import Event, InteractionRecorded, RecommendationRequested
 from shared.far_trans.schema import parse_risk_level
 from shared.postgres.engine import asyncpg_url
 from shared.postgres.errors import translated
@@ -73,9 +73,9 @@ _SERVABLE = """
 SELECT coalesce(servable, true) AS servable FROM model_versions
 WHERE version = $1 AND status IN ('stored', 'promoted') AND manifest_sha256 IS NOT NULL
 """
-_FINGERPRINTS: dict[EffectKind, str] = {
-    "decision": "SELECT fingerprint FROM decisions WHERE request_id = $1",
-    "interaction": "SELECT fingerprint FROM user_interactions WHERE event_id = $1",
+_FINGERPRINTS: dict[type[Event], str] = {
+    RecommendationRequested: "SELECT fingerprint FROM decisions WHERE request_id = $1",
+    InteractionRecorded: "SELECT fingerprint FROM user_interactions WHERE event_id = $1",
 }
 # The connection broke, so the statement is repeated once on a new connection.
 _LOST_CONNECTION = (
@@ -177,8 +177,11 @@ class PostgresGatewayReader:
             return "unknown"
         return "servable" if rows[0]["servable"] else "gone"
 
-    async def fetch_fingerprint(self, kind: EffectKind, event_id: UUID, *, timeout_seconds: float) -> str | None:
-        rows = await self._fetch(_FINGERPRINTS[kind], event_id, timeout_seconds=timeout_seconds)
+    async def fetch_fingerprint(self, event: Event, *, timeout_seconds: float) -> str | None:
+        statement = _FINGERPRINTS.get(type(event))
+        if statement is None:  # a command, which the trainer keeps
+            return None
+        rows = await self._fetch(statement, event.event_id, timeout_seconds=timeout_seconds)
         return rows[0]["fingerprint"] if rows else None
 
     async def _fetch(
