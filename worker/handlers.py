@@ -20,6 +20,7 @@ from worker.message_buffer import Batch
 from worker.ports import Decision, WorkerTransaction
 
 CustomerEvent = TypeVar("CustomerEvent", InteractionRecorded, RecommendationRequested)
+Decoded = list[tuple[Message, CustomerEvent]]
 DeadLetter = tuple[Message, Exception]
 
 
@@ -78,8 +79,8 @@ def handle_requests(
 
 def _decode(
     messages: Sequence[Message], event_type: type[CustomerEvent]
-) -> tuple[list[tuple[Message, CustomerEvent]], list[DeadLetter]]:
-    events: list[tuple[Message, CustomerEvent]] = []
+) -> tuple[Decoded[CustomerEvent], list[DeadLetter]]:
+    events: Decoded[CustomerEvent] = []
     dead_letters: list[DeadLetter] = []
     for message in messages:
         try:
@@ -93,13 +94,11 @@ def _decode(
     return events, dead_letters
 
 
-def _first_of_each(
-    events: Sequence[tuple[Message, CustomerEvent]],
-) -> tuple[list[tuple[Message, CustomerEvent]], list[tuple[Message, CustomerEvent]]]:
+def _first_of_each(events: Decoded[CustomerEvent]) -> tuple[Decoded[CustomerEvent], Decoded[CustomerEvent]]:
     """Split into the first message of each event_id and the repetitions."""
     seen: set[UUID] = set()
-    first: list[tuple[Message, CustomerEvent]] = []
-    repeated: list[tuple[Message, CustomerEvent]] = []
+    first: Decoded[CustomerEvent] = []
+    repeated: Decoded[CustomerEvent] = []
     for message, event in events:
         (repeated if event.event_id in seen else first).append((message, event))
         seen.add(event.event_id)
@@ -107,7 +106,7 @@ def _first_of_each(
 
 
 def _reused(
-    events: Sequence[tuple[Message, CustomerEvent]], fetch: Callable[[Sequence[UUID]], Mapping[UUID, KeptEvent]]
+    events: Decoded[CustomerEvent], fetch: Callable[[Sequence[UUID]], Mapping[UUID, KeptEvent]]
 ) -> list[DeadLetter]:
     """Return the events that differ from the stored event with their event_id."""
     kept = fetch([event.event_id for _, event in events]) if events else {}

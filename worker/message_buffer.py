@@ -100,18 +100,12 @@ class MessageBuffer:
 
     def requests(self, limit: int) -> tuple[Message, ...]:
         """Return the oldest waiting requests, at most the bytes of one batch."""
-        queues = (queue for (topic, _), queue in self._queues.items() if topic == RECOMMENDATIONS_REQUESTED)
-        return self._up_to(limit, chain.from_iterable(queues))
+        return self._up_to(limit, self._of(RECOMMENDATIONS_REQUESTED))
 
     def interactions(self, limit: int, *, targets: Mapping[Partition, int]) -> tuple[Message, ...]:
         """Return the oldest waiting interactions, those below the target offsets first, at most one batch of bytes."""
-        others = (
-            message
-            for partition, queue in self._queues.items()
-            if partition[0] == INTERACTIONS_RECORDED
-            for message in queue
-            if message.offset >= targets.get(partition, 0)
-        )
+        every = self._of(INTERACTIONS_RECORDED)
+        others = (message for message in every if message.offset >= targets.get(_partition(message), 0))
         return self._up_to(limit, chain(self._before(targets), others))
 
     def count_before(self, targets: Mapping[Partition, int]) -> int:
@@ -136,6 +130,9 @@ class MessageBuffer:
             queue = self._queues.pop(partition)
             if queue:
                 self._queues[partition] = queue
+
+    def _of(self, topic: str) -> Iterator[Message]:
+        return chain.from_iterable(queue for (name, _), queue in self._queues.items() if name == topic)
 
     def _up_to(self, limit: int, messages: Iterator[Message]) -> tuple[Message, ...]:
         """Return the first message and those after it, up to `limit` messages and the bytes of one batch."""
@@ -171,8 +168,7 @@ class MessageBuffer:
     def _pause(self, held: Collection[str]) -> None:
         self._block()
         for topic in CONSUMED_TOPICS:
-            queues = [queue for (name, _), queue in self._queues.items() if name == topic]
-            waiting, size = sum(map(len, queues)), sum(one.size_bytes for one in chain.from_iterable(queues))
+            waiting, size = self.waiting(topic), sum(message.size_bytes for message in self._of(topic))
             if waiting >= 2 * self._batch_size or size >= 2 * self._batch_bytes:
                 self._full.add(topic)
             elif waiting <= self._batch_size and size <= self._batch_bytes:
