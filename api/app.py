@@ -13,7 +13,7 @@ from api.errors import install_problem_handlers
 from api.gateway import Gateway
 from api.idempotency import KEY_HEADER
 from api.json_bodies import REQUESTED_WITH
-from api.middleware import Admission, RequestBoundary, RequestGuard
+from api.middleware import Admission, BodyLimit, RequestBoundary, RequestGuard
 from api.openapi import DESCRIPTION, LIST_HEADERS, install_openapi
 from api.routes import router
 from shared.logging import get_logger
@@ -61,6 +61,7 @@ def create_app(gateway: Gateway, *, admission: Admission = _LOOPBACK_ONLY) -> Fa
 
 def _add_middleware(app: FastAPI, gateway: Gateway, admission: Admission) -> None:
     """Add the middleware; the one added last is the outermost."""
+    app.add_middleware(BodyLimit)
     if admission.allowed_origins:
         app.add_middleware(
             CORSMiddleware,

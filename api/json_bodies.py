@@ -1,4 +1,4 @@
-"""Read request bodies as limited, strict JSON: any bytes give a value or a problem response, never a 500."""
+"""Parse request bodies as strict JSON: any bytes give a value or a problem response, never a 500."""
 
 from __future__ import annotations
 
@@ -9,12 +9,9 @@ from typing import Any
 import pydantic_core
 from fastapi import Request, Response
 from fastapi.routing import APIRoute
-from starlette.types import Message, Receive
 
-from api.errors import InvalidField, body_too_large, unsupported_media_type
+from api.errors import InvalidField, unsupported_media_type
 
-BODY_LIMIT_BYTES = 64 * 1024
-_TOO_LARGE = f"The limit is {BODY_LIMIT_BYTES} bytes."
 # A browser sends a preflight request before a page of another origin can send this header.
 REQUESTED_WITH = "X-Requested-With"
 
@@ -38,41 +35,19 @@ class JsonRequest(Request):
 
 
 class JsonRoute(APIRoute):
-    """A route that limits its body, parses it with `JsonRequest`, and rejects a POST that any web page could send.
-
-    FastAPI's `max_body_size` checks the length only when the body is read or the response starts. A route without a
-    body would publish its event and then answer 413, in plain text.
-    """
+    """A route that parses its body with `JsonRequest` and rejects a POST that any web page could send."""
 
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
         """Return the handler of FastAPI, called with a JsonRequest."""
         handle = super().get_route_handler()
 
         async def handle_json(request: Request) -> Response:
-            declared = next((value for name, value in request.scope["headers"] if name == b"content-length"), b"")
-            if declared.isdigit() and int(declared[:20]) > BODY_LIMIT_BYTES:
-                raise body_too_large(_TOO_LARGE)
             if request.method != "POST":  # no other method has a body
                 return await handle(request)
             _require_json(request)
-            return await handle(JsonRequest(request.scope, _limited(request.receive)))
+            return await handle(JsonRequest(request.scope, request.receive))
 
         return handle_json
-
-
-def _limited(receive: Receive) -> Receive:
-    """Raise as soon as more bytes than the limit have arrived."""
-    received_bytes = 0
-
-    async def receive_within_limit() -> Message:
-        nonlocal received_bytes
-        message = await receive()
-        received_bytes += len(message.get("body", b""))
-        if received_bytes > BODY_LIMIT_BYTES:
-            raise body_too_large(_TOO_LARGE)
-        return message
-
-    return receive_within_limit
 
 
 def _require_json(request: Request) -> None:

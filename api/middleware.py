@@ -1,4 +1,4 @@
-"""ASGI middleware, from the outside in: measurement and bugs, then host and origin."""
+"""ASGI middleware, from the outside in: measurement and bugs, host and origin, the limit of the body."""
 
 from __future__ import annotations
 
@@ -9,10 +9,12 @@ from urllib.parse import urlsplit
 from fastapi import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from api.errors import build_problem
+from api.errors import body_too_large, build_problem
 from api.metrics import GatewayMetrics
 from shared.logging import get_logger
 
+BODY_LIMIT_BYTES = 64 * 1024
+_TOO_LARGE = f"The limit is {BODY_LIMIT_BYTES} bytes."
 LOOPBACK_NAMES = frozenset({"localhost", "127.0.0.1", "[::1]"})
 # Probes send any address of the gateway as `Host`. These responses are useless to a web page.
 PROBED_PATHS = frozenset({"/health/live", "/health/ready"})
@@ -112,6 +114,35 @@ class RequestGuard:
         if not all(self._admission.allows_origin(origin, host=host) for origin in origins):
             return build_problem(403, "Web pages of this origin may not call the gateway (see CORS_ALLOWED_ORIGINS).")
         return None
+
+
+class BodyLimit:
+    """Rejects a body over the limit: by its `Content-Length`, or as soon as more bytes than that have arrived.
+
+    FastAPI's `max_body_size` checks the length only when the body is read or the response starts. A route without a
+    body would publish its event and then answer 413, in plain text.
+    """
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        declared = _values(scope, b"content-length") if scope["type"] == "http" else []
+        if declared and declared[0].isdecimal() and int(declared[0][:20]) > BODY_LIMIT_BYTES:
+            error = body_too_large(_TOO_LARGE)
+            await build_problem(error.status_code, error.detail, headers=error.headers)(scope, receive, send)
+            return
+        received_bytes = 0
+
+        async def receive_within_limit() -> Message:
+            nonlocal received_bytes
+            message = await receive()
+            received_bytes += len(message.get("body", b""))
+            if received_bytes > BODY_LIMIT_BYTES:
+                raise body_too_large(_TOO_LARGE)
+            return message
+
+        await self._app(scope, receive_within_limit, send)
 
 
 def _values(scope: Scope, name: bytes) -> list[str]:
