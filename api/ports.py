@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Literal, Protocol
 from uuid import UUID
 
-from api.schemas import AssetItem, ModelList
+from api.schemas import AssetItem, Frontier, ModelList
 from shared.events import Event
 from shared.ports import EventPublisher
 from shared.recommender.types import RiskLevel
@@ -98,6 +98,9 @@ class GatewayReader(Protocol):
 
     async def fetch_models(self, *, limit: int) -> ModelList:
         """Return the newest model versions first."""
+
+    async def fetch_frontier(self, version: str) -> Frontier | None:
+        """Return the measured curve of this version; None where there is none."""
 
     async def fetch_artifact_state(self, version: str) -> ArtifactState:
         """Return whether this version can be served, as the trainer last reported it."""

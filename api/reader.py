@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import Sequence
 
 import asyncpg
 
 from api.ports import ArtifactState, CurrentFacts, CustomerLists, ListRow
-from api.schemas import AssetItem, ModelItem, ModelList
+from api.schemas import AssetItem, Frontier, ModelItem, ModelList
 from shared.errors import DatabaseBusy, DatabaseUnavailable
 from shared.events import Event, InteractionRecorded, RecommendationRequested
 from shared.far_trans.schema import parse_risk_level
@@ -64,8 +65,10 @@ LEFT JOIN LATERAL (
 LEFT JOIN latest_limit_prices AS bounds ON bounds.isin = page.isin
 ORDER BY page.isin
 """
+# The curve of a model is long and has a route of its own.
+_MODEL_COLUMNS = ("metrics - 'frontier' AS metrics" if name == "metrics" else name for name in ModelItem.model_fields)
 _MODELS = f"""
-SELECT {", ".join(ModelItem.model_fields)} FROM model_versions ORDER BY started_at DESC, version DESC LIMIT $1
+SELECT {", ".join(_MODEL_COLUMNS)} FROM model_versions ORDER BY started_at DESC, version DESC LIMIT $1
 """
 _ACTIVE_MODEL = "SELECT version FROM model_versions WHERE active ORDER BY sequence DESC NULLS LAST LIMIT 1"
 # NULL in a row of an older trainer means servable.
@@ -170,6 +173,12 @@ class PostgresGatewayReader:
         rows = await self._fetch(_MODELS, limit)
         models = [ModelItem.model_validate(dict(row)) for row in rows]
         return ModelList(active=active[0]["version"] if active else None, models=models)
+
+    async def fetch_frontier(self, version: str) -> Frontier | None:
+        rows = await self._fetch("SELECT metrics->'frontier' AS curve FROM model_versions WHERE version = $1", version)
+        if not rows or rows[0]["curve"] is None:
+            return None
+        return Frontier(version=version, **json.loads(rows[0]["curve"]))
 
     async def fetch_artifact_state(self, version: str) -> ArtifactState:
         rows = await self._fetch(_SERVABLE, version)

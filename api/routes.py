@@ -139,6 +139,17 @@ async def list_models(gateway: GatewayDependency, limit: Annotated[schemas.Limit
     return Response(models.model_dump_json(), media_type="application/json")
 
 
+@router.get(
+    "/models/{version}/frontier", response_model=schemas.Frontier, responses=problems(404, 422, 503), tags=["models"]
+)
+async def read_frontier(version: Annotated[ModelVersion, Path()], gateway: GatewayDependency) -> Response:
+    """Read what more weight of profitability costs and brings for this model, and the weights of each preset."""
+    frontier = await gateway.reader.fetch_frontier(version)
+    if frontier is None:
+        raise not_found("There is no evaluated model of this version.")
+    return Response(frontier.model_dump_json(), media_type="application/json")
+
+
 @router.post("/models/retrain", response_model=schemas.Acknowledged, responses=ACKNOWLEDGED, tags=["models"])
 async def retrain(publish_event: PublishEvent, body: schemas.RetrainBody | None = None) -> Response:
     """Request a training now; `GET /models` shows its progress."""

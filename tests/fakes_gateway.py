@@ -13,7 +13,7 @@ from api.ports import (
     CustomerLists,
     ListRow,
 )
-from api.schemas import AssetItem, ModelItem, ModelList
+from api.schemas import AssetItem, Frontier, ModelItem, ModelList
 from shared.errors import DatabaseBusy, DatabaseUnavailable, PublishFailed
 from shared.events import Event
 
@@ -74,6 +74,7 @@ class FakeReader:
     lists: dict[str, ListRow] = field(default_factory=dict)
     assets: list[AssetItem] = field(default_factory=list)
     models: list[ModelItem] = field(default_factory=list)
+    frontiers: dict[str, Frontier] = field(default_factory=dict)
     effects: dict[tuple[type[Event], UUID], str] = field(default_factory=dict)
     facts: CurrentFacts = field(default_factory=lambda: CurrentFacts(None, {}, frozenset(), frozenset()))
     reference_version: str = "loaded once"
@@ -116,6 +117,10 @@ class FakeReader:
         newest_first = sorted(self.models, key=lambda model: model.started_at, reverse=True)
         active = next((model.version for model in self.models if model.active), None)
         return ModelList(active=active, models=newest_first[:limit])
+
+    async def fetch_frontier(self, version: str) -> Frontier | None:
+        self._called("fetch_frontier")
+        return self.frontiers.get(version)
 
     async def fetch_artifact_state(self, version: str) -> ArtifactState:
         self._called("fetch_artifact_state")

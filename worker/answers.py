@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
+from shared.errors import InvalidWeights
 from shared.events import RecommendationRequested, content_digest
 from shared.ports import Message
 from shared.recommender.model import Model
@@ -31,8 +32,17 @@ class Scoring:
 
     def question(self, event: RecommendationRequested) -> Question:
         """Return the customer and the weights that apply, summing to one."""
-        asked = event.weights.to_domain() if event.weights else None
+        asked = event.weights.to_domain() if event.weights else self._preset_weights(event.preset)
         return event.customer_id, (asked or self.weights or self.model.configuration.weights).normalised()
+
+    def _preset_weights(self, preset: str | None) -> Weights | None:
+        """Return the weights of a preset; None without one, and for a model whose manifest has no such weights."""
+        if preset is None:
+            return None
+        try:
+            return Weights(**self.model.metadata["metrics"]["frontier"]["presets"][preset])
+        except (KeyError, TypeError, InvalidWeights):
+            return None
 
 
 def decide(

@@ -15,6 +15,7 @@ from sqlalchemy import Engine, create_engine, insert, text
 from sqlalchemy.engine import make_url
 
 from api.reader import PostgresGatewayReader
+from api.schemas import Frontier
 from shared.errors import DatabaseBusy, DatabaseUnavailable
 from shared.events import InteractionRecorded, RecommendationRequested, RetrainRequested
 from shared.postgres import tables
@@ -254,7 +255,7 @@ def test_models_and_their_artifacts(database_url: str, engine: Engine) -> None:
             active=True,
             sequence=3,
             manifest_sha256="0" * 64,
-            metrics={"ndcg_at_10": 0.4},
+            metrics={"ndcg_at_10": 0.4, "frontier": {"points": [], "presets": {}}},
             servable=True,
         ),
         row("v2", 2, "stored", manifest_sha256="0" * 64, reason="worse", champion_metrics={"ndcg_at_10": 0.4}),
@@ -269,6 +270,11 @@ def test_models_and_their_artifacts(database_url: str, engine: Engine) -> None:
     found = {model.version: model for model in read(database_url, lambda reader: reader.fetch_models(limit=10)).models}
     first = found["v1"]
     assert (first.metrics, first.active, first.sequence) == ({"ndcg_at_10": 0.4}, True, 3)
+    assert read(database_url, lambda reader: reader.fetch_frontier("v1")) == Frontier(
+        version="v1", points=[], presets={}
+    )
+    assert read(database_url, lambda reader: reader.fetch_frontier("v2")) is None
+    assert read(database_url, lambda reader: reader.fetch_frontier("v9")) is None
     assert [found[version].servable for version in ("v1", "v2", "v6")] == [True, None, False]
     states = {
         version: read(database_url, lambda reader, version=version: reader.fetch_artifact_state(version))  # type: ignore[misc]

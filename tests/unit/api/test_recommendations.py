@@ -52,6 +52,14 @@ def test_a_request_becomes_one_event_keyed_by_customer(
     assert UUID(answer.headers["X-Request-ID"]) == published.event.event_id
 
 
+def test_a_preset_travels_with_its_event(client: AsgiClient, publisher: FakePublisher) -> None:
+    body = {"customer_id": "C1", "action": "request_recs", "preset": "low_volatility"}
+    assert client.post("/recommendations", json=body).status_code == 200
+    event = publisher.published[0].event
+    assert isinstance(event, RecommendationRequested)
+    assert (event.preset, event.weights) == ("low_volatility", None)
+
+
 def test_weights_of_a_request_travel_with_its_event(client: AsgiClient, publisher: FakePublisher) -> None:
     weights = {"collaborative": 0.5, "content": 0.2, "profitability": 0.3}
     body = {"customer_id": "C1", "action": "request_recs", "weights": weights}
