@@ -13,8 +13,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from shared.recommender.configuration import ModelConfiguration
+from shared.recommender.list_rules import NO_ASSET
 from shared.recommender.model import Model
-from shared.recommender.pipeline import NO_ASSET, recommend_alternatives
+from shared.recommender.pipeline import recommend_alternatives
 from shared.recommender.types import Weights
 from trainer.evaluation.bootstrap import interval_95
 from trainer.evaluation.metrics import Lists, ndcg_of_lists
