@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Mapping, Sequence
+from datetime import datetime
 
 import typer
+from pydantic import ValidationError
 from rich import box
 from rich.console import Console
 from rich.table import Column, Table
+
+from shared.settings import DatabaseSettings, setting_problems
 
 _PLAIN_WIDTH = 180
 
@@ -28,6 +32,15 @@ def run_app(app: typer.Typer, arguments: Sequence[str] | None, *, exit_codes: Ma
         say(str(error))
         return next(code for kind, code in exit_codes.items() if isinstance(error, kind))
     return 0
+
+
+def read_settings() -> DatabaseSettings:
+    """Return the settings of the environment; names those that are missing or wrong, and exits with 2."""
+    try:
+        return DatabaseSettings()
+    except ValidationError as error:
+        say("\n".join(setting_problems(error)))
+        raise typer.Exit(2) from error
 
 
 def say(text: str) -> None:
@@ -50,6 +63,22 @@ def build_screen() -> Console:
 def build_ranking(screen: Console, *headings: str) -> Table:
     """Return a table whose first column is the rank, with lines that the console can show."""
     return Table(Column("rank", justify="right"), *headings, box=box.SIMPLE if screen.is_terminal else box.ASCII2)
+
+
+def add_row(table: Table, *values: object) -> None:
+    """Add a row of escaped texts: bytes as text, times to the second, nothing for None."""
+    table.add_row(*(as_markup(_cell(value)) for value in values))
+
+
+def _cell(value: object) -> str:
+    if isinstance(value, datetime):
+        return f"{value:%Y-%m-%d %H:%M:%S}"
+    return readable(value) if isinstance(value, bytes) else "" if value is None else str(value)
+
+
+def readable(content: bytes) -> str:
+    """Return bytes as text that hides nothing: what is no UTF-8 as escapes."""
+    return content.decode(errors="backslashreplace")
 
 
 def printable(text: str, *, keep: str = "") -> str:
