@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import hashlib
 import json
 import os
@@ -13,7 +12,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from script.local.owned_process import LocalServerError
+from script.local.owned_process import DataFolderInUse, LocalServerError, note_owner, take_lock
 from shared.far_trans.schema import TABLES
 
 REPOSITORY = Path(__file__).resolve().parent.parent
@@ -67,21 +66,13 @@ def state_root() -> Path:
 @contextlib.contextmanager
 def sole_demo(root: Path) -> Iterator[Callable[[str], None]]:
     """Lock the state folder; raises DemoRefused, with the text that the other demo announced, when it is locked."""
-    with (root / "demo.lock").open("a+") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            lock.seek(0)
-            owner = lock.read().strip() or "it has just started"
-            raise DemoRefused(f"A demo of this clone is running already: {owner}. Stop it with Ctrl-C.") from error
-
-        def announce(text: str) -> None:
-            lock.truncate(0)
-            lock.write(f"process {os.getpid()}, {text}")
-            lock.flush()
-
-        announce("about to start")
-        yield announce
+    try:
+        lock = take_lock(root / "demo.lock")
+    except DataFolderInUse as error:
+        text = f"A demo of this clone is running already: process {error.owner}. Stop it with Ctrl-C."
+        raise DemoRefused(text) from error
+    with lock:
+        yield lambda text: note_owner(lock, f", {text}")
 
 
 def choose_data(given: Path | None, *, scale: float, root: Path, servers: tuple[str, ...] = ()) -> DataSet:

@@ -17,7 +17,7 @@ from confluent_kafka import Consumer, KafkaException, TopicPartition
 from confluent_kafka.admin import AdminClient
 
 from script.local.kafka_jars import Resolver, ensure_jars, write_lock
-from script.local.local_server import LOCAL_FOLDER, START_TIMEOUT_SECONDS, LocalServer, check_port, keep_running
+from script.local.local_server import LOCAL_FOLDER, START_TIMEOUT_SECONDS, LocalServer, keep_running
 from script.local.owned_process import LocalServerError, free_port, run_to_end
 from script.terminal import build_app, run_app
 
@@ -57,16 +57,13 @@ class LocalKafka(LocalServer):
         folder = Path(data_dir).absolute()
         self._properties_path = folder / "server.properties"
         super().__init__(folder, name="kafka", markers=("kafka.Kafka", str(self._properties_path)))
-        self._wanted_port = port
+        self.wanted_port = port
         self._resolve = resolve
-        self._port: int | None = None
         self._jars: list[Path] = []
 
     @property
     def bootstrap_servers(self) -> str:
-        if self._port is None:
-            raise LocalServerError("the local kafka was never started")
-        return f"127.0.0.1:{self._port}"
+        return f"127.0.0.1:{self.port}"
 
     @property
     def setting(self) -> str:
@@ -81,17 +78,14 @@ class LocalKafka(LocalServer):
         self._format(java, class_path)
         command = [*self._java_command(java, class_path), "kafka.Kafka", str(self._properties_path)]
         self.launch(command, environment=_environment())
-        if not self.becomes_ready(lambda: broker_is_ready(self.bootstrap_servers), START_TIMEOUT_SECONDS):
-            raise self.not_ready()
+        self.wait_until_ready(lambda: broker_is_ready(self.bootstrap_servers), START_TIMEOUT_SECONDS)
         create_offsets_topic(self.bootstrap_servers)
 
     def _configure(self) -> None:
         ports_path = self.folder / "ports.json"
         last = _read_ports(ports_path)
-        wanted = self._wanted_port
-        self._port = check_port(wanted) if wanted else free_port(self._port or last.get("port"))
-        controller_port = free_port(last.get("controller_port"), other_than=self._port)
-        ports = {"port": self._port, "controller_port": controller_port}
+        port = self.choose_port(last.get("port"))
+        ports = {"port": port, "controller_port": free_port(last.get("controller_port"), other_than=port)}
         ports_path.write_text(json.dumps(ports))
         (self.folder / "tmp").mkdir(exist_ok=True)
         self._properties_path.write_text(_SERVER_PROPERTIES.format(**ports, log_folder=self.folder / "log"))

@@ -6,6 +6,7 @@ import contextlib
 import ctypes
 import fcntl
 import os
+import pwd
 import random
 import signal
 import socket
@@ -14,7 +15,6 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 
@@ -23,6 +23,7 @@ import psutil
 _PR_SET_PDEATHSIG = 1
 # Below the range of outgoing connections on Linux, so that no connection takes the port while its server restarts.
 _PORTS = range(20_000, 32_000)
+SystemUser = pwd.struct_passwd  # whom a process runs as
 _libc = ctypes.CDLL(None, use_errno=True) if sys.platform == "linux" else None
 
 
@@ -33,14 +34,9 @@ class LocalServerError(Exception):
 class DataFolderInUse(LocalServerError):
     """Another running process owns the data folder."""
 
-
-@dataclass(frozen=True)
-class SystemUser:
-    """The numeric identity that a process runs under."""
-
-    name: str
-    user_id: int
-    group_id: int
+    def __init__(self, folder: Path, owner: str) -> None:
+        super().__init__(f"{folder} is in use by process {owner}; stop that one first")
+        self.owner = owner
 
 
 class OwnedProcess:
@@ -76,7 +72,7 @@ class OwnedProcess:
 
     @property
     def is_running(self) -> bool:
-        return self._process is not None and self._process.poll() is None
+        return self._process is not None and self.exit_code is None
 
     @property
     def exit_code(self) -> int | None:
@@ -86,7 +82,7 @@ class OwnedProcess:
     def claim(self) -> None:
         """Become the owner of the folder, and end the process that a killed owner left running in it."""
         if self._lock_file is None:
-            self._lock_file = _lock(self.folder / f"{self.name}.lock")
+            self._lock_file = take_lock(self.folder / f"{self.name}.lock")
         pid = read_pid(self.pid_file)
         if pid is not None and pid != os.getpid() and self._is_ours(pid):
             self._end_left_over(pid)
@@ -138,19 +134,12 @@ class OwnedProcess:
             self._lock_file.close()
             self._lock_file = None
 
-    def becomes_ready(self, is_ready: Callable[[], bool], timeout_seconds: float) -> bool:
-        """Poll until the process is ready; False when it ends or the time is over."""
-        deadline = time.monotonic() + timeout_seconds
-        while self.is_running and time.monotonic() < deadline:
-            if is_ready():
-                return True
-            time.sleep(0.05)
-        return False
-
-    def not_ready(self) -> LocalServerError:
-        """Return the error for a process that did not become ready, with the end of its log."""
-        reason = "did not answer in time" if self.is_running else "ended by itself"
-        return LocalServerError(f"the local {self.name} {reason}; {self.log_file} says:\n{self.log_tail()}")
+    def wait_until_ready(self, is_ready: Callable[[], bool], timeout_seconds: float) -> None:
+        """Poll until the process is ready; raises LocalServerError, with the end of its log, when it does not."""
+        in_time = comes_true(lambda: not self.is_running or is_ready(), timeout_seconds)
+        if not (in_time and self.is_running):
+            reason = "did not answer in time" if self.is_running else "ended by itself"
+            raise LocalServerError(f"the local {self.name} {reason}; {self.log_file} says:\n{self.log_tail()}")
 
     def log_tail(self, line_count: int = 15) -> str:
         """Return the last lines that the process has logged since it was launched."""
@@ -161,19 +150,15 @@ class OwnedProcess:
             return "".join(log_file.readlines()[-line_count:])
 
     def _is_ours(self, pid: int) -> bool:
-        arguments = command_line(pid)
-        return all(marker in arguments for marker in self._markers)
+        return set(self._markers) <= set(command_line(pid))
 
     def _end_left_over(self, pid: int) -> None:
         """End a process that is not our child: its stop signal, 10 seconds, then SIGKILL."""
         for sent, timeout_seconds in ((self._stop_signal, 10.0), (signal.SIGKILL, 5.0)):
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, sent)
-            deadline = time.monotonic() + timeout_seconds
-            while time.monotonic() < deadline:
-                if not self._is_ours(pid):
-                    return
-                time.sleep(0.05)
+            if comes_true(lambda: not self._is_ours(pid), timeout_seconds):
+                return
         raise LocalServerError(f"process {pid} does not end; end it by hand")
 
 
@@ -192,12 +177,20 @@ def run_to_end(
         raise LocalServerError(f"{command[0]} did not end within {timeout_seconds:.0f} s") from error
 
 
+def comes_true(condition: Callable[[], bool], timeout_seconds: float) -> bool:
+    """Poll until the condition holds; False when the time is over."""
+    deadline = time.monotonic() + timeout_seconds
+    while not condition():
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(0.05)
+    return True
+
+
 def free_port(preferred: int | None = None, *, other_than: int | None = None) -> int:
     """Return a loopback port that no process listens on; `preferred` if that one is free."""
-    candidates = [] if preferred is None else [preferred]
-    candidates += random.sample(_PORTS, 200)
-    for port in candidates:
-        if port != other_than and port_is_free(port):
+    for port in (preferred, *random.sample(_PORTS, 200)):
+        if port is not None and port != other_than and port_is_free(port):
             return port
     raise LocalServerError(f"no free port between {_PORTS.start} and {_PORTS.stop} on 127.0.0.1")
 
@@ -206,11 +199,10 @@ def port_is_free(port: int) -> bool:
     with socket.socket() as probe:
         # As the servers do: connections in TIME_WAIT do not count.
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
+        with contextlib.suppress(OSError):
             probe.bind(("127.0.0.1", port))
-        except OSError:
-            return False
-        return True
+            return True
+    return False
 
 
 def command_line(pid: int) -> list[str]:
@@ -244,7 +236,7 @@ def _isolated(environment: Mapping[str, str], user: SystemUser | None, stop_sign
         if os.getppid() != parent_pid:  # the parent died before the line above
             os._exit(1)
 
-    identity = {} if user is None else {"user": user.user_id, "group": user.group_id, "extra_groups": []}
+    identity = {} if user is None else {"user": user.pw_uid, "group": user.pw_gid, "extra_groups": []}
     return {
         "env": dict(environment),
         "cwd": "/",
@@ -256,8 +248,8 @@ def _isolated(environment: Mapping[str, str], user: SystemUser | None, stop_sign
     }
 
 
-def _lock(path: Path) -> IO[str]:
-    """Return a lock file that is held until it is closed or this process dies."""
+def take_lock(path: Path) -> IO[str]:
+    """Return a lock file that is held until it is closed or this process dies; raises DataFolderInUse."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         lock_file = path.open("a+")
@@ -269,8 +261,13 @@ def _lock(path: Path) -> IO[str]:
         lock_file.seek(0)
         owner = lock_file.read().strip() or "unknown"
         lock_file.close()
-        raise DataFolderInUse(f"{path.parent} is in use by process {owner}; stop that one first") from error
-    lock_file.truncate(0)
-    lock_file.write(f"{os.getpid()}\n")
-    lock_file.flush()
+        raise DataFolderInUse(path.parent, owner) from error
+    note_owner(lock_file, "")
     return lock_file
+
+
+def note_owner(lock_file: IO[str], more: str) -> None:
+    """Write into a lock file which process holds it, and more about it for whoever is refused."""
+    lock_file.truncate(0)
+    lock_file.write(f"{os.getpid()}{more}\n")
+    lock_file.flush()

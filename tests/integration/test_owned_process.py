@@ -135,8 +135,9 @@ def test_server_that_ends_by_itself_is_reported_with_its_last_words(owned: Owned
     owned.log_file.write_text("words of an earlier run\n")
     owned.claim()
     owned.launch(_command(tmp_path, "raise SystemExit('no space left')"), environment={})
-    assert not owned.becomes_ready(lambda: False, 10.0)
-    message = str(owned.not_ready())
+    with pytest.raises(LocalServerError) as failed:
+        owned.wait_until_ready(lambda: False, 10.0)
+    message = str(failed.value)
     assert "ended by itself" in message
     assert "no space left" in message
     assert "earlier run" not in message
