@@ -42,6 +42,7 @@ class LocalServer(OwnedProcess, ABC):
         """Return when the server serves; raises LocalServerError with the end of its log when it does not."""
         if self.is_running:
             return self
+        self.begin_start()
         self.fetch_program()
         self.claim()
         try:

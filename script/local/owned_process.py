@@ -62,22 +62,31 @@ class OwnedProcess:
         self._lock_file: IO[str] | None = None
         self._process: subprocess.Popen[bytes] | None = None
         self._log_start = 0
+        self._state = threading.Lock()  # one thread may stop the process while another one starts it
+        self._stopped = False
 
     @property
     def pid(self) -> int:
         """Raises LocalServerError when the process does not run."""
-        if self._process is None or not self.is_running:
+        process = self._process
+        if process is None or process.poll() is not None:
             raise LocalServerError(f"the local {self.name} does not run")
-        return self._process.pid
+        return process.pid
 
     @property
     def is_running(self) -> bool:
-        return self._process is not None and self.exit_code is None
+        process = self._process  # another thread may forget it meanwhile
+        return process is not None and process.poll() is None
 
     @property
     def exit_code(self) -> int | None:
         """The exit code of a process that ended by itself; None while it runs, and after `stop` or `kill`."""
-        return None if self._process is None else self._process.poll()
+        process = self._process
+        return None if process is None else process.poll()
+
+    def begin_start(self) -> None:
+        """Allow a launch; a `stop` from now on forbids it again."""
+        self._stopped = False
 
     def claim(self) -> None:
         """Become the owner of the folder, and end the process that a killed owner left running in it."""
@@ -93,46 +102,54 @@ class OwnedProcess:
         log_file = self.log_file.open("ab")
         self._log_start = log_file.tell()
         launched = threading.Event()
-        failures: list[OSError] = []
+        failures: list[Exception] = []
         options = {**_isolated(environment, user, self._stop_signal), "stdout": log_file, "stderr": log_file}
 
         def run() -> None:
             try:
-                self._process = subprocess.Popen(command, **options)
-            except OSError as error:
+                with self._state:
+                    if self._stopped:
+                        raise LocalServerError("it was stopped while it started")
+                    self._process = process = subprocess.Popen(command, **options)
+                    unfinished = self.pid_file.with_suffix(".unfinished")
+                    unfinished.write_text(f"{process.pid}\n")
+                    unfinished.replace(self.pid_file)
+            except (OSError, LocalServerError) as error:
                 failures.append(error)
+                return
             finally:
                 log_file.close()
                 launched.set()
-            if self._process is not None:
-                self._process.wait()
+            process.wait()
 
         # Linux sends the signal when the *thread* that forked ends, so that thread must live as long as the process.
-        self._process = None
         threading.Thread(target=run, name=f"{self.name}-parent", daemon=True).start()
         launched.wait()
-        if failures or self._process is None:
+        if failures:
             raise LocalServerError(f"cannot start {command[0]}: {failures}")
-        self.pid_file.write_text(f"{self._process.pid}\n")
 
     def stop(self) -> None:
         """End the process cleanly, or by SIGKILL after the timeout, and release the folder; safe to repeat."""
-        if self._process is not None and self.is_running:
-            self._process.send_signal(self._stop_signal)
+        with self._state:
+            self._stopped, process = True, self._process
+        if process is not None and process.poll() is None:
+            process.send_signal(self._stop_signal)
             with contextlib.suppress(subprocess.TimeoutExpired):
-                self._process.wait(self._stop_timeout_seconds)
+                process.wait(self._stop_timeout_seconds)
         self.kill()
 
     def kill(self) -> None:
         """End the process by SIGKILL, as a crash would, and release the folder; safe to repeat."""
-        if self._process is not None:
-            self._process.kill()
-            self._process.wait()
-        self._process = None
-        self.pid_file.unlink(missing_ok=True)
-        if self._lock_file is not None:
-            self._lock_file.close()
-            self._lock_file = None
+        with self._state:
+            self._stopped = True
+            if self._process is not None:
+                self._process.kill()
+                self._process.wait()
+            self._process = None
+            self.pid_file.unlink(missing_ok=True)
+            if self._lock_file is not None:
+                self._lock_file.close()
+                self._lock_file = None
 
     def wait_until_ready(self, is_ready: Callable[[], bool], timeout_seconds: float) -> None:
         """Poll until the process is ready; raises LocalServerError, with the end of its log, when it does not."""

@@ -93,6 +93,7 @@ class ServiceProcess(OwnedProcess):
 
     def start(self) -> None:
         """Start it and return at once; a process that a killed owner left running in the folder is ended first."""
+        self.begin_start()
         self.claim()
         self.launch([sys.executable, "-X", self._mark, "-m", *self._module()], environment=self._variables)
 
