@@ -15,18 +15,18 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import asdict
 from datetime import datetime
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 from rich.table import Table
 
-from script.replaying import Refused, Repair, ReplayCheck, Replayer
+from script.replaying import Refused, Repair, ReplayCheck, replay_letter
 from script.terminal import add_row, build_app, build_screen, printable, read_settings, readable, run_app, say_line
 from shared.errors import BrokerUnavailable, DatabaseUnavailable, PublishFailed
 from shared.kafka.client_settings import producer_settings
@@ -137,7 +137,11 @@ def replay(  # noqa: PLR0913  (a parameter for each option)
             upgraded=upgraded,
         )
         found = ids or box.find_ids(LetterFilter(topic, group, all_of_reason))
-        raise typer.Exit(replay_each(found, repair, build_replayer(settings, box)))
+        config = producer_settings(settings.kafka_bootstrap_servers, client_id="dead-letters")
+        config |= {"message.max.bytes": LARGEST_MESSAGE_BYTES}
+        publisher = SyncKafkaEventPublisher(config, topic_prefix=settings.topic_prefix)
+        replay_one = partial(replay_letter, repair=repair, check=check_with(settings, box), publisher=publisher)
+        raise typer.Exit(replay_each(found, replay_one))
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -145,12 +149,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return run_app(app, arguments, exit_codes=EXIT_CODES)
 
 
-def replay_each(ids: Iterable[int], repair: Repair, replayer: Replayer) -> int:
+def replay_each(ids: Iterable[int], replay_one: Callable[[int], DeadLetter]) -> int:
     """Replay letters, say what became of each, and return the exit code."""
     replayed = refused = 0
     for dead_letter_id in ids:
         try:
-            letter = replayer.replay(dead_letter_id, repair)
+            letter = replay_one(dead_letter_id)
         except Refused as error:
             refused += 1
             say_line(f"{dead_letter_id}: refused: {error}")
@@ -171,13 +175,6 @@ def opened_box() -> Iterator[tuple[DatabaseSettings, DeadLetterBox]]:
     settings = read_settings()
     with closing(DeadLetterBox(settings.database_url.get_secret_value())) as box:
         yield settings, box
-
-
-def build_replayer(settings: DatabaseSettings, box: DeadLetterBox) -> Replayer:
-    config = producer_settings(settings.kafka_bootstrap_servers, client_id="dead-letters")
-    config |= {"message.max.bytes": LARGEST_MESSAGE_BYTES}
-    publisher = SyncKafkaEventPublisher(config, topic_prefix=settings.topic_prefix)
-    return Replayer(box, publisher, check=check_with(settings, box))
 
 
 def check_with(settings: DatabaseSettings, box: DeadLetterBox) -> ReplayCheck:
