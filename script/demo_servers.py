@@ -17,7 +17,7 @@ from pathlib import Path
 from script.demo_state import REPOSITORY, SYNTHETIC_SEED, DataSet, DemoRefused
 from script.local.kafka import LocalKafka
 from script.local.local_server import LocalServer
-from script.local.owned_process import LocalServerError, die_with_parent
+from script.local.owned_process import LocalServerError, die_with_parent, read_tail
 from script.local.postgres import LocalPostgres
 from script.local.service_processes import ServiceEnvironment
 
@@ -51,11 +51,11 @@ class DemoServers:
 
         Raises LocalServerError; DemoRefused when the loader refuses the data.
         """
-        self.data.state.mkdir(parents=True, exist_ok=True)
-        bootstrap_servers, database_url = os.environ.get("KAFKA_BOOTSTRAP_SERVERS"), os.environ.get("DATABASE_URL")
-        kafka, postgres = LocalKafka(self.data.state / "kafka"), None
-        if not database_url:
-            postgres = LocalPostgres(self.data.state / "postgres")
+        state, given = self.data.state, os.environ
+        state.mkdir(parents=True, exist_ok=True)
+        bootstrap_servers, database_url = given.get("KAFKA_BOOTSTRAP_SERVERS"), given.get("DATABASE_URL")
+        kafka, postgres = LocalKafka(state / "kafka"), None if database_url else LocalPostgres(state / "postgres")
+        if postgres is not None:
             self.started["Postgres"] = postgres
         if not bootstrap_servers:
             self.started["Kafka"] = kafka
@@ -69,8 +69,8 @@ class DemoServers:
         environment = ServiceEnvironment(
             bootstrap_servers or kafka.bootstrap_servers,
             postgres.url() if postgres else str(database_url),
-            self.data.state / "models",
-            os.environ.get("TOPIC_PREFIX", ""),
+            state / "models",
+            given.get("TOPIC_PREFIX", ""),
         )
         self._migrate_and_load(environment.variables(), reload=postgres is None)
         return environment
@@ -84,9 +84,8 @@ class DemoServers:
     def _generate(self) -> None:
         unfinished = self.data.folder.with_name("unfinished-" + self.data.folder.name)
         shutil.rmtree(unfinished, ignore_errors=True)
-        scale, seed = f"{self.data.scale:g}", str(SYNTHETIC_SEED)
-        arguments = ["FAR-Trans/synthesize.py", "--scale", scale, "--seed", seed, "--output", str(unfinished)]
-        run_step("synthesize", arguments, folder=self.data.state / "logs")
+        options = ["--scale", f"{self.data.scale:g}", "--seed", str(SYNTHETIC_SEED), "--output", str(unfinished)]
+        run_step("synthesize", ["FAR-Trans/synthesize.py", *options], folder=self.data.state / "logs")
         unfinished.rename(self.data.folder)
 
     def _migrate_and_load(self, variables: Mapping[str, str], *, reload: bool) -> None:
@@ -99,8 +98,8 @@ class DemoServers:
             return
         rejects_file = logs / "rejected_rows.csv"
         arguments = ["FAR-Trans/script.py", "--data", str(self.data.folder), "--rejects", str(rejects_file)]
-        codes = (0, _LOADED_WITH_REJECTS, _LOAD_REFUSED)
         arguments += self.load_options
+        codes = (0, _LOADED_WITH_REJECTS, _LOAD_REFUSED)
         code = run_step("load", arguments, folder=logs, environment=variables, accepted=codes)
         if code == _LOAD_REFUSED:
             raise DemoRefused(
@@ -114,18 +113,16 @@ class DemoServers:
 
 def do_together(tasks: Mapping[str, Callable[[], object]], *, report: Report, seconds: float) -> None:
     """Run all tasks at the same time and report each when it is done; raises the first failure, or StepFailed."""
-    names: dict[Future[None], str] = {}
+    names: dict[Future[object], str] = {}
 
-    def run(task: Callable[[], object], done: Future[None]) -> None:
+    def run(task: Callable[[], object], done: Future[object]) -> None:
         try:
-            task()
+            done.set_result(task())
         except BaseException as error:
             done.set_exception(error)
-        else:
-            done.set_result(None)
 
     for name, task in tasks.items():
-        done: Future[None] = Future()
+        done: Future[object] = Future()
         names[done] = name
         # No executor: after a failure the process must end without waiting for the other tasks.
         threading.Thread(target=run, args=(task, done), name=name, daemon=True).start()
@@ -172,6 +169,5 @@ def run_step(
     return code
 
 
-def _tail(log_file: Path, line_count: int = 15) -> str:
-    lines = log_file.read_text(errors="replace").splitlines()[-line_count:]
-    return f"its log ({log_file}) ends:\n" + "\n".join(lines)
+def _tail(log_file: Path) -> str:
+    return f"its log ({log_file}) ends:\n{read_tail(log_file)}"

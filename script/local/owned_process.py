@@ -14,6 +14,7 @@ import subprocess
 import sys
 import threading
 import time
+from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import IO, Any
@@ -158,13 +159,9 @@ class OwnedProcess:
             reason = "did not answer in time" if self.is_running else "ended by itself"
             raise LocalServerError(f"the local {self.name} {reason}; {self.log_file} says:\n{self.log_tail()}")
 
-    def log_tail(self, line_count: int = 15) -> str:
+    def log_tail(self) -> str:
         """Return the last lines that the process has logged since it was launched."""
-        if not self.log_file.exists():
-            return ""
-        with self.log_file.open(errors="replace") as log_file:
-            log_file.seek(self._log_start)
-            return "".join(log_file.readlines()[-line_count:])
+        return read_tail(self.log_file, start=self._log_start)
 
     def _is_ours(self, pid: int) -> bool:
         return set(self._markers) <= set(command_line(pid))
@@ -192,6 +189,16 @@ def run_to_end(
         return subprocess.run(command, capture_output=True, text=True, check=False, timeout=timeout_seconds, **options)
     except subprocess.TimeoutExpired as error:
         raise LocalServerError(f"{command[0]} did not end within {timeout_seconds:.0f} s") from error
+
+
+def read_tail(path: Path, *, start: int = 0) -> str:
+    """Return the last 15 lines from `start` on; nothing when there is no such file."""
+    try:
+        with path.open(errors="replace") as log_file:
+            log_file.seek(start)
+            return "".join(deque(log_file, maxlen=15))
+    except FileNotFoundError:
+        return ""
 
 
 def comes_true(condition: Callable[[], bool], timeout_seconds: float) -> bool:

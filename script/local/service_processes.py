@@ -59,20 +59,14 @@ class ServiceProcess(OwnedProcess):
     """`python -m SERVICE` with its log and pid file in one folder; it ends with the process that started it."""
 
     def __init__(
-        self,
-        service: str,
-        environment: ServiceEnvironment,
-        *,
-        folder: Path,
-        port: int | None = None,
-        name: str | None = None,
+        self, service: str, environment: ServiceEnvironment, *, folder: Path, port: int | None = None, name: str = ""
     ) -> None:
         """Several processes of a service in one folder need different names."""
-        self.service = service
+        self.service, name = service, name or service
         # -X takes any word: it makes the command line unique, so that a stale pid is never mistaken.
-        self._mark = f"folder={folder}/{name or service}"
+        self._mark = f"folder={folder}/{name}"
         markers = (self._mark, service)
-        super().__init__(folder, name=name or service, markers=markers, stop_timeout_seconds=_STOP_TIMEOUT_SECONDS)
+        super().__init__(folder, name=name, markers=markers, stop_timeout_seconds=_STOP_TIMEOUT_SECONDS)
         self.port = port or free_port()
         # Worker and trainer serve metrics and health on one port.
         self.metrics_port = free_port() if service == "api" else self.port
