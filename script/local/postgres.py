@@ -87,17 +87,15 @@ class LocalPostgres(LocalServer):
     def _remove_stale_lock(self) -> None:
         """PostgreSQL does not start when another process now has the process number in its old lock file."""
         lock = self._data / "postmaster.pid"
-        if not lock.exists():
-            return
         pid = read_pid(lock)
         if pid is not None and str(self._data) in command_line(pid):
             raise LocalServerError(f"another server, process {pid}, runs on {self._data}; stop that one first")
-        lock.unlink()
+        lock.unlink(missing_ok=True)
 
     def _launch(self, binaries: Path) -> None:
         settings = {
             "listen_addresses": "127.0.0.1",
-            "port": str(self.port),
+            "port": self.port,
             "unix_socket_directories": "",
             "shared_buffers": "64MB",
             "max_wal_size": "1GB",
@@ -105,9 +103,8 @@ class LocalPostgres(LocalServer):
             "log_timezone": "UTC",
             **({} if self._durable else _NOT_DURABLE),
         }
-        command = [str(binaries / "postgres"), "-D", str(self._data)]
-        for name, value in settings.items():
-            command += ["-c", f"{name}={value}"]
+        options = [word for name, value in settings.items() for word in ("-c", f"{name}={value}")]
+        command = [str(binaries / "postgres"), "-D", str(self._data), *options]
         deadline = time.monotonic() + 15.0
         while True:
             self.launch(command, environment=ENVIRONMENT, user=self._user)

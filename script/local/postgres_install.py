@@ -60,15 +60,12 @@ def reachable_binaries(user: SystemUser | None) -> Path:
     package = installed_package()
     binaries = package / "pginstall" / "bin"
     problem = _problem_with(binaries, user)
-    if problem is None:
-        return binaries
-    if user is None:
-        raise PostgresUnavailable(f"the installed PostgreSQL does not run: {problem}. {_WAY_OUT}")
-    copied = _copy_of(package) / package.name / "pginstall" / "bin"
-    problem = _problem_with(copied, user)
+    if problem is not None and user is not None:
+        binaries = _copy_of(package) / package.name / "pginstall" / "bin"
+        problem = _problem_with(binaries, user)
     if problem is not None:
-        raise PostgresUnavailable(f"user {user.pw_name} cannot run PostgreSQL in {copied}: {problem}. {_WAY_OUT}")
-    return copied
+        raise PostgresUnavailable(f"PostgreSQL in {binaries} does not run: {problem}. {_WAY_OUT}")
+    return binaries
 
 
 def run_as(user: SystemUser | None, command: Sequence[str]) -> subprocess.CompletedProcess[str]:

@@ -116,7 +116,7 @@ def test_broker_that_cannot_start_says_what_its_log_says(
     broker: LocalKafka, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     kafka = LocalKafka(tmp_path)
-    monkeypatch.setattr(kafka, "_format", lambda java, class_path: None)
+    monkeypatch.setattr(kafka, "_format", lambda: None)
     with pytest.raises(LocalServerError, match=r"(?s)ended by itself.*meta\.properties"):
         kafka.start()
     assert not kafka.is_running
