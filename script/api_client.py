@@ -109,13 +109,8 @@ class ApiClient:
             if refused.status != httpx.codes.NOT_FOUND:
                 raise
             return ServedList(None, None, None, ())
-        headers = answer.headers
-        return ServedList(
-            headers.get("X-Request-ID"),
-            headers.get("X-Model-Version"),
-            headers.get("X-Recommendation-Basis"),
-            tuple(answer.json()["recommendations"]),
-        )
+        get, items = answer.headers.get, tuple(answer.json()["recommendations"])
+        return ServedList(get("X-Request-ID"), get("X-Model-Version"), get("X-Recommendation-Basis"), items)
 
     def record_interaction(self, customer_id: str, isin: str, interaction_type: str = "click") -> None:
         """POST /user_interactions; counts once, however often it has to be sent."""

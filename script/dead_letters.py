@@ -27,7 +27,7 @@ import typer
 from rich.table import Table
 
 from script.replaying import Refused, Repair, ReplayCheck, replay_letter
-from script.terminal import add_row, build_app, build_screen, printable, read_settings, readable, run_app, say_line
+from script.terminal import add_row, build_app, build_screen, printable, read_settings, readable, run_app, say
 from shared.errors import BrokerUnavailable, DatabaseUnavailable, PublishFailed
 from shared.kafka.client_settings import producer_settings
 from shared.kafka.metadata import fetch_cluster_id
@@ -129,13 +129,8 @@ def replay(  # noqa: PLR0913  (a parameter for each option)
     if (value or key) and len(ids or ()) != 1:
         raise typer.BadParameter("--value and --key go with one ID")
     with opened_box() as (settings, box):
-        repair = Repair(
-            None if value is None else value.read_bytes(),
-            None if key is None else key.encode(),
-            force=force,
-            again=again,
-            upgraded=upgraded,
-        )
+        options = {"force": force, "again": again, "upgraded": upgraded}
+        repair = Repair(value.read_bytes() if value else None, None if key is None else key.encode(), **options)
         found = ids or box.find_ids(LetterFilter(topic, group, all_of_reason))
         config = producer_settings(settings.kafka_bootstrap_servers, client_id="dead-letters")
         config |= {"message.max.bytes": LARGEST_MESSAGE_BYTES}
@@ -157,9 +152,9 @@ def replay_each(ids: Iterable[int], replay_one: Callable[[int], DeadLetter]) -> 
             letter = replay_one(dead_letter_id)
         except Refused as error:
             refused += 1
-            say_line(f"{dead_letter_id}: refused: {error}")
+            say(f"{dead_letter_id}: refused: {error}", keep="")
         except PublishFailed as error:
-            say_line(f"{dead_letter_id}: not replayed: {error}")
+            say(f"{dead_letter_id}: not replayed: {error}", keep="")
             if error.outcome_unknown:
                 return UNAVAILABLE
             refused += 1  # by the broker: the next letter may be another matter

@@ -93,7 +93,7 @@ class DemoServers:
         logs = self.data.state / "logs"
         run_step("migrate", ["-m", "shared.migrations"], folder=logs, environment=variables)
         self.report("tables and topics are there")
-        if self.data.is_loaded and not reload:
+        if self.data.loaded_mark.exists() and not reload:
             self.report(f"{self.data.label} was loaded earlier")
             return
         rejects_file = logs / "rejected_rows.csv"
@@ -106,7 +106,7 @@ class DemoServers:
                 f"{self.data.label} cannot be loaded; {_tail(logs / 'load.log')}\n"
                 'With make, options of the loader go into LOAD_OPTIONS="...".'
             )
-        self.data.mark_loaded()
+        self.data.loaded_mark.touch()
         rejects = f" (some rows were rejected: see {rejects_file})" if code else ""
         self.report(f"loaded {self.data.label}{rejects}")
 

@@ -35,12 +35,9 @@ class DataSet:
     scale: float | None = None
 
     @property
-    def is_loaded(self) -> bool:
-        return (self.state / "loaded.json").exists()
-
-    def mark_loaded(self) -> None:
-        """Record that database and topics of this state folder hold this data set."""
-        (self.state / "loaded.json").touch()
+    def loaded_mark(self) -> Path:
+        """The file that exists once database and topics of this state folder hold this data set."""
+        return self.state / "loaded.json"
 
 
 def state_root() -> Path:
@@ -89,12 +86,12 @@ def choose_data(given: Path | None, *, scale: float, root: Path, servers: tuple[
         return DataSet(f"the files in {folder}", folder, root / f"files-{_digest(str(folder), *servers)}-{content}")
     sources = sorted(path for pattern in _GENERATOR for path in REPOSITORY.glob(pattern))
     generator = _digest(str(SYNTHETIC_SEED), *(path.read_text() for path in sources))
-    return DataSet(
-        label=f"synthetic data at scale {scale:g} (seed {SYNTHETIC_SEED})",
-        folder=root / f"generated-{scale:g}-{generator}",
-        state=root / f"synthetic-{_digest(str(scale), *servers)}-{generator}",
-        scale=scale,
+    generated, state = (
+        root / f"generated-{scale:g}-{generator}",
+        f"synthetic-{_digest(str(scale), *servers)}-{generator}",
     )
+    label = f"synthetic data at scale {scale:g} (seed {SYNTHETIC_SEED})"
+    return DataSet(label, generated, root / state, scale)
 
 
 def missing_files(folder: Path) -> list[str]:

@@ -97,7 +97,7 @@ def set_offset(
         if not log.earliest <= target <= log.latest:
             raise Refused(f"the log holds {log.earliest} to {log.latest}; {target} would raise the alarm again")
         print(printable(f"{group} {topic}[{partition}]: {row.next_offset} -> {target}"))
-        print(meaning(row.next_offset, target, log) if row.is_of(log) else meaning_in_a_new_topic(target, log))
+        print(meaning(row.next_offset if row.is_of(log) else None, target, log))
         if not yes:
             raise Refused("nothing was changed; --yes does it")
         with changing(engine, row, next_offset=target, topic_id=log.topic_id) as current:
@@ -122,36 +122,27 @@ def main(arguments: Sequence[str] | None = None) -> int:
 @contextmanager
 def opened() -> Iterator[tuple[Engine, BrokerView]]:
     """Yield the database and the broker that the environment names."""
-    settings = read_settings()
-    engine = build_engine(
-        settings.database_url.get_secret_value(),
-        application_name="offsets",
-        # A consumer's transaction holds its rows for one batch, not for longer.
-        session_settings={"lock_timeout": "5s"},
-    )
+    settings, timeout = read_settings(), {"lock_timeout": "5s"}  # a consumer's transaction holds its rows for one batch
+    url = settings.database_url.get_secret_value()
+    engine = build_engine(url, application_name="offsets", session_settings=timeout)
     try:
         yield engine, BrokerView(settings.kafka_bootstrap_servers, topic_prefix=settings.topic_prefix)
     finally:
         engine.dispose()
 
 
-def meaning(before: int, after: int, log: LogRange) -> str:
-    """Return what moving an offset does to messages."""
+def meaning(before: int | None, after: int, log: LogRange) -> str:
+    """Return what moving an offset does to messages; `before` is None where that offset is of another topic."""
+    effect = "are skipped: they have no effect"
+    if before is None:
+        return (
+            f"the topic was recreated: it holds {log.latest - log.earliest} messages that the group may not have read,"
+            f" the first {after - log.earliest} of them {effect}"
+        )
     if after <= before:
         return f"up to {min(before, log.latest) - after} messages are read again; each has its effect once"
-    gone = max(0, min(after, log.earliest) - before)
-    skipped = after - max(before, log.earliest)
-    return (
-        f"{gone} messages are gone from the log, {max(0, skipped)} that it still holds are skipped: they have no effect"
-    )
-
-
-def meaning_in_a_new_topic(target: int, log: LogRange) -> str:
-    """Return what an offset does in a topic that the stored one does not belong to."""
-    return (
-        f"the topic was recreated: it holds {log.latest - log.earliest} messages that the group may not have read,"
-        f" the first {target - log.earliest} of them are skipped: they have no effect"
-    )
+    gone, skipped = max(0, min(after, log.earliest) - before), max(0, after - max(before, log.earliest))
+    return f"{gone} messages are gone from the log, {skipped} that it still holds {effect}"
 
 
 @dataclass(frozen=True)

@@ -43,14 +43,9 @@ def read_settings() -> DatabaseSettings:
         raise typer.Exit(2) from error
 
 
-def say(text: str) -> None:
-    """Print to standard error; standard output is for results."""
-    print(printable(text, keep="\n"), file=sys.stderr, flush=True)
-
-
-def say_line(text: str) -> None:
-    """Print one line to standard error; line ends in text from outside are escaped."""
-    print(printable(text), file=sys.stderr)
+def say(text: str, *, keep: str = "\n") -> None:
+    """Print to standard error; standard output is for results. Control characters are escaped, except those to keep."""
+    print(printable(text, keep=keep), file=sys.stderr, flush=True)
 
 
 def build_screen() -> Console:

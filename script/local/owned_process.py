@@ -260,7 +260,7 @@ def _isolated(environment: Mapping[str, str], user: SystemUser | None, stop_sign
         if os.getppid() != parent_pid:  # the parent died before the line above
             os._exit(1)
 
-    identity = {} if user is None else {"user": user.pw_uid, "group": user.pw_gid, "extra_groups": []}
+    identity = {"user": user.pw_uid, "group": user.pw_gid, "extra_groups": []} if user else {}
     return {
         "env": dict(environment),
         "cwd": "/",
