@@ -106,16 +106,12 @@ def export(
 def replay(  # noqa: PLR0913  (a parameter for each option)
     ids: Annotated[list[int] | None, typer.Argument(metavar="ID")] = None,
     *,
-    all_of_reason: Annotated[
-        str | None, typer.Option(metavar="TEXT", help="all that were not replayed with this in the reason")
-    ] = None,
+    all_of_reason: Annotated[str | None, typer.Option(help="all not yet replayed with this in the reason")] = None,
     value: Annotated[Path | None, typer.Option(metavar="FILE", help="one ID only: publish these bytes instead")] = None,
     key: Annotated[str | None, typer.Option(help="one ID only: publish with this key instead")] = None,
     again: Annotated[bool, typer.Option("--again", help="also what was replayed before")] = False,
     upgraded: Annotated[bool, typer.Option("--upgraded", help="also what a bug refused: it is mended by now")] = False,
-    force: Annotated[
-        bool, typer.Option("--force", help="also what consumers will refuse, or another cluster's")
-    ] = False,
+    force: Annotated[bool, typer.Option("--force", help="also what consumers refuse, or another cluster's")] = False,
     topic: Topic = None,
     group: Group = None,
 ) -> None:

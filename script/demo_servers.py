@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import os
 import shutil
-import signal
-import subprocess
 import sys
 import threading
 from collections.abc import Callable, Mapping, Sequence
@@ -17,7 +15,7 @@ from pathlib import Path
 from script.demo_state import REPOSITORY, SYNTHETIC_SEED, DataSet, DemoRefused
 from script.local.kafka import LocalKafka
 from script.local.local_server import LocalServer
-from script.local.owned_process import LocalServerError, die_with_parent, read_tail
+from script.local.owned_process import LocalServerError, read_tail, run_to_end
 from script.local.postgres import LocalPostgres
 from script.local.service_processes import ServiceEnvironment
 
@@ -26,10 +24,6 @@ _STEP_TIMEOUT_SECONDS = 900.0  # the whole published data set on a slow disk
 _LOADED_WITH_REJECTS, _LOAD_REFUSED = 1, 2
 
 Report = Callable[[str], None]
-
-
-class StepFailed(LocalServerError):
-    """A step of the start failed; the message holds the end of its log."""
 
 
 def external_servers() -> tuple[str, ...]:
@@ -76,10 +70,10 @@ class DemoServers:
         return environment
 
     def check(self) -> None:
-        """Raise StepFailed when a server that the demo started has ended."""
+        """Raise LocalServerError when a server that the demo started has ended."""
         for name, server in self.started.items():
             if not server.is_running:
-                raise StepFailed(f"{name} ended by itself; its log is {server.log_file}")
+                raise LocalServerError(f"{name} ended by itself; its log is {server.log_file}")
 
     def _generate(self) -> None:
         unfinished = self.data.folder.with_name("unfinished-" + self.data.folder.name)
@@ -112,7 +106,7 @@ class DemoServers:
 
 
 def do_together(tasks: Mapping[str, Callable[[], object]], *, report: Report, seconds: float) -> None:
-    """Run all tasks at the same time and report each when it is done; raises the first failure, or StepFailed."""
+    """Run all tasks at the same time and report each when it is done; raises the first failure, or LocalServerError."""
     names: dict[Future[object], str] = {}
 
     def run(task: Callable[[], object], done: Future[object]) -> None:
@@ -132,7 +126,7 @@ def do_together(tasks: Mapping[str, Callable[[], object]], *, report: Report, se
             report(names[done])
     except TimeoutError:
         late = sorted(name for done, name in names.items() if not done.done())
-        raise StepFailed(f"not done within {seconds:.0f} s: {', '.join(late)}") from None
+        raise LocalServerError(f"not done within {seconds:.0f} s: {', '.join(late)}") from None
 
 
 def run_step(
@@ -145,28 +139,21 @@ def run_step(
 ) -> int:
     """Run a Python program of this repository to its end, with its output in `folder`, and return its exit code.
 
-    Raises StepFailed, with the end of the output, when it fails or does not end in time.
+    Raises LocalServerError, with the end of the output, when it fails or does not end in time.
     """
     folder.mkdir(parents=True, exist_ok=True)
     log_file = folder / f"{name}.log"
+    command, variables = [sys.executable, *arguments], environment or os.environ
     with log_file.open("wb") as log:
         try:
-            code = subprocess.run(
-                [sys.executable, *arguments],
-                cwd=REPOSITORY,
-                env=environment,
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=log,
-                timeout=_STEP_TIMEOUT_SECONDS,
-                check=False,
-                preexec_fn=lambda: die_with_parent(signal.SIGTERM),
-            ).returncode
-        except subprocess.TimeoutExpired:
-            raise StepFailed(f"{name} did not end in time; {_tail(log_file)}") from None
-    if code not in accepted:
-        raise StepFailed(f"{name} failed with exit code {code}; {_tail(log_file)}")
-    return code
+            answer = run_to_end(
+                command, environment=variables, timeout_seconds=_STEP_TIMEOUT_SECONDS, cwd=REPOSITORY, output=log
+            )
+        except LocalServerError as error:
+            raise LocalServerError(f"{name}: {error}; {_tail(log_file)}") from error
+    if answer.returncode not in accepted:
+        raise LocalServerError(f"{name} failed with exit code {answer.returncode}; {_tail(log_file)}")
+    return answer.returncode
 
 
 def _tail(log_file: Path) -> str:

@@ -86,12 +86,9 @@ def choose_data(given: Path | None, *, scale: float, root: Path, servers: tuple[
         return DataSet(f"the files in {folder}", folder, root / f"files-{_digest(str(folder), *servers)}-{content}")
     sources = sorted(path for pattern in _GENERATOR for path in REPOSITORY.glob(pattern))
     generator = _digest(str(SYNTHETIC_SEED), *(path.read_text() for path in sources))
-    generated, state = (
-        root / f"generated-{scale:g}-{generator}",
-        f"synthetic-{_digest(str(scale), *servers)}-{generator}",
-    )
     label = f"synthetic data at scale {scale:g} (seed {SYNTHETIC_SEED})"
-    return DataSet(label, generated, root / state, scale)
+    folder = root / f"generated-{scale:g}-{generator}"
+    return DataSet(label, folder, root / f"synthetic-{_digest(str(scale), *servers)}-{generator}", scale)
 
 
 def missing_files(folder: Path) -> list[str]:

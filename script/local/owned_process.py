@@ -182,11 +182,13 @@ def run_to_end(
     environment: Mapping[str, str],
     user: SystemUser | None = None,
     timeout_seconds: float = 120.0,
+    cwd: Path = Path("/"),
+    output: IO[bytes] | int = subprocess.PIPE,
 ) -> subprocess.CompletedProcess[str]:
-    """Run a command that prepares a server's folder; on Linux it is killed when this process dies."""
-    options = _isolated(environment, user, signal.SIGKILL)
+    """Run a command that prepares a server's folder or its data; on Linux it is killed when this process dies."""
+    options = {**_isolated(environment, user, signal.SIGKILL), "cwd": cwd, "stdout": output, "stderr": output}
     try:
-        return subprocess.run(command, capture_output=True, text=True, check=False, timeout=timeout_seconds, **options)
+        return subprocess.run(command, text=True, check=False, timeout=timeout_seconds, **options)
     except subprocess.TimeoutExpired as error:
         raise LocalServerError(f"{command[0]} did not end within {timeout_seconds:.0f} s") from error
 
@@ -245,18 +247,14 @@ def read_pid(path: Path) -> int | None:
         return None
 
 
-def die_with_parent(stop_signal: signal.Signals = signal.SIGTERM) -> None:
-    """Ask Linux to send this process a signal when the thread that forked it ends; elsewhere do nothing."""
-    if _libc is not None:
-        _libc.prctl(_PR_SET_PDEATHSIG, int(stop_signal), 0, 0, 0)
-
-
 def _isolated(environment: Mapping[str, str], user: SystemUser | None, stop_signal: signal.Signals) -> dict[str, Any]:
     """Return the subprocess options of a process that no terminal reaches and that dies with this process."""
     parent_pid = os.getpid()
 
     def before_exec() -> None:
-        die_with_parent(stop_signal)
+        # Linux sends the signal when the thread that forked ends; elsewhere nobody does.
+        if _libc is not None:
+            _libc.prctl(_PR_SET_PDEATHSIG, int(stop_signal), 0, 0, 0)
         if os.getppid() != parent_pid:  # the parent died before the line above
             os._exit(1)
 

@@ -21,10 +21,6 @@ _PORT_VARIABLES = {"api": "API_PORT", "worker": "WORKER_HEALTH_PORT", "trainer":
 _STOP_TIMEOUT_SECONDS = 20.0  # the services promise 15
 
 
-class ServiceFailed(LocalServerError):
-    """A service ended, or did not become ready; the message holds the end of its log."""
-
-
 @dataclass(frozen=True)
 class ServiceEnvironment:
     """What the services of one system have in common; `more` are further environment variables."""
@@ -102,9 +98,9 @@ class ServiceProcess(OwnedProcess):
         """Send SIGTERM and return at once."""
         os.kill(self.pid, signal.SIGTERM)
 
-    def failure(self, what: str) -> ServiceFailed:
+    def failure(self, what: str) -> LocalServerError:
         """Return the error that says what happened, with the end of the log."""
-        return ServiceFailed(f"{self.name} {what}; its log ({self.log_file}) ends:\n{self.log_tail()}")
+        return LocalServerError(f"{self.name} {what}; its log ({self.log_file}) ends:\n{self.log_tail()}")
 
 
 class Services:
@@ -130,7 +126,7 @@ class Services:
             list(pool.map(ServiceProcess.stop, self.all.values()))
 
     def check(self, names: Sequence[str] = SERVICES) -> None:
-        """Raise ServiceFailed when one of them has ended."""
+        """Raise LocalServerError when one of them has ended."""
         for name in names:
             if not self[name].is_running:
                 raise self[name].failure("ended by itself")
@@ -138,7 +134,7 @@ class Services:
     def wait(
         self, until: Callable[[], bool], *, what: str, blame: str, names: Sequence[str] = SERVICES, seconds: float = 30
     ) -> None:
-        """Poll until the condition holds; raises ServiceFailed, with the log of `blame`, when the time is over."""
+        """Poll until the condition holds; raises LocalServerError, with the log of `blame`, when the time is over."""
         deadline = time.monotonic() + seconds
         while not until():
             self.check(names)
