@@ -12,7 +12,7 @@ from typing import Any
 
 import psycopg2
 
-from script.demo_servers import run_step
+from script.demo_setup import run_step
 from script.local.kafka import LocalKafka
 from script.local.owned_process import LocalServerError
 from script.local.postgres import LocalPostgres
