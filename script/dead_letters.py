@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import closing, contextmanager
 from dataclasses import asdict
 from datetime import datetime
@@ -27,8 +27,18 @@ import typer
 from rich.table import Table
 
 from script.replaying import Refused, Repair, ReplayCheck, replay_letter
-from script.terminal import add_row, build_app, build_screen, printable, read_settings, readable, run_app, say
-from shared.errors import BrokerUnavailable, DatabaseUnavailable, PublishFailed
+from script.terminal import (
+    WRONG_USAGE,
+    add_row,
+    build_app,
+    build_screen,
+    printable,
+    read_settings,
+    readable,
+    run_app,
+    say,
+)
+from shared.errors import PublishFailed, TransientError
 from shared.kafka.client_settings import producer_settings
 from shared.kafka.metadata import fetch_cluster_id
 from shared.kafka.producer import SyncKafkaEventPublisher
@@ -36,15 +46,9 @@ from shared.kafka.topics import fetch_max_message_bytes
 from shared.postgres.dead_letter_store import DeadLetter, DeadLetterBox, LetterFilter
 from shared.settings import DatabaseSettings
 
-SOME_REFUSED, WRONG_USAGE, UNAVAILABLE = 1, 2, 3
+SOME_REFUSED, UNAVAILABLE = 1, 3
 SHOWN_BYTES = 4096  # more than any event has
 LARGEST_MESSAGE_BYTES = 1_000_000_000  # the broker decides, not the producer
-EXIT_CODES = {
-    Refused: SOME_REFUSED,
-    DatabaseUnavailable: UNAVAILABLE,
-    BrokerUnavailable: UNAVAILABLE,
-    OSError: WRONG_USAGE,  # a file to read or to write
-}
 LetterId = Annotated[int, typer.Argument(metavar="ID")]
 Topic = Annotated[str | None, typer.Option(help="of this topic (without prefix)")]
 Group = Annotated[str | None, typer.Option(help="of this consumer group")]
@@ -135,11 +139,6 @@ def replay(  # noqa: PLR0913  (a parameter for each option)
         raise typer.Exit(replay_each(found, replay_one))
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Run one command and return its exit code."""
-    return run_app(app, arguments, exit_codes=EXIT_CODES)
-
-
 def replay_each(ids: Iterable[int], replay_one: Callable[[int], DeadLetter]) -> int:
     """Replay letters, say what became of each, and return the exit code."""
     replayed = refused = 0
@@ -190,6 +189,9 @@ def to_json(letter: DeadLetter) -> dict[str, Any]:
         columns[name] = shown.isoformat() if isinstance(shown, datetime) else shown
     return columns
 
+
+# OSError: a file to read or to write.
+main = partial(run_app, app, exit_codes={Refused: SOME_REFUSED, TransientError: UNAVAILABLE, OSError: WRONG_USAGE})
 
 if __name__ == "__main__":
     sys.exit(main())

@@ -10,6 +10,7 @@ import sys
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Annotated
 
 import typer
@@ -77,10 +78,6 @@ def generate(
         raise typer.Exit(130) from error
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    return run_app(app, arguments, exit_codes={})
-
-
 def click_and_compare(api: ApiClient, plan: Plan, *, screen: Console) -> tuple[ServedList, ServedList]:
     """Send the interactions, counted in the plan; return the lists before and after. Raises ApiFailed."""
     isins = choose_assets(api, plan.sector)
@@ -133,6 +130,8 @@ def _marked(served: ServedList, index: int, sector: str) -> str:
     item = served.items[index]
     return f"{'*' if item['sector'] == sector else ' '} {item['assetname']} ({item['isin']})"
 
+
+main = partial(run_app, app, exit_codes={})
 
 if __name__ == "__main__":
     sys.exit(main())

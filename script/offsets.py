@@ -15,10 +15,11 @@ or a setting missing; 3 the database or the broker did not answer.
 from __future__ import annotations
 
 import sys
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
+from functools import partial
 from typing import Annotated
 
 import typer
@@ -28,14 +29,14 @@ from rich.table import Table
 from sqlalchemy import Engine, func, select, update
 
 from script.terminal import add_row, build_app, build_screen, printable, read_settings, run_app
-from shared.errors import BrokerUnavailable, DatabaseUnavailable, RecommenderError
+from shared.errors import BrokerUnavailable, RecommenderError, TransientError
 from shared.kafka.metadata import KafkaMetadata, fetch_cluster_id
 from shared.ports import Partition, StoredOffset
 from shared.postgres.engine import build_engine
 from shared.postgres.errors import translated
 from shared.postgres.tables import consumer_offsets
 
-REFUSED, WRONG_USAGE, UNAVAILABLE = 1, 2, 3
+REFUSED, UNAVAILABLE = 1, 3
 _TIMEOUT_SECONDS = 10.0
 _COLUMNS = consumer_offsets.c
 app = build_app(__doc__)
@@ -107,16 +108,6 @@ def set_offset(
             if current is None or (current.next_offset, current.topic_id) != (row.next_offset, row.topic_id):
                 raise Refused("the stored offset changed meanwhile")
     print("stored; start the consumers again")
-
-
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Run one command and return its exit code."""
-    codes: dict[type[Exception], int] = {
-        Refused: REFUSED,
-        DatabaseUnavailable: UNAVAILABLE,
-        BrokerUnavailable: UNAVAILABLE,
-    }
-    return run_app(app, arguments, exit_codes=codes)
 
 
 @contextmanager
@@ -230,6 +221,8 @@ class BrokerView:
             raise BrokerUnavailable(str(error.args[0].str())) from error
         return description.state not in (ConsumerGroupState.EMPTY, ConsumerGroupState.DEAD) or bool(description.members)
 
+
+main = partial(run_app, app, exit_codes={Refused: REFUSED, TransientError: UNAVAILABLE})
 
 if __name__ == "__main__":
     sys.exit(main())

@@ -14,6 +14,7 @@ from rich.table import Column, Table
 
 from shared.settings import DatabaseSettings, setting_problems
 
+WRONG_USAGE = 2
 _PLAIN_WIDTH = 180
 
 
@@ -22,7 +23,9 @@ def build_app(help_text: str | None) -> typer.Typer:
     return typer.Typer(help=help_text, add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False)
 
 
-def run_app(app: typer.Typer, arguments: Sequence[str] | None, *, exit_codes: Mapping[type[Exception], int]) -> int:
+def run_app(
+    app: typer.Typer, arguments: Sequence[str] | None = None, *, exit_codes: Mapping[type[Exception], int]
+) -> int:
     """Run a command and return its exit code, 2 for wrong usage; print an error that has an exit code."""
     try:
         app(arguments)
@@ -40,7 +43,7 @@ def read_settings() -> DatabaseSettings:
         return DatabaseSettings()
     except ValidationError as error:
         say("\n".join(setting_problems(error)))
-        raise typer.Exit(2) from error
+        raise typer.Exit(WRONG_USAGE) from error
 
 
 def say(text: str, *, keep: str = "\n") -> None:

@@ -8,8 +8,8 @@ import sys
 import time
 import uuid
 from base64 import urlsafe_b64encode
-from collections.abc import Sequence
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
@@ -173,11 +173,6 @@ def lock() -> None:
     print(f"{len(write_lock().sha256_by_name)} jars locked")
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Return the exit code: 2 when the broker cannot be started; the message says what to do."""
-    return run_app(app, arguments, exit_codes={LocalServerError: 2})
-
-
 def _client_settings(bootstrap_servers: str) -> dict[str, str | int | float | bool]:
     backoff = {"reconnect.backoff.ms": 20, "reconnect.backoff.max.ms": 200}
     return {"bootstrap.servers": bootstrap_servers, **backoff, "log_level": 0}
@@ -186,6 +181,8 @@ def _client_settings(bootstrap_servers: str) -> dict[str, str | int | float | bo
 def _java_environment() -> dict[str, str]:
     return {name: value for name, value in os.environ.items() if name not in _JAVA_VARIABLES}
 
+
+main = partial(run_app, app, exit_codes={LocalServerError: 2})
 
 if __name__ == "__main__":
     sys.exit(main())

@@ -7,8 +7,8 @@ import shutil
 import signal
 import sys
 import time
-from collections.abc import Sequence
 from contextlib import closing
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
@@ -148,10 +148,7 @@ def run(
     raise typer.Exit(keep_running(LocalPostgres(data_dir, port)))
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Return the exit code: 2 when the server cannot be started; the message says what to do."""
-    return run_app(app, arguments, exit_codes={LocalServerError: 2})
-
+main = partial(run_app, app, exit_codes={LocalServerError: 2})
 
 if __name__ == "__main__":
     sys.exit(main())

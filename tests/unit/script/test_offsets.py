@@ -6,7 +6,8 @@ from datetime import UTC, datetime
 
 import pytest
 
-from script.offsets import WRONG_USAGE, LogRange, OffsetRow, main, meaning
+from script.offsets import LogRange, OffsetRow, main, meaning
+from script.terminal import WRONG_USAGE
 
 LOG = LogRange(earliest=100, latest=200)
 

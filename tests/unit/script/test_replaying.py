@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
-from script.dead_letters import SHOWN_BYTES, WRONG_USAGE, main, to_json
+from script.dead_letters import SHOWN_BYTES, main, to_json
 from script.replaying import Repair, ReplayCheck, contract_classes
-from script.terminal import as_markup, printable
+from script.terminal import WRONG_USAGE, as_markup, printable
 from shared.errors import BrokerUnavailable, ContractViolation, IdempotencyKeyReused
 from shared.events import (
     INTERACTIONS_RECORDED,
