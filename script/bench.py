@@ -48,16 +48,15 @@ class Timing:
     loader_seconds: float
 
 
-app = build_app(__doc__)
+app = build_app(None)
 
 
-@app.command()
+@app.command(help=__doc__)
 def bench(
     data: Annotated[Path | None, typer.Option(help="folder with the six files (default: an invented set)")] = None,
     scale: Annotated[float, typer.Option(help="of the invented set")] = 1.0,
     rounds: Annotated[int, typer.Option(help="the median counts")] = 3,
 ) -> None:
-    """Measure, and print one line a table and the overall ratio."""
     with tempfile.TemporaryDirectory(prefix="bench-") as folder, bench_database() as database_url:
         if data is None:
             data = Path(folder)

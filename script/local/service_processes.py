@@ -125,19 +125,17 @@ class Services:
         with ThreadPoolExecutor() as pool:
             list(pool.map(ServiceProcess.stop, self.all.values()))
 
-    def check(self, names: Sequence[str] = SERVICES) -> None:
+    def check(self) -> None:
         """Raise LocalServerError when one of them has ended."""
-        for name in names:
-            if not self[name].is_running:
-                raise self[name].failure("ended by itself")
+        for service in self.all.values():
+            if not service.is_running:
+                raise service.failure("ended by itself")
 
-    def wait(
-        self, until: Callable[[], bool], *, what: str, blame: str, names: Sequence[str] = SERVICES, seconds: float = 30
-    ) -> None:
+    def wait(self, until: Callable[[], bool], *, what: str, blame: str, seconds: float = 30) -> None:
         """Poll until the condition holds; raises LocalServerError, with the log of `blame`, when the time is over."""
         deadline = time.monotonic() + seconds
         while not until():
-            self.check(names)
+            self.check()
             if time.monotonic() > deadline:
                 raise self[blame].failure(f"did not get to this within {seconds:.0f} s: {what}")
             time.sleep(0.1)
