@@ -24,10 +24,9 @@ class TrainingFailed(ApiFailed):
 
 
 def find_income_investor(folder: Path) -> str:
-    """Return the example customer: the first one in customer_information.csv with risk level Income.
+    """Return the example customer: the first with risk level Income, else the one who clicks.
 
-    The lists of income investors hold bonds and funds, whose prices change less than those of shares. Without such a
-    customer it is the one who clicks.
+    The lists of income investors hold bonds and funds, whose prices change less than those of shares.
     """
     with (folder / "customer_information.csv").open(newline="", encoding="utf-8") as file:
         incomes = (row["customerID"] for row in csv.DictReader(file) if row.get("riskLevel") == "Income")
@@ -70,12 +69,12 @@ class ModelProgress:
 
 def describe(active: str, models: list[dict[str, Any]]) -> str:
     """Return one line about the active version, with its first metrics if it is among the models."""
-    for model in models:
-        if model["version"] == active:
-            metrics = [(name, value) for name, value in (model["metrics"] or {}).items() if isinstance(value, float)]
-            numbers = ", ".join(f"{name} {value:.4f}" for name, value in metrics[:4])
-            return f"model {active} ({model['algorithm']}) is served: {numbers or 'no metrics'}"
-    return f"model {active} is served"
+    model = next((model for model in models if model["version"] == active), None)
+    if model is None:
+        return f"model {active} is served"
+    metrics = [(name, value) for name, value in (model["metrics"] or {}).items() if isinstance(value, float)]
+    numbers = ", ".join(f"{name} {value:.4f}" for name, value in metrics[:4])
+    return f"model {active} ({model['algorithm']}) is served: {numbers or 'no metrics'}"
 
 
 def show_answers(api: ApiClient, customer_id: str, *, screen: Console, report: Callable[[str], None]) -> None:
