@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from datetime import date
+from io import BytesIO
 from pathlib import Path
 from typing import BinaryIO, Literal, Protocol
 
 from shared.errors import ReferenceDataInvalid
-from shared.far_trans.clean_rows import BLOCK_BYTES, MAX_RAW_BYTES, CleanRows, Reject, RowBlock, check_header
+from shared.far_trans.clean_rows import BLOCK_BYTES, MAX_RAW_BYTES, CleanRows, Reject, RowBlock, check_header, truncated
 from shared.far_trans.limits import CheckedFile, LoadLimits, check_limits
 from shared.far_trans.schema import TABLES, TableSchema
 from shared.identifiers import latest_date
@@ -55,23 +56,18 @@ class SourceFile:
     size_bytes: int
 
 
-def _open_file(path: Path, step: Step) -> BinaryIO:
-    return path.open("rb")
-
-
 @dataclass(frozen=True)
 class FileAccess:
     """How the files are read: `open_file` is called once for each step, `on_reject` gets every rejected row once."""
 
     on_reject: Callable[[Reject], None]
-    open_file: Callable[[Path, Step], BinaryIO] = _open_file
+    open_file: Callable[[Path, Step], BinaryIO] = lambda path, step: path.open("rb")
     block_bytes: int = BLOCK_BYTES
 
 
 def check_files(directory: Path) -> list[SourceFile]:
     """Return the six files in loading order. Raises ReferenceDataInvalid with every fault."""
-    sources: list[SourceFile] = []
-    faults: list[str] = []
+    sources, faults = list[SourceFile](), list[str]()
     for schema in TABLES:
         try:
             sources.append(_check_file(directory / schema.file_name, schema))
@@ -93,7 +89,7 @@ def _check_file(path: Path, schema: TableSchema) -> SourceFile:
         check_header(stream.readline(MAX_RAW_BYTES), schema)
         stream.seek(-1, 2)
         if stream.read(1) != b"\n":
-            raise ReferenceDataInvalid(f"{schema.file_name} ends inside a line: it is truncated")
+            raise truncated(schema)
         return SourceFile(schema, path, stream.tell())
 
 
@@ -118,39 +114,24 @@ def load_folder(
 
 def check_rows(source: SourceFile, *, latest: date, access: FileAccess) -> CheckedFile:
     """Return what a load would make of this file; touches no table."""
-    first: list[Reject] = []
-
-    def take(reject: Reject) -> None:
-        if not first:
-            first.append(reject)
-        access.on_reject(reject)
-
-    row_count = rejected_count = 0
-    if source.path is not None:
-        with access.open_file(source.path, "check") as stream:
-            rows = CleanRows(stream, source.schema, on_reject=take, latest=latest, block_bytes=access.block_bytes)
-            for _ in rows:
-                pass
-        row_count, rejected_count = rows.row_count, rows.rejected_count
-    first_reject = first[0] if first else None
-    return CheckedFile(source.schema.file_name, source.schema.table, row_count, rejected_count, first_reject)
+    with _open_rows(source, "check", latest=latest, access=access) as rows:
+        for _ in rows:
+            pass
+    counts = (rows.row_count, rows.rejected_count)
+    return CheckedFile(source.schema.file_name, source.schema.table, *counts, rows.first_reject)
 
 
 def load_table(source: SourceFile, *, store: ReferenceStore, latest: date, access: FileAccess) -> tuple[int, int]:
     """Replace the table of this file by its valid rows; return how many were loaded and how many were rejected."""
-    if source.path is None:
-        store.replace_table(source.schema, _NoRows(), source="")
-        return 0, 0
-    with access.open_file(source.path, "load") as stream:
-        rows = CleanRows(stream, source.schema, on_reject=lambda _: None, latest=latest, block_bytes=access.block_bytes)
-        store.replace_table(source.schema, rows, source=str(source.path.resolve()))
+    with _open_rows(source, "load", latest=latest, access=access) as rows:
+        store.replace_table(source.schema, rows, source=str(source.path.resolve()) if source.path else "")
     return rows.row_count, rows.rejected_count
 
 
-@dataclass
-class _NoRows:
-    row_count: int = 0
-    rejected_count: int = 0
-
-    def __iter__(self) -> Iterator[RowBlock]:
-        return iter(())
+@contextmanager
+def _open_rows(source: SourceFile, step: Step, *, latest: date, access: FileAccess) -> Iterator[CleanRows]:
+    """Yield the rows of a file, none where it is missing; rejects are reported by the check only."""
+    header = BytesIO(f"{source.schema.header}\n".encode())
+    with access.open_file(source.path, step) if source.path else header as stream:
+        on_reject = access.on_reject if step == "check" else lambda _: None
+        yield CleanRows(stream, source.schema, on_reject=on_reject, latest=latest, block_bytes=access.block_bytes)

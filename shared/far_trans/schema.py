@@ -7,6 +7,7 @@ Fin-RecSys 2024 (data: CC-BY 4.0).
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from datetime import date
 from typing import Literal
@@ -45,16 +46,23 @@ class TableSchema:
     a column `line_number`, which says which of several rows of the same date is the latest.
     """
 
-    file_name: str
     table: str
     columns: tuple[Column, ...]
     optional: bool = False
     period: tuple[str, str] | None = None
     has_line_numbers: bool = False
 
+    @property
+    def file_name(self) -> str:
+        return f"{self.table}.csv"
+
+    @property
+    def header(self) -> str:
+        """The published first line, without its end."""
+        return ",".join(column.csv_name for column in self.columns)
+
 
 CUSTOMER_INFORMATION = TableSchema(
-    "customer_information.csv",
     "customer_information",
     (
         Column("customerID", "customer_id", "customer_id", required=True),
@@ -67,7 +75,6 @@ CUSTOMER_INFORMATION = TableSchema(
     has_line_numbers=True,
 )
 ASSET_INFORMATION = TableSchema(
-    "asset_information.csv",
     "asset_information",
     (
         Column("ISIN", "isin", "isin", required=True),
@@ -83,7 +90,6 @@ ASSET_INFORMATION = TableSchema(
     has_line_numbers=True,
 )
 MARKETS = TableSchema(
-    "markets.csv",
     "markets",
     (
         Column("exchangeID", "exchange_id", required=True),
@@ -97,7 +103,6 @@ MARKETS = TableSchema(
     ),
 )
 CLOSE_PRICES = TableSchema(
-    "close_prices.csv",
     "close_prices",
     (
         Column("ISIN", "isin", "isin", required=True),
@@ -108,7 +113,6 @@ CLOSE_PRICES = TableSchema(
     has_line_numbers=True,
 )
 LIMIT_PRICES = TableSchema(
-    "limit_prices.csv",
     "limit_prices",
     (
         Column("ISIN", "isin", "isin", required=True),
@@ -122,7 +126,6 @@ LIMIT_PRICES = TableSchema(
     has_line_numbers=True,
 )
 TRANSACTIONS = TableSchema(
-    "transactions.csv",
     "transactions",
     (
         Column("customerID", "customer_id", "customer_id", required=True),
@@ -139,20 +142,13 @@ TRANSACTIONS = TableSchema(
 )
 TABLES = (CUSTOMER_INFORMATION, ASSET_INFORMATION, MARKETS, LIMIT_PRICES, CLOSE_PRICES, TRANSACTIONS)
 
-_RISK_LEVELS = {
-    "Conservative": RiskLevel.CONSERVATIVE,
-    "Income": RiskLevel.INCOME,
-    "Balanced": RiskLevel.BALANCED,
-    "Aggressive": RiskLevel.AGGRESSIVE,
-}
+_RISK_LEVELS = dict(zip(("Conservative", "Income", "Balanced", "Aggressive"), RiskLevel, strict=True))
 # The data spells CAP_LT30K and CAP_GT300K; its README also CAP_LT_30K.
 _CAPACITIES = {
-    "CAP_LT30K": InvestmentCapacity.LESS_THAN_30K,
-    "CAP_LT_30K": InvestmentCapacity.LESS_THAN_30K,
-    "CAP_30K_80K": InvestmentCapacity.FROM_30K_TO_80K,
-    "CAP_80K_300K": InvestmentCapacity.FROM_80K_TO_300K,
-    "CAP_GT300K": InvestmentCapacity.MORE_THAN_300K,
-    "CAP_GT_300K": InvestmentCapacity.MORE_THAN_300K,
+    "LT30K": InvestmentCapacity.LESS_THAN_30K,
+    "30K_80K": InvestmentCapacity.FROM_30K_TO_80K,
+    "80K_300K": InvestmentCapacity.FROM_80K_TO_300K,
+    "GT300K": InvestmentCapacity.MORE_THAN_300K,
 }
 
 
@@ -163,6 +159,5 @@ def parse_risk_level(code: str | None) -> RiskLevel | None:
 
 def parse_investment_capacity(code: str | None) -> InvestmentCapacity:
     """Return the capacity band that `code` stands for; a predicted one counts like a stated one."""
-    name = (code or "").removeprefix("Predicted_")
-    name = name if name.startswith("CAP_") else f"CAP_{name}"
-    return _CAPACITIES.get(name, InvestmentCapacity.UNKNOWN)
+    name = (code or "").removeprefix("Predicted_").removeprefix("CAP_")
+    return _CAPACITIES.get(re.sub("^(LT|GT)_", r"\1", name), InvestmentCapacity.UNKNOWN)

@@ -60,8 +60,8 @@ def synthesize(output: Path, scale: float = 1.0, seed: int = 7) -> dict[str, int
 def _write(path: Path, schema: far_trans.TableSchema, rows: Iterable[tuple[object, ...]]) -> int:
     count = 0
     with path.open("w", encoding="utf-8", newline="") as stream:
+        stream.write(schema.header + "\n")
         writer = csv.writer(stream, lineterminator="\n")
-        writer.writerow(column.csv_name for column in schema.columns)
         for count, row in enumerate(rows, start=1):  # noqa: B007
             writer.writerow(row)
     return count
