@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import csv
 import re
+from contextlib import ExitStack
 from pathlib import Path
-from types import TracebackType
-from typing import TYPE_CHECKING, Self, TextIO
+from typing import TYPE_CHECKING, Self
 
 from shared.far_trans.clean_rows import Reject
 
@@ -18,16 +18,16 @@ MAX_FILE_CHARACTERS = 1 << 26
 COLUMNS = ("file", "line", "reason", "row")
 
 
-class RejectsFile:
+class RejectsFile(ExitStack):
     """A context manager; the file of an earlier run is removed, a new one is made by the first reject only.
 
-    The file is bounded: a last line says that rows are missing from there on.
+    The file is bounded: a last line says that more rows were rejected.
     """
 
     def __init__(self, path: Path, *, max_characters: int = MAX_FILE_CHARACTERS) -> None:
+        super().__init__()
         self._path = path
         self._left = max_characters
-        self._stream: TextIO | None = None
         self._writer: Writer | None = None
 
     def __enter__(self) -> Self:
@@ -36,29 +36,19 @@ class RejectsFile:
         self._path.unlink(missing_ok=True)
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        if self._stream:
-            self._stream.close()
-
     def add(self, reject: Reject) -> None:
         """Write one line; bytes that are no UTF-8, and control characters other than a line end, appear as \\xNN."""
         if self._left < 0:
             return
+        if self._writer is None:
+            self._writer = csv.writer(self.enter_context(self._path.open("w", encoding="utf-8", newline="")))
+            self._writer.writerow(COLUMNS)
         row = make_printable(reject.raw.rstrip(b"\r\n").decode("utf-8", "backslashreplace"))
         self._left -= len(row) + len(reject.reason)
         full = ("", "", "more rows were rejected: this file is full", "")
-        self._open().writerow(full if self._left < 0 else (reject.file_name, reject.line_number, reject.reason, row))
-
-    def _open(self) -> Writer:
-        if self._writer is None:
-            self._stream = self._path.open("w", encoding="utf-8", newline="")
-            self._writer = csv.writer(self._stream)
-            self._writer.writerow(COLUMNS)
-        return self._writer
+        self._writer.writerow(full if self._left < 0 else (reject.file_name, reject.line_number, reject.reason, row))
 
 
 def make_printable(text: str) -> str:
-    """Return the text with every character that a terminal would obey, other than a line end, written as an escape."""
+    """Return the text with each control character, other than a line end, written as an escape."""
     return _UNPRINTABLE.sub(lambda match: match[0].encode("unicode_escape").decode(), text)
