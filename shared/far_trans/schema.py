@@ -1,8 +1,8 @@
-"""The published FAR-Trans schema: the only place that knows CSV spellings and coded values.
+"""The published FAR-Trans schema: the only place that knows the CSV spellings and coded values of its six files.
 
-Source: Sanz-Cruzado, Droukas, McCreadie, "FAR-Trans: An Investment Dataset for Financial Asset
-Recommendation",
-Fin-RecSys 2024 (data: CC-BY 4.0).
+The files of the benchmark (first buys, returns, lists) have a format of their own, in trainer/benchmark. Source:
+Sanz-Cruzado, Droukas, McCreadie, "FAR-Trans: An Investment Dataset for Financial Asset Recommendation", Fin-RecSys
+2024 (data: CC-BY 4.0).
 """
 
 from __future__ import annotations
@@ -60,6 +60,10 @@ class TableSchema:
     def header(self) -> str:
         """The published first line, without its end."""
         return ",".join(column.csv_name for column in self.columns)
+
+    def csv_names(self, *names: str) -> dict[str, str]:
+        """Return the CSV spellings of these columns, each with the name in the database."""
+        return {column.csv_name: column.name for column in self.columns if column.name in names}
 
 
 CUSTOMER_INFORMATION = TableSchema(
