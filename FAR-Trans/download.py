@@ -11,7 +11,7 @@ import csv
 import sys
 import tempfile
 import zipfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from html.parser import HTMLParser
 from pathlib import Path, PurePosixPath
 from typing import IO, BinaryIO
@@ -20,6 +20,7 @@ from urllib.parse import urljoin, urlsplit
 import httpx
 from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn, TransferSpeedColumn
+from tenacity import retry, retry_if_exception_type, stop_after_attempt
 
 from shared.errors import ReferenceDataInvalid
 from shared.far_trans.loading import check_files
@@ -119,38 +120,27 @@ class _LinkParser(HTMLParser):
             self.links += [value for name, value in attrs if name == "href" and value]
 
 
+@retry(retry=retry_if_exception_type(httpx.TransportError), stop=stop_after_attempt(_ATTEMPTS), reraise=True)
 def _download(client: httpx.Client, link: str, archive: Path, *, progress: Progress) -> None:
-    task = progress.add_task("archive", total=None)
-    for attempt in range(1, _ATTEMPTS + 1):
-        try:
-            with archive.open("ab") as stream:
-                for size, total in _continue_download(client, link, stream):
-                    progress.update(task, completed=size, total=total)
-            return
-        except httpx.TransportError:
-            if attempt == _ATTEMPTS:
-                raise
-
-
-def _continue_download(client: httpx.Client, link: str, stream: BinaryIO) -> Iterator[tuple[int, int | None]]:
-    """Append what is missing, or start again where the server cannot continue; yields size and total."""
-    size = stream.tell()
+    """Append what is missing of the archive, or start again where the server cannot continue."""
+    task = progress.task_ids[0] if progress.task_ids else progress.add_task("archive", total=None)
+    size = archive.stat().st_size if archive.exists() else 0
     headers = {"Accept-Encoding": "identity"} | ({"Range": f"bytes={size}-"} if size else {})
     with client.stream("GET", link, headers=headers) as answer:
         if answer.status_code == httpx.codes.REQUESTED_RANGE_NOT_SATISFIABLE:
-            return  # it was complete; the checks tell
+            return  # nothing is missing; the checks decide
         answer.raise_for_status()
         if answer.status_code != httpx.codes.PARTIAL_CONTENT:
-            stream.truncate(0)
             size = 0
         length = answer.headers.get("Content-Length")
         total = size + int(length) if length else None
-        for chunk in answer.iter_raw():
-            size += len(chunk)
-            if size > MAX_ARCHIVE_BYTES:
-                raise ReferenceDataInvalid(f"the archive is larger than {MAX_ARCHIVE_BYTES:,} bytes")
-            stream.write(chunk)
-            yield size, total
+        with archive.open("ab" if size else "wb") as stream:
+            for chunk in answer.iter_raw():
+                size += len(chunk)
+                if size > MAX_ARCHIVE_BYTES:
+                    raise ReferenceDataInvalid(f"the archive is larger than {MAX_ARCHIVE_BYTES:,} bytes")
+                stream.write(chunk)
+                progress.update(task, completed=size, total=total)
 
 
 def unpack(archive: Path, output: Path, *, published_rows: Mapping[str, int]) -> None:
