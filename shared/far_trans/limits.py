@@ -27,10 +27,10 @@ class CheckedFile:
 
 @dataclass(frozen=True)
 class LoadLimits:
-    """What a load may do without being told so.
+    """What a load accepts.
 
-    max_rejects: share of a file's rows, in [0, 1]. max_shrink: by which share of the rows that it has now a table may
-    become smaller, in [0, 1]. allow_empty: tables that may lose all their rows.
+    max_rejects: share of the rows of a file that may be rejected, in [0, 1]. max_shrink: share of its rows that a table
+    may lose, in [0, 1]. allow_empty: tables that may lose all their rows.
     """
 
     max_rejects: float

@@ -29,21 +29,21 @@ class RowSource(Protocol):
 
 
 class ReferenceStore(Protocol):
-    """Where the reference tables live."""
+    """Stores the reference tables."""
 
     def fetch_today(self) -> date:
-        """Return the day (UTC) by the store's clock. Raises ReferenceDataInvalid where that clock must be wrong."""
+        """Return the day (UTC) by the store's clock. Raises ReferenceDataInvalid if that clock must be wrong."""
 
     def count_rows(self) -> Mapping[str, int]:
         """Return how many rows each table has now."""
 
     def replacement(self) -> AbstractContextManager[None]:
-        """One transaction: what is replaced within becomes visible at its end, all at once, or not at all."""
+        """Return one transaction: its end makes all tables that it replaced visible at once; an error, none of them."""
 
     def replace_table(self, schema: TableSchema, rows: RowSource, *, source: str) -> None:
-        """Replace the table by these rows and note the counts and the source; within a `replacement` only.
+        """Replace the table by these rows and store the counts and the source; within a `replacement` only.
 
-        Whatever `rows` raises ends the replacement without effect.
+        An error that `rows` raises ends the replacement without effect.
         """
 
 
@@ -98,8 +98,8 @@ def load_folder(
 ) -> list[CheckedFile]:
     """Replace all tables by the valid rows of these files, or none of them; a missing file empties its table.
 
-    Each file is read twice: the first pass checks the rows and touches no table. Raises LoadRefused where that
-    shows more than the limits accept, and ReferenceDataInvalid. Memory does not grow with the files.
+    Each file is read twice: the first pass checks the rows and touches no table. Raises LoadRefused if a
+    limit is exceeded, and ReferenceDataInvalid. Memory does not grow with the files.
     """
     latest = latest_date(store.fetch_today())
     checked = [check_rows(source, latest=latest, access=access) for source in sources]
@@ -130,7 +130,7 @@ def load_table(source: SourceFile, *, store: ReferenceStore, latest: date, acces
 
 @contextmanager
 def _open_rows(source: SourceFile, step: Step, *, latest: date, access: FileAccess) -> Iterator[CleanRows]:
-    """Yield the rows of a file, none where it is missing; rejects are reported by the check only."""
+    """Yield the rows of a file, none if it is missing; only the check reports rejects."""
     header = BytesIO(f"{source.schema.header}\n".encode())
     with access.open_file(source.path, step) if source.path else header as stream:
         on_reject = access.on_reject if step == "check" else lambda _: None

@@ -82,12 +82,12 @@ class PostgresReferenceStore:
     def count_rows(self) -> Mapping[str, int]:
         """Return how many rows each reference table has now."""
         with _translated(), self._connection.begin():
-            count = "SELECT count(*) FROM"
-            return {name: self._connection.scalar(text(f"{count} {name}")) or 0 for name in _TABLE_NAMES}
+            fetch = self._connection.scalar
+            return {name: fetch(text(f"SELECT count(*) FROM {name}")) or 0 for name in _TABLE_NAMES}
 
     @contextmanager
     def replacement(self) -> Iterator[None]:
-        """One transaction for all `replace_table` within; raises CommitUnknown where its end is not known.
+        """One transaction for all `replace_table` within; raises CommitUnknown if its outcome is unknown.
 
         Waits for whoever changes these tables (a migration, for instance), at most for the lock timeout.
         """
@@ -104,7 +104,7 @@ class PostgresReferenceStore:
                 raise CommitUnknown(f"the database: {str(error.orig).strip()}") from error
 
     def replace_table(self, schema: TableSchema, rows: RowSource, *, source: str) -> None:
-        """Replace the table by these rows and note the snapshot; readers see the old rows until the end."""
+        """Replace the table by these rows and store the snapshot; readers see the old rows until the end."""
         with _translated():
             self._connection.execute(text(f"DELETE FROM {schema.table}"))
             taken = self._copy(schema, rows)
@@ -118,7 +118,7 @@ class PostgresReferenceStore:
     def tidy(self) -> None:
         """Give the space of the old rows back to their tables and refresh the planner's statistics.
 
-        Dates the snapshots anew: a list that was made from old rows just before they vanished is older than that.
+        Sets the time of the snapshots again: a list made from old rows just before the commit is then older.
         """
         with _translated():
             with self._connection.begin():
@@ -168,7 +168,7 @@ def _number_rows(block: RowBlock) -> bytes:
 
 
 class _BlockReader:
-    """What copy_expert reads from: one block each time, of whatever size (psycopg2 sends what it gets)."""
+    """A file for copy_expert: each read returns one block of any size (psycopg2 sends what it gets)."""
 
     def __init__(self, blocks: Iterator[bytes]) -> None:
         self._blocks = blocks
