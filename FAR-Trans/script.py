@@ -9,11 +9,14 @@ database cannot be used); 3 not known (the connection was lost at the very end):
 from __future__ import annotations
 
 import argparse
+import csv
 import os
+import re
 import sys
 from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from pathlib import Path
-from typing import BinaryIO
+from typing import TYPE_CHECKING, BinaryIO, Self
 
 from rich.console import Console
 from rich.markup import escape
@@ -21,13 +24,18 @@ from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeR
 from rich.table import Table
 
 from shared.errors import CommitUnknown, DatabaseUnavailable, LoadRefused, RecommenderError, ReferenceDataInvalid
+from shared.far_trans.clean_rows import Reject
 from shared.far_trans.limits import CheckedFile, add_limit_options, limits_of
 from shared.far_trans.loading import FileAccess, SourceFile, Step, check_files, load_folder
-from shared.far_trans.rejects import RejectsFile, make_printable
 from shared.far_trans.store import PostgresReferenceStore
+
+if TYPE_CHECKING:
+    from _csv import Writer
 
 LOADED, SOME_REJECTED, UNTOUCHED, UNKNOWN = range(4)
 REJECTS_FILE_NAME = "far_trans.rejects.csv"
+MAX_REJECTS_CHARACTERS = 1 << 26
+_UNPRINTABLE = re.compile(r"[\x00-\x09\x0b-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]")
 _WARNING, _REFUSED, _FAILED = "[yellow]warning:[/] ", "[red]refused:[/] ", "[red]failed:[/] "
 
 
@@ -126,6 +134,42 @@ def report(loaded: Sequence[CheckedFile], *, rejects_path: Path, console: Consol
 def _print(console: Console, mark: str, message: str) -> None:
     """Print a message that may quote a file: markup and control characters in it have no effect."""
     console.print(mark + escape(make_printable(message)))
+
+
+class RejectsFile(ExitStack):
+    """A context manager; the file of an earlier run is removed, a new one is made by the first reject only.
+
+    `max_characters` bounds the file: its last line then says that more rows were rejected.
+    """
+
+    def __init__(self, path: Path, *, max_characters: int = MAX_REJECTS_CHARACTERS) -> None:
+        super().__init__()
+        self._path = path
+        self._left = max_characters
+        self._writer: Writer | None = None
+
+    def __enter__(self) -> Self:
+        if not self._path.parent.is_dir():
+            raise FileNotFoundError(f"there is no folder {self._path.parent} for the rejects file")
+        self._path.unlink(missing_ok=True)
+        return self
+
+    def add(self, reject: Reject) -> None:
+        """Write one line; bytes that are no UTF-8, and control characters other than a line end, appear as \\xNN."""
+        if self._left < 0:
+            return
+        if self._writer is None:
+            self._writer = csv.writer(self.enter_context(self._path.open("w", encoding="utf-8", newline="")))
+            self._writer.writerow(("file", "line", "reason", "row"))
+        row = make_printable(reject.raw.rstrip(b"\r\n").decode("utf-8", "backslashreplace"))
+        self._left -= len(row) + len(reject.reason)
+        full = ("", "", "more rows were rejected: this file is full", "")
+        self._writer.writerow(full if self._left < 0 else (reject.file_name, reject.line_number, reject.reason, row))
+
+
+def make_printable(text: str) -> str:
+    """Return the text with each control character, other than a line end, written as an escape."""
+    return _UNPRINTABLE.sub(lambda match: match[0].encode("unicode_escape").decode(), text)
 
 
 if __name__ == "__main__":

@@ -13,10 +13,11 @@ from shared.errors import LoadRefused, ReferenceDataInvalid
 from shared.far_trans.clean_rows import Reject
 from shared.far_trans.limits import LoadLimits
 from shared.far_trans.loading import FileAccess, check_files, load_folder
-from shared.far_trans.rejects import RejectsFile
 from shared.far_trans.schema import CLOSE_PRICES, LIMIT_PRICES, TABLES, TRANSACTIONS, TableSchema
 from tests.fakes_reference import FakeReferenceStore
-from tests.far_trans_files import SOUND_ROWS, header_of, write_folder
+from tests.far_trans_files import SOUND_ROWS, header_of, load_command, write_folder
+
+RejectsFile = load_command("script").RejectsFile
 
 
 def test_sound_folder_gives_six_files_with_their_sizes(tmp_path: Path) -> None:
