@@ -120,14 +120,14 @@ def _find_text_fault(value: str, column: Column) -> str | None:
         return "is not valid UTF-8"
     if not is_plain_text(value):
         return "holds a NUL byte" if "\0" in value else "holds a control character or a line separator"
-    if column.type == "customer_id" and not is_customer_id(value):
-        return "is no customer id: 1 to 64 of A-Z, a-z, 0-9, '_', '.', ':', '-', the first one a letter, a digit or '_'"
-    if column.type == "isin" and not is_isin(value):
-        return "is no ISIN: 1 to 20 of A-Z, a-z, 0-9"
     if column.allowed and value not in column.allowed:
         return f"is none of {', '.join(column.allowed)}"
-    is_too_long = column.required and len(value) > MAX_KEY_CHARACTERS
-    return f"is longer than {MAX_KEY_CHARACTERS} characters" if is_too_long else None
+    if column.required and len(value) > MAX_KEY_CHARACTERS:
+        return f"is longer than {MAX_KEY_CHARACTERS} characters"
+    if column.type == "customer_id" and not is_customer_id(value):
+        return "is no customer id: 1 to 64 of A-Z, a-z, 0-9, '_', '.', ':', '-', the first one a letter, a digit or '_'"
+    is_no_isin = column.type == "isin" and not is_isin(value)
+    return "is no ISIN: 1 to 20 of A-Z, a-z, 0-9" if is_no_isin else None
 
 
 def _find_date_fault(value: str, earliest: date, latest: date) -> str | None:
