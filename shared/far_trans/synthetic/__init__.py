@@ -58,13 +58,9 @@ def synthesize(output: Path, scale: float = 1.0, seed: int = 7) -> dict[str, int
 
 
 def _write(path: Path, schema: far_trans.TableSchema, rows: Iterable[tuple[object, ...]]) -> int:
-    count = 0
     with path.open("w", encoding="utf-8", newline="") as stream:
         stream.write(schema.header + "\n")
-        writer = csv.writer(stream, lineterminator="\n")
-        for count, row in enumerate(rows, start=1):  # noqa: B007
-            writer.writerow(row)
-    return count
+        return sum(1 for _ in map(csv.writer(stream, lineterminator="\n").writerow, rows))
 
 
 def _build_limit_rows(assets: list[SyntheticAsset], prices: Floats) -> Iterator[tuple[object, ...]]:

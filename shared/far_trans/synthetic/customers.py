@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from shared.far_trans.synthetic.catalogue import SECTOR_NAMES, SECTORS
-from shared.far_trans.synthetic.sizes import DAY_COUNT, DAYS, Integers, Rng, Sizes, settle
+from shared.far_trans.synthetic.sizes import DAY_COUNT, DAY_TEXTS, DAYS, Integers, Rng, Sizes, settle
 
 DEMO_CUSTOMER = "85583A768E48870A546D"
 _DEMO_PREFERRED_SECTORS = ("Financial Services", "Energy")
@@ -138,7 +138,7 @@ def _build_row(customers: Customers, customer: int, *, risk: int, day: int, rng:
             codes = (f"Predicted_{codes[0]}", f"Predicted_{codes[1]}")
         else:
             questionnaire = str(DAYS[day] - np.timedelta64(int(rng.integers(0, 900)), "D"))
-    return (customers.ids[customer], customer_type, *codes, questionnaire, str(DAYS[day]))
+    return (customers.ids[customer], customer_type, *codes, questionnaire, DAY_TEXTS[day])
 
 
 def _draw_type(capacity: int, *, rng: Rng) -> str:

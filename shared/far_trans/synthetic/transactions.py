@@ -33,7 +33,7 @@ _FASHION_SPREAD, _FASHION_PERSISTENCE = 0.3, 0.85
 _NEW_ISSUE_BOOST, _NEW_ISSUE_MONTHS = 6.0, 3.0
 _FREQUENT_BUYS = 60
 
-_CHANNELS = np.array(["Internet Banking", "Phone Banking", "Branch"])
+_CHANNELS = np.array(["Internet Banking", "Phone Banking", "Branch"], dtype=object)
 _CHANNEL_SHARES = {"Stock": (0.76, 0.2, 0.04), "Bond": (0.43, 0.0, 0.57), "MTF": (0.003, 0.0, 0.997)}
 _FIRST_TRANSACTION_ID = 7_000_000
 _HOLDING_DAYS = 45.0
@@ -72,15 +72,15 @@ def build_transaction_rows(
     order = np.lexsort((rng.random(len(day)), ~is_buy, day))
     channel = _draw_channels(assets, asset[order], rng=rng)
     columns = (
-        np.array(customers.ids)[customer[order]],
-        np.array([one.isin for one in assets])[asset[order]],
+        np.array(customers.ids, dtype=object)[customer[order]],
+        np.array([one.isin for one in assets], dtype=object)[asset[order]],
         _draw_ids(len(day), sizes.shared_transaction_ids, rng=rng),
-        np.where(is_buy[order], "Buy", "Sell"),
+        np.array(["Sell", "Buy"], dtype=object)[is_buy[order].astype(np.int64)],
         DAY_TEXTS[day[order]],
         total_value[order],
         units[order],
         _CHANNELS[channel],
-        np.array([one.market_id for one in assets])[asset[order]],
+        np.array([one.market_id for one in assets], dtype=object)[asset[order]],
     )
     return zip(*(column.tolist() for column in columns), strict=True)
 
