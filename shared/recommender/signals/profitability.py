@@ -1,4 +1,4 @@
-"""The predicted return of each asset, from prices that were known at the date.
+"""Peers of the benchmark: a return that a regression on past prices predicts. A model serves `predicted_return`.
 
 The published `limit_prices.profitability` covers the whole period and is never read here.
 """
@@ -32,7 +32,7 @@ class Profitability(Signal):
     median prediction; with too little to learn from, all predictions are 0.
     """
 
-    name = "profitability"
+    name = "price_regression"
     component = "profitability"
     arrays: ClassVar = {"predicted_return": ArraySpec("predicted return over the horizon, as a fraction", ("assets",))}
 
