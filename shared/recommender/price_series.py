@@ -6,7 +6,7 @@ day only, and takes time in proportion to the assets and their prices in the win
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from shared.recommender.training_data import ClosePrices, TrainingData
 
 _LONGER_THAN_ANY_DATE = 2**33  # days: keys of one asset never reach those of the next
+_BELOW_ANY_LOG_PRICE = -1e4  # finite: differences of rows without a price are left out, without a warning
 
 Values = NDArray[np.float64]
 Rows = NDArray[np.int64]
@@ -23,8 +24,9 @@ Rows = NDArray[np.int64]
 class PriceSeries:
     """Prices by asset and then day, one per day. N prices.
 
-    keys: (N,) asset and day in one number, ascending. days: (N,). log_prices: (N,). first_rows: (A,) where each asset
-    begins. squared_rates: (N + 1,) sums up to each row of squared log returns per day, 0 for an asset's first price.
+    keys: (N,) asset and day in one number, ascending. days: (N,). log_prices: (N + 1,), the last below any other.
+    first_rows: (A,) where each asset begins. squared_rates: (N + 1,) sums up to each row of squared log returns per day,
+    0 for the first price of an asset.
     """
 
     keys: Rows
@@ -32,11 +34,14 @@ class PriceSeries:
     log_prices: Values
     first_rows: Rows
     squared_rates: Values
+    _ends: dict[int, Rows] = field(default_factory=dict, init=False, repr=False)
 
     def ends(self, day: int) -> Rows:
         """Return (A,) the row after the last price up to a day; an asset without one gets its first row."""
-        assets = np.arange(len(self.first_rows), dtype=np.int64)
-        return np.searchsorted(self.keys, assets * _LONGER_THAN_ANY_DATE + day, side="right").astype(np.int64)
+        if day not in self._ends:
+            sought = np.arange(len(self.first_rows), dtype=np.int64) * _LONGER_THAN_ANY_DATE + day
+            self._ends[day] = np.searchsorted(self.keys, sought, side="right").astype(np.int64)
+        return self._ends[day]
 
     def counts(self, day: int) -> Rows:
         """Return (A,) the number of prices up to a day."""
@@ -55,7 +60,7 @@ class PriceSeries:
         """Return (A,) log(last price / highest price) of the window, 0 at the high; NaN below two prices in it."""
         begins, ends = self.ends(day - window_days), self.ends(day)
         bounds = np.stack([begins, ends], axis=1).ravel()
-        highest = np.maximum.reduceat(np.append(self.log_prices, -np.inf), bounds)[::2]
+        highest = np.maximum.reduceat(self.log_prices, bounds)[::2]
         return np.where(ends - begins >= 2, self._log_prices_before(ends) - highest, np.nan)
 
     def momentum(self, day: int, *, days: int) -> Values:
@@ -76,7 +81,7 @@ class PriceSeries:
         return np.where(count >= 2, np.sqrt(np.maximum(total, 0.0) / np.maximum(count, 1)), np.nan)
 
     def _log_prices_before(self, ends: Rows) -> Values:
-        return self.log_prices[ends - 1] if len(self.log_prices) else np.full(len(ends), np.nan)
+        return self.log_prices[ends - 1]
 
     def _days_before(self, ends: Rows) -> Rows:
         return self.days[ends - 1] if len(self.days) else np.zeros(len(ends), dtype=np.int64)
@@ -91,9 +96,9 @@ def _build_series(prices: ClosePrices, asset_count: int) -> PriceSeries:
     keys = prices.asset_index.astype(np.int64) * _LONGER_THAN_ANY_DATE + prices.day
     kept = np.append(keys[1:] != keys[:-1], True)[: len(keys)]  # of two prices of one day, the last
     keys, assets, days = keys[kept], prices.asset_index[kept], prices.day[kept].astype(np.int64)
-    log_prices = np.log(prices.close[kept])
+    log_prices = np.append(np.log(prices.close[kept]), _BELOW_ANY_LOG_PRICE)
     follows = np.append(False, assets[1:] == assets[:-1])[: len(assets)]
     elapsed = np.where(follows, np.diff(days, prepend=0), 1)
-    squared = np.where(follows, np.diff(log_prices, prepend=0.0) ** 2 / elapsed, 0.0)
+    squared = np.where(follows, np.diff(log_prices[:-1], prepend=0.0) ** 2 / elapsed, 0.0)
     first_rows = np.searchsorted(assets, np.arange(asset_count)).astype(np.int64)
     return PriceSeries(keys, days, log_prices, first_rows, np.append(0.0, np.cumsum(squared)))
