@@ -25,7 +25,7 @@ class PriceSeries:
     """Prices by asset and then day, one per day. N prices.
 
     keys: (N,) asset and day in one number, ascending. days: (N,). log_prices: (N + 1,), the last below any other.
-    first_rows: (A,) where each asset begins. squared_rates: (N + 1,) sums up to each row of squared log returns per day,
+    first_rows: (A,) where each asset begins. squared_rates: (N + 1,) sums up to a row of squared log returns per day,
     0 for the first price of an asset.
     """
 
