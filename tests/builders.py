@@ -71,7 +71,11 @@ def build_model(
             "item_item": {"similarity": similarity},
             "edlae": {"similarity": _similarity(random, assets)},
             "content": {"similarity": content},
-            "profitability": {"predicted_return": predicted_return},
+            "profitability": {
+                "predicted_return": predicted_return,
+                "known": np.ones(assets, dtype=np.bool_),
+                "validation": np.array([0.1, -0.2, 0.4, 12.0], dtype=np.float32),
+            },
             "segment_prior": {"popularity": random.random((SEGMENT_COUNT, assets)).astype(np.float32)},
             "next_purchase": {
                 "matrix": _similarity(random, assets),
