@@ -21,7 +21,6 @@ log = get_logger(__name__)
 
 MOST_POLL_SECONDS = 0.1
 RETRY_OFFSETS_SECONDS = 0.5
-_SAME_ERROR_AGAIN_SECONDS = 30.0
 _JOIN_SECONDS = 20.0
 # The topic may be deleted or recreated: check it at once.
 _TOPIC_ERRORS = frozenset(
@@ -54,7 +53,6 @@ class KafkaEventConsumer:
         self._pending: deque[KafkaMessage] = deque()  # polled together with a change of the assignment
         self._changes = 0
         self._retry_offsets_at = 0.0
-        self._errors: dict[str, float] = {}
         # A separate connection: on the consumer's own one every query waits for the pending fetch.
         self._metadata = metadata or KafkaMetadata(settings.bootstrap_servers, prefix=settings.topic_prefix)
         self._starts = StartOffsets(offsets, self._metadata, topics=topics)
@@ -269,7 +267,4 @@ class KafkaEventConsumer:
         return topic.removeprefix(self._settings.topic_prefix)
 
     def _log_error(self, error: KafkaError) -> None:
-        now = time.monotonic()
-        if now - self._errors.get(error.name(), -_SAME_ERROR_AGAIN_SECONDS) >= _SAME_ERROR_AGAIN_SECONDS:
-            self._errors[error.name()] = now
-            log.warning("kafka.error", error=error.name(), reason=error.str())
+        log.warning("kafka.error", error=error.name(), detail=error.str())  # `reason` would make each text a kind
