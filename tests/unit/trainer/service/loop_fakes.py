@@ -90,7 +90,7 @@ def written(lines: Sequence[MutableMapping[str, Any]]) -> list[MutableMapping[st
     levels = logging.getLevelNamesMapping()
     records = [logging.LogRecord("trainer", levels[line["log_level"].upper()], "", 0, "", None, None) for line in lines]
     for record, line in zip(records, lines, strict=True):
-        record.msg = line  # type: ignore[assignment]
+        record.msg = line
     return [line for record, line in zip(records, lines, strict=True) if repetitions.filter(record)]
 
 
