@@ -11,11 +11,10 @@ import pytest
 from sqlalchemy import Engine
 
 from shared.postgres.engine import build_engine
-from tests.integration.trainer_process import REPOSITORY, System, load
+from tests.integration.trainer_process import REPOSITORY, System, load, postgres_store
 from tests.integration.worker_process import WorkerWorld, worker_world
 from tests.unit.trainer.service.trainer_fakes import FakeTrainerStore
 from trainer.service.ports import TrainerStore
-from trainer.service.store import PostgresTrainerStore
 
 
 @pytest.fixture
@@ -44,7 +43,7 @@ def store(request: pytest.FixtureRequest) -> TrainerStore:
     """The trainer's store, fake and real in turn."""
     if request.param == "fake":
         return FakeTrainerStore()
-    return PostgresTrainerStore(request.getfixturevalue("engine"), cluster_id="cluster", consumer_group="trainer")
+    return postgres_store(request.getfixturevalue("engine"))
 
 
 @pytest.fixture(scope="session")
