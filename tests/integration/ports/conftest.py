@@ -15,10 +15,7 @@ from shared.kafka.client_settings import ConsumerSettings, producer_settings
 from shared.kafka.consumer import KafkaEventConsumer
 from shared.kafka.metadata import fetch_cluster_id
 from shared.kafka.topics import create_topics
-from shared.ports import (
-    EventConsumer,
-    Partition,
-)
+from shared.ports import EventConsumer, Partition
 from tests.fakes import FakeBroker, FakeConsumer
 from tests.integration.ports.broker_world import BrokerWorld, Offsets, replace_topic
 from tests.integration.ports.store_world import StoreWorld, fake_database, real_database
