@@ -1,15 +1,12 @@
-"""In-memory stand-ins for what surrounds the trainer's loop: volume, announcements, training thread, broker, log."""
+"""In-memory stand-ins for what surrounds the trainer's loop: volume, announcements, training thread, broker."""
 
 from __future__ import annotations
 
-import logging
-from collections.abc import Callable, MutableMapping, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any
 
 from shared.errors import ArtifactInvalid, PublishFailed
 from shared.events import INTERACTIONS_RECORDED, MODELS_COMMANDS, Event, encode
-from shared.logging import REPEAT_SECONDS, RepetitionFilter
 from shared.ports import Message, Pointer
 from tests.fakes import FakeArtifacts, FakeBroker
 from trainer.service.ports import Outcome, TrainingOrder
@@ -82,16 +79,6 @@ def build_broker(partitions: int = 2) -> FakeBroker:
     broker.lows = dict.fromkeys(wanted, 0)
     broker.ends = dict.fromkeys(wanted, 0)
     return broker
-
-
-def written(lines: Sequence[MutableMapping[str, Any]]) -> list[MutableMapping[str, Any]]:
-    """Return those of the captured log lines that the filter of every process writes."""
-    repetitions = RepetitionFilter(REPEAT_SECONDS)
-    levels = logging.getLevelNamesMapping()
-    records = [logging.LogRecord("trainer", levels[line["log_level"].upper()], "", 0, "", None, None) for line in lines]
-    for record, line in zip(records, lines, strict=True):
-        record.msg = line
-    return [line for record, line in zip(records, lines, strict=True) if repetitions.filter(record)]
 
 
 def command(broker: FakeBroker, event: Event) -> Message:

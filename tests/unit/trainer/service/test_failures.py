@@ -19,8 +19,8 @@ from shared.errors import (
 )
 from shared.events import INTERACTIONS_RECORDED, MODELS_COMMANDS, ModelActivated, RetrainRequested
 from shared.liveness import Progress
-from tests.builders import build_model
-from tests.unit.trainer.service.loop_fakes import command, written
+from tests.builders import build_model, written
+from tests.unit.trainer.service.loop_fakes import command
 from tests.unit.trainer.service.trainer_fakes import FakeRow
 from tests.unit.trainer.service.trainer_world import World
 

@@ -13,15 +13,9 @@ from shared.errors import BrokerUnavailable, DatabaseUnavailable
 from shared.events import RetrainRequested
 from shared.health import Heartbeat
 from shared.ports import EventConsumer, Message
-from tests.builders import build_model
+from tests.builders import build_model, written
 from tests.fakes import FakeClock, FakeConsumer
-from tests.unit.trainer.service.loop_fakes import (
-    FakeAnnouncements,
-    FakeTrainerArtifacts,
-    build_broker,
-    command,
-    written,
-)
+from tests.unit.trainer.service.loop_fakes import FakeAnnouncements, FakeTrainerArtifacts, build_broker, command
 from tests.unit.trainer.service.trainer_fakes import FakeRow, FakeTrainerStore
 from trainer.evaluation.selection import SelectionRules
 from trainer.service.job import TrainingPlan, TrainingThread
