@@ -113,7 +113,6 @@ def _build_dependencies(settings: TrainerSettings, cluster_id: str) -> Dependenc
             ConsumerSettings(settings.kafka_bootstrap_servers, group, settings.topic_prefix),
             topics=(INTERACTIONS_RECORDED, MODELS_COMMANDS),
             offsets=store,
-            cluster_id=cluster_id,
         )
 
     return Dependencies(PostgresLease(engine), store, artifacts, registry, open_consumer)

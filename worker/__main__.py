@@ -86,7 +86,6 @@ class WorkerProcess:
             ),
             topics=CONSUMED_TOPICS,
             offsets=store,
-            cluster_id=cluster_id,
         )
         try:
             self._loop = WorkerLoop(self._build_dependencies(consumer, store), batch_size=settings.worker_batch_size)

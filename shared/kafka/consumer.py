@@ -41,10 +41,8 @@ class KafkaEventConsumer:
         *,
         topics: Sequence[str],
         offsets: OffsetSource,
-        cluster_id: str,
         metadata: KafkaMetadata | None = None,
     ) -> None:
-        self.cluster_id = cluster_id
         self.generation = 0
         self._settings = settings
         self._owned: frozenset[Partition] = frozenset()

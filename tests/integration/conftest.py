@@ -69,7 +69,6 @@ def empty_system(
     for trainer in system.trainers:
         trainer.stop()
         print(trainer.log_file.read_text())  # pytest shows it when the test failed
-    system.publisher.close()
 
 
 @pytest.fixture

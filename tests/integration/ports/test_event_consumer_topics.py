@@ -10,7 +10,6 @@ from confluent_kafka import Producer
 from shared.events import INTERACTIONS_RECORDED, RECOMMENDATIONS_REQUESTED
 from shared.kafka.client_settings import ConsumerSettings, producer_settings
 from shared.kafka.consumer import KafkaEventConsumer
-from shared.kafka.metadata import fetch_cluster_id
 from shared.kafka.topics import create_topics
 from tests.integration.ports.broker_world import (
     CLICKS,
@@ -91,7 +90,6 @@ def test_offsets_of_an_installation_with_another_prefix_are_an_alarm_and_nothing
             ConsumerSettings(servers, topic_prefix + "group", prefix, session_timeout_seconds=6.0),
             topics=[RECOMMENDATIONS_REQUESTED, INTERACTIONS_RECORDED],
             offsets=offsets,
-            cluster_id=fetch_cluster_id(servers),
         )
 
     with closing(start(topic_prefix + "one.")) as one:
