@@ -1,8 +1,8 @@
 """Returns of the year before a date, from sparse and irregular prices; volatility and Sharpe ratio of holdings.
 
-Prices are compared fortnight by fortnight: of each, the last known price counts. A log return is divided by the square
-root of the days between its two prices, which makes returns over different spans comparable (a random walk's variance
-grows with time). Risk-free rate 0: the deposit rate of the euro was between -0.5 and 0 %.
+Of each week the last known price counts; a return runs from the asset's price before, however many weeks earlier. A log
+return is divided by the square root of the days between its two prices, which makes returns over different spans
+comparable (the variance of a random walk grows with time). The risk-free rate is 0, as the euro's was about then.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from shared.recommender.training_data import ClosePrices
 
-PERIOD_DAYS, PERIODS = 14, 26
+WEEK_DAYS, WEEKS = 7, 52
 LEAST_RETURNS = 4  # of an asset, and of holdings: below, nothing is known
 DAYS_PER_YEAR = 365.0
 
@@ -24,10 +24,10 @@ Figures = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class PastReturns:
-    """A assets, P fortnights up to the date. known: (A,) at least LEAST_RETURNS returns; others are left out.
+    """A assets, W weeks up to the date. known: (A,) at least LEAST_RETURNS returns; others are left out.
 
-    scaled: (A, P) log return since the asset's price before, per square root of a day; 0 where there is none.
-    present: (A, P) 1.0 where there is one. growth: (A,) log return a year, first price to last; 0 unless known.
+    scaled: (A, W) log return since the asset's price before, per square root of a day; 0 where there is none.
+    present: (A, W) 1.0 where there is one. growth: (A,) log return a year, first price to last; 0 unless known.
     """
 
     known: NDArray[np.bool_]
@@ -38,7 +38,7 @@ class PastReturns:
 
 @dataclass(frozen=True)
 class Pool:
-    """Sums over the assets of B holdings, which can be added; (B, P) scaled and present, (B,) the others."""
+    """Sums over the assets of B holdings, which can be added; (B, W) scaled and present, (B,) the others."""
 
     scaled: Figures
     present: Figures
@@ -50,10 +50,10 @@ class Pool:
         return Pool(*(mine + theirs for mine, theirs in zip(vars(self).values(), vars(other).values(), strict=True)))
 
     def volatility(self) -> Figures:
-        """Return (B,) annual volatilities of equal weights: sample deviation of the mean scaled return of a fortnight.
+        """Return (B,) annual volatilities of equal weights: sample deviation of the mean scaled return of a week.
 
-        A fortnight counts when at least half of the known assets have a return in it. NaN below LEAST_RETURNS
-        fortnights, and where fewer than half of the assets are known.
+        A week counts when at least half of the known assets have a return in it. NaN below LEAST_RETURNS
+        weeks, and where fewer than half of the assets are known.
         """
         counts = (self.present > 0) & (2 * self.present >= self.known[:, np.newaxis])
         means = np.divide(self.scaled, self.present, out=np.zeros_like(self.scaled), where=counts)
@@ -78,15 +78,15 @@ class Pool:
 
 
 def past_returns(prices: ClosePrices, *, day: int, asset_count: int) -> PastReturns:
-    """Return what the prices of the PERIODS fortnights up to the end of `day` say; no later one is looked at."""
-    asset, date, close = _last_of_periods(prices, day)
+    """Return what the prices of the WEEKS weeks up to the end of `day` say; no later one is looked at."""
+    asset, date, close = _last_of_weeks(prices, day)
     same = asset[1:] == asset[:-1]
     days, returns = np.diff(date)[same].astype(np.float64), np.diff(np.log(close))[same]
-    of, period = asset[1:][same], PERIODS - 1 - (day - date[1:][same]) // PERIOD_DAYS
+    of, week = asset[1:][same], WEEKS - 1 - (day - date[1:][same]) // WEEK_DAYS
     count = np.bincount(of, minlength=asset_count)
     known = count >= LEAST_RETURNS
-    scaled, present = np.zeros((asset_count, PERIODS)), np.zeros((asset_count, PERIODS))
-    scaled[of, period], present[of, period] = returns / np.sqrt(days), 1.0
+    scaled, present = np.zeros((asset_count, WEEKS)), np.zeros((asset_count, WEEKS))
+    scaled[of, week], present[of, week] = returns / np.sqrt(days), 1.0
     total = np.bincount(of, returns, minlength=asset_count)
     spanned = np.bincount(of, days, minlength=asset_count)
     growth = np.divide(total * DAYS_PER_YEAR, spanned, out=np.zeros(asset_count), where=known)
@@ -104,11 +104,11 @@ def pool(membership: Any, past: PastReturns) -> Pool:
     )
 
 
-def _last_of_periods(prices: ClosePrices, day: int) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float64]]:
-    """Return asset, day and price of the last usable price of each asset and fortnight, by asset and then day."""
-    usable = (prices.day <= day) & (prices.day > day - PERIODS * PERIOD_DAYS) & (prices.close > 0)
+def _last_of_weeks(prices: ClosePrices, day: int) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float64]]:
+    """Return asset, day and price of the last usable price of each asset and week, by asset and then day."""
+    usable = (prices.day <= day) & (prices.day > day - WEEKS * WEEK_DAYS) & (prices.close > 0)
     usable &= np.isfinite(prices.close)
     asset, date = prices.asset_index[usable].astype(np.int64), prices.day[usable].astype(np.int64)
-    key = asset * PERIODS + PERIODS - 1 - (day - date) // PERIOD_DAYS
+    key = asset * WEEKS + WEEKS - 1 - (day - date) // WEEK_DAYS
     last = np.append(key[1:] != key[:-1], True) if len(key) else np.zeros(0, dtype=np.bool_)
     return asset[last], date[last], prices.close[usable][last]
