@@ -33,7 +33,8 @@ def figures(truth: GroundTruth, lists: Lists) -> dict[str, float]:
 
 def test_of_a_list_whose_prices_are_known() -> None:
     # A and B have the volatility 0.583667 (test_past_returns), and come back to where they were: Sharpe 0.
-    # Returns 0.02 and 0.04: mean 0.03, twelve times 0.36, by 0.583667 = 0.616790. Spread: squares 0.0001 twice, root 0.014142.
+    # Returns 0.02 and 0.04: mean 0.03, twelve times 0.36, by 0.583667 = 0.616790.
+    # Spread: squares of 0.01 twice, 0.0002, root 0.014142.
     truth = truth_of("C")
     found = figures(truth, lists_of(truth, "AB"))
 
