@@ -7,11 +7,12 @@ from dataclasses import dataclass
 
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.patheffects import withStroke
 from matplotlib.text import Annotation
 from matplotlib.transforms import Bbox
 
-FONT_SIZE, MARKER_PIXELS, GAP_PIXELS = 7.5, 6.0, 2.0
-DISTANCES, DIRECTIONS = range(10, 260, 10), 16
+FONT_SIZE, MARKER_PIXELS, GAP_PIXELS = 7.5, 13.0, 4.0
+DISTANCES, DIRECTIONS = range(14, 300, 8), 16
 
 
 @dataclass(frozen=True)
@@ -57,7 +58,7 @@ def _boxes(centre: np.ndarray, width: float, height: float) -> Iterator[Bbox]:
 
 def _draw(axes: Axes, label: Label, box: Bbox) -> None:
     place = axes.transData.inverted().transform(((box.x0 + box.x1) / 2, (box.y0 + box.y1) / 2))
-    axes.annotate(
+    note = axes.annotate(
         label.text,
         (label.x, label.y),
         xytext=(float(place[0]), float(place[1])),
@@ -66,6 +67,7 @@ def _draw(axes: Axes, label: Label, box: Bbox) -> None:
         va="center",
         arrowprops={"arrowstyle": "-", "color": "grey", "linewidth": 0.5, "shrinkA": 0, "shrinkB": 2},
     )
+    note.set_path_effects([withStroke(linewidth=2.5, foreground="white")])  # readable where a line crosses it
 
 
 def _square(x: float, y: float) -> Bbox:

@@ -69,8 +69,9 @@ def _frontier(figure: Figure, report: Mapping[str, Any]) -> None:
         axes.grid(alpha=0.3)
     near = [point for point in points.values() if point[AXES[0]] >= best - CLOSE_UP]
     _zoom(close, near)
+    whole.indicate_inset(close.viewLim.bounds, edgecolor="black", alpha=0.4)
     whole.set_ylabel("ROI@10 minus market, mean monthly return")
-    whole.set_title("every algorithm and price tilt")
+    whole.set_title("every algorithm and price tilt; the marked part is on the right")
     close.set_title("the highest nDCG@10")
     handles, names = whole.get_legend_handles_labels()
     figure.legend(handles, names, loc="outside lower center", ncols=5, fontsize=9)
@@ -91,7 +92,9 @@ def _draw_points(axes: Axes, points: Mapping[str, Mapping[str, Any]], report: Ma
     ours = [point for name, point in points.items() if "@" not in name and point["ours"]]
     axes.plot(*_columns(ours), "*", color="black", markersize=13, label="ours, default weights")
     front = [points[name] for name in report["pareto"]["front"]]
-    axes.plot(*_columns(front), drawstyle="steps-pre", color="black", alpha=0.35, linewidth=4, label="Pareto front")
+    axes.plot(
+        *_columns(front), drawstyle="steps-pre", color="black", alpha=0.35, linewidth=4, zorder=1, label="Pareto front"
+    )
     sure = [point for point in points.values() if point.get("dominated_beyond_noise_by")]
     axes.scatter(*_columns(sure), s=170, facecolors="none", edgecolors="black", label="ours, dominated beyond noise")
     axes.axhline(0.0, color="black", linestyle="--", linewidth=1.0, label="market")
