@@ -21,6 +21,7 @@ def test_labels_of_crowded_points_overlap_nothing_and_stay_inside() -> None:
 
     place_labels(axes, [Label(*place, f"algorithm-{step}") for step, place in enumerate(places)], avoid=places)
 
+    figure.draw_without_rendering()  # puts the texts where they belong
     boxes = [Text.get_window_extent(text) for text in axes.texts]  # without the line to the point
     assert len(boxes) == len(places)
     assert [box.count_overlaps(boxes) for box in boxes] == [1] * len(boxes)  # each overlaps itself alone
