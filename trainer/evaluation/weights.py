@@ -24,8 +24,8 @@ SIGNAL_FACTORS: Mapping[str, Sequence[float]] = {"popularity": (1.0, 0.0, 2.0), 
 CONTENT_FACTORS = (1.0, 2.0)
 # Shares of profitability in the whole. The largest one is taken that costs no more nDCG than the tolerance; 0 where no
 # share changes any figure, because the component says nothing.
-PROFITABILITY_SHARES = (0.0, 0.05, 0.1, 0.15, 0.2)
-NDCG_TOLERANCE = 0.001
+PROFITABILITY_SHARES = (0.0, 0.025, 0.05, 0.075, 0.1)
+NDCG_TOLERANCE = 0.002
 LEAST_CUTOFFS = 3
 
 Figures = MutableMapping[tuple[str, str], float]  # (cutoff, configuration) -> nDCG@10; kept between trainings
@@ -47,7 +47,7 @@ class Budget:
 class WeightChoice:
     """What was chosen and why. gain: of `best` over `default` in nDCG@10, with its standard error.
 
-    profitability_cost: nDCG@10 that each share of profitability loses, by share.
+    profitability_cost: nDCG@10 that each share of profitability loses, plus its standard error, by share.
     """
 
     chosen: ModelConfiguration
@@ -69,7 +69,7 @@ class WeightChoice:
             "best": describe_weights(self.best),
             "default": describe_weights(self.default),
             "best_over_default": {"ndcg_at_10": round(self.gain, 6), "standard_error": round(self.standard_error, 6)},
-            "ndcg_lost_by_profitability_share": {f"{share:g}": round(cost, 6) for share, cost in costs.items()},
+            "ndcg_lost_at_most_by_profitability_share": {f"{share:g}": round(cost, 6) for share, cost in costs.items()},
         }
 
 
@@ -106,17 +106,17 @@ def choose_weights(  # noqa: PLR0913 - everything but what is chosen for is by k
     position, gain, error = find_best(ndcg, recency, rules)
     best = alternatives[position]
     chosen = best if gain > error else default
-    by_share = recency @ np.array([measure(cutoff, profitability_alternatives(chosen), figures) for cutoff in cutoffs])
-    costs = dict(zip(PROFITABILITY_SHARES, (by_share[0] - by_share).tolist(), strict=True))
-    affordable = [share for share, cost in costs.items() if cost <= NDCG_TOLERANCE]
-    says_something = any(cost != 0.0 for cost in costs.values())
+    by_share = np.array([measure(cutoff, profitability_alternatives(chosen), figures) for cutoff in cutoffs])
+    losses = by_share[:, :1] - by_share
+    costs = recency @ losses + rules.standard_error(losses, recency)
+    affordable = [share for share, cost in zip(PROFITABILITY_SHARES, costs, strict=True) if cost <= NDCG_TOLERANCE]
     return WeightChoice(
-        chosen=with_profitability_share(chosen, max(affordable) if says_something else 0.0),
+        chosen=with_profitability_share(chosen, max(affordable) if losses.any() else 0.0),
         default=default,
         best=best,
         gain=gain,
         standard_error=error,
-        profitability_cost=costs,
+        profitability_cost=dict(zip(PROFITABILITY_SHARES, costs.tolist(), strict=True)),
         cutoffs=names,
         tried=len(alternatives),
     )

@@ -209,3 +209,14 @@ def test_a_stored_list_that_breaks_the_contract_counts_as_no_list_and_is_logged(
     assert (line["event"], line["log_level"]) == ("recommendations.unreadable", "error")
     assert line["request_id"] == str(row.request_id)
     assert line["error"].startswith("ValidationError")
+
+
+def test_a_component_that_says_nothing_is_null_and_named_in_a_header(client: AsgiClient, reader: FakeReader) -> None:
+    silent = {**ITEM, "components": {**ITEM["components"], "profitability": None}}
+    reader.lists["C1"], reader.lists["C2"] = stored_list(silent), stored_list(ITEM)
+
+    without, whole = client.get("/recommendations/C1"), client.get("/recommendations/C2")
+
+    assert without.headers["X-Components-Unknown"] == "profitability"
+    assert without.json()["recommendations"][0]["components"]["profitability"] is None
+    assert "X-Components-Unknown" not in whole.headers

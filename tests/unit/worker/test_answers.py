@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
 import pytest
 
 from shared.events import RequestedWeights
@@ -65,6 +66,26 @@ def test_a_preset_of_a_manifest_that_makes_no_sense_is_the_model_itself(world: W
     asked = world.ask("C1", preset="return")
     world.settle()
     assert world.decision(asked).answer.weights == world.model.configuration.weights.normalised()
+
+
+def test_a_component_that_says_nothing_is_null_and_its_weight_goes_to_the_others(world: World) -> None:
+    nothing = {
+        "profitability.known": np.zeros(30, np.bool_),
+        "profitability.predicted_return": np.zeros(30, np.float32),
+    }
+    world.publish_model(build_model(seed=8, assets=30, arrays=nothing))
+    world.step()
+    plain, alone = world.ask("C1"), world.ask("C2", weights=RequestedWeights(profitability=1.0))
+    world.settle()
+    for event in (plain, alone):
+        items = world.decision(event).answer.items
+        assert items
+        assert all(item.components.profitability is None for item in items)
+        assert max(item.score for item in items) > 0
+    best = world.decision(plain).answer.items[0].components
+    assert best.collaborative is not None
+    assert best.content is not None
+    assert best.collaborative + best.content <= 1.0
 
 
 def test_a_list_with_other_weights_does_not_answer(world: World) -> None:
