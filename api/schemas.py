@@ -6,9 +6,9 @@ import json
 from datetime import datetime
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationInfo, field_validator
 
-from shared.events import RequestedWeights
+from shared.events import WEIGHTS_OR_PRESET, Preset, RequestedWeights
 from shared.identifiers import PLAIN_TEXT_PATTERN, CustomerId, Isin
 from shared.recommender.types import InteractionType
 from shared.served_list import RecommendationItem, rounded_or_none
@@ -24,6 +24,7 @@ def _parsed(column: Any) -> Any:
 RoundedNumber = Annotated[float | None, BeforeValidator(rounded_or_none)]
 JsonObject = Annotated[dict[str, Any] | None, BeforeValidator(_parsed)]
 Limit = Annotated[int, Field(ge=1, le=1000)]
+Outcome = Literal["unknown", "not_accepted"]
 FilterText = Annotated[str, Field(max_length=200, pattern=r"^[^\x00]*$")]
 
 
@@ -46,6 +47,18 @@ class RecommendationsBody(RequestBody):
         description="weights of the three components for this request; only their proportions count",
         examples=[{"collaborative": 0.5, "content": 0.2, "profitability": 0.3}],
     )
+    preset: Preset | None = Field(
+        default=None,
+        description="instead of weights: a point of the curve of the model that makes the list "
+        "(`GET /models/{version}/frontier`); a model without a curve uses its own weights",
+    )
+
+    @field_validator("preset")
+    @classmethod
+    def _instead_of_weights(cls, preset: Preset | None, info: ValidationInfo) -> Preset | None:
+        if preset is not None and info.data.get("weights") is not None:
+            raise ValueError(WEIGHTS_OR_PRESET)
+        return preset
 
 
 class InteractionBody(RequestBody):
@@ -141,6 +154,31 @@ class ModelList(BaseModel):
     models: list[ModelItem]
 
 
+class FrontierPoint(BaseModel):
+    """The lists of a model at one setting of the weights, measured on the window of the model's figures."""
+
+    model_config = ConfigDict(frozen=True)
+
+    weights: dict[str, float] = Field(examples=[{"collaborative": 0.72, "content": 0.08, "profitability": 0.2}])
+    ndcg_at_10: float
+    ndcg_interval_95: tuple[float, float] | None
+    roi_above_market: float | None = Field(description="monthly return of the listed assets minus that of all assets")
+    roi_interval_95: tuple[float, float] | None
+    volatility: float | None = Field(description="annual, of the listed assets; null where no price is known")
+    turnover: float = Field(description="share of the places that lists with the model's own weights do not have")
+
+
+class Frontier(BaseModel):
+    """What more weight of profitability costs and brings, and the weights of each preset."""
+
+    model_config = ConfigDict(frozen=True)
+
+    status: Literal["ok"] = "ok"
+    version: str
+    points: list[FrontierPoint]
+    presets: dict[Preset, dict[str, float]]
+
+
 class Alive(BaseModel):
     """The process answers."""
 
@@ -171,7 +209,7 @@ class Problem(BaseModel):
     status: int = Field(examples=[422])
     detail: str
     errors: list[FieldProblem] | None = Field(default=None, description="with 422")
-    outcome: Literal["unknown", "not_accepted"] | None = Field(
+    outcome: Outcome | None = Field(
         default=None,
         description="with 503 for an event: `unknown` means that the broker may have the event. Repeat the request "
         "with the same `Idempotency-Key`: it has one effect.",

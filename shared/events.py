@@ -33,6 +33,8 @@ MODELS_PUBLISHED = "models.published.v1"
 MODEL_NAME = "hybrid"  # the key of both model topics
 
 LARGEST_WEIGHT = 1e6
+Preset = Literal["popular", "balanced", "return", "low_volatility"]
+WEIGHTS_OR_PRESET = "give weights or a preset, not both"
 
 
 def _readable_time(moment: datetime) -> datetime:
@@ -85,12 +87,19 @@ class RequestedWeights(BaseModel):
 
 
 class RecommendationRequested(Event):
-    """A client requested a list for a customer."""
+    """A client requested a list for a customer, with weights, a preset of the model, or the weights of the model."""
 
     event_type: Literal["RecommendationRequested"] = "RecommendationRequested"
     customer_id: CustomerId
     action: Literal["request_recs", "refresh_recs"]
     weights: RequestedWeights | None = None
+    preset: Preset | None = None
+
+    @model_validator(mode="after")
+    def _weights_or_preset(self) -> RecommendationRequested:
+        if self.weights is not None and self.preset is not None:
+            raise ValueError(WEIGHTS_OR_PRESET)
+        return self
 
 
 class InteractionRecorded(Event):

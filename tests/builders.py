@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from shared.recommender.configuration import build_configuration
 from shared.recommender.id_map import AssetIdMap
-from shared.recommender.model import Model
+from shared.recommender.model import NO_SECTOR, Model
 from shared.recommender.signal import Arrays
 from shared.recommender.signals.portfolio_mix import MIX_COUNT, AssetGroup
 from shared.recommender.types import (
@@ -64,6 +64,9 @@ def build_model(
         "asset_risk_level": random.integers(1, 4, assets).astype(np.int8),
         "tradable": random.random(assets) < 0.9,
         "bought": np.ones(assets, dtype=np.bool_),
+        "new": np.zeros(assets, dtype=np.bool_),
+        "sector": np.full(assets, NO_SECTOR, dtype=np.int16),
+        "tie_order": np.arange(assets, dtype=np.int32),
         "signals": {
             "item_item": {"similarity": similarity},
             "edlae": {"similarity": _similarity(random, assets)},

@@ -11,10 +11,9 @@ from api.ports import (
     ArtifactState,
     CurrentFacts,
     CustomerLists,
-    EffectKind,
     ListRow,
 )
-from api.schemas import AssetItem, ModelItem, ModelList
+from api.schemas import AssetItem, Frontier, ModelItem, ModelList
 from shared.errors import DatabaseBusy, DatabaseUnavailable, PublishFailed
 from shared.events import Event
 
@@ -75,7 +74,8 @@ class FakeReader:
     lists: dict[str, ListRow] = field(default_factory=dict)
     assets: list[AssetItem] = field(default_factory=list)
     models: list[ModelItem] = field(default_factory=list)
-    effects: dict[tuple[EffectKind, UUID], str] = field(default_factory=dict)
+    frontiers: dict[str, Frontier] = field(default_factory=dict)
+    effects: dict[tuple[type[Event], UUID], str] = field(default_factory=dict)
     facts: CurrentFacts = field(default_factory=lambda: CurrentFacts(None, {}, frozenset(), frozenset()))
     reference_version: str = "loaded once"
     unavailable: bool = False
@@ -118,6 +118,10 @@ class FakeReader:
         active = next((model.version for model in self.models if model.active), None)
         return ModelList(active=active, models=newest_first[:limit])
 
+    async def fetch_frontier(self, version: str) -> Frontier | None:
+        self._called("fetch_frontier")
+        return self.frontiers.get(version)
+
     async def fetch_artifact_state(self, version: str) -> ArtifactState:
         self._called("fetch_artifact_state")
         for model in self.models:
@@ -125,9 +129,9 @@ class FakeReader:
                 return "gone" if model.servable is False else "servable"
         return "unknown"
 
-    async def fetch_fingerprint(self, kind: EffectKind, event_id: UUID, *, timeout_seconds: float) -> str | None:
+    async def fetch_fingerprint(self, event: Event, *, timeout_seconds: float) -> str | None:
         self._called("fetch_fingerprint")
-        return self.effects.get((kind, event_id))
+        return self.effects.get((type(event), event.event_id))
 
     def _called(self, name: str) -> None:
         self.calls.append(name)

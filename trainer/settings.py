@@ -38,13 +38,13 @@ class TrainerSettings(ServiceSettings):
         description='candidates in order of preference, comma-separated; "+" adds a signal, as in ease+user_knn',
     )
     default_weight_collaborative: float = Field(
-        DEFAULT_WEIGHTS.collaborative, ge=0, description="of a new model, unless others prove better"
+        DEFAULT_WEIGHTS.collaborative, ge=0, description="of a new model; CHOOSE_WEIGHTS starts from it"
     )
     default_weight_content: float = Field(
-        DEFAULT_WEIGHTS.content, ge=0, description="of a new model, unless others prove better"
+        DEFAULT_WEIGHTS.content, ge=0, description="of a new model; CHOOSE_WEIGHTS starts from it"
     )
     default_weight_profitability: float = Field(
-        DEFAULT_WEIGHTS.profitability, ge=0, description="of a new model, unless others prove better"
+        DEFAULT_WEIGHTS.profitability, ge=0, description="of a new model, unless CHOOSE_WEIGHTS chooses its share"
     )
     interaction_weight_click: float = Field(InteractionWeights.click, ge=0, le=1, description="of an owned asset")
     interaction_weight_view: float = Field(InteractionWeights.view, ge=0, le=1, description="of an owned asset")
@@ -54,7 +54,7 @@ class TrainerSettings(ServiceSettings):
     interaction_half_life_days: float = Field(
         InteractionWeights.half_life_days, gt=0, description="an interaction counts half after that"
     )
-    choose_weights: bool = Field(True, description="false: the default weights, whatever the evaluation says")
+    choose_weights: bool = Field(True, description="at each training, on earlier purchases; false: the default weights")
     selection_budget_seconds: float = Field(
         60.0, ge=0, description="after that no further candidate or weights are tried"
     )

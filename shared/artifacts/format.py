@@ -135,10 +135,9 @@ def decode_model(manifest: Manifest, arrays_file: bytes) -> Model:
             id_map=manifest.id_map,
             configuration=manifest.configuration,
             signals=groups,
-            asset_risk_level=catalogue["risk_level"],
-            tradable=catalogue["tradable"],
-            bought=catalogue["bought"],
+            asset_risk_level=catalogue.pop("risk_level"),
             metadata=manifest.metadata,
+            **catalogue,
         )
     except MALFORMED as error:
         raise ArtifactInvalid(f"{ARRAYS_FILE} is malformed: {error!r:.200}") from error

@@ -9,7 +9,13 @@ from typing import Any
 
 from shared.errors import ConfigurationInvalid, InvalidWeights
 from shared.recommender.signal import Signal, signal_class
-from shared.recommender.types import DEFAULT_INTERACTION_WEIGHTS, InteractionWeights, Weights
+from shared.recommender.types import (
+    DEFAULT_INTERACTION_WEIGHTS,
+    DEFAULT_LIST_RULES,
+    InteractionWeights,
+    ListRules,
+    Weights,
+)
 
 COLLABORATIVE, CONTENT, PROFITABILITY = "collaborative", "content", "profitability"
 COMPONENTS = (COLLABORATIVE, CONTENT, PROFITABILITY)  # the order of every axis of three
@@ -51,6 +57,7 @@ class ModelConfiguration:
     cold_start: Signal
     weights: Weights = DEFAULT_WEIGHTS
     interaction_weights: InteractionWeights = DEFAULT_INTERACTION_WEIGHTS
+    list_rules: ListRules = DEFAULT_LIST_RULES
     seed: int = DEFAULT_SEED
 
     def __post_init__(self) -> None:
@@ -76,6 +83,7 @@ class ModelConfiguration:
             "seed": self.seed,
             "weights": asdict(self.weights),
             "interaction_weights": asdict(self.interaction_weights),
+            "list_rules": asdict(self.list_rules),
             "components": {name: [_to_json(signal) for signal in getattr(self, name)] for name in COMPONENTS},
             "cold_start": _to_json(self.cold_start),
         }
@@ -86,7 +94,7 @@ class ModelConfiguration:
         _check_keys(
             "the configuration",
             values,
-            ("algorithm", "seed", "weights", "interaction_weights", "components", "cold_start"),
+            ("algorithm", "seed", "weights", "interaction_weights", "list_rules", "components", "cold_start"),
         )
         _check_keys("components", values["components"], COMPONENTS)
         if not isinstance(values["algorithm"], str) or type(values["seed"]) is not int:
@@ -98,6 +106,7 @@ class ModelConfiguration:
                 cold_start=_from_json(values["cold_start"]),
                 weights=Weights(**values["weights"]),
                 interaction_weights=InteractionWeights(**values["interaction_weights"]),
+                list_rules=ListRules(**values["list_rules"]),
                 seed=values["seed"],
             )
         except (TypeError, OverflowError, InvalidWeights) as error:

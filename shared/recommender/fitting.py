@@ -11,9 +11,9 @@ from numpy.typing import NDArray
 
 from shared.recommender.candidates import asset_risk_level, is_tradable
 from shared.recommender.configuration import ModelConfiguration
-from shared.recommender.model import Model
+from shared.recommender.model import NO_SECTOR, Model
 from shared.recommender.signal import Arrays, Signal
-from shared.recommender.training_data import TrainingData
+from shared.recommender.training_data import TrainingData, day_number
 from shared.recommender.types import InteractionWeights
 
 RECENT_PRICE_DAYS = 30  # an asset without published dates is tradable this long after its last price
@@ -42,21 +42,49 @@ def fit_model(
         signals=_fit_signals(data, configuration, {} if fitted is None else fitted),
         asset_risk_level=np.array(levels, dtype=np.int8),
         tradable=tradable_assets(data),
-        bought=np.bincount(data.purchases.asset_index, minlength=len(data.id_map)) > 0,
+        bought=(owners := owner_counts(data)) > 0,
+        new=new_assets(data, configuration.list_rules.new_asset_days) & (owners == 0),
+        sector=_sectors(data),
+        tie_order=np.lexsort((-owners, -_last_priced(data))).astype(np.int32),
         metadata=metadata or {},
     )
 
 
 def tradable_assets(data: TrainingData) -> NDArray[np.bool_]:
     """Return (A,) whether each asset can be bought at `as_of`: within its published dates, else recently priced."""
-    last_priced = np.full(len(data.id_map), np.iinfo(np.int32).min, dtype=np.int64)
-    np.maximum.at(last_priced, data.close_prices.asset_index, data.close_prices.day)
-    is_recent = last_priced >= data.last_day - RECENT_PRICE_DAYS
+    is_recent = _last_priced(data) >= data.last_day - RECENT_PRICE_DAYS
     tradable = [
         is_tradable(asset, data.as_of, has_recent_price=bool(recent))
         for asset, recent in zip(data.assets, is_recent, strict=True)
     ]
     return np.array(tradable, dtype=np.bool_)
+
+
+def owner_counts(data: TrainingData) -> NDArray[np.int64]:
+    """Return (A,) how many customers have bought each asset."""
+    return np.bincount(data.owned_pairs()[:, 1], minlength=len(data.id_map))
+
+
+def new_assets(data: TrainingData, days: int) -> NDArray[np.bool_]:
+    """Return (A,) which assets were first priced, or first tradable, in the days up to `as_of`."""
+    never = np.iinfo(np.int32).max
+    first = np.full(len(data.id_map), never, dtype=np.int64)
+    np.minimum.at(first, data.close_prices.asset_index, data.close_prices.day)
+    listed = [day_number(asset.tradable_from) if asset.tradable_from else never for asset in data.assets]
+    first = np.minimum(first, np.array(listed, dtype=np.int64))
+    return np.asarray((first > data.last_day - days) & (first <= data.last_day))
+
+
+def _last_priced(data: TrainingData) -> NDArray[np.int64]:
+    """Return (A,) the day of each asset's last close price, very early without one."""
+    last_priced = np.full(len(data.id_map), np.iinfo(np.int32).min, dtype=np.int64)
+    np.maximum.at(last_priced, data.close_prices.asset_index, data.close_prices.day)
+    return last_priced
+
+
+def _sectors(data: TrainingData) -> NDArray[np.int16]:
+    numbers = {name: number for number, name in enumerate(sorted({a.sector for a in data.assets if a.sector}))}
+    return np.array([numbers.get(asset.sector or "", NO_SECTOR) for asset in data.assets], dtype=np.int16)
 
 
 def _fit_signals(data: TrainingData, configuration: ModelConfiguration, fitted: FittedSignals) -> dict[str, Arrays]:

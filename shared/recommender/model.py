@@ -19,10 +19,14 @@ from shared.recommender.signal import Arrays, ArraySpec, Batch, Scores, check_ar
 from shared.recommender.types import Customer, CustomerHistory, InvestmentCapacity, RiskLevel
 
 CATALOGUE = "catalogue"  # the group of the arrays that belong to no signal
+NO_SECTOR = -1
 CATALOGUE_ARRAYS = {
     "risk_level": ArraySpec("least risk level of a customer who may buy the asset", ("assets",), "int8", 1, 4),
     "tradable": ArraySpec("whether the asset can be bought at as_of", ("assets",), "bool"),
     "bought": ArraySpec("whether any customer has bought the asset", ("assets",), "bool"),
+    "new": ArraySpec("whether the asset appeared lately and nobody has bought it", ("assets",), "bool"),
+    "sector": ArraySpec("number of the sector, -1 for none", ("assets",), "int16", NO_SECTOR, 2**15 - 1),
+    "tie_order": ArraySpec("all positions, in the order that equal scores have", ("assets",), "int32", 0, 2**31 - 1),
 }
 
 
@@ -31,8 +35,8 @@ class Model:
     """A trained model.
 
     signals: the arrays of every signal of the configuration, by its name. asset_risk_level: (A,) int8, 1..4.
-    tradable: (A,) bool at `as_of`. bought: (A,) bool, by any customer up to `as_of`. Raises ValueError when an array is
-    not as its signal specifies.
+    tradable, bought, new, sector, tie_order: (A,) as CATALOGUE_ARRAYS says, at `as_of`. Raises ValueError when an array
+    is not as specified.
     """
 
     version: str
@@ -43,6 +47,9 @@ class Model:
     asset_risk_level: NDArray[np.int8]
     tradable: NDArray[np.bool_]
     bought: NDArray[np.bool_]
+    new: NDArray[np.bool_]
+    sector: NDArray[np.int16]
+    tie_order: NDArray[np.int32]
     metadata: dict[str, Any] = field(default_factory=dict)  # metrics, watermark
 
     def __post_init__(self) -> None:
@@ -52,13 +59,15 @@ class Model:
             raise ValueError(f"arrays of the signals {sorted(groups)}, expected {sorted(specs)}")
         for name, arrays in groups.items():
             check_arrays(name, specs[name], arrays, asset_count=asset_count)
+        if not np.array_equal(np.sort(self.tie_order), np.arange(asset_count)):
+            raise ValueError("catalogue.tie_order does not hold every position once")
         for signal in self.configuration.signals():
             signal.check(self.signals[signal.name], asset_count=asset_count)
 
     def array_groups(self) -> dict[str, Arrays]:
         """Return all arrays: those of the signals, and those of the catalogue under CATALOGUE."""
-        catalogue = {"risk_level": self.asset_risk_level, "tradable": self.tradable, "bought": self.bought}
-        return {CATALOGUE: catalogue, **self.signals}
+        plain = {name: getattr(self, name) for name in CATALOGUE_ARRAYS if name != "risk_level"}
+        return {CATALOGUE: {"risk_level": self.asset_risk_level, **plain}, **self.signals}
 
     @cached_property
     def segments(self) -> Mapping[str, list[Scores]]:

@@ -19,12 +19,12 @@ from shared.recommender.candidates import CatalogueView, candidate_mask
 from shared.recommender.components import SignalScores, build_components, scale_to_unit, score_signals
 from shared.recommender.configuration import COMPONENTS, ModelConfiguration
 from shared.recommender.history import build_history_matrix
+from shared.recommender.list_rules import NO_ASSET, choose_assets
 from shared.recommender.model import Model
 from shared.recommender.signal import Batch
 from shared.recommender.types import Basis, Contributions, CustomerHistory, RankedAsset, Ranking, Weights
 
 K = 10
-NO_ASSET = -1
 # Customers scored at a time: memory stays bounded whatever the batch, and more is not faster (806 assets: measured).
 CHUNK_SIZE = 128
 
@@ -128,7 +128,8 @@ def recommend_alternatives(
         signals, candidates = _score_signals(model, histories[rows], rules)
         for configuration, of_configuration in zip(configurations, lists, strict=True):
             weights = [configuration.weights] * len(candidates)
-            of_configuration[rows] = top_k(weigh(configuration, signals, candidates, weights=weights).scores, k)
+            scores = weigh(configuration, signals, candidates, weights=weights).scores
+            of_configuration[rows] = choose_assets(model, histories[rows], scores, k)
     return lists
 
 
@@ -169,38 +170,6 @@ def build_batch(model: Model, histories: Sequence[CustomerHistory], *, now: date
     return Batch(model.id_map, histories, history)
 
 
-def top_k(scores: NDArray[np.float64], k: int) -> NDArray[np.int64]:
-    """Return (B, k) column indices of the largest scores, best first, equal ones by index, -inf never (NO_ASSET).
-
-    Exact: the k-th largest value comes from a partition, ties at that value are cut by index, the rest is sorted.
-    """
-    columns = min(k, scores.shape[1])
-    top = np.full((len(scores), k), NO_ASSET, dtype=np.int64)
-    if not scores.size:
-        return top
-    kth_largest = np.partition(scores, scores.shape[1] - columns, axis=1)[:, scores.shape[1] - columns, np.newaxis]
-    chosen = scores >= kth_largest
-    has_ties = np.flatnonzero(np.count_nonzero(chosen, axis=1) > columns)
-    if has_ties.size:
-        chosen[has_ties] = _without_surplus_ties(scores[has_ties], kth_largest[has_ties], columns)
-    picked = np.nonzero(chosen)[1].reshape(len(scores), columns)  # ascending, so a stable sort settles ties
-    values = np.take_along_axis(scores, picked, axis=1)
-    order = np.argsort(-values, axis=1, kind="stable")
-    best = np.take_along_axis(picked, order, axis=1)
-    top[:, :columns] = np.where(np.take_along_axis(values, order, axis=1) > -np.inf, best, NO_ASSET)
-    return top
-
-
-def _without_surplus_ties(
-    scores: NDArray[np.float64], kth_largest: NDArray[np.float64], columns: int
-) -> NDArray[np.bool_]:
-    """Return which columns are the best, when more than fit share the last place: those of lowest index."""
-    above = scores > kth_largest
-    free_places = columns - np.count_nonzero(above, axis=1, keepdims=True)
-    tied = scores == kth_largest
-    return np.asarray(above | (tied & (np.cumsum(tied, axis=1) <= free_places)), dtype=np.bool_)
-
-
 def _rank_chunks(
     model: Model,
     histories: Sequence[CustomerHistory],
@@ -214,7 +183,8 @@ def _rank_chunks(
     each = _weights_of_each(model, len(histories), weights)
     for start in range(0, len(histories), CHUNK_SIZE):
         rows = slice(start, start + CHUNK_SIZE)
-        yield _top_assets(score_batch(model, histories[rows], weights=each[rows], rules=rules), k)
+        batch = score_batch(model, histories[rows], weights=each[rows], rules=rules)
+        yield _top_assets(batch, choose_assets(model, histories[rows], batch.scores, k))
 
 
 def _weights_of_each(model: Model, count: int, weights: Weights | Sequence[Weights | None] | None) -> Sequence[Weights]:
@@ -225,8 +195,7 @@ def _weights_of_each(model: Model, count: int, weights: Weights | Sequence[Weigh
     return [weight or model.configuration.weights for weight in weights]
 
 
-def _top_assets(batch: BatchScores, k: int) -> TopAssets:
-    asset_indices = top_k(batch.scores, k)
+def _top_assets(batch: BatchScores, asset_indices: NDArray[np.int64]) -> TopAssets:
     if not batch.scores.shape[1]:
         none = np.full(asset_indices.shape, -np.inf)
         return TopAssets(asset_indices, none, np.zeros((3, *none.shape)), batch.cold)

@@ -142,6 +142,27 @@ DEFAULT_INTERACTION_WEIGHTS = InteractionWeights()
 
 
 @dataclass(frozen=True)
+class ListRules:
+    """What holds for a list besides the scores (docs/decisions/0027).
+
+    largest_sector_share: of the places of a list. exploration_share: of the customers whose last place is for a new
+    asset. new_asset_days: how long an asset that nobody has bought is new. Raises InvalidWeights.
+    """
+
+    largest_sector_share: float = 0.5
+    exploration_share: float = 0.1
+    new_asset_days: int = 30
+
+    def __post_init__(self) -> None:
+        shares = (self.largest_sector_share, self.exploration_share)
+        if not all(0 <= share <= 1 for share in shares) or type(self.new_asset_days) is not int:
+            raise InvalidWeights("shares of list rules must be from 0 to 1, and new_asset_days a whole number")
+
+
+DEFAULT_LIST_RULES = ListRules()
+
+
+@dataclass(frozen=True)
 class Contributions:
     """What each component adds to an asset's score; they sum to the score."""
 

@@ -28,7 +28,7 @@ class FaultyService(ServiceProcess):
         name: str | None = None,
     ) -> None:
         self._sabotage = ["--points", str(points), *(word for guard in without for word in ("--without", guard))]
-        super().__init__(service, surroundings, folder=folder, name=name)
+        super().__init__(service, surroundings, folder=folder, name=name or "")
 
     def _module(self) -> Sequence[str]:
         return ["tests.chaos.failpoints", self.service, *self._sabotage]

@@ -15,10 +15,12 @@ from sqlalchemy import Engine, create_engine, insert, text
 from sqlalchemy.engine import make_url
 
 from api.reader import PostgresGatewayReader
+from api.schemas import Frontier
 from shared.errors import DatabaseBusy, DatabaseUnavailable
+from shared.events import InteractionRecorded, RecommendationRequested, RetrainRequested
 from shared.postgres import tables
 from shared.postgres.engine import sqlalchemy_url
-from shared.recommender.types import RiskLevel
+from shared.recommender.types import InteractionType, RiskLevel
 from tests.integration.gateway_process import Relay, unused_port
 
 pytestmark = pytest.mark.postgres
@@ -253,7 +255,7 @@ def test_models_and_their_artifacts(database_url: str, engine: Engine) -> None:
             active=True,
             sequence=3,
             manifest_sha256="0" * 64,
-            metrics={"ndcg_at_10": 0.4},
+            metrics={"ndcg_at_10": 0.4, "frontier": {"points": [], "presets": {}}},
             servable=True,
         ),
         row("v2", 2, "stored", manifest_sha256="0" * 64, reason="worse", champion_metrics={"ndcg_at_10": 0.4}),
@@ -268,6 +270,11 @@ def test_models_and_their_artifacts(database_url: str, engine: Engine) -> None:
     found = {model.version: model for model in read(database_url, lambda reader: reader.fetch_models(limit=10)).models}
     first = found["v1"]
     assert (first.metrics, first.active, first.sequence) == ({"ndcg_at_10": 0.4}, True, 3)
+    assert read(database_url, lambda reader: reader.fetch_frontier("v1")) == Frontier(
+        version="v1", points=[], presets={}
+    )
+    assert read(database_url, lambda reader: reader.fetch_frontier("v2")) is None
+    assert read(database_url, lambda reader: reader.fetch_frontier("v9")) is None
     assert [found[version].servable for version in ("v1", "v2", "v6")] == [True, None, False]
     states = {
         version: read(database_url, lambda reader, version=version: reader.fetch_artifact_state(version))  # type: ignore[misc]
@@ -306,14 +313,15 @@ def test_fingerprints_of_effects(database_url: str, engine: Engine) -> None:
     click = {"event_id": event_id, "customer_id": "C1", "isin": "A", "interaction_type": "click", "occurred_at": now}
     add(engine, tables.user_interactions, {**click, **placed})
 
-    async def fetch(reader: PostgresGatewayReader) -> list[str | None]:
-        return [
-            await reader.fetch_fingerprint("decision", request_id, timeout_seconds=1),
-            await reader.fetch_fingerprint("interaction", event_id, timeout_seconds=1),
-            await reader.fetch_fingerprint("decision", event_id, timeout_seconds=1),
-        ]
+    request = RecommendationRequested(event_id=request_id, customer_id="C1", action="request_recs")
+    interaction = InteractionRecorded(event_id=event_id, customer_id="C1", isin="A", type=InteractionType.CLICK)
+    others = [request.model_copy(update={"event_id": event_id}), RetrainRequested(event_id=request_id)]
 
-    assert read(database_url, fetch) == ["f", "f", None]
+    async def fetch(reader: PostgresGatewayReader) -> list[str | None]:
+        events = [request, interaction, *others]
+        return [await reader.fetch_fingerprint(event, timeout_seconds=1) for event in events]
+
+    assert read(database_url, fetch) == ["f", "f", None, None]
 
 
 def test_the_gateways_sessions_cannot_write(database_url: str) -> None:

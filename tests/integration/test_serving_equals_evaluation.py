@@ -23,7 +23,8 @@ from shared.postgres.engine import build_engine, sqlalchemy_url
 from shared.recommender.configuration import build_configuration
 from shared.recommender.fitting import fit_model
 from shared.recommender.history import dismissed_isins
-from shared.recommender.pipeline import NO_ASSET, recommend_indices
+from shared.recommender.list_rules import NO_ASSET
+from shared.recommender.pipeline import recommend_indices
 from shared.recommender.training_rows import build_training_data
 from shared.recommender.types import INTERACTION_WINDOW, InteractionType, InteractionWeights, Weights
 from tests.integration.loading import load

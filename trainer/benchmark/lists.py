@@ -9,7 +9,8 @@ import numpy as np
 import pandas as pd
 
 from shared.errors import ListsInvalid
-from shared.recommender.pipeline import NO_ASSET, K
+from shared.recommender.list_rules import NO_ASSET
+from shared.recommender.pipeline import K
 from trainer.benchmark.known import KnownData, Lists, Split
 from trainer.benchmark.protocol import Benchmark
 

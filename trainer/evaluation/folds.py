@@ -10,6 +10,7 @@ import numpy as np
 
 from shared.recommender.configuration import ModelConfiguration
 from shared.recommender.fitting import FittedSignals, fit_model
+from shared.recommender.model import Model
 from shared.recommender.training_data import TrainingData
 from trainer.evaluation.bootstrap import standard_error
 from trainer.evaluation.metrics import Metrics, evaluate
@@ -55,8 +56,11 @@ class Fold:
 
     def evaluate(self, configuration: ModelConfiguration) -> Metrics:
         """Return the metrics of this configuration, its weights included."""
-        model = fit_model(self.split.training, configuration, version="evaluation", fitted=self._fitted)
-        return evaluate(model, self.split, enforce_suitability=self._enforce_suitability)
+        return evaluate(self.fit(configuration), self.split, enforce_suitability=self._enforce_suitability)
+
+    def fit(self, configuration: ModelConfiguration) -> Model:
+        """Return the model that this configuration gives before the cutoff."""
+        return fit_model(self.split.training, configuration, version="evaluation", fitted=self._fitted)
 
 
 def evaluate_on_folds(folds: Sequence[Fold], configuration: ModelConfiguration) -> FoldMetrics:

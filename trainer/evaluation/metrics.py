@@ -13,8 +13,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from shared.recommender.candidates import is_suitable
+from shared.recommender.list_rules import NO_ASSET
 from shared.recommender.model import Model
-from shared.recommender.pipeline import NO_ASSET, recommend_indices
+from shared.recommender.pipeline import recommend_indices
 from shared.recommender.types import CustomerHistory, Weights
 from trainer.evaluation.bootstrap import interval_95
 from trainer.evaluation.splits import TemporalSplit

@@ -15,6 +15,7 @@ from shared.recommender.configuration import ModelConfiguration
 from shared.recommender.training_data import TrainingData
 from trainer.evaluation.bootstrap import interval_95, standard_error
 from trainer.evaluation.folds import Fold, FoldMetrics, build_folds, evaluate_on_folds
+from trainer.evaluation.frontier import FrontierPoint, frontier_to_json, measure_frontier
 from trainer.evaluation.metrics import Metrics
 from trainer.evaluation.rolling import RollingRules
 from trainer.evaluation.splits import TemporalSplit
@@ -67,6 +68,7 @@ class Evaluation:
     selection: Selection | None = None
     weights: WeightChoice | None = None
     metrics: Metrics | None = None
+    frontier: Sequence[FrontierPoint] = ()
     champion: Metrics | None = None
 
     @property
@@ -84,6 +86,7 @@ class Evaluation:
             "evaluated": True,
             **self.metrics.to_json(),
             "window": self.split.dates(),
+            "frontier": frontier_to_json(self.frontier),
             "selection": self.selection.to_json(),
             "weights": self.weights.to_json() if self.weights else None,
             "evaluated_weights": describe_weights(self.evaluated) if self.evaluated else None,
@@ -132,6 +135,7 @@ def evaluate_candidates(
         weights = choose(data, selection.best)
     progress(f"evaluating {evaluated.algorithm}")
     metrics = latest.evaluate(evaluated)
+    frontier = measure_frontier(latest.fit(evaluated), latest.split)
     if champion:
         progress(f"evaluating the champion, {champion.algorithm}")
     return Evaluation(
@@ -141,6 +145,7 @@ def evaluate_candidates(
         selection=selection,
         weights=weights,
         metrics=metrics,
+        frontier=frontier,
         champion=latest.evaluate(champion) if champion else None,
     )
 

@@ -18,6 +18,8 @@ MOST_TEST_CUSTOMERS = 5_000  # of more, a sample: the figures no longer change, 
 LONGEST_WINDOW_DAYS = 730
 PRICE_TOLERANCE_DAYS = 14  # a close price stands for a date that it precedes by no more than this
 DAYS_PER_MONTH = 30.0  # as the published benchmark counts months
+DAYS_PER_YEAR = 365.0
+LEAST_RETURNS = 4  # of an asset in a year, for its volatility
 
 
 @dataclass(frozen=True)
@@ -62,6 +64,23 @@ def monthly_returns(data: TrainingData, *, start: date, end: date) -> NDArray[np
     months = (end - start).days / DAYS_PER_MONTH
     growth: NDArray[np.float64] = (last / first) ** (1.0 / months) - 1.0
     return growth
+
+
+def asset_volatility(data: TrainingData) -> NDArray[np.float64]:
+    """Return (A,) annual deviations of log returns over the last year, NaN below LEAST_RETURNS returns.
+
+    Prices may be days apart: a return counts per square root of its days.
+    """
+    prices, count = data.close_prices, len(data.id_map)
+    recent = prices.day > data.last_day - DAYS_PER_YEAR
+    asset, day, close = (column[recent] for column in (prices.asset_index, prices.day, prices.close))
+    same = asset[1:] == asset[:-1]
+    returns = np.diff(np.log(close))[same] / np.sqrt(np.maximum(np.diff(day), 1)[same])
+    of = asset[1:][same]
+    returns_of = np.bincount(of, minlength=count)
+    mean = np.bincount(of, returns, minlength=count) / np.maximum(returns_of, 1)
+    squares = np.bincount(of, (returns - mean[of]) ** 2, minlength=count) / np.maximum(returns_of, 1)
+    return np.where(returns_of >= LEAST_RETURNS, np.sqrt(squares * DAYS_PER_YEAR), np.nan)
 
 
 def prices_at(data: TrainingData, day: int, *, tolerance_days: int) -> NDArray[np.float64]:

@@ -40,6 +40,8 @@ BAD_FIELDS = [
     ("/recommendations", without(REQUEST, "customer_id"), "customer_id"),
     ("/recommendations", {**REQUEST, "customerId": "C1"}, "customerId"),
     ("/recommendations", weighted(collaborative=-0.1), "weights.collaborative"),
+    ("/recommendations", {**REQUEST, "preset": "greedy"}, "preset"),
+    ("/recommendations", {**weighted(content=1.0), "preset": "popular"}, "preset"),
     ("/recommendations", weighted(content="much"), "weights.content"),
     ("/recommendations", weighted(content=float("nan")), "weights.content"),
     ("/recommendations", weighted(profitability=float("inf")), "weights.profitability"),

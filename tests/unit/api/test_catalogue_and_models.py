@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from api.app import create_app
-from api.gateway import Dependencies
-from api.schemas import ModelItem
+from api.gateway import Gateway
+from api.schemas import Frontier, FrontierPoint, ModelItem
 from shared.events import ModelActivated, RetrainCancelled, RetrainRequested
 from shared.served_list import rounded_or_none
 from tests.asgi_client import AsgiClient
@@ -187,7 +187,7 @@ def test_with_the_database_away_models_are_503(client: AsgiClient, reader: FakeR
 
 def test_with_the_database_away_from_the_start_assets_are_503(publisher: FakePublisher) -> None:
     reader = FakeReader(unavailable=True)
-    with AsgiClient(create_app(Dependencies(publisher, reader))) as client:
+    with AsgiClient(create_app(Gateway(publisher, reader))) as client:
         answer = client.get("/assets")
         assert answer.status_code == 503
         assert "Retry-After" in answer.headers
@@ -230,3 +230,24 @@ def test_with_the_broker_away_commands_are_503(
     assert client.post("/models/retrain", headers=COMMAND).status_code == 503
     assert client.request("DELETE", "/models/retrain").status_code == 503
     assert client.post("/models/v1/activate", headers=COMMAND).status_code == 503
+
+
+def test_the_curve_of_a_model_is_read_by_its_version(client: AsgiClient, reader: FakeReader) -> None:
+    weights = {"collaborative": 0.9, "content": 0.1, "profitability": 0.0}
+    point = FrontierPoint(
+        weights=weights,
+        ndcg_at_10=0.4,
+        ndcg_interval_95=(0.38, 0.42),
+        roi_above_market=None,
+        roi_interval_95=None,
+        volatility=0.2,
+        turnover=0.0,
+    )
+    reader.frontiers["v1"] = Frontier(version="v1", points=[point], presets={"popular": weights})
+
+    found, missing = client.get("/models/v1/frontier"), client.get("/models/v2/frontier")
+
+    assert found.status_code == 200
+    assert found.json()["points"][0]["ndcg_interval_95"] == [0.38, 0.42]
+    assert found.json()["presets"] == {"popular": weights}
+    assert missing.status_code == 404

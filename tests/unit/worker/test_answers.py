@@ -38,6 +38,35 @@ def test_weights_of_the_request_come_before_the_settings_and_those_before_the_mo
     assert all(one.collaborative == one.profitability == 0 for one in components)
 
 
+def test_a_preset_has_the_weights_that_the_model_measured_for_it(world: World) -> None:
+    presets = {"return": {"collaborative": 0.0, "content": 0.5, "profitability": 0.5}}
+    world.publish_model(build_model(seed=8, assets=30, metadata={"metrics": {"frontier": {"presets": presets}}}))
+    world.step()
+    measured, missing = world.ask("C1", preset="return"), world.ask("C2", preset="popular")
+    world.settle()
+    assert world.decision(measured).answer.weights == Weights(0, 0.5, 0.5)
+    assert world.decision(missing).answer.weights == world.model.configuration.weights.normalised()
+
+
+@pytest.mark.parametrize(
+    "metrics",
+    [
+        {},
+        [],
+        None,
+        {"frontier": 3},
+        {"frontier": {"presets": {"return": {"collaborative": "x"}}}},
+        {"frontier": {"presets": {"return": {"collaborative": -1, "content": 0, "profitability": 0}}}},
+    ],
+)
+def test_a_preset_of_a_manifest_that_makes_no_sense_is_the_model_itself(world: World, metrics: Any) -> None:
+    world.publish_model(build_model(seed=8, assets=30, metadata={"metrics": metrics}))
+    world.step()
+    asked = world.ask("C1", preset="return")
+    world.settle()
+    assert world.decision(asked).answer.weights == world.model.configuration.weights.normalised()
+
+
 def test_a_list_with_other_weights_does_not_answer(world: World) -> None:
     world.ask("C1", weights=CONTENT_ONLY)
     world.settle()

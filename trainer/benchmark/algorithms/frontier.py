@@ -14,13 +14,12 @@ from shared.recommender.types import Weights
 from trainer.benchmark.algorithms.interface import Algorithm
 from trainer.benchmark.algorithms.signals import RESEARCH_BLEND, Hybrid
 from trainer.benchmark.known import Counts, KnownData, Lists, Matrix, Split, rank
-from trainer.evaluation.splits import prices_at
+from trainer.evaluation.splits import asset_volatility, prices_at
 
 PROFITABILITY_WEIGHTS = (0.0, 0.1, 0.2, 0.3, 0.5, 0.7, 1.0)
 TILTS = (0.0, 0.3, 0.6, 1.0, 2.0)
 MOMENTUM_DAYS = 180
 PRICE_TOLERANCE_DAYS = 39  # a price stands for a date that it precedes by no more than this
-VOLATILITY_DAYS, LEAST_RETURNS = 365, 4
 RANK_DEVIATION = 1.0 / np.sqrt(12.0)  # of ranks spread evenly over one: a tilt of 1 weighs as much as the blend
 
 Signal = Callable[[KnownData], Counts]
@@ -45,29 +44,10 @@ def momentum(known: KnownData) -> Counts:
     return np.asarray(now / before - 1.0)
 
 
-def volatility(known: KnownData) -> Counts:
-    """Return (A,) the deviation of log returns per square root of a day over a year, NaN below four returns."""
-    prices = known.training.close_prices
-    recent = prices.day > known.day - VOLATILITY_DAYS
-    asset, day, close = (column[recent] for column in (prices.asset_index, prices.day, prices.close))
-    same = asset[1:] == asset[:-1]
-    days = np.maximum(np.diff(day), 1)[same]
-    returns = np.diff(np.log(close))[same] / np.sqrt(days)
-    of = asset[1:][same]
-    count = np.bincount(of, minlength=known.shape[1])
-    total = np.bincount(of, returns, minlength=known.shape[1])
-    squares = np.bincount(of, returns**2, minlength=known.shape[1])
-    enough = count >= LEAST_RETURNS
-    variance = np.full(known.shape[1], np.nan)
-    mean = total[enough] / count[enough]
-    variance[enough] = np.maximum(squares[enough] / count[enough] - mean**2, 0.0)
-    return np.asarray(np.sqrt(variance))
-
-
 SIGNALS: Mapping[str, Signal] = {
     "momentum": lambda known: centred_ranks(momentum(known)),
-    "low-volatility": lambda known: centred_ranks(-volatility(known)),
-    "both": lambda known: (centred_ranks(momentum(known)) + centred_ranks(-volatility(known))) / 2.0,
+    "low-volatility": lambda known: centred_ranks(-asset_volatility(known.training)),
+    "both": lambda known: (centred_ranks(momentum(known)) + centred_ranks(-asset_volatility(known.training))) / 2.0,
 }
 
 
