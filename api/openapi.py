@@ -57,6 +57,7 @@ LIST_HEADERS = {
     "X-Request-ID": _header("the request that produced the list", format="uuid"),
     "X-Model-Version": _header("the model that produced the list"),
     "X-Recommendation-Basis": _header("`history`, or `segment_prior` for a customer without history"),
+    "X-Components-Unknown": _header("components about which the model cannot say anything; absent if there is none"),
     "X-Recommendation-Stale": _header("`true` when reference data was loaded after the list was made; else absent"),
 }
 

@@ -70,6 +70,8 @@ async def read_recommendations(customer_id: Annotated[CustomerId, Path()], gatew
     }
     if newest.is_stale:
         headers["X-Recommendation-Stale"] = "true"
+    if items and (unknown := [name for name, value in items[0].components if value is None]):
+        headers["X-Components-Unknown"] = ",".join(unknown)
     # Only a list that is older than the reference data or the customer's last interaction needs a second read.
     if items and (newest.is_stale or newest.has_newer_interactions):
         facts = await gateway.reader.fetch_current_facts(customer_id, [item.isin for item in items])

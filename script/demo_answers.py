@@ -122,7 +122,8 @@ def print_list(served: ServedList, *, screen: Console) -> None:
         price, change = item["current_price"], item["profitability"]
         names = (item["rank"], item["isin"], item["assetname"], item["assetcategory"], item["sector"] or "-")
         numbers = ["-" if price is None else f"{price:.2f}", "-" if change is None else f"{change:+.1%}"]
-        scores = [f"{value:.3f}" for value in (item["score"], *(item["components"][name] for name in _COMPONENTS))]
+        components = (item["components"][name] for name in _COMPONENTS)
+        scores = ["-" if value is None else f"{value:.3f}" for value in (item["score"], *components)]
         add_row(table, *names, *numbers, *scores)
     screen.print(table)
     screen.print()

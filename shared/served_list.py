@@ -10,13 +10,13 @@ DECIMALS = 6
 
 
 class Components(BaseModel):
-    """What each component adds to the score."""
+    """What each component adds to the score; null where the model cannot say anything, for every asset of the list."""
 
     model_config = ConfigDict(frozen=True)
 
-    collaborative: float = Field(examples=[0.41])
-    content: float = Field(examples=[0.12])
-    profitability: float = Field(examples=[0.2])
+    collaborative: float | None = Field(examples=[0.41])
+    content: float | None = Field(examples=[0.12])
+    profitability: float | None = Field(examples=[0.2])
 
 
 class RecommendationItem(BaseModel):

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import logging
+from collections.abc import Mapping, MutableMapping, Sequence
 from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 from typing import Any
@@ -10,6 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from shared.logging import REPEAT_SECONDS, RepetitionFilter
 from shared.recommender.configuration import build_configuration
 from shared.recommender.id_map import AssetIdMap
 from shared.recommender.model import NO_SECTOR, Model
@@ -71,7 +73,11 @@ def build_model(
             "item_item": {"similarity": similarity},
             "edlae": {"similarity": _similarity(random, assets)},
             "content": {"similarity": content},
-            "profitability": {"predicted_return": predicted_return},
+            "profitability": {
+                "predicted_return": predicted_return,
+                "known": np.ones(assets, dtype=np.bool_),
+                "validation": np.array([0.1, -0.2, 0.4, 12.0], dtype=np.float32),
+            },
             "segment_prior": {"popularity": random.random((SEGMENT_COUNT, assets)).astype(np.float32)},
             "next_purchase": {
                 "matrix": _similarity(random, assets),
@@ -168,3 +174,13 @@ def _changed(signals: Mapping[str, Arrays], arrays: Mapping[str, NDArray[Any]]) 
         signal, _, of_signal = name.partition(".")
         changed[signal][of_signal] = array
     return dict(changed)
+
+
+def written(lines: Sequence[MutableMapping[str, Any]]) -> list[MutableMapping[str, Any]]:
+    """Return those of the captured log lines that the filter of every process writes."""
+    repetitions = RepetitionFilter(REPEAT_SECONDS)
+    levels = logging.getLevelNamesMapping()
+    records = [logging.LogRecord("trainer", levels[line["log_level"].upper()], "", 0, "", None, None) for line in lines]
+    for record, line in zip(records, lines, strict=True):
+        record.msg = line
+    return [line for record, line in zip(records, lines, strict=True) if repetitions.filter(record)]

@@ -142,7 +142,7 @@ def build_items(
 
 def _item(display: AssetDisplay, contributions: Contributions, *, rank: int, date: str) -> RecommendationItem:
     """Build an item whose score is the sum of the rounded components."""
-    components = {name: rounded(value) for name, value in vars(contributions).items()}
+    components = {name: None if value is None else rounded(value) for name, value in vars(contributions).items()}
     rounded_prices = {
         "current_price": rounded_or_none(display.current_price),
         "profitability": rounded_or_none(display.profitability),
@@ -150,7 +150,7 @@ def _item(display: AssetDisplay, contributions: Contributions, *, rank: int, dat
     return RecommendationItem(
         **{**vars(display), **rounded_prices},
         recommendation_date=date,
-        score=rounded(sum(components.values())),
+        score=rounded(sum(value for value in components.values() if value is not None)),
         rank=rank,
         components=Components(**components),
     )

@@ -31,22 +31,24 @@ def fit_model(
 ) -> Model:
     """Fit a configuration on all of `data`; cut the data off first (`TrainingData.known_at`).
 
+    The metadata get what signals measured of themselves, by signal, under "signals".
     `fitted` keeps the arrays of each signal for the next configuration that is fitted on the same data.
     """
+    signals = _fit_signals(data, configuration, {} if fitted is None else fitted)
     levels = [asset_risk_level(asset.asset_category, asset.asset_sub_category) for asset in data.assets]
     return Model(
         version=version,
         as_of=data.as_of,
         id_map=data.id_map,
         configuration=configuration,
-        signals=_fit_signals(data, configuration, {} if fitted is None else fitted),
+        signals=signals,
         asset_risk_level=np.array(levels, dtype=np.int8),
         tradable=tradable_assets(data),
         bought=(owners := owner_counts(data)) > 0,
         new=new_assets(data, configuration.list_rules.new_asset_days) & (owners == 0),
         sector=_sectors(data),
         tie_order=np.lexsort((-owners, -_last_priced(data))).astype(np.int32),
-        metadata=metadata or {},
+        metadata={**(metadata or {}), "signals": _figures(configuration, signals)},
     )
 
 
@@ -97,3 +99,8 @@ def _fit_signals(data: TrainingData, configuration: ModelConfiguration, fitted: 
             fitted[key] = signal.fit(weighted, random_state=seed)
         signals[signal.name] = fitted[key]
     return signals
+
+
+def _figures(configuration: ModelConfiguration, arrays: dict[str, Arrays]) -> dict[str, Any]:
+    figures = {signal.name: signal.figures(arrays[signal.name]) for signal in configuration.signals()}
+    return {name: of_signal for name, of_signal in figures.items() if of_signal}

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
 
-from shared.recommender.configuration import ModelConfiguration
+from shared.recommender.configuration import COMPONENTS, ModelConfiguration
 from shared.recommender.history import HistoryMatrix
 from shared.recommender.id_map import AssetIdMap
 from shared.recommender.signal import Arrays, ArraySpec, Batch, Scores, check_arrays
@@ -68,6 +68,15 @@ class Model:
         """Return all arrays: those of the signals, and those of the catalogue under CATALOGUE."""
         plain = {name: getattr(self, name) for name in CATALOGUE_ARRAYS if name != "risk_level"}
         return {CATALOGUE: {"risk_level": self.asset_risk_level, **plain}, **self.signals}
+
+    @cached_property
+    def silent_components(self) -> frozenset[str]:
+        """The components none of whose signals says anything: they get no weight, and a list has no value of them."""
+        return frozenset(
+            name
+            for name in COMPONENTS
+            if not any(signal.has_opinion(self.signals[signal.name]) for signal in getattr(self.configuration, name))
+        )
 
     @cached_property
     def segments(self) -> Mapping[str, list[Scores]]:

@@ -9,7 +9,7 @@ BLAS product, whose rounding depends on the batch size), so a customer alone sco
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 
 import numpy as np
@@ -108,7 +108,7 @@ def score_batch(
 ) -> BatchScores:
     """Return the scores of these customers, each with their own weights."""
     signals, candidates = _score_signals(model, histories, rules)
-    return weigh(model.configuration, signals, candidates, weights=weights)
+    return weigh(model, signals, candidates, weights=weights)
 
 
 def recommend_alternatives(
@@ -128,29 +128,32 @@ def recommend_alternatives(
         signals, candidates = _score_signals(model, histories[rows], rules)
         for configuration, of_configuration in zip(configurations, lists, strict=True):
             weights = [configuration.weights] * len(candidates)
-            scores = weigh(configuration, signals, candidates, weights=weights).scores
+            alternative = replace(model, configuration=configuration)
+            scores = weigh(alternative, signals, candidates, weights=weights).scores
             of_configuration[rows] = choose_assets(model, histories[rows], scores, k)
     return lists
 
 
 def weigh(
-    configuration: ModelConfiguration,
-    signals: SignalScores,
-    candidates: NDArray[np.bool_],
-    *,
-    weights: Sequence[Weights],
+    model: Model, signals: SignalScores, candidates: NDArray[np.bool_], *, weights: Sequence[Weights]
 ) -> BatchScores:
     """Return the scores of customers by their signals' scores, each customer with their own weights."""
-    normalised = {weight: weight.normalised() for weight in set(weights)}
+    effective = {weight: effective_weights(model, weight).normalised() for weight in set(weights)}
     contributions = np.empty((len(COMPONENTS), *candidates.shape))
-    components = build_components(configuration, signals, candidates)
+    components = build_components(model.configuration, signals, candidates)
     for name, component, contribution in zip(COMPONENTS, components, contributions, strict=True):
         scale_to_unit(component, candidates, out=contribution)
-        contribution *= np.array([getattr(normalised[weight], name) for weight in weights])[:, np.newaxis]
+        contribution *= np.array([getattr(effective[weight], name) for weight in weights])[:, np.newaxis]
     scores = contributions[0] + contributions[1]
     scores += contributions[2]
     np.copyto(scores, -np.inf, where=~candidates)
     return BatchScores(contributions, scores, signals.cold)
+
+
+def effective_weights(model: Model, weights: Weights) -> Weights:
+    """Return the weights without components that say nothing; the model's own where nothing else is left."""
+    silent = model.silent_components
+    return weights.without(silent) or model.configuration.weights.without(silent) or weights
 
 
 def _score_signals(
@@ -208,7 +211,11 @@ def _top_assets(batch: BatchScores, asset_indices: NDArray[np.int64]) -> TopAsse
 def _ranking(model: Model, history: CustomerHistory, *, top: TopAssets, row: int) -> Ranking:
     indices = [index for index in top.asset_indices[row].tolist() if index != NO_ASSET]
     isins = model.id_map.isins_of(indices)
-    contributions = zip(*top.contributions[:, row].tolist(), strict=True)
+    values = top.contributions[:, row].tolist()
+    known = zip(COMPONENTS, values, strict=True)
+    contributions = zip(
+        *([None] * len(of) if name in model.silent_components else of for name, of in known), strict=True
+    )
     places = enumerate(zip(isins, top.scores[row].tolist(), contributions, strict=False), start=1)
     return Ranking(
         customer_id=history.customer.customer_id,

@@ -88,10 +88,11 @@ def momentum(prices: Matrix, days: int) -> Matrix:
 
 
 def centred_ranks(values: Matrix) -> Matrix:
-    """Return (A,) ranks spread over [-0.5, 0.5], the largest value highest, 0 where unknown."""
+    """Return (A,) ranks in [-0.5, 0.5], the largest value highest, the mean rank for equal ones, 0 where unknown."""
     ranks = np.zeros(len(values))
     known = np.isfinite(values)
-    ranks[known] = (np.argsort(np.argsort(values[known], kind="stable")) + 0.5) / max(known.sum(), 1) - 0.5
+    _, place, count = np.unique(values[known], return_inverse=True, return_counts=True)
+    ranks[known] = ((np.cumsum(count) - count / 2) / max(known.sum(), 1) - 0.5)[place]
     return ranks
 
 

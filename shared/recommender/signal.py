@@ -32,7 +32,7 @@ REGISTRY: dict[str, str] = {
     "fund_preference": "shared.recommender.signals.fund_preference:FundPreference",
     "user_knn": "shared.recommender.signals.user_knn:UserKnn",
     "content": "shared.recommender.signals.content:Content",
-    "profitability": "shared.recommender.signals.profitability:Profitability",
+    "profitability": "shared.recommender.signals.predicted_return:PredictedReturn",
     "segment_prior": "shared.recommender.signals.segment_prior:SegmentPrior",
 }
 
@@ -98,6 +98,14 @@ class Signal(ABC):
 
     def check(self, arrays: Arrays, *, asset_count: int) -> None:  # noqa: B027 - most signals need none
         """Raise ValueError when arrays of the right shapes do not fit together; they may come from a hostile file."""
+
+    def has_opinion(self, arrays: Arrays) -> bool:
+        """Return whether the scores say anything about any asset; False when the fit found nothing to say."""
+        return True
+
+    def figures(self, arrays: Arrays) -> dict[str, Any]:
+        """Return what the fit measured of its own predictions, as plain JSON values for the manifest."""
+        return {}
 
     @classmethod
     def is_available(cls) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import date, datetime
 from enum import IntEnum, StrEnum
@@ -108,6 +109,11 @@ class Weights:
         values = [value / largest for value in (self.collaborative, self.content, self.profitability)]
         return Weights(*(value / sum(values) for value in values))
 
+    def without(self, silent: Collection[str]) -> Weights | None:
+        """Return the weights with 0 for the components of these names; None when nothing is left."""
+        values = {name: 0.0 if name in silent else value for name, value in vars(self).items()}
+        return Weights(**values) if any(values.values()) else None
+
 
 @dataclass(frozen=True)
 class InteractionWeights:
@@ -164,11 +170,11 @@ DEFAULT_LIST_RULES = ListRules()
 
 @dataclass(frozen=True)
 class Contributions:
-    """What each component adds to an asset's score; they sum to the score."""
+    """What each component adds to an asset's score; they sum to the score. None: the component says nothing."""
 
-    collaborative: float
-    content: float
-    profitability: float
+    collaborative: float | None
+    content: float | None
+    profitability: float | None
 
 
 @dataclass(frozen=True)

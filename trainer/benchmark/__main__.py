@@ -19,6 +19,7 @@ from trainer.benchmark.evaluation import build_ground_truths, evaluate_lists, ti
 from trainer.benchmark.lists import read_lists, write_lists
 from trainer.benchmark.protocol import Benchmark, find_reference_tables, read_benchmark, time_points
 from trainer.benchmark.running import run_algorithms
+from trainer.benchmark.tables import markdown
 
 REFUSED = 2
 
@@ -79,7 +80,7 @@ def evaluate(parsed: argparse.Namespace) -> int:
 def report(parsed: argparse.Namespace) -> int:
     """Write the report on all algorithms into a folder."""
     try:
-        from trainer.benchmark.report import markdown, write_report  # draws: needs the extra `benchmark`
+        from trainer.benchmark.report import write_report  # draws: needs the extra `benchmark`
     except ImportError as error:
         raise RecommenderError(f"the report needs {error.name}: install the extra `benchmark`") from error
     parsed.output.mkdir(parents=True, exist_ok=True)

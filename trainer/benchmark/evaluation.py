@@ -3,29 +3,33 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
 from typing import Any
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 
 from shared.errors import ListsInvalid
 from shared.recommender.candidates import asset_risk_level
 from shared.recommender.pipeline import K
+from trainer.benchmark.ground_truth import GroundTruth, mean_of_known
+from trainer.benchmark.intervals import BLOCKS, intervals_95
 from trainer.benchmark.lists import check_lists
-from trainer.benchmark.metrics import BY_CUSTOMER, PAST_PURCHASES, GroundTruth, evaluate_customers, summarise_time_point
-from trainer.benchmark.protocol import Benchmark, read_relevant, read_returns, read_split, time_points
-from trainer.evaluation.bootstrap import interval_95
-
-MEANS = (
-    *("ndcg_at_10", "recall_at_10", "roi_at_10", "market_return", "roi_above_market", "known_return_share"),
-    *("coverage", "novelty", "unsuitable_share", "unsuitable_place_share"),
+from trainer.benchmark.metrics import (
+    BY_CUSTOMER,
+    CUSTOMER_METRICS,
+    PAST_PURCHASES,
+    evaluate_customers,
+    summarise_risk_levels,
+    summarise_time_point,
 )
-RESAMPLES = 5_000
-BLOCK_LENGTH = 6  # about half a window: neighbouring time points are 12 days apart and share most of the months after
-INTERVALS = ("ndcg_at_10", "recall_at_10", "roi_at_10", "roi_above_market")
+from trainer.benchmark.protocol import Benchmark, read_relevant, read_returns, read_split, time_points
+
+_COUNTS = ("customers", "customers_without_list", "cold_customers", "cold_asset_buyers")
+_NO_MEAN = frozenset({"time_point", "known_share", *_COUNTS})
+_MARKET = frozenset({"market_return"})  # the same for every algorithm: an interval says nothing about lists
 
 
 @dataclass(frozen=True)
@@ -48,15 +52,18 @@ def evaluate_lists(lists: pd.DataFrame, truths: GroundTruths) -> dict[str, Any]:
     unknown = [name for name in named if name not in truths.by_time_point]
     if unknown or not named:
         raise ListsInvalid(f"{unknown[0]!r} is no time point" if unknown else "there is not a single list")
-    points, customers = [], []
+    points, levels, customers = [], [], []
     for name in named:
         of_point = lists[lists["time_point"] == name].reset_index(drop=True)
         truth = truths.by_time_point[name]
-        check_lists(of_point, truth.split, benchmark=truths.benchmark)
-        evaluated = evaluate_customers(of_point, truth)
+        check_lists(of_point, truth.split, owned=_owned(truth, truths.benchmark))
+        positions = truth.positions_of(of_point)
+        evaluated = evaluate_customers(positions, truth)
         customers.append(evaluated)
-        points.append(summarise_time_point(evaluated, of_point, truth))
-    return _report(points, pd.concat(customers))
+        points.append(summarise_time_point(evaluated, positions, truth))
+        levels.append(summarise_risk_levels(evaluated, positions, truth))
+    plain: dict[str, Any] = to_plain(_report(points, levels, pd.concat(customers)))
+    return plain
 
 
 def time_points_of(lists: pd.DataFrame, benchmark: Benchmark) -> list[str]:
@@ -82,33 +89,60 @@ def _build_truth(benchmark: Benchmark, name: str, returns: pd.DataFrame) -> Grou
     )
 
 
-def _report(points: list[dict[str, Any]], customers: pd.DataFrame) -> dict[str, Any]:
+def _owned(truth: GroundTruth, benchmark: Benchmark) -> pd.MultiIndex:
+    return truth.derived("owned pairs", lambda: benchmark.owned_before(truth.split.time_point))
+
+
+def _report(
+    points: list[dict[str, Any]], levels: list[dict[str, dict[str, Any]]], customers: pd.DataFrame
+) -> dict[str, Any]:
+    names = [name for name in points[0] if name not in _NO_MEAN]
     table = pd.DataFrame(points)
-    report = {
+    values = table[names].to_numpy(dtype=float)
+    intervals = {block: dict(zip(names, intervals_95(values, block=block), strict=True)) for block in BLOCKS}
+    return {
         "k": K,
         "time_points": len(points),
         "first_time_point": points[0]["time_point"],
         "last_time_point": points[-1]["time_point"],
         "lists": int((customers["listed"] > 0).sum()),
-        "mean": {name: _mean(table[name]) for name in MEANS},
+        "mean": {name: mean_of_known(table[name]) for name in names},
         "points_above_market": int((table["roi_above_market"] > 0).sum()),
-        "interval_95": {name: _intervals(table[name].to_numpy(dtype=float)) for name in INTERVALS},
-        "by_risk_level": _by_group(customers, "risk_level"),
+        "interval_95": {
+            name: {block: intervals[block][name] for block in BLOCKS} for name in names if name not in _MARKET
+        },
+        "known_share": {name: float(customers[name].notna().mean()) for name in CUSTOMER_METRICS},
+        "cold": {name: int(table[name].sum()) for name in _COUNTS[2:]},
+        "by_risk_level": _by_risk_level(customers, levels),
         "by_past_purchases": _by_group(customers, "past_purchases"),
         "by_time_point": points,
     }
-    plain: dict[str, Any] = to_plain(report)
-    return plain
 
 
-def _intervals(values: NDArray[np.float64]) -> dict[str, tuple[float, float] | None]:
-    """Return 95 % intervals of the mean of (T,) values in order of time, NaN left out.
+def _by_risk_level(customers: pd.DataFrame, levels: Sequence[Mapping[str, Mapping[str, Any]]]) -> dict[str, Any]:
+    """Return beside the means over all lists of a level those over time points, with intervals and each time point."""
+    return {
+        level: {**of_lists, **_over_time([of_point.get(level, {}) for of_point in levels])}
+        for level, of_lists in _by_group(customers, "risk_level").items()
+    }
 
-    "independent" draws time points one by one, which is too narrow where windows overlap; "blocks" draws neighbours.
-    """
-    known, random = values[np.isfinite(values)], np.random.default_rng(0)
-    blocks = {"independent": 1, "blocks": BLOCK_LENGTH}
-    return {name: interval_95(known, random=random, resamples=RESAMPLES, block=size) for name, size in blocks.items()}
+
+def _over_time(points: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """Return mean, interval_95, known_share and by_time_point of one group; {} is a time point without a member."""
+    names = [name for name in next(filter(None, points)) if name not in _NO_MEAN]
+    values = np.array([[point.get(name, math.nan) for name in names] for point in points], dtype=np.float64)
+    weights = np.array([point.get("customers", 0) for point in points])
+    shares = np.array([[point.get("known_share", {}).get(name, 0.0) for name in CUSTOMER_METRICS] for point in points])
+    return {
+        "mean": {name: mean_of_known(pd.Series(column)) for name, column in zip(names, values.T, strict=True)},
+        "interval_95": dict(zip(names, intervals_95(values), strict=True)),
+        "known_share": dict(zip(CUSTOMER_METRICS, (weights @ shares / weights.sum()).tolist(), strict=True)),
+        "by_time_point": {
+            "customers": weights.tolist(),
+            **{name: column.tolist() for name, column in zip(names, values.T, strict=True)},
+            "known_share": {name: column.tolist() for name, column in zip(CUSTOMER_METRICS, shares.T, strict=True)},
+        },
+    }
 
 
 def _by_group(customers: pd.DataFrame, group: str) -> dict[str, dict[str, Any]]:
@@ -117,15 +151,10 @@ def _by_group(customers: pd.DataFrame, group: str) -> dict[str, dict[str, Any]]:
     groups = customers.groupby(group)
     names = sorted(groups.groups, key=lambda name: (order.index(name) if name in order else -1, str(name)))
     return {
-        str(name): {"lists": len(members), **{metric: _mean(members[metric]) for metric in BY_CUSTOMER}}
+        str(name): {"lists": len(members), **{metric: mean_of_known(members[metric]) for metric in BY_CUSTOMER}}
         for name in names
         for members in [groups.get_group(name)]
     }
-
-
-def _mean(values: pd.Series[Any]) -> float:
-    present = values.dropna()
-    return float(present.mean()) if len(present) else math.nan
 
 
 def to_plain(value: Any) -> Any:

@@ -12,7 +12,6 @@ from shared.errors import ListsInvalid
 from shared.recommender.list_rules import NO_ASSET
 from shared.recommender.pipeline import K
 from trainer.benchmark.known import KnownData, Lists, Split
-from trainer.benchmark.protocol import Benchmark
 
 COLUMNS = ["time_point", "customerID", "rank", "ISIN"]
 
@@ -55,9 +54,11 @@ def read_lists(path: Path) -> pd.DataFrame:
     return frame[COLUMNS].assign(rank=ranks.astype(int))
 
 
-def check_lists(frame: pd.DataFrame, split: Split, *, benchmark: Benchmark) -> None:
-    """Raise ListsInvalid when lists of one time point name a stranger, an owned asset, or a place twice."""
-    owned = benchmark.owned_before(split.time_point)
+def check_lists(frame: pd.DataFrame, split: Split, *, owned: pd.MultiIndex) -> None:
+    """Raise ListsInvalid when lists of one time point name a stranger, an owned asset, or a place twice.
+
+    owned: customer and ISIN of everything bought up to the time point.
+    """
     named = pd.MultiIndex.from_frame(frame[["customerID", "ISIN"]])
     failures = {
         "is no customer of this time point": ~frame["customerID"].isin(split.customer_ids),

@@ -22,9 +22,10 @@ from trainer.evaluation.rolling import Cutoff, RollingRules, rolling_cutoffs
 # What is tried, as factors of the weight that the configuration has.
 SIGNAL_FACTORS: Mapping[str, Sequence[float]] = {"popularity": (1.0, 0.0, 2.0), "trend": (1.0, 0.5, 2.0)}
 CONTENT_FACTORS = (1.0, 2.0)
-# Shares of profitability in the whole. The largest one is taken that costs no more nDCG than the tolerance.
+# Shares of profitability in the whole. The largest one is taken that costs no more nDCG than the tolerance; 0 where no
+# share changes any figure, because the component says nothing.
 PROFITABILITY_SHARES = (0.0, 0.05, 0.1, 0.15, 0.2)
-NDCG_TOLERANCE = 0.002
+NDCG_TOLERANCE = 0.001
 LEAST_CUTOFFS = 3
 
 Figures = MutableMapping[tuple[str, str], float]  # (cutoff, configuration) -> nDCG@10; kept between trainings
@@ -107,8 +108,10 @@ def choose_weights(  # noqa: PLR0913 - everything but what is chosen for is by k
     chosen = best if gain > error else default
     by_share = recency @ np.array([measure(cutoff, profitability_alternatives(chosen), figures) for cutoff in cutoffs])
     costs = dict(zip(PROFITABILITY_SHARES, (by_share[0] - by_share).tolist(), strict=True))
+    affordable = [share for share, cost in costs.items() if cost <= NDCG_TOLERANCE]
+    says_something = any(cost != 0.0 for cost in costs.values())
     return WeightChoice(
-        chosen=with_profitability_share(chosen, max(share for share, cost in costs.items() if cost <= NDCG_TOLERANCE)),
+        chosen=with_profitability_share(chosen, max(affordable) if says_something else 0.0),
         default=default,
         best=best,
         gain=gain,

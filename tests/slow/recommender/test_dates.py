@@ -18,6 +18,7 @@ from shared.recommender.configuration import build_configuration
 from shared.recommender.fitting import fit_model, tradable_assets
 from shared.recommender.price_grid import PriceGrid, price_grid
 from shared.recommender.signals.portfolio_mix import MIX_COUNT
+from shared.recommender.signals.predicted_return import VALIDATION
 from shared.recommender.training_data import ClosePrices, date_of, day_number
 from shared.recommender.training_rows import TrainingRows, build_training_data
 from shared.recommender.types import SEGMENT_COUNT, Weights
@@ -141,5 +142,5 @@ def test_a_model_is_finite_and_its_arrays_follow_assets_alone(days: list[date], 
 
     assert data.as_of <= NOW.date()
     for name, values in named_arrays(model).items():
-        assert set(values.shape) <= {12, SEGMENT_COUNT, MIX_COUNT}, name
+        assert set(values.shape) <= {12, SEGMENT_COUNT, MIX_COUNT, len(VALIDATION)}, name
         assert np.isfinite(values).all(), name

@@ -15,7 +15,6 @@ from shared.recommender.fitting import fit_model, tradable_assets
 from shared.recommender.pipeline import recommend_indices
 from shared.recommender.price_grid import PriceGrid, price_grid, technical_indicators
 from shared.recommender.signals.content import Content
-from shared.recommender.signals.profitability import Profitability
 from shared.recommender.signals.segment_prior import SegmentPrior
 from shared.recommender.training_data import TrainingData, day_number
 from shared.recommender.training_rows import build_training_data
@@ -33,6 +32,7 @@ from tests.unit.recommender.planted import (
     isin_of,
 )
 from tests.unit.recommender.small_data import data_of_purchases
+from trainer.benchmark.algorithms.price_regression import PriceRegression
 from trainer.evaluation.metrics import evaluate, evaluate_lists
 from trainer.evaluation.splits import build_split
 
@@ -51,7 +51,7 @@ def grid_of(data: TrainingData) -> PriceGrid:
 
 
 def predict_returns(data: TrainingData) -> NDArray[np.float32]:
-    return Profitability().fit(data, random_state=7)["predicted_return"]
+    return PriceRegression().fit(data, random_state=7)["predicted_return"]
 
 
 def fit_priors(data: TrainingData) -> NDArray[np.float32]:
@@ -114,7 +114,7 @@ def test_returns_are_predicted_from_prices_and_assets_without_enough_of_them_get
 
 
 def test_a_short_history_has_no_six_month_indicator_and_is_learnt_from_all_the_same() -> None:
-    days = weekdays(Profitability().horizon_weekdays + 60)  # every row with a known outcome lacks momentum_126
+    days = weekdays(PriceRegression().horizon_weekdays + 60)  # every row with a known outcome lacks momentum_126
     prices = [
         (isin_of(asset), day, 100 * (1 + 0.001 * (-1) ** (asset + 1)) ** age)
         for asset in range(40)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
+from datetime import timedelta
 from typing import Any
 
 import numpy as np
@@ -16,7 +17,7 @@ from shared.recommender.history import build_history_matrix
 from shared.recommender.signal import REGISTRY, signal_class
 from shared.recommender.signals.user_knn import UserKnn
 from shared.recommender.types import InteractionWeights, Weights
-from tests.unit.recommender.signal_laws import planted_data
+from tests.unit.recommender.signal_laws import CUTOFF, planted_data
 
 HALF_LIVES = [
     (name, field)
@@ -39,11 +40,13 @@ def test_a_configuration_comes_back_from_json(algorithm: str) -> None:
 def test_another_half_life_in_the_configuration_gives_another_fit_and_is_in_the_configuration(
     name: str, field: str
 ) -> None:
-    algorithm = name if name != "segment_prior" else "trend"
+    algorithm = name if name not in ("segment_prior", "profitability") else "trend"
     usual = build_configuration(algorithm)
     changed = build_configuration(algorithm, changes={name: {field: 11.0}})
 
-    arrays, others = (fit_model(planted_data(), one, version="v1").signals[name] for one in (usual, changed))
+    sunday = planted_data().known_at(CUTOFF - timedelta(days=5))  # prices have an age
+
+    arrays, others = (fit_model(sunday, one, version="v1").signals[name] for one in (usual, changed))
 
     assert any(not np.array_equal(arrays[array], others[array]) for array in arrays)
     assert f'"{field}": 11.0' in json.dumps(changed.to_json())
@@ -113,8 +116,8 @@ def test_a_component_without_a_signal_is_refused() -> None:
 
 
 def test_a_choice_that_a_signal_does_not_have_is_refused() -> None:
-    with pytest.raises(ConfigurationInvalid, match="signal 'profitability': indicators are technical"):
-        build_configuration("ease", changes={"profitability": {"indicators": "tea leaves"}})
+    with pytest.raises(ConfigurationInvalid, match=r"signal 'profitability': horizon, .* must be positive"):
+        build_configuration("ease", changes={"profitability": {"prior_windows": 0.0}})
 
 
 def test_the_history_of_the_training_data_is_what_scoring_builds() -> None:

@@ -14,12 +14,13 @@ from shared.recommender.signals.lightfm import LightFm
 from shared.recommender.signals.next_purchase import NextPurchase
 from shared.recommender.signals.popularity import Popularity
 from shared.recommender.signals.portfolio_mix import PortfolioMix
-from shared.recommender.signals.profitability import Profitability
+from shared.recommender.signals.predicted_return import PredictedReturn
 from shared.recommender.signals.residual_next_purchase import ResidualNextPurchase
 from shared.recommender.signals.segment_prior import SegmentPrior
 from shared.recommender.signals.trend import Trend
 from shared.recommender.signals.user_knn import UserKnn
 from tests.unit.recommender.signal_laws import SignalLaws
+from trainer.benchmark.algorithms.price_regression import PriceRegression
 
 
 class TestItemItem(SignalLaws):
@@ -83,17 +84,23 @@ class TestContent(SignalLaws):
     signal = Content(industry=2.0)
 
 
-class TestProfitability(SignalLaws):
-    signal = Profitability(trees=20, least_leaf_rows=20)
+class TestPredictedReturn(SignalLaws):
+    signal = PredictedReturn(least_assets=5, prior_windows=2.0)
 
 
-@pytest.mark.parametrize("regression", ["ridge", "random_forest"])
-def test_every_regression_predicts(regression: str) -> None:
+@pytest.mark.parametrize("indicators", ["technical", "momentum_ranks"])
+@pytest.mark.parametrize("regression", ["boosted_trees", "random_forest", "ridge"])
+def test_every_regression_of_the_benchmark_predicts(regression: str, indicators: str) -> None:
     class Laws(SignalLaws):
-        signal = Profitability(regression=regression, indicators="momentum_ranks", trees=5, leaves=4)
+        signal = PriceRegression(regression=regression, indicators=indicators, trees=5, leaves=4, least_leaf_rows=20)
 
     Laws().test_a_second_fit_gives_identical_arrays()
+    Laws().test_a_customer_alone_scores_bit_for_bit_as_in_a_batch()
+    Laws().test_no_row_after_the_cutoff_reaches_the_arrays()
     Laws().test_a_sparse_catalogue(200)
+    Laws().test_a_dense_catalogue()
+    Laws().test_no_rows_at_all()
+    Laws().test_no_customers()
 
 
 class TestSegmentPrior(SignalLaws):

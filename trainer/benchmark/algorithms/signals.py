@@ -19,11 +19,11 @@ from shared.recommender.signal import Arrays, Batch, Signal
 from shared.recommender.signals.item_item import ItemItem
 from shared.recommender.signals.next_purchase import NextPurchase
 from shared.recommender.signals.portfolio_mix import PortfolioMix
-from shared.recommender.signals.profitability import Profitability
 from shared.recommender.signals.trend import Trend
 from shared.recommender.signals.user_knn import UserKnn
 from shared.recommender.types import Weights
 from trainer.benchmark.algorithms.interface import CustomerIndices
+from trainer.benchmark.algorithms.price_regression import PriceRegression
 from trainer.benchmark.known import KnownData, Lists, Matrix, Split, candidates, rank
 from trainer.evaluation.rolling import RollingRules
 from trainer.evaluation.weights import Budget, choose_weights
@@ -31,7 +31,7 @@ from trainer.evaluation.weights import Budget, choose_weights
 NEVER_BOUGHT = -1e6  # the score of an asset that nobody has bought: it comes last
 
 # The series of the benchmark are sparse: two prices make a sample, and a price stands for 40 days.
-_SPARSE_PRICES = Profitability(
+_SPARSE_PRICES = PriceRegression(
     indicators="momentum_ranks",
     horizon_weekdays=119,
     longest_history_weekdays=380,

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import pytest
 
-from tests.unit.trainer.benchmark.planted_folder import planted_folder
+from tests.unit.trainer.benchmark.planted_folder import TIME_POINTS, planted_folder, with_rows
 from trainer.benchmark import report as module
 from trainer.benchmark.__main__ import main
 from trainer.benchmark.algorithms.registry import ALGORITHMS
@@ -42,6 +43,57 @@ def test_a_report_is_figures_tables_plots_and_lists(folder: Path) -> None:
         assert (folder / f"lists-{name}.csv").stat().st_size > 0
     for plot in ("ndcg-over-time.png", "frontier.png"):
         assert (folder / plot).read_bytes().startswith(b"\x89PNG")
+
+
+def test_the_pareto_front_is_of_all_points_and_marks_ours(folder: Path) -> None:
+    figures = json.loads((folder / "report.json").read_text())
+    tables = (folder / "report.md").read_text()
+    points = {point["name"]: point for point in figures["pareto"]["points"]}
+
+    assert set(points) == {*CHOSEN, *FRONTIER}
+    assert {name for name, point in points.items() if point["ours"]} == {*CHOSEN[1:], *FRONTIER}
+    for name in CHOSEN:
+        mean = figures["algorithms"][name]["mean"]
+        assert points[name]["ndcg_at_10"] == pytest.approx(mean["ndcg_at_10"], abs=2e-6)
+        assert points[name]["roi_above_market"] == pytest.approx(mean["roi_above_market"], abs=2e-6)
+    assert set(figures["pareto"]["front"]) == {name for name, point in points.items() if not point["dominated_by"]}
+    for name in figures["pareto"]["front"]:
+        assert f"| {name} | {points[name]['ndcg_at_10']:.4f} |" in tables
+
+
+def test_figures_known_at_a_time_point_do_not_change_with_later_prices(folder: Path, tmp_path: Path) -> None:
+    planted = planted_folder()
+    first, later = TIME_POINTS[0].isoformat(), planted.prices["timestamp"] > TIME_POINTS[0].isoformat()
+    told = evaluate_hybrid(folder, planted.write(tmp_path / "told"))
+    blind = evaluate_hybrid(folder, with_rows(planted, prices=planted.prices[~later]).write(tmp_path / "blind"))
+
+    assert told["by_time_point"][0]["time_point"] == first
+    assert told["by_time_point"][0]["volatility"] > 0.0
+    assert told["by_time_point"][0]["known_share"]["volatility"] == 1.0
+    assert blind["by_time_point"][0] == told["by_time_point"][0]
+    assert blind["by_time_point"][1] != told["by_time_point"][1]
+
+
+def evaluate_hybrid(folder: Path, data: Path) -> dict[str, Any]:
+    """Return the report on the hybrid's lists, compared with this folder."""
+    arguments = ["--lists", str(folder / "lists-hybrid.csv"), "--report", str(data / "evaluated.json")]
+    assert main(["evaluate", "--data", str(data), *arguments, "--far-trans", str(data.parent / "FAR-Trans")]) == 0
+    figures: dict[str, Any] = json.loads((data / "evaluated.json").read_text())
+    return figures
+
+
+def test_figures_of_a_risk_level_are_given_for_each_time_point(folder: Path) -> None:
+    report = json.loads((folder / "report.json").read_text())["algorithms"]["hybrid-suitable"]
+    tables = (folder / "report.md").read_text()
+
+    assert "### hybrid-suitable by risk level" in tables
+    for group in report["by_risk_level"].values():
+        of_points = group["by_time_point"]
+        assert len(of_points["regret"]) == len(TIME_POINTS)
+        assert group["mean"]["regret"] == pytest.approx(sum(of_points["regret"]) / len(TIME_POINTS), abs=2e-6)
+        assert group["mean"]["suitable_places"] == 1.0
+    known = [group["known_share"]["profile_coherence"] for group in report["by_risk_level"].values()]
+    assert set(known) == {0.0, 1.0}  # without a known level there is no coherence
 
 
 def test_kept_places_are_worth_what_a_file_of_them_is(folder: Path) -> None:

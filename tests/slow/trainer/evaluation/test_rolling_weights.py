@@ -138,7 +138,7 @@ def test_the_largest_share_of_profitability_that_costs_next_to_nothing_is_taken(
 
     assert choice.profitability_cost is not None
     assert list(choice.profitability_cost) == list(PROFITABILITY_SHARES)
-    cheap = [share for share, cost in choice.profitability_cost.items() if cost <= 0.002]
+    cheap = [share for share, cost in choice.profitability_cost.items() if cost <= 0.001]
     assert choice.chosen.weights.profitability == max(cheap)
 
 

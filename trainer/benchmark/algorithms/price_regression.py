@@ -1,4 +1,4 @@
-"""The predicted return of each asset, from prices that were known at the date.
+"""Peers of the benchmark: a return that a regression on past prices predicts. A model serves `predicted_return`.
 
 The published `limit_prices.profitability` covers the whole period and is never read here.
 """
@@ -24,15 +24,15 @@ REGRESSIONS = ("boosted_trees", "random_forest", "ridge")
 
 
 @dataclass(frozen=True, kw_only=True)
-class Profitability(Signal):
+class PriceRegression(Signal):
     """A regression of six-month returns on indicators of past prices (Sanz-Cruzado, McCreadie, Droukas et al., "On
-    Transaction-Based Metrics as a Proxy for Profitability of Financial Asset Recommendations", 2022).
+    Transaction-Based Metrics as a Proxy for PriceRegression of Financial Asset Recommendations", 2022).
 
     It learns from rows whose horizon ended at or before the last day. Assets without enough prices get the
     median prediction; with too little to learn from, all predictions are 0.
     """
 
-    name = "profitability"
+    name = "price_regression"
     component = "profitability"
     arrays: ClassVar = {"predicted_return": ArraySpec("predicted return over the horizon, as a fraction", ("assets",))}
 
