@@ -89,6 +89,8 @@ def build_model(
             },
             "trend": {"log_shares": random.random(assets).astype(np.float32)},
             "popularity": {"log_shares": random.random(assets).astype(np.float32)},
+            "basket": {"similarity": _similarity(random, assets)},
+            "residual_next_purchase": {"similarity": _similarity(random, assets)},
             "fund_preference": {"is_fund": (random.random(assets) < 0.3).astype(np.float32)},
         },
         "metadata": {"metrics": {"ndcg_at_k": 0.4}, "watermark": {"transactions": 1}},

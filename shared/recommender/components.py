@@ -16,18 +16,23 @@ from shared.recommender.model import Model
 from shared.recommender.signal import Batch, Scores, Signal
 from shared.recommender.types import CustomerHistory, segment_index
 
+USUAL_PORTFOLIO = 4  # owned assets of a customer for whom every signal has its plain weight
+MOST_PORTFOLIO_FACTOR = 3.0  # no weight is multiplied or divided by more, however many assets a customer owns
+
 
 @dataclass(frozen=True, eq=False)
 class SignalScores:
     """The scores of B customers by component: standard scores, or as they are where a component has one signal.
 
     demand: (B, A) whether anybody has bought the asset, or this customer has interacted with it. cold: (B,) without a
-    history. priors: for the cold rows alone, what replaces the scores of a component.
+    history. owned_count: (B,) how many assets each owns. priors: for the cold rows alone, what replaces the scores of
+    a component.
     """
 
     signals: Mapping[str, Sequence[Scores]]
     demand: NDArray[np.bool_]
     cold: NDArray[np.bool_]
+    owned_count: NDArray[np.int64]
     priors: Mapping[str, Sequence[Scores]]
 
 
@@ -50,7 +55,8 @@ def score_signals(model: Model, batch: Batch, candidates: NDArray[np.bool_]) -> 
         if rows and name in model.segments:
             of_segments = [prior[segments] for prior in model.segments[name]]
             priors[name] = _standard_scores(of_segments, candidates[rows])
-    return SignalScores(scores, demand, cold, priors)
+    owned_count = np.array([len(assets) for assets in batch.owned()], dtype=np.int64)
+    return SignalScores(scores, demand, cold, owned_count, priors)
 
 
 def build_components(
@@ -64,23 +70,32 @@ def build_components(
     components = []
     for name in COMPONENTS:
         signals: Sequence[Signal] = getattr(configuration, name)
-        component = _weighted_sum(signals, scores.signals[name])
+        component = _weighted_sum(signals, scores.signals[name], scores.owned_count)
         if name in scores.priors:
             component = component.copy()
             of_priors = [configuration.cold_start] if name == COLLABORATIVE else signals
-            component[scores.cold] = _weighted_sum(of_priors, scores.priors[name])
+            component[scores.cold] = _weighted_sum(of_priors, scores.priors[name], scores.owned_count[scores.cold])
         components.append(_lower(component, candidates, scores.demand) if name == COLLABORATIVE else component)
     return components
 
 
-def _weighted_sum(signals: Sequence[Signal], scores: Sequence[Scores]) -> Scores:
+def _weighted_sum(signals: Sequence[Signal], scores: Sequence[Scores], owned_count: NDArray[np.int64]) -> Scores:
     if len(signals) == 1:
         return scores[0]
-    total = signals[0].weight * np.asarray(scores[0], dtype=np.float64)
+    total = _weight(signals[0], owned_count) * np.asarray(scores[0], dtype=np.float64)
     for signal, of_signal in zip(signals[1:], scores[1:], strict=True):
         if signal.weight:
-            total += signal.weight * of_signal
+            total += _weight(signal, owned_count) * of_signal
     return total
+
+
+def _weight(signal: Signal, owned_count: NDArray[np.int64]) -> float | NDArray[np.float64]:
+    """Return the weight of a signal: for all customers, or (B, 1) where it depends on how many assets each owns."""
+    if not signal.portfolio_power:
+        return signal.weight
+    factor = (np.maximum(owned_count, 1) / USUAL_PORTFOLIO) ** signal.portfolio_power
+    limited = np.clip(factor, 1.0 / MOST_PORTFOLIO_FACTOR, MOST_PORTFOLIO_FACTOR)
+    return np.asarray(signal.weight * limited)[:, np.newaxis]
 
 
 def _lower(scores: Scores, candidates: NDArray[np.bool_], demand: NDArray[np.bool_]) -> Scores:

@@ -22,13 +22,15 @@ COMPONENTS = (COLLABORATIVE, CONTENT, PROFITABILITY)  # the order of every axis 
 DEFAULT_WEIGHTS = Weights(collaborative=0.9, content=0.1, profitability=0.0)
 DEFAULT_SEED = 7
 
-# Algorithm -> its collaborative signals, with the hyper-parameters that differ from the defaults (docs/decisions/0024).
+# Algorithm -> its collaborative signals, with the hyper-parameters that differ from the defaults (docs/decisions/0026).
 # Content, profitability and the cold start are the same for all.
 ALGORITHMS: Mapping[str, Mapping[str, Mapping[str, Any]]] = {
     "ease_next_purchase": {
-        "edlae": {"weight": 0.67},
+        "edlae": {"popularity_power": 0.2, "portfolio_power": 0.4},
         "item_item": {"weight": 0.67, "least_entry": 0.3},
+        "basket": {"weight": 0.3, "portfolio_power": 0.5},
         "next_purchase": {},
+        "residual_next_purchase": {"weight": 0.25, "portfolio_power": 0.7},
         "portfolio_mix": {},
         "trend": {},
         "popularity": {"weight": -0.95},

@@ -94,7 +94,7 @@ def _fit_signals(data: TrainingData, configuration: ModelConfiguration, fitted: 
     weighted = data if data.interaction_weights == weights else replace(data, interaction_weights=weights)
     signals = {}
     for signal in configuration.signals():
-        key = replace(signal, weight=1.0), weights, seed  # the weight is for scoring alone
+        key = replace(signal, weight=1.0, portfolio_power=0.0), weights, seed  # these two are for scoring alone
         if key not in fitted:
             fitted[key] = signal.fit(weighted, random_state=seed)
         signals[signal.name] = fitted[key]

@@ -23,7 +23,9 @@ REGISTRY: dict[str, str] = {
     "edlae": "shared.recommender.signals.edlae:Edlae",
     "item_item": "shared.recommender.signals.item_item:ItemItem",
     "lightfm": "shared.recommender.signals.lightfm:LightFm",
+    "basket": "shared.recommender.signals.basket:Basket",
     "next_purchase": "shared.recommender.signals.next_purchase:NextPurchase",
+    "residual_next_purchase": "shared.recommender.signals.residual_next_purchase:ResidualNextPurchase",
     "portfolio_mix": "shared.recommender.signals.portfolio_mix:PortfolioMix",
     "trend": "shared.recommender.signals.trend:Trend",
     "popularity": "shared.recommender.signals.popularity:Popularity",
@@ -74,7 +76,9 @@ class Signal(ABC):
     """One reason to recommend an asset. A subclass is a frozen dataclass; its fields are its hyper-parameters.
 
     name: its name in the registry. component: where a model uses it by default. weight: its factor within its
-    component, after standardising; without effect on the fit, and in a component of one signal.
+    component, after standardising. portfolio_power: for a customer who owns n assets, the weight is multiplied by
+    (max(n, 1) / 4) ** portfolio_power, at least by 1/3 and at most by 3 (docs/decisions/0026). Both have no effect on
+    the fit, and none in a component of one signal.
     """
 
     name: ClassVar[str]
@@ -82,6 +86,7 @@ class Signal(ABC):
     arrays: ClassVar[Mapping[str, ArraySpec]]
 
     weight: float = 1.0
+    portfolio_power: float = 0.0
 
     @abstractmethod
     def fit(self, data: TrainingData, *, random_state: int) -> Arrays:

@@ -36,6 +36,7 @@ from tests.unit.recommender.small_data import data_of_purchases
 
 CUTOFF = AS_OF - timedelta(days=200)
 CUSTOMERS, ASSETS = 60, 12
+DAYS_BETWEEN_PURCHASES = 30
 
 
 @cache
@@ -44,7 +45,10 @@ def planted_rows() -> TrainingRows:
         (customer_of(number % CUSTOMERS), isin_of(number % 9), "click", end_of_day(CUTOFF) + timedelta(hours=hours))
         for number, hours in enumerate(range(-400, 400, 20))
     ]
-    return build_rows(customers=CUSTOMERS, assets=ASSETS, interactions=build_interactions(clicks))
+    rows = build_rows(customers=CUSTOMERS, assets=ASSETS, interactions=build_interactions(clicks))
+    days_before = (day_number(CUTOFF) - rows.purchases["day"]).clip(lower=0)
+    later = days_before % DAYS_BETWEEN_PURCHASES  # on fewer days, so that some baskets hold several assets
+    return replace(rows, purchases=rows.purchases.assign(day=rows.purchases["day"] + later))
 
 
 @cache

@@ -73,7 +73,7 @@ def test_a_signal_joins_its_component_and_weights_scale_it() -> None:
 def test_a_signal_is_fitted_once_for_several_configurations() -> None:
     fitted: dict[Any, Any] = {}
     first = fit_model(planted_data(), build_configuration("ease"), version="v1", fitted=fitted)
-    changes = {"item_item": {"weight": 2.0, "least_entry": 1.0}}
+    changes = {"item_item": {"weight": 2.0, "portfolio_power": 0.5, "least_entry": 1.0}}
     other = build_configuration("ease_next_purchase", weights=Weights(1, 0, 0), changes=changes)
     second = fit_model(planted_data(), other, version="v2", fitted=fitted)
 

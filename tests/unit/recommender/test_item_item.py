@@ -8,9 +8,10 @@ from scipy import sparse
 
 from shared.recommender.history import HistoryMatrix
 from shared.recommender.signal import Signal
+from shared.recommender.signals.edlae import Edlae
 from shared.recommender.signals.item_item import ItemItem
 from shared.recommender.signals.lightfm import LightFm
-from tests.unit.recommender.small_data import data_of_history
+from tests.unit.recommender.small_data import data_of_history, data_of_purchases
 
 EASE = ItemItem(l2=2.0)
 LIGHTFM = LightFm(factors=8, epochs=3)
@@ -92,3 +93,17 @@ def test_lightfm_counts_a_fraction_of_an_interaction_less_than_a_purchase() -> N
     halved.data[::2] = 0.1
 
     assert not np.array_equal(fit_similarity(history, LIGHTFM), fit_similarity(halved, LIGHTFM))
+
+
+def test_edlae_shrinks_by_the_owners_of_one_asset_and_divides_by_a_power_of_those_of_the_other() -> None:
+    owned = [(0, 0), (1, 0), (2, 0), (3, 0), (0, 1), (1, 1), (4, 1)]  # asset 0: 4 owners, asset 1: 3, both: 2
+    data = data_of_purchases(*((0, customer, asset) for customer, asset in owned), assets=2)
+
+    plain = Edlae(l2=6.0, dropout=0.2).fit(data, random_state=7)["similarity"]
+    by_popularity = Edlae(l2=6.0, dropout=0.2, popularity_power=0.5).fit(data, random_state=7)["similarity"]
+
+    assert plain[0, 1] == pytest.approx(2 / (4 / 0.8 + 6), rel=1e-6)
+    assert plain[1, 0] == pytest.approx(2 / (3 / 0.8 + 6), rel=1e-6)
+    assert by_popularity[0, 1] == pytest.approx(plain[0, 1] / 3**0.5, rel=1e-6)
+    assert by_popularity[1, 0] == pytest.approx(plain[1, 0] / 4**0.5, rel=1e-6)
+    assert (np.diag(by_popularity) == max(by_popularity[0, 1], by_popularity[1, 0])).all()

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from shared.recommender.candidates import candidate_mask
 from shared.recommender.components import build_components, scale_to_unit, score_signals
+from shared.recommender.configuration import build_configuration
 from shared.recommender.history import build_history_matrix
 from shared.recommender.list_rules import top_k
 from shared.recommender.model import Model
@@ -48,7 +49,7 @@ def score(model: Model, histories: Sequence[CustomerHistory], weights: Weights |
 
 def similarity_alone(model: Model) -> Model:
     """Return the model with item-item similarity as the only collaborative signal that tells assets apart."""
-    signals = ("edlae", "next_purchase", "portfolio_mix", "trend", "popularity", "fund_preference")
+    signals = [signal.name for signal in model.configuration.collaborative if signal.name != "item_item"]
     zeros = {name: {array: np.zeros_like(values) for array, values in model.signals[name].items()} for name in signals}
     return replace(model, signals={**model.signals, **zeros})
 
@@ -64,6 +65,8 @@ def expected_contributions(model: Model, history: CustomerHistory) -> NDArray[np
     signals = {
         "edlae": vector @ model.signals["edlae"]["similarity"].astype(np.float64),
         "item_item": vector @ model.signals["item_item"]["similarity"].astype(np.float64),
+        "basket": vector @ model.signals["basket"]["similarity"].astype(np.float64),
+        "residual_next_purchase": vector @ model.signals["residual_next_purchase"]["similarity"].astype(np.float64),
         "next_purchase": vector @ model.signals["next_purchase"]["matrix"].astype(np.float64)
         + model.signals["next_purchase"]["intercept"],
         "portfolio_mix": model.signals["portfolio_mix"]["log_shares"][mix].astype(np.float64),
@@ -72,7 +75,10 @@ def expected_contributions(model: Model, history: CustomerHistory) -> NDArray[np
         "fund_preference": model.signals["fund_preference"]["is_fund"].astype(np.float64),
     }
     demand = candidates & (model.bought | (vector > 0))
-    weights = {signal.name: signal.weight for signal in model.configuration.collaborative}
+    weights = {
+        signal.name: signal.weight * min(3.0, max(1 / 3, (max(len(owned), 1) / 4) ** signal.portfolio_power))
+        for signal in model.configuration.collaborative
+    }
     collaborative = np.zeros(len(vector))
     for name, values in signals.items():
         collaborative += weights[name] * (values - values[demand].mean()) / values[demand].std()
@@ -97,6 +103,26 @@ def test_contributions_are_the_weighted_components_scaled_over_the_candidates() 
         np.testing.assert_allclose(
             batch.contributions[:, row, candidates], expected_contributions(model, history), atol=2e-5
         )
+
+
+def test_the_weight_of_a_signal_grows_with_the_portfolio_from_a_third_to_three_times() -> None:
+    changes = {"trend": {"weight": 2.0, "portfolio_power": 0.5}, "edlae": {"portfolio_power": -1.0}}
+    configuration = build_configuration("edlae+trend", changes=changes)
+    model = build_model(assets=60, tradable=np.ones(60, bool))
+    arrays = {signal.name: model.signals[signal.name] for signal in configuration.signals()}
+    model = replace(model, configuration=configuration, signals=arrays)
+    owned = [model.id_map.isins[:count] for count in (1, 3, 4, 9, 16, 50)]
+    clicks = [build_interaction(model.id_map.isins[0])]
+    histories = [build_history(interactions=clicks), *(build_history(owned=isins) for isins in owned)]
+    candidates = candidate_mask(model, histories)
+    signals = score_signals(model, build_batch(model, histories, now=NOW), candidates)
+
+    collaborative = build_components(configuration, signals, candidates)[0]
+
+    edlae, trend = signals.signals["collaborative"]
+    factors = [(3, 1 / 2), (3, 1 / 2), (4 / 3, (3 / 4) ** 0.5), (1, 1), (4 / 9, 3 / 2), (1 / 3, 2), (1 / 3, 3)]
+    for row, (of_edlae, of_trend) in enumerate(factors):
+        np.testing.assert_allclose(collaborative[row], of_edlae * edlae[row] + 2 * of_trend * trend[row], atol=1e-12)
 
 
 def test_the_score_is_exactly_the_sum_of_the_contributions_and_minus_infinity_elsewhere() -> None:
@@ -282,6 +308,8 @@ def test_nothing_that_is_not_finite_comes_out(seed: int, scale: float, weights: 
             "portfolio_mix.log_shares": extreme(MIX_COUNT, 12),
             "trend.log_shares": extreme(12),
             "edlae.similarity": extreme(12, 12),
+            "basket.similarity": extreme(12, 12),
+            "residual_next_purchase.similarity": extreme(12, 12),
             "popularity.log_shares": extreme(12),
         },
     )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from shared.recommender.signal import REGISTRY
+from shared.recommender.signals.basket import Basket
 from shared.recommender.signals.content import Content
 from shared.recommender.signals.edlae import Edlae
 from shared.recommender.signals.fund_preference import FundPreference
@@ -14,6 +15,7 @@ from shared.recommender.signals.next_purchase import NextPurchase
 from shared.recommender.signals.popularity import Popularity
 from shared.recommender.signals.portfolio_mix import PortfolioMix
 from shared.recommender.signals.predicted_return import PredictedReturn
+from shared.recommender.signals.residual_next_purchase import ResidualNextPurchase
 from shared.recommender.signals.segment_prior import SegmentPrior
 from shared.recommender.signals.trend import Trend
 from shared.recommender.signals.user_knn import UserKnn
@@ -31,6 +33,14 @@ class TestItemItemWithEntryHalfLife(SignalLaws):
 
 class TestEdlae(SignalLaws):
     signal = Edlae(l2=20.0)
+
+
+class TestEdlaeWithPopularityPower(SignalLaws):
+    signal = Edlae(l2=20.0, popularity_power=0.5, portfolio_power=0.4)
+
+
+class TestBasket(SignalLaws):
+    signal = Basket(l2=5.0)
 
 
 class TestPopularity(SignalLaws):
@@ -52,6 +62,10 @@ class TestLightFm(SignalLaws):
 
 class TestNextPurchase(SignalLaws):
     signal = NextPurchase(l2=5.0, half_life_days=90.0)
+
+
+class TestResidualNextPurchase(SignalLaws):
+    signal = ResidualNextPurchase(l2=5.0, kernel_days=9.0)
 
 
 class TestPortfolioMix(SignalLaws):

@@ -1,0 +1,108 @@
+"""What holders of the same assets bought next beyond what everybody was buying at that time."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import sparse
+
+from shared.recommender.history import time_decay
+from shared.recommender.signal import Arrays, ArraySpec
+from shared.recommender.signals.item_item import SimilaritySignal, with_largest_diagonal
+from shared.recommender.signals.next_purchase import Matrix, build_baskets
+from shared.recommender.signals.trend import shrink
+from shared.recommender.training_data import TrainingData
+
+
+@dataclass(frozen=True, kw_only=True)
+class ResidualNextPurchase(SimilaritySignal):
+    """A ridge regression of each basket, minus what was to be expected on its day, on what its customer held before.
+
+    The expected shares change with time, as the baselines in Koren, "Collaborative Filtering with Temporal Dynamics"
+    (KDD 2009). They are the shares of all baskets near the day by a kernel (Nadaraya, "On Estimating Regression",
+    1964), shrunk towards those of all days, without what the customer held. A later basket counts as an earlier one;
+    none is later than the cutoff. With H (N, A) the holdings / size ** size_power, Y the baskets / size, Q the expected
+    shares and the weights W, half after each half-life: S = (H'WH + l2 I)^-1 H'W(Y - Q). The scores are
+    history @ S / (mean of Q + share_offset) ** popularity_power; a division by the size of the history would change
+    nothing once the scores are standardised. The diagonal is not fitted (see `with_largest_diagonal`).
+    """
+
+    name = "residual_next_purchase"
+    arrays: ClassVar = {
+        "similarity": ArraySpec("what holding asset i says for buying asset j beyond its share", ("assets", "assets"))
+    }
+
+    l2: float = 40.0  # of a holding, in baskets
+    half_life_days: float = 400.0  # of a basket
+    longest_age_days: int = 1100  # older baskets do not count; this also bounds the memory of a fit
+    size_power: float = 0.5  # of the number of assets held before a basket; 1 makes every portfolio count the same
+    kernel_days: float = 20.0  # a basket counts 1/e for the expected shares so many days before or after it
+    shrinkage: float = 20.0  # baskets with the shares of all days that the expected shares of a day start with
+    least_count: float = 0.5  # baskets of each asset that the shares of all days start with
+    popularity_power: float = 0.5  # of the mean expected share
+    share_offset: float = 0.001  # added to the mean expected share
+    entry_days: int = 14  # see TrainingData.first_purchases
+
+    def fit(self, data: TrainingData, *, random_state: int) -> Arrays:
+        asset_count = len(data.id_map)
+        purchases = data.first_purchases(entry_days=self.entry_days)
+        holdings, bought, day = build_baskets(purchases, asset_count=asset_count)
+        recent = data.last_day - day <= self.longest_age_days
+        holdings, bought, day = holdings[recent], bought[recent], day[recent]
+        if not len(day):
+            return {"similarity": np.zeros((asset_count, asset_count), np.float32)}
+        shares = _scale_rows(bought, 1.0 / bought.sum(axis=1))
+        expected = self._expect(shares, holdings, day)
+        sizes = np.maximum(holdings.sum(axis=1), 1.0)
+        features = _scale_rows(holdings, sizes**-self.size_power)
+        weight = time_decay(data.last_day - day.astype(np.float64), self.half_life_days)
+        weighted = sparse.csr_array(_scale_rows(features, weight).T)
+        gram = (weighted @ features).toarray() + self.l2 * np.eye(asset_count)
+        solution = np.linalg.solve(gram, (weighted @ shares).toarray() - expected.times(weighted))
+        mean_share = expected.times(sparse.csr_array(weight[np.newaxis]))[0] / weight.sum()
+        popularity = np.maximum(mean_share, 0.0) + self.share_offset
+        return {"similarity": with_largest_diagonal(solution / popularity**self.popularity_power)}
+
+    def _expect(self, shares: Matrix, holdings: Matrix, day: NDArray[np.int32]) -> ExpectedShares:
+        days, day_index = np.unique(day, return_inverse=True)
+        by_day = sparse.csr_array((np.ones(len(day)), (day_index, np.arange(len(day)))), shape=(len(days), len(day)))
+        counts = (by_day @ shares).toarray()
+        all_days = counts.sum(axis=0) + self.least_count
+        near = np.exp(-np.abs(days[:, np.newaxis] - days) / self.kernel_days) @ counts
+        of_day = shrink(near, all_days / all_days.sum(), self.shrinkage)
+        return ExpectedShares.of_baskets(of_day, holdings, day_index)
+
+
+@dataclass(frozen=True)
+class ExpectedShares:
+    """Q (N, A): the shares of each basket's day, 0 at what was held and scaled to the sum 1; never stored as a whole.
+
+    Q = by_day @ of_day - held, for D days. by_day: (N, D), one entry in each row. of_day: (D, A). held: (N, A) sparse.
+    """
+
+    by_day: Matrix
+    of_day: NDArray[np.float64]
+    held: Matrix
+
+    @classmethod
+    def of_baskets(cls, of_day: NDArray[np.float64], holdings: Matrix, day_index: NDArray[np.intp]) -> ExpectedShares:
+        """Build from the shares of each day and, for each basket, what was held and the position of its day."""
+        shares_held = of_day[np.repeat(day_index, np.diff(holdings.indptr)), holdings.indices]
+        held = sparse.csr_array((shares_held, holdings.indices, holdings.indptr), shape=holdings.shape)
+        scale = 1.0 / (of_day.sum(axis=1)[day_index] - held.sum(axis=1))
+        count = len(day_index)
+        by_day = sparse.csr_array((scale, day_index, np.arange(count + 1)), shape=(count, len(of_day)))
+        return cls(by_day, of_day, _scale_rows(held, scale))
+
+    def times(self, left: Matrix) -> NDArray[np.float64]:
+        """Return left @ Q for a sparse (M, N)."""
+        product: NDArray[np.float64] = (left @ self.by_day).toarray() @ self.of_day - (left @ self.held).toarray()
+        return product
+
+
+def _scale_rows(matrix: Matrix, factors: NDArray[np.float64]) -> Matrix:
+    of_entries = np.repeat(factors, np.diff(matrix.indptr))
+    return sparse.csr_array((matrix.data * of_entries, matrix.indices, matrix.indptr), shape=matrix.shape)
