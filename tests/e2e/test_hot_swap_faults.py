@@ -70,11 +70,11 @@ def current(artifacts: FileArtifacts) -> Pointer:
 
 # Before these the old model is served, and the two runs that die recording a pointer die repairing the run before.
 MOVING_STEPS = [
-    "the pointer is replaced",
-    "the pointer is synced",
-    "an old version is half removed",
-    "the announcement is not sent",
-    "the announcement is sent",
+    "artifact.pointer_replaced",
+    "artifact.pointer_published",
+    "artifact.version_half_removed",
+    "artifact.unannounced",
+    "artifact.announced",
     "none",
 ]
 
