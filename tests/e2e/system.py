@@ -118,6 +118,17 @@ def start_python(*arguments: str, environment: dict[str, str] | None = None) -> 
     )
 
 
+def metric(system: System, name: str, **labels: str) -> float:
+    """Return one metric of the running worker or trainer, 0 when there is no such sample; `name` begins with which."""
+    url = system.services[name.partition("_")[0]].metrics_url
+    wanted = [f'{key}="{value}"' for key, value in labels.items()]
+    for line in httpx.get(url, timeout=10.0, trust_env=False, verify=False).text.splitlines():
+        sample, _, value = line.rpartition(" ")
+        if sample.partition("{")[0] == f"recommender_{name}" and all(label in sample for label in wanted):
+            return float(value)
+    return 0.0
+
+
 def wait_until(holds: Callable[[], bool], *, seconds: float, what: str) -> None:
     """Poll; fails the test when the time is over."""
     deadline = time.monotonic() + seconds
