@@ -45,7 +45,7 @@ def service_settings() -> dict[str, str]:
 def artifacts(system: System) -> FileArtifacts:
     """The models volume of the running worker, for this file alone: the system's own trainer is stopped."""
     system.services["trainer"].stop()
-    return FileArtifacts(system.surroundings.models_folder)
+    return FileArtifacts(system.environment.models_folder)
 
 
 @pytest.fixture(scope="module")
@@ -111,8 +111,8 @@ class Reader:
 @contextmanager
 def killed_trainers(system: System) -> Iterator[Callable[[str], int]]:
     """Yields what trains once, dies at a step, and returns how that ended."""
-    log = (system.surroundings.models_folder.parent / "killed_trainers.log").open("w")
-    environment = {**system.surroundings.variables(), "OPENBLAS_NUM_THREADS": "1", "KEPT_VERSIONS": "2"}
+    log = (system.environment.models_folder.parent / "killed_trainers.log").open("w")
+    environment = {**system.environment.variables(), "OPENBLAS_NUM_THREADS": "1", "KEPT_VERSIONS": "2"}
     command = [sys.executable, "-m", "tests.e2e.killed_trainer"]
     pipes: Any = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": log, "text": True}
     with log, subprocess.Popen(command, cwd=REPOSITORY, env=environment, **pipes) as process:

@@ -38,9 +38,9 @@ def system(synthetic_data: Path) -> Iterator[OwnSystem]:
         try:
             start_both(kafka, postgres)
             settings = {"CANDIDATE_ALGORITHMS": "ease", "TOPIC_PARTITIONS": "4"}
-            surroundings = ServiceEnvironment(kafka.bootstrap_servers, postgres.url(), folder / "models", more=settings)
-            with running_system(surroundings, data=synthetic_data, folder=folder) as running:
-                yield OwnSystem(running.surroundings, running.services, kafka, postgres)
+            environment = ServiceEnvironment(kafka.bootstrap_servers, postgres.url(), folder / "models", more=settings)
+            with running_system(environment, data=synthetic_data, folder=folder) as running:
+                yield OwnSystem(running.environment, running.services, kafka, postgres)
         finally:
             kafka.stop()
             postgres.stop()
