@@ -33,7 +33,7 @@ from tests.chaos.verification import fetch_letters
 NAME = "bugs in handling"
 FLOOD_SECONDS = 60.0
 VALID_IN_A_FLOOD = 0.05
-_PAUSE_SECONDS = 0.5  # the calls under way when the load is paused have ended by then
+_IDLE_SECONDS = 5.0
 
 CustomerEvent = InteractionRecorded | RecommendationRequested
 
@@ -44,7 +44,7 @@ def bugs_in_handling(campaign: Campaign) -> None:
     with staying_alive(campaign, NAME) as liveness, DirectProducer(campaign) as producer:
         bugs = _Bugs(campaign, producer, liveness)
         with campaign.load.paused():
-            time.sleep(_PAUSE_SECONDS)
+            wait_until(campaign.load.is_idle, seconds=_IDLE_SECONDS)
             for mark in (FAILS_IN_SCORING, FAILS_IN_STORING):
                 bugs.send("alone", [bugs.request(mark)])
                 bugs.send("two in a row", [bugs.request(mark), bugs.request(mark)])
@@ -107,12 +107,12 @@ class _Bugs:
 
         def settled() -> bool:
             self.liveness.check()
-            return not self._missing(marked) and self._effects(valid) == len(valid)
+            return not self._missing(marked) and self.campaign.count_effects(valid) == len(valid)
 
         self.hold = self.campaign.expect(
             wait_until(settled, seconds=within or self.campaign.lengths.dead_letter_seconds, pause_seconds=0.1),
             f"{NAME}, {step}: {len(self._missing(marked))} of {len(marked)} marked messages have no dead letter of"
-            f" their class, {self._effects(valid)} of {len(valid)} valid ones have their effect",
+            f" their class, {self.campaign.count_effects(valid)} of {len(valid)} valid ones have their effect",
         )
         self.seconds[step] = round(max(time.monotonic() - began, self.seconds.get(step, 0.0)), 2)
 
@@ -153,15 +153,6 @@ class _Bugs:
     def _missing(self, marked: Mapping[Place, str]) -> set[Place]:
         classes = {letter.place: letter.error_class for letter in fetch_letters(self.campaign.system)}
         return {place for place, wanted in marked.items() if classes.get(place) != wanted}
-
-    def _effects(self, event_ids: Sequence[str]) -> int:
-        [(count,)] = self.campaign.system.query(
-            "SELECT (SELECT count(*) FROM user_interactions WHERE event_id = ANY(%s::uuid[]))"
-            " + (SELECT count(*) FROM decisions WHERE request_id = ANY(%s::uuid[]))",
-            [*event_ids],
-            [*event_ids],
-        )
-        return int(count)
 
     def _customer(self, mark: str) -> str:
         return f"{mark or 'beside-'}{self.campaign.random.getrandbits(48):012x}"

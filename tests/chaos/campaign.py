@@ -6,7 +6,7 @@ import itertools
 import random
 import time
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
@@ -105,6 +105,16 @@ class Campaign:
             time.sleep(_PROBE_PAUSE_SECONDS)
         self.expect(False, f"{kind}: not recovered within {RECOVERY_SECONDS:.0f} s (asked: {asked})")
         return None
+
+    def count_effects(self, event_ids: Sequence[str]) -> int:
+        """Return how many rows these events have."""
+        [(count,)] = self.system.query(
+            "SELECT (SELECT count(*) FROM user_interactions WHERE event_id = ANY(%s::uuid[]))"
+            " + (SELECT count(*) FROM decisions WHERE request_id = ANY(%s::uuid[]))",
+            [*event_ids],
+            [*event_ids],
+        )
+        return int(count)
 
     def retrain(self) -> bool:
         """Ask for a training; return whether the gateway took it."""

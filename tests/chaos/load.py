@@ -63,6 +63,10 @@ class Load:
         finally:
             self._pace.paused = False
 
+    def is_idle(self) -> bool:
+        """Return whether no call is under way."""
+        return self._pace.calls_under_way == 0
+
     def stop(self, *, timeout_seconds: float = 60.0) -> None:
         """Let every customer finish the call under way; a call that does not end in time stays unknown."""
         self._over.set()
@@ -82,6 +86,7 @@ class Load:
 class _Pace:
     calls_per_second: float
     paused: bool = False
+    calls_under_way: int = 0
     _next: float = 0.0
 
     async def turn(self) -> None:
@@ -116,10 +121,12 @@ class _Customer:
                 await pace.turn()
                 if self.over.is_set():
                     break
+                pace.calls_under_way += 1
                 if self._random.random() < REQUEST_SHARE:
                     await self._request()
                 else:
                     await self._interact()
+                pace.calls_under_way -= 1
 
     async def _request(self) -> None:
         body: dict[str, object] = {

@@ -12,11 +12,12 @@ from shared.events import INTERACTIONS_RECORDED, InteractionRecorded, Recommenda
 from shared.recommender.types import InteractionType
 from tests.chaos.campaign import Campaign
 from tests.chaos.direct import CUSTOMER_TOPICS, DirectProducer, acknowledge, partition_count, place_of
+from tests.chaos.services import wait_until
 
 POISON_SECONDS = 3.0
 DUPLICATES = 10  # customers of each kind
 SAME_KEY_CALLS = 50
-_SETTLE_SECONDS = 0.4
+_EFFECT_SECONDS = 10.0
 
 
 def poison_heads(campaign: Campaign) -> None:
@@ -93,7 +94,7 @@ def _deliver_twice(
     call = campaign.ledger.begin(event.customer_id, kind)
     producer.send_event(topic, event, key=event.customer_id)
     if not together:
-        time.sleep(_SETTLE_SECONDS)
+        wait_until(lambda: campaign.count_effects([str(event.event_id)]) > 0, seconds=_EFFECT_SECONDS)
     producer.send_event(topic, event, key=event.customer_id)
     acknowledge(campaign, call, event)
 

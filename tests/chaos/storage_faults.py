@@ -120,9 +120,8 @@ def offset_out_of_range(campaign: Campaign) -> None:
     campaign.expect(
         wait_until(lambda: _kept(campaign) == 14, seconds=30), "the other partition does not go on beside the alarm"
     )
-    time.sleep(3.0)
-    status, body = worker.get("/health/ready")
-    campaign.expect(status == 503 and "out of range" in body, f"the worker is not unready: {status} {body}")
+    unready = wait_until(lambda: _is_unready(worker), seconds=_REFUSAL_SECONDS)
+    campaign.expect(unready, f"the worker is not unready: {worker.get('/health/ready')}")
     stored = stored_offsets(campaign, _GROUP)[(INTERACTIONS_RECORDED, 0)]
     campaign.expect(stored == 2 and _kept(campaign) == 14, f"a gap was skipped silently: the stored offset is {stored}")
     # What an operator does: decide that the gap is accepted, say so in the row, restart.
@@ -134,6 +133,11 @@ def offset_out_of_range(campaign: Campaign) -> None:
     campaign.expect(resumed, "the partition does not go on after the operator's decision")
     campaign.recoveries["offset out of range, after the operator"].append(round(time.monotonic() - since, 3))
     worker.stop()
+
+
+def _is_unready(worker: FaultyService) -> bool:
+    status, body = worker.get("/health/ready")
+    return status == 503 and "out of range" in body
 
 
 def _write_damaged(artifacts: FileArtifacts, good: Pointer, *, version: str) -> Pointer:
