@@ -1,6 +1,6 @@
 """Messages whose handling fails like a bug: each becomes a dead letter, and nobody else notices.
 
-`tests/chaos/failpoints.py` lets scoring and storing fail for the marked customers, and commands for the marked reason.
+`tests/chaos/bugs.py` lets scoring and storing fail for the marked customers, and commands for the marked reason.
 """
 
 from __future__ import annotations

@@ -39,7 +39,7 @@ class Load:
     """Runs the population in a thread of its own from `start` to `stop`, at a pace that can be changed meanwhile."""
 
     def __init__(self, population: Population, *, port: int, ledger: Ledger, calls_per_second: float) -> None:
-        self._crowd = population
+        self._population = population
         self._port = port
         self._ledger = ledger
         self._pace = _Pace(calls_per_second)
@@ -76,8 +76,8 @@ class Load:
 
     async def _run(self) -> None:
         customers = [
-            _Customer(name, self._crowd, port=self._port, ledger=self._ledger, over=self._over)
-            for name in self._crowd.customers
+            _Customer(name, self._population, port=self._port, ledger=self._ledger, over=self._over)
+            for name in self._population.customers
         ]
         await asyncio.gather(*(customer.act(self._pace) for customer in customers))
 
