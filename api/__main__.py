@@ -7,8 +7,8 @@ import sys
 from fastapi import FastAPI
 
 from api.app import create_app
-from api.connections import ConnectionLimits, affordable_connections
-from api.gateway import Dependencies
+from api.connections import affordable_connections
+from api.gateway import Gateway
 from api.middleware import Admission
 from api.reader import PostgresGatewayReader
 from api.server import GatewayServer
@@ -51,7 +51,7 @@ def build_server(app: FastAPI, settings: ApiSettings) -> GatewayServer:
     return GatewayServer(
         app,
         address=(settings.api_host, settings.api_port),
-        limits=ConnectionLimits(max_connections=connections),
+        max_connections=connections,
         drain_seconds=settings.shutdown_drain_seconds,
         open_requests_seconds=max(1, int(for_requests)),
     )
@@ -73,7 +73,7 @@ def build_app(settings: ApiSettings) -> FastAPI:
         pool_size=settings.database_pool_size,
     )
     return create_app(
-        Dependencies(publisher, reader, catalogue_refresh_seconds=settings.catalogue_refresh_seconds),
+        Gateway(publisher, reader, catalogue_refresh_seconds=settings.catalogue_refresh_seconds),
         admission=Admission(allowed_hosts=settings.hosts(), allowed_origins=settings.origins()),
     )
 

@@ -10,23 +10,23 @@ from fastapi import FastAPI
 from starlette.middleware.cors import CORSMiddleware
 
 from api.errors import install_problem_handlers
-from api.gateway import Dependencies, Gateway
+from api.gateway import Gateway
 from api.idempotency import KEY_HEADER
 from api.json_bodies import REQUESTED_WITH
-from api.middleware import Admission, BodyLimit, HeadAsGet, RequestBoundary, RequestGuard
+from api.middleware import Admission, BodyLimit, RequestBoundary, RequestGuard
 from api.openapi import DESCRIPTION, LIST_HEADERS, install_openapi
-from api.routes import assets, interactions, models, operations, recommendations
+from api.routes import router
 from shared.logging import get_logger
 
 PREFLIGHT_SECONDS = 600
+FLUSH_SECONDS = 1.0
 _LOOPBACK_ONLY = Admission()
 
 log = get_logger(__name__)
 
 
-def create_app(dependencies: Dependencies, *, admission: Admission = _LOOPBACK_ONLY) -> FastAPI:
+def create_app(gateway: Gateway, *, admission: Admission = _LOOPBACK_ONLY) -> FastAPI:
     """Build the application; its lifespan starts and closes publisher and reader, which need no running server."""
-    gateway = Gateway(dependencies)
 
     @contextlib.asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
@@ -44,7 +44,7 @@ def create_app(dependencies: Dependencies, *, admission: Admission = _LOOPBACK_O
             for task in background:
                 task.cancel()
             await asyncio.gather(*background, return_exceptions=True)
-            await gateway.publisher.close(timeout_seconds=dependencies.flush_timeout_seconds)
+            await gateway.publisher.close(timeout_seconds=FLUSH_SECONDS)
             await gateway.reader.close()
             log.info("gateway.stopped")
 
@@ -52,8 +52,7 @@ def create_app(dependencies: Dependencies, *, admission: Admission = _LOOPBACK_O
         title="FAR-Trans recommender", version="1", description=DESCRIPTION, lifespan=lifespan, redirect_slashes=False
     )
     app.state.gateway = gateway
-    for room in (recommendations, interactions, assets, models, operations):
-        app.include_router(room.router)
+    app.include_router(router)
     install_problem_handlers(app)
     install_openapi(app)
     _add_middleware(app, gateway, admission)
@@ -73,5 +72,4 @@ def _add_middleware(app: FastAPI, gateway: Gateway, admission: Admission) -> Non
             max_age=PREFLIGHT_SECONDS,
         )
     app.add_middleware(RequestGuard, admission=admission)
-    app.add_middleware(HeadAsGet)
     app.add_middleware(RequestBoundary, metrics=gateway.metrics)

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import product
 
 from api.ports import GatewayReader
 from api.schemas import AssetItem
@@ -31,28 +32,15 @@ class AssetPage:
 
 
 class Catalogue:
-    """The assets of one read, each as the JSON of its response."""
+    """The assets of one read, each as the JSON of its response, under every filter (sector, category) it matches."""
 
     def __init__(self, assets: Sequence[AssetItem]) -> None:
         self.isins = frozenset(asset.isin for asset in assets)
-        self._assets = [asset.model_dump_json().encode() for asset in assets]
-        self._of_sector = _positions(asset.sector for asset in assets)
-        self._of_category = _positions(asset.assetcategory for asset in assets)
-
-    def page(self, *, sector: str | None, category: str | None, limit: int, offset: int) -> AssetPage:
-        """Return assets that match both filters exactly, in time proportional to the matches of one filter."""
-        matching: Sequence[int] = range(len(self._assets))
-        if sector is not None:
-            matching = self._of_sector.get(sector, [])
-        if category is not None:
-            of_category = self._of_category.get(category, [])
-            if sector is None:
-                matching = of_category
-            else:
-                both = set(of_category)
-                matching = [position for position in matching if position in both]
-        shown = [self._assets[position] for position in matching[offset : offset + limit]]
-        return AssetPage(shown, len(matching))
+        self.matching: dict[tuple[str | None, str | None], list[bytes]] = {}
+        for asset in assets:
+            content = asset.model_dump_json().encode()
+            for filters in set(product((None, asset.sector), (None, asset.assetcategory))):
+                self.matching.setdefault(filters, []).append(content)
 
 
 class AssetCatalogue:
@@ -74,18 +62,15 @@ class AssetCatalogue:
     async def refresh_forever(self) -> None:
         """Refresh every `refresh_seconds`; sooner after a failure, which keeps the last copy, and while it is empty."""
         while True:
-            pause_seconds = self._refresh_seconds
+            is_complete = False
             try:
                 await self.refresh()
+                is_complete = self._catalogue is not None and bool(self._catalogue.isins)
             except DatabaseUnavailable:
                 log.warning("catalogue.stale", loaded=self._catalogue is not None)
-                pause_seconds = min(RETRY_SECONDS, pause_seconds)
             except Exception:  # a bug must not end the task unnoticed
                 log.exception("catalogue.failed", loaded=self._catalogue is not None)
-                pause_seconds = min(RETRY_SECONDS, pause_seconds)
-            if self._catalogue is not None and not self._catalogue.isins:
-                pause_seconds = min(RETRY_SECONDS, pause_seconds)
-            await asyncio.sleep(pause_seconds)
+            await asyncio.sleep(self._refresh_seconds if is_complete else min(RETRY_SECONDS, self._refresh_seconds))
 
     async def refresh(self) -> None:
         """Read the catalogue if it is empty or reference data was loaded since; raises DatabaseUnavailable."""
@@ -102,11 +87,15 @@ class AssetCatalogue:
             self._found.clear()
 
     async def page(self, *, sector: str | None, category: str | None, limit: int, offset: int) -> AssetPage:
-        """Return assets that match exactly, from memory; raises DatabaseUnavailable before the first read."""
+        """Return assets that match both filters exactly (None matches all), from memory.
+
+        Raises DatabaseUnavailable before the first read.
+        """
         if self._catalogue is None:
             await self.refresh()
         assert self._catalogue is not None
-        return self._catalogue.page(sector=sector, category=category, limit=limit, offset=offset)
+        matching = self._catalogue.matching.get((sector, category), [])
+        return AssetPage(matching[offset : offset + limit], len(matching))
 
     async def knows(self, isin: str) -> bool:
         """Return whether the asset exists; the database has the answer for ISINs that are not in the copy."""
@@ -128,11 +117,3 @@ class AssetCatalogue:
             self._window_started_at, self._lookups = now, 0
         self._lookups += 1
         return self._lookups <= LOOKUPS_PER_SECOND
-
-
-def _positions(values: Iterable[str | None]) -> dict[str, list[int]]:
-    positions: dict[str, list[int]] = {}
-    for position, value in enumerate(values):
-        if value is not None:
-            positions.setdefault(value, []).append(position)
-    return positions

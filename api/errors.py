@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, ClassVar, Literal
+from collections.abc import Mapping, Sequence
+from functools import partial
+from typing import Any
 
 from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 
-from api.schemas import FieldProblem, Problem
+from api.schemas import FieldProblem, Outcome, Problem
 from shared.errors import DatabaseBusy, DatabaseUnavailable, PublishFailed
 from shared.logging import get_logger
 
-PROBLEM_JSON = "application/problem+json"
 RETRY_AFTER = {"Retry-After": "2"}
 SHOWN_ERRORS = 20
 SHOWN_CHARACTERS = 200
@@ -34,55 +34,22 @@ _TITLES = {
     503: ("unavailable", "Try again later"),
 }
 
-Outcome = Literal["unknown", "not_accepted"]
-
 log = get_logger(__name__)
 
 
-class RequestRefused(HTTPException):
-    """A request that the gateway does not serve; subclasses set the status."""
-
-    status: ClassVar[int]
-
-    def __init__(self, detail: str, *, headers: Mapping[str, str] | None = None) -> None:
-        super().__init__(self.status, detail, headers=headers)
+# What the gateway raises when it does not serve a request, with the `detail` of the problem.
+not_found = partial(HTTPException, 404)
+conflict = partial(HTTPException, 409)
+body_too_large = partial(HTTPException, 413, headers={"Connection": "close"})  # the rest is never read
+unsupported_media_type = partial(HTTPException, 415)
 
 
-class InvalidField(RequestRefused):
+class InvalidField(HTTPException):
     """One field of the request is not valid."""
 
-    status = 422
-
     def __init__(self, field: str, message: str) -> None:
-        super().__init__(message)
+        super().__init__(422, message)
         self.field = field[:SHOWN_CHARACTERS]
-
-
-class NotFound(RequestRefused):
-    """The resource in the path does not exist."""
-
-    status = 404
-
-
-class Conflict(RequestRefused):
-    """The resource exists, but its state does not allow this request."""
-
-    status = 409
-
-
-class UnsupportedMediaType(RequestRefused):
-    """The headers do not declare the body as JSON."""
-
-    status = 415
-
-
-class BodyTooLarge(RequestRefused):
-    """The body exceeds the limit; the connection is closed, so the rest is never read."""
-
-    status = 413
-
-    def __init__(self, limit_bytes: int) -> None:
-        super().__init__(f"The limit is {limit_bytes} bytes.", headers={"Connection": "close"})
 
 
 def install_problem_handlers(app: FastAPI) -> None:
@@ -97,7 +64,7 @@ def build_problem(
     status: int,
     detail: str,
     *,
-    errors: Sequence[FieldProblem] | None = None,
+    errors: Sequence[FieldProblem] = (),
     outcome: Outcome | None = None,
     headers: Mapping[str, str] | None = None,
 ) -> Response:
@@ -108,17 +75,18 @@ def build_problem(
         title=title,
         status=status,
         detail=detail,
-        errors=None if errors is None else list(errors),
+        errors=list(errors) or None,
         outcome=outcome,
     )
     content = problem.model_dump_json(exclude_none=True)
-    return Response(content, status, headers=dict(headers or {}), media_type=PROBLEM_JSON)
+    return Response(content, status, headers=headers, media_type="application/problem+json")
 
 
 async def _answer_validation_error(_: Request, error: Exception) -> Response:
     assert isinstance(error, RequestValidationError)
     shown = error.errors()[:SHOWN_ERRORS]
-    return _invalid_fields(FieldProblem(field=_field_name(each["loc"]), message=_message(each)) for each in shown)
+    errors = [FieldProblem(field=_field_name(each["loc"]), message=_message(each)) for each in shown]
+    return build_problem(422, "See errors.", errors=errors)
 
 
 async def _answer_publish_failed(request: Request, error: Exception) -> Response:
@@ -144,12 +112,8 @@ async def _answer_http_exception(_: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
     if isinstance(error, InvalidField) or error.status_code == 400:
         field = error.field if isinstance(error, InvalidField) else "body"
-        return _invalid_fields([FieldProblem(field=field, message=error.detail)])
+        return build_problem(422, "See errors.", errors=[FieldProblem(field=field, message=error.detail)])
     return build_problem(error.status_code, error.detail, headers=error.headers)
-
-
-def _invalid_fields(errors: Iterable[FieldProblem]) -> Response:
-    return build_problem(422, "See errors.", errors=list(errors))
 
 
 def _field_name(location: Sequence[Any]) -> str:

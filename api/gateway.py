@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import dataclass
+from functools import partial
 from typing import Annotated, cast
 
 from fastapi import Depends, Header, Request, Response
@@ -12,15 +13,14 @@ from pydantic import BaseModel
 from api.catalogue import AssetCatalogue
 from api.idempotency import KEY_HEADER, IdempotencyLedger, identify
 from api.metrics import GatewayMetrics
-from api.ports import EffectKind, GatewayPublisher, GatewayReader
+from api.ports import GatewayPublisher, GatewayReader
 from api.schemas import Acknowledged, Readiness
 from shared.errors import PublishFailed
-from shared.events import EVENTS_OF_TOPIC, MODEL_NAME, Event, InteractionRecorded, RecommendationRequested
+from shared.events import EVENTS_OF_TOPIC, MODEL_NAME, Event
 from shared.logging import get_logger
 
 CHECK_SECONDS = 2.0
 _TOPICS = {event_type: topic for topic, event_types in EVENTS_OF_TOPIC.items() for event_type in event_types}
-_EFFECTS: dict[type[Event], EffectKind] = {RecommendationRequested: "decision", InteractionRecorded: "interaction"}
 _ACKNOWLEDGED = Acknowledged().model_dump_json().encode()
 
 log = get_logger(__name__)
@@ -32,10 +32,9 @@ class HealthMonitor:
     Ready means that the broker answers and the gateway is not stopping. Events need no database.
     """
 
-    def __init__(self, publisher: GatewayPublisher, reader: GatewayReader, *, check_seconds: float) -> None:
+    def __init__(self, publisher: GatewayPublisher, reader: GatewayReader) -> None:
         self._publisher = publisher
         self._reader = reader
-        self._check_seconds = check_seconds
         self._broker = False
         self._database = False
         self._shutting_down = False
@@ -44,7 +43,7 @@ class HealthMonitor:
         """Check repeatedly until the shutdown begins; a check in progress would delay the exit."""
         while not self._shutting_down:
             await self.check()
-            await asyncio.sleep(self._check_seconds)
+            await asyncio.sleep(CHECK_SECONDS)
 
     async def check(self) -> None:
         """Check both once and log a change; a check that raises counts as no answer."""
@@ -74,27 +73,18 @@ class HealthMonitor:
         )
 
 
-@dataclass(frozen=True)
-class Dependencies:
-    """The adapters and intervals that `api.__main__` gives to the gateway."""
-
-    publisher: GatewayPublisher
-    reader: GatewayReader
-    catalogue_refresh_seconds: float = 30.0
-    health_check_seconds: float = CHECK_SECONDS
-    flush_timeout_seconds: float = 1.0
-
-
 class Gateway:
     """The components of one process."""
 
-    def __init__(self, dependencies: Dependencies) -> None:
-        self.publisher = dependencies.publisher
-        self.reader = dependencies.reader
-        self.metrics = GatewayMetrics(queue_length=self.publisher.queue_length)
-        self.catalogue = AssetCatalogue(self.reader, refresh_seconds=dependencies.catalogue_refresh_seconds)
-        self.health = HealthMonitor(self.publisher, self.reader, check_seconds=dependencies.health_check_seconds)
-        self.ledger = IdempotencyLedger(self.reader)
+    def __init__(
+        self, publisher: GatewayPublisher, reader: GatewayReader, *, catalogue_refresh_seconds: float = 30.0
+    ) -> None:
+        self.publisher = publisher
+        self.reader = reader
+        self.metrics = GatewayMetrics(queue_length=publisher.queue_length)
+        self.catalogue = AssetCatalogue(reader, refresh_seconds=catalogue_refresh_seconds)
+        self.health = HealthMonitor(publisher, reader)
+        self.ledger = IdempotencyLedger(reader)
 
 
 async def _gateway_of(request: Request) -> Gateway:
@@ -115,13 +105,13 @@ IdempotencyKey = Annotated[
 ]
 
 
+@dataclass(frozen=True)
 class EventPublication:
     """Publishes the event of one request, with the identity that its Idempotency-Key determines."""
 
-    def __init__(self, gateway: Gateway, request: Request, key: str | None) -> None:
-        self._gateway = gateway
-        self._request = request
-        self._key = key
+    gateway: Gateway
+    request: Request
+    key: str | None
 
     async def __call__(
         self, endpoint: str, event_type: type[Event], body: BaseModel, *, customer_id: str | None = None
@@ -130,27 +120,23 @@ class EventPublication:
 
         Raises PublishFailed, and InvalidField for a key that was used with another body.
         """
-        identity = identify(endpoint, self._key, body, customer_id=customer_id)
-        self._request.state.request_id = identity.event_id
-        event = event_type(event_id=identity.event_id, fingerprint=identity.fingerprint, **dict(body))
-
-        async def publish() -> None:
-            await self._publish(event, key=customer_id or MODEL_NAME)
-
-        await self._gateway.ledger.run_once(identity, _EFFECTS.get(event_type), publish)
-        headers = {"X-Request-ID": str(identity.event_id)}
+        event_id, fingerprint = identify(endpoint, self.key, body, customer_id=customer_id)
+        self.request.state.request_id = event_id
+        event = event_type(event_id=event_id, fingerprint=fingerprint, **dict(body))
+        await self.gateway.ledger.run_once(event, partial(self._publish, event, key=customer_id or MODEL_NAME))
+        headers = {"X-Request-ID": str(event_id)}
         return Response(_ACKNOWLEDGED, headers=headers, media_type="application/json")
 
     async def _publish(self, event: Event, *, key: str) -> None:
         topic, outcome = _TOPICS[type(event)], "unknown"
         try:
-            await self._gateway.publisher.publish(topic, key=key, event=event)
+            await self.gateway.publisher.publish(topic, key=key, event=event)
             outcome = "acknowledged"
         except PublishFailed as error:
             outcome = "unknown" if error.outcome_unknown else "not_accepted"
             raise
         finally:
-            self._gateway.metrics.count_published(topic, outcome)
+            self.gateway.metrics.published_events.labels(topic, outcome).inc()
 
 
 async def _event_publication(request: Request, idempotency_key: IdempotencyKey = None) -> EventPublication:

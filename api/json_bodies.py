@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Coroutine, Iterable
+from collections.abc import Callable, Coroutine
 from typing import Any
 
 import pydantic_core
 from fastapi import Request, Response
 from fastapi.routing import APIRoute
 
-from api.errors import InvalidField, UnsupportedMediaType
+from api.errors import InvalidField, unsupported_media_type
 
 # A browser sends a preflight request before a page of another origin can send this header.
 REQUESTED_WITH = "X-Requested-With"
@@ -29,7 +29,7 @@ class JsonRequest(Request):
             parsed = pydantic_core.from_json(body, allow_inf_nan=True)
         except ValueError as error:
             raise json.JSONDecodeError(str(error), "", 0) from error
-        if (duplicate := _find_duplicate_key(json.loads(body, object_pairs_hook=_Pairs))) is not None:
+        if (duplicate := _find_duplicate_key(json.loads(body, object_pairs_hook=tuple))) is not None:
             raise InvalidField(duplicate, "this key is given twice")
         return parsed
 
@@ -44,14 +44,14 @@ class JsonRoute(APIRoute):
         async def handle_json(request: Request) -> Response:
             if request.method != "POST":  # no other method has a body
                 return await handle(request)
-            require_json(request)
+            _require_json(request)
             return await handle(JsonRequest(request.scope, request.receive))
 
         return handle_json
 
 
-def require_json(request: Request) -> None:
-    """Raise UnsupportedMediaType unless the headers declare plain JSON in UTF-8.
+def _require_json(request: Request) -> None:
+    """Raise unless the headers declare plain JSON in UTF-8.
 
     A POST without a body needs a JSON content type or `X-Requested-With`: a browser sends a preflight request before a
     page of another origin can send either.
@@ -59,7 +59,7 @@ def require_json(request: Request) -> None:
     headers = request.headers
     encodings = headers.getlist("content-encoding")
     if any(encoding.strip().lower() not in ("", "identity") for encoding in encodings):
-        raise UnsupportedMediaType(f"Content-Encoding must be identity, not {encodings[0]!r}")
+        raise unsupported_media_type(f"Content-Encoding must be identity, not {encodings[0]!r}")
     types = headers.getlist("content-type")
     if len(types) == 1 and _is_json(types[0]):
         return
@@ -68,24 +68,18 @@ def require_json(request: Request) -> None:
         return
     given = repr(types[0][:100]) if types else "absent"
     hint = "" if has_body else f" A request without a body can send {REQUESTED_WITH} instead."
-    raise UnsupportedMediaType(
+    raise unsupported_media_type(
         f"Content-Type must be application/json, with no charset but utf-8. It is {given}.{hint}"
     )
 
 
-class _Pairs(list[tuple[str, Any]]):
-    """The keys and values of a JSON object in their order, duplicates included."""
-
-
 def _find_duplicate_key(value: Any) -> str | None:
-    """Return the path of a duplicate key in the form `weights.content`; the depth of the value must be bounded."""
-    pairs: Iterable[tuple[object, Any]] = ()
-    if isinstance(value, _Pairs):
-        pairs = value
-    elif isinstance(value, list):
-        pairs = enumerate(value)
+    """Return the path of a duplicate key in the form `weights.content`.
+
+    An object of `value` is a tuple of its keys and values, an array is a list; their depth must be bounded.
+    """
     seen = set()
-    for name, inner in pairs:
+    for name, inner in value if isinstance(value, tuple) else enumerate(value) if isinstance(value, list) else ():
         if name in seen:
             return str(name)
         seen.add(name)

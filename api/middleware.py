@@ -1,4 +1,4 @@
-"""ASGI middleware, from the outside in: measurement and bugs, HEAD, host and origin, the limit of the body."""
+"""ASGI middleware, from the outside in: measurement and bugs, host and origin, the limit of the body."""
 
 from __future__ import annotations
 
@@ -9,11 +9,12 @@ from urllib.parse import urlsplit
 from fastapi import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from api.errors import BodyTooLarge, build_problem
+from api.errors import body_too_large, build_problem
 from api.metrics import GatewayMetrics
 from shared.logging import get_logger
 
 BODY_LIMIT_BYTES = 64 * 1024
+_TOO_LARGE = f"The limit is {BODY_LIMIT_BYTES} bytes."
 LOOPBACK_NAMES = frozenset({"localhost", "127.0.0.1", "[::1]"})
 # Probes send any address of the gateway as `Host`. These responses are useless to a web page.
 PROBED_PATHS = frozenset({"/health/live", "/health/ready"})
@@ -23,7 +24,10 @@ log = get_logger(__name__)
 
 
 class RequestBoundary:
-    """Counts and times each request by its route; turns a bug into one log line and a 500 without internals."""
+    """Counts and times each request by its route; turns a bug into one log line and a 500 without internals.
+
+    HEAD is answered like GET, with the same header and no body.
+    """
 
     def __init__(self, app: ASGIApp, metrics: GatewayMetrics) -> None:
         self._app = app
@@ -33,54 +37,30 @@ class RequestBoundary:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        started_at = time.perf_counter()
-        status = 0
+        started_at, method, status = time.perf_counter(), scope["method"], 0
+        if method == "HEAD":
+            scope = {**scope, "method": "GET"}
 
         async def send_and_note_status(message: Message) -> None:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
+            elif method == "HEAD":
+                message = {**message, "body": b""}
             await send(message)
 
         try:
             await self._app(scope, receive, send_and_note_status)
         except Exception:
-            log.exception("request.failed", method=scope["method"], path=scope["path"])
+            log.exception("request.failed", method=method, path=scope["path"])
             if status:
                 raise  # part of the response is sent: only closing the connection tells the client
             problem = build_problem(500, "The gateway failed. The request is not the cause. The failure is logged.")
             await problem(scope, receive, send_and_note_status)
         finally:
-            self._metrics.count_request(
-                method=scope["method"] if scope["method"] in _METHODS else "other",
-                route=getattr(scope.get("route"), "path", "unmatched"),
-                status=status,
-                seconds=time.perf_counter() - started_at,
-            )
-
-
-class HeadAsGet:
-    """Answers HEAD like GET, with the same header and no body."""
-
-    def __init__(self, app: ASGIApp) -> None:
-        self._app = app
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http" or scope["method"] != "HEAD":
-            await self._app(scope, receive, send)
-            return
-        inner = {**scope, "method": "GET"}
-
-        async def send_without_body(message: Message) -> None:
-            if message["type"] == "http.response.body":
-                message = {**message, "body": b""}
-            await send(message)
-
-        try:
-            await self._app(inner, receive, send_without_body)
-        finally:
-            if "route" in inner:
-                scope["route"] = inner["route"]  # for the metrics
+            labels = method if method in _METHODS else "other", getattr(scope.get("route"), "path", "unmatched")
+            self._metrics.requests.labels(*labels, str(status)).inc()
+            self._metrics.request_seconds.labels(*labels).observe(time.perf_counter() - started_at)
 
 
 @dataclass(frozen=True)
@@ -143,17 +123,13 @@ class BodyLimit:
     body would publish its event and then answer 413, in plain text.
     """
 
-    def __init__(self, app: ASGIApp, limit_bytes: int = BODY_LIMIT_BYTES) -> None:
+    def __init__(self, app: ASGIApp) -> None:
         self._app = app
-        self._limit_bytes = limit_bytes
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http":
-            await self._app(scope, receive, send)
-            return
-        declared = _values(scope, b"content-length")
-        if declared and declared[0].isdecimal() and int(declared[0][:20]) > self._limit_bytes:
-            error = BodyTooLarge(self._limit_bytes)
+        declared = _values(scope, b"content-length") if scope["type"] == "http" else []
+        if declared and declared[0].isdecimal() and int(declared[0][:20]) > BODY_LIMIT_BYTES:
+            error = body_too_large(_TOO_LARGE)
             await build_problem(error.status_code, error.detail, headers=error.headers)(scope, receive, send)
             return
         received_bytes = 0
@@ -162,8 +138,8 @@ class BodyLimit:
             nonlocal received_bytes
             message = await receive()
             received_bytes += len(message.get("body", b""))
-            if received_bytes > self._limit_bytes:
-                raise BodyTooLarge(self._limit_bytes)
+            if received_bytes > BODY_LIMIT_BYTES:
+                raise body_too_large(_TOO_LARGE)
             return message
 
         await self._app(scope, receive_within_limit, send)

@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Any
 
 from fastapi import FastAPI
-from fastapi.openapi.utils import get_openapi
 
 from api.schemas import FieldProblem, Problem
 
@@ -64,16 +63,14 @@ LIST_HEADERS = {
 
 def install_openapi(app: FastAPI) -> None:
     """Add the problem schemas to the description of the app."""
+    describe_routes = app.openapi
 
     def describe() -> dict[str, Any]:
         if app.openapi_schema is None:
-            schema = get_openapi(title=app.title, version=app.version, description=app.description, routes=app.routes)
-            schemas = schema.setdefault("components", {}).setdefault("schemas", {})
+            schemas = describe_routes()["components"]["schemas"]
             for model in (Problem, FieldProblem):
-                described = model.model_json_schema(ref_template="#/components/schemas/{model}")
-                described.pop("$defs", None)
-                schemas[model.__name__] = described
-            app.openapi_schema = schema
-        return app.openapi_schema
+                schemas[model.__name__] = model.model_json_schema(ref_template="#/components/schemas/{model}")
+                schemas[model.__name__].pop("$defs", None)
+        return describe_routes()
 
     app.openapi = describe  # type: ignore[method-assign]

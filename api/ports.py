@@ -8,10 +8,10 @@ from typing import Literal, Protocol
 from uuid import UUID
 
 from api.schemas import AssetItem, ModelList
+from shared.events import Event
 from shared.ports import EventPublisher
 from shared.recommender.types import RiskLevel
 
-EffectKind = Literal["decision", "interaction"]
 # servable: on the models volume; gone: trained, and later removed; unknown: there is no such trained version.
 ArtifactState = Literal["servable", "gone", "unknown"]
 
@@ -102,5 +102,5 @@ class GatewayReader(Protocol):
     async def fetch_artifact_state(self, version: str) -> ArtifactState:
         """Return whether this version can be served, as the trainer last reported it."""
 
-    async def fetch_fingerprint(self, kind: EffectKind, event_id: UUID, *, timeout_seconds: float) -> str | None:
-        """Return the fingerprint of the event with this id; None while it has had no effect."""
+    async def fetch_fingerprint(self, event: Event, *, timeout_seconds: float) -> str | None:
+        """Return the fingerprint of the stored event with this type and id; None while none is stored."""

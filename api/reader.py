@@ -4,19 +4,13 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
-from uuid import UUID
 
 import asyncpg
 
-from api.ports import (
-    ArtifactState,
-    CurrentFacts,
-    CustomerLists,
-    EffectKind,
-    ListRow,
-)
+from api.ports import ArtifactState, CurrentFacts, CustomerLists, ListRow
 from api.schemas import AssetItem, ModelItem, ModelList
 from shared.errors import DatabaseBusy, DatabaseUnavailable
+from shared.events import Event, InteractionRecorded, RecommendationRequested
 from shared.far_trans.schema import parse_risk_level
 from shared.postgres.engine import asyncpg_url
 from shared.postgres.errors import translated
@@ -79,9 +73,9 @@ _SERVABLE = """
 SELECT coalesce(servable, true) AS servable FROM model_versions
 WHERE version = $1 AND status IN ('stored', 'promoted') AND manifest_sha256 IS NOT NULL
 """
-_FINGERPRINTS: dict[EffectKind, str] = {
-    "decision": "SELECT fingerprint FROM decisions WHERE request_id = $1",
-    "interaction": "SELECT fingerprint FROM user_interactions WHERE event_id = $1",
+_FINGERPRINTS: dict[type[Event], str] = {
+    RecommendationRequested: "SELECT fingerprint FROM decisions WHERE request_id = $1",
+    InteractionRecorded: "SELECT fingerprint FROM user_interactions WHERE event_id = $1",
 }
 # The connection broke, so the statement is repeated once on a new connection.
 _LOST_CONNECTION = (
@@ -95,7 +89,10 @@ _LOST_CONNECTION = (
 
 
 class PostgresGatewayReader:
-    """Reads through a pool that connects on demand; `timeout_seconds` limits each read, including the wait."""
+    """The GatewayReader on PostgreSQL, which documents every method.
+
+    The pool connects on demand; `timeout_seconds` limits each read, including the wait for a connection.
+    """
 
     def __init__(self, database_url: str, *, timeout_seconds: float, pool_size: int) -> None:
         self._url = asyncpg_url(database_url)
@@ -105,7 +102,6 @@ class PostgresGatewayReader:
         self._answered_at = float("-inf")
 
     async def start(self) -> None:
-        """Create the pool; connections are opened on demand."""
         milliseconds = str(int(self._timeout_seconds * 1000))
         self._pool = await asyncpg.create_pool(
             self._url,
@@ -122,7 +118,6 @@ class PostgresGatewayReader:
         )
 
     async def close(self) -> None:
-        """Close the connections; terminate those that do not close in time."""
         if self._pool is None:
             return
         pool, self._pool = self._pool, None
@@ -133,7 +128,6 @@ class PostgresGatewayReader:
             pool.terminate()
 
     async def is_reachable(self) -> bool:
-        """Return whether the database answers."""
         try:
             await self._fetch("SELECT 1", timeout_seconds=REACHABLE_TIMEOUT_SECONDS)
         except DatabaseUnavailable:
@@ -141,22 +135,12 @@ class PostgresGatewayReader:
         return True
 
     async def fetch_lists(self, customer_id: str) -> CustomerLists:
-        """Return the customer's newest list, and whether the bank knows the customer."""
-        row = (await self._fetch(_LISTS, customer_id))[0]
-        if row["request_id"] is None:
-            return CustomerLists(known=row["known"], newest=None)
-        newest = ListRow(
-            row["request_id"],
-            row["model_version"],
-            row["basis"],
-            row["items"],
-            is_stale=row["is_stale"],
-            has_newer_interactions=row["has_newer_interactions"],
-        )
-        return CustomerLists(known=True, newest=newest)
+        [row] = await self._fetch(_LISTS, customer_id)
+        columns = dict(row)
+        known = columns.pop("known")
+        return CustomerLists(known, newest=None if row["request_id"] is None else ListRow(**columns))
 
     async def fetch_current_facts(self, customer_id: str, isins: Sequence[str]) -> CurrentFacts:
-        """Return what decides today whether the customer may see these assets."""
         rows = await self._fetch(_FACTS, customer_id, list(isins))
         return CurrentFacts(
             customer_risk_level=parse_risk_level(rows[0]["customer_risk_level"]) if rows else None,
@@ -170,37 +154,34 @@ class PostgresGatewayReader:
         )
 
     async def fetch_reference_version(self) -> str:
-        """Return a text that changes with every load of reference data."""
         return str((await self._fetch(REFERENCE_SNAPSHOTS))[0][0])
 
     async def has_isin(self, isin: str, *, timeout_seconds: float) -> bool:
-        """Return whether the catalogue has this ISIN."""
         statement = "SELECT EXISTS (SELECT FROM asset_information WHERE isin = $1) AS found"
-        rows = await self._fetch(statement, isin, timeout_seconds=timeout_seconds)
-        return bool(rows[0]["found"])
+        [row] = await self._fetch(statement, isin, timeout_seconds=timeout_seconds)
+        return bool(row["found"])
 
     async def fetch_assets(self, *, limit: int) -> Sequence[AssetItem]:
-        """Return the latest version of the first assets in order of their ISIN."""
         rows = await self._fetch(_ASSETS, limit)
         return [AssetItem.model_validate(dict(row)) for row in rows]
 
     async def fetch_models(self, *, limit: int) -> ModelList:
-        """Return the newest model versions first."""
         active = await self._fetch(_ACTIVE_MODEL)
         rows = await self._fetch(_MODELS, limit)
         models = [ModelItem.model_validate(dict(row)) for row in rows]
         return ModelList(active=active[0]["version"] if active else None, models=models)
 
     async def fetch_artifact_state(self, version: str) -> ArtifactState:
-        """Return whether this version can be served, as the trainer last reported it."""
         rows = await self._fetch(_SERVABLE, version)
         if not rows:
             return "unknown"
         return "servable" if rows[0]["servable"] else "gone"
 
-    async def fetch_fingerprint(self, kind: EffectKind, event_id: UUID, *, timeout_seconds: float) -> str | None:
-        """Return the fingerprint of the event with this id; None while it has had no effect."""
-        rows = await self._fetch(_FINGERPRINTS[kind], event_id, timeout_seconds=timeout_seconds)
+    async def fetch_fingerprint(self, event: Event, *, timeout_seconds: float) -> str | None:
+        statement = _FINGERPRINTS.get(type(event))
+        if statement is None:  # a command, which the trainer keeps
+            return None
+        rows = await self._fetch(statement, event.event_id, timeout_seconds=timeout_seconds)
         return rows[0]["fingerprint"] if rows else None
 
     async def _fetch(
@@ -208,57 +189,40 @@ class PostgresGatewayReader:
     ) -> Sequence[asyncpg.Record]:
         if self._pool is None:
             raise DatabaseUnavailable("the reader is closed")
-        pool = self._pool
-        bound_seconds = timeout_seconds or self._timeout_seconds
-        started_at = asyncio.get_running_loop().time()
+        pool, seconds, is_connected = self._pool, timeout_seconds or self._timeout_seconds, False
+
+        async def fetch_once() -> Sequence[asyncpg.Record]:
+            nonlocal is_connected
+            connection = await pool.acquire()
+            is_connected = True
+            try:
+                rows: Sequence[asyncpg.Record] = await connection.fetch(statement, *arguments)
+            except BaseException:
+                # Cancelling a statement on a silent server would block: terminate the connection.
+                connection.terminate()
+                raise
+            finally:
+                await pool.release(connection)
+            return rows
+
+        loop = asyncio.get_running_loop()
+        started_at = loop.time()
         try:
             with translated():
-                rows = await _fetch_until(started_at + bound_seconds, pool, statement, arguments)
-        except _NeverConnectedError as error:
-            # The database answered another read while this one waited: all connections are in use.
-            if self._answered_at > started_at:
-                raise DatabaseBusy(f"no connection was free for {bound_seconds} s") from error
-            raise DatabaseUnavailable(f"no connection for {bound_seconds} s") from error
+                async with asyncio.timeout(seconds):
+                    try:
+                        rows = await fetch_once()
+                    except _LOST_CONNECTION:
+                        # After a restart of the database all pooled connections are broken.
+                        await pool.expire_connections()
+                        rows = await fetch_once()
         except (OSError, TimeoutError) as error:
-            raise DatabaseUnavailable(f"{type(error).__name__}: {error}") from error
-        self._answered_at = asyncio.get_running_loop().time()
+            # The database answered another read while this one waited: all connections are in use.
+            if isinstance(error, TimeoutError) and not is_connected and self._answered_at > started_at:
+                raise DatabaseBusy(f"no connection was free for {seconds} s") from error
+            raise DatabaseUnavailable(f"{type(error).__name__} within {seconds} s: {error}") from error
+        self._answered_at = loop.time()
         return rows
-
-
-class _NeverConnectedError(Exception):
-    """The pool had no connection in time."""
-
-
-async def _fetch_until(
-    deadline: float, pool: asyncpg.Pool, statement: str, arguments: tuple[object, ...]
-) -> Sequence[asyncpg.Record]:
-    try:
-        return await _fetch_once(deadline, pool, statement, arguments)
-    except _LOST_CONNECTION:
-        # After a restart of the database all pooled connections are broken.
-        async with asyncio.timeout_at(deadline):
-            await pool.expire_connections()
-        return await _fetch_once(deadline, pool, statement, arguments)
-
-
-async def _fetch_once(
-    deadline: float, pool: asyncpg.Pool, statement: str, arguments: tuple[object, ...]
-) -> Sequence[asyncpg.Record]:
-    try:
-        async with asyncio.timeout_at(deadline):
-            connection = await pool.acquire()
-    except TimeoutError as error:
-        raise _NeverConnectedError from error
-    try:
-        async with asyncio.timeout_at(deadline):
-            rows: Sequence[asyncpg.Record] = await connection.fetch(statement, *arguments)
-    except BaseException:
-        # Cancelling a statement on a silent server would block: terminate the connection.
-        connection.terminate()
-        raise
-    finally:
-        await pool.release(connection)
-    return rows
 
 
 async def _nothing_to_reset(_: object) -> None:

@@ -24,6 +24,7 @@ def _parsed(column: Any) -> Any:
 RoundedNumber = Annotated[float | None, BeforeValidator(rounded_or_none)]
 JsonObject = Annotated[dict[str, Any] | None, BeforeValidator(_parsed)]
 Limit = Annotated[int, Field(ge=1, le=1000)]
+Outcome = Literal["unknown", "not_accepted"]
 FilterText = Annotated[str, Field(max_length=200, pattern=r"^[^\x00]*$")]
 
 
@@ -171,7 +172,7 @@ class Problem(BaseModel):
     status: int = Field(examples=[422])
     detail: str
     errors: list[FieldProblem] | None = Field(default=None, description="with 422")
-    outcome: Literal["unknown", "not_accepted"] | None = Field(
+    outcome: Outcome | None = Field(
         default=None,
         description="with 503 for an event: `unknown` means that the broker may have the event. Repeat the request "
         "with the same `Idempotency-Key`: it has one effect.",

@@ -14,7 +14,7 @@ import uvicorn
 import uvloop
 from fastapi import FastAPI
 
-from api.connections import ConnectionGuard, ConnectionLimits, GuardedProtocol
+from api.connections import IDLE_SECONDS, ConnectionGuard, GuardedProtocol
 from api.gateway import Gateway
 from shared.logging import get_logger
 
@@ -31,27 +31,26 @@ class GatewayServer(uvicorn.Server):
         app: FastAPI,
         *,
         address: tuple[str, int],
-        limits: ConnectionLimits,
+        max_connections: int,
         drain_seconds: float,
         open_requests_seconds: int,
     ) -> None:
         self._gateway: Gateway = app.state.gateway
-        self._guard = ConnectionGuard(limits, metrics=self._gateway.metrics)
+        self._guard = ConnectionGuard(max_connections=max_connections, metrics=self._gateway.metrics)
         self._drain_seconds = drain_seconds
-        host, port = address
         protocol = functools.partial(GuardedProtocol, guard=self._guard)
         super().__init__(
             uvicorn.Config(
                 app,
-                host=host,
-                port=port,
+                host=address[0],
+                port=address[1],
                 http=cast(type[asyncio.Protocol], protocol),
                 ws="none",
                 backlog=BACKLOG,
                 log_config=None,
                 access_log=False,
                 server_header=False,
-                timeout_keep_alive=int(limits.idle_seconds),
+                timeout_keep_alive=IDLE_SECONDS,
                 timeout_graceful_shutdown=open_requests_seconds,
             )
         )

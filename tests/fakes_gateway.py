@@ -11,7 +11,6 @@ from api.ports import (
     ArtifactState,
     CurrentFacts,
     CustomerLists,
-    EffectKind,
     ListRow,
 )
 from api.schemas import AssetItem, ModelItem, ModelList
@@ -75,7 +74,7 @@ class FakeReader:
     lists: dict[str, ListRow] = field(default_factory=dict)
     assets: list[AssetItem] = field(default_factory=list)
     models: list[ModelItem] = field(default_factory=list)
-    effects: dict[tuple[EffectKind, UUID], str] = field(default_factory=dict)
+    effects: dict[tuple[type[Event], UUID], str] = field(default_factory=dict)
     facts: CurrentFacts = field(default_factory=lambda: CurrentFacts(None, {}, frozenset(), frozenset()))
     reference_version: str = "loaded once"
     unavailable: bool = False
@@ -125,9 +124,9 @@ class FakeReader:
                 return "gone" if model.servable is False else "servable"
         return "unknown"
 
-    async def fetch_fingerprint(self, kind: EffectKind, event_id: UUID, *, timeout_seconds: float) -> str | None:
+    async def fetch_fingerprint(self, event: Event, *, timeout_seconds: float) -> str | None:
         self._called("fetch_fingerprint")
-        return self.effects.get((kind, event_id))
+        return self.effects.get((type(event), event.event_id))
 
     def _called(self, name: str) -> None:
         self.calls.append(name)

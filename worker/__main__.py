@@ -6,6 +6,7 @@ import os
 import signal
 import sys
 import threading
+from contextlib import closing
 from functools import partial
 
 from shared.artifacts.publication import FileArtifacts
@@ -88,12 +89,9 @@ class WorkerProcess:
             offsets=store,
             cluster_id=cluster_id,
         )
-        try:
+        with closing(store), closing(consumer):
             self._loop = WorkerLoop(self._build_dependencies(consumer, store), batch_size=settings.worker_batch_size)
             self._loop.run(self._stop.is_set)
-        finally:
-            consumer.close()
-            store.close()
 
     def _build_dependencies(self, consumer: KafkaEventConsumer, store: PostgresWorkerStore) -> Dependencies:
         settings, metrics = self._settings, WorkerMetrics()

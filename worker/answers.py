@@ -48,14 +48,21 @@ def decide(
     unanswered = dict.fromkeys(question for index, question in enumerate(questions) if index not in stored)
     scored = _score(list(unanswered), histories=histories, catalogue=catalogue, scoring=scoring, now=decided_at)
     return [
-        _decision(
-            request,
-            answer=stored[index] if index in stored else scored[questions[index]],
+        Decision(
+            request_id=event.event_id,
+            customer_id=event.customer_id,
+            action=event.action,
             answered_from="stored" if index in stored else "scored",
-            risk_level=histories[request[1].customer_id].customer.risk_level,
+            answer=stored[index] if index in stored else scored[questions[index]],
+            risk_level=histories[event.customer_id].customer.risk_level,
+            fingerprint=event.fingerprint,
+            partition=message.partition,
+            event_offset=message.offset,
+            requested_at=event.occurred_at,
             decided_at=decided_at,
+            content_digest=content_digest(event),
         )
-        for index, request in enumerate(requests)
+        for index, (message, event) in enumerate(requests)
     ]
 
 
@@ -67,15 +74,13 @@ def _find_stored_lists(
         [event.customer_id for _, event in requests if event.action == "request_recs"]
     )
     answers: dict[int, ServedList] = {}
-    replaced: set[str] = set()  # by an earlier request of this batch: the stored list is no longer the newest
+    usable = dict(lists)  # until a request of this batch replaces the customer's list
     for index, (_, event) in enumerate(requests):
         customer_id, weights = scoring.question(event)
-        stored = lists.get(customer_id)
-        same = stored is not None and stored.model_version == scoring.model.version and stored.weights == weights
-        if stored and same and event.action == "request_recs" and customer_id not in replaced:
-            answers[index] = stored
-        else:
-            replaced.add(customer_id)
+        stored = usable.pop(customer_id, None)
+        made_with = stored and (stored.model_version, stored.weights)
+        if stored and event.action == "request_recs" and made_with == (scoring.model.version, weights):
+            answers[index] = usable[customer_id] = stored
     return answers
 
 
@@ -128,36 +133,14 @@ def build_items(
 def _item(display: AssetDisplay, contributions: Contributions, *, rank: int, date: str) -> RecommendationItem:
     """Build an item whose score is the sum of the rounded components."""
     components = {name: rounded(value) for name, value in vars(contributions).items()}
+    rounded_prices = {
+        "current_price": rounded_or_none(display.current_price),
+        "profitability": rounded_or_none(display.profitability),
+    }
     return RecommendationItem(
-        isin=display.isin,
-        assetname=display.assetname,
-        assetcategory=display.assetcategory,
-        sector=display.sector,
-        industry=display.industry,
-        current_price=rounded_or_none(display.current_price),
-        profitability=rounded_or_none(display.profitability),
+        **{**vars(display), **rounded_prices},
         recommendation_date=date,
         score=rounded(sum(components.values())),
         rank=rank,
         components=Components(**components),
-    )
-
-
-def _decision(
-    request: Request, *, answer: ServedList, answered_from: str, risk_level: int | None, decided_at: datetime
-) -> Decision:
-    message, event = request
-    return Decision(
-        request_id=event.event_id,
-        customer_id=event.customer_id,
-        action=event.action,
-        answered_from=answered_from,
-        answer=answer,
-        risk_level=None if risk_level is None else int(risk_level),
-        fingerprint=event.fingerprint,
-        partition=message.partition,
-        event_offset=message.offset,
-        requested_at=event.occurred_at,
-        decided_at=decided_at,
-        content_digest=content_digest(event),
     )

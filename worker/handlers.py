@@ -6,7 +6,7 @@ with the same ones is a dead letter; an interaction and a request may share an `
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 from uuid import UUID
@@ -20,6 +20,7 @@ from worker.message_buffer import Batch
 from worker.ports import Decision, WorkerTransaction
 
 CustomerEvent = TypeVar("CustomerEvent", InteractionRecorded, RecommendationRequested)
+Decoded = list[tuple[Message, CustomerEvent]]
 DeadLetter = tuple[Message, Exception]
 
 
@@ -56,9 +57,7 @@ def handle_interactions(
     first, repeated = _first_of_each(events)
     new = transaction.insert_interactions(first)
     repeated += [(message, event) for message, event in first if event.event_id not in new]
-    if repeated:
-        kept = transaction.fetch_kept([event.event_id for _, event in repeated])
-        dead_letters += _reused(repeated, kept)
+    dead_letters += _reused(repeated, transaction.fetch_kept)
     return Handled(interactions=len(new), dead_letters=tuple(dead_letters))
 
 
@@ -73,17 +72,15 @@ def handle_requests(
     decisions = decide(undecided, transaction=transaction, catalogue=catalogue, scoring=scoring)
     new = transaction.insert_decisions(decisions, reference_snapshot=catalogue.snapshot)
     repeated += [(message, event) for message, event in first if event.event_id not in new]
-    if repeated:
-        kept = transaction.fetch_decided([event.event_id for _, event in repeated])
-        dead_letters += _reused(repeated, kept)
+    dead_letters += _reused(repeated, transaction.fetch_decided)
     decisions = [decision for decision in decisions if decision.request_id in new]
     return Handled(decisions=tuple(decisions), dead_letters=tuple(dead_letters))
 
 
 def _decode(
     messages: Sequence[Message], event_type: type[CustomerEvent]
-) -> tuple[list[tuple[Message, CustomerEvent]], list[DeadLetter]]:
-    events: list[tuple[Message, CustomerEvent]] = []
+) -> tuple[Decoded[CustomerEvent], list[DeadLetter]]:
+    events: Decoded[CustomerEvent] = []
     dead_letters: list[DeadLetter] = []
     for message in messages:
         try:
@@ -97,20 +94,21 @@ def _decode(
     return events, dead_letters
 
 
-def _first_of_each(
-    events: Sequence[tuple[Message, CustomerEvent]],
-) -> tuple[list[tuple[Message, CustomerEvent]], list[tuple[Message, CustomerEvent]]]:
+def _first_of_each(events: Decoded[CustomerEvent]) -> tuple[Decoded[CustomerEvent], Decoded[CustomerEvent]]:
     """Split into the first message of each event_id and the repetitions."""
     seen: set[UUID] = set()
-    first: list[tuple[Message, CustomerEvent]] = []
-    repeated: list[tuple[Message, CustomerEvent]] = []
+    first: Decoded[CustomerEvent] = []
+    repeated: Decoded[CustomerEvent] = []
     for message, event in events:
         (repeated if event.event_id in seen else first).append((message, event))
         seen.add(event.event_id)
     return first, repeated
 
 
-def _reused(events: Sequence[tuple[Message, CustomerEvent]], kept: Mapping[UUID, KeptEvent]) -> list[DeadLetter]:
+def _reused(
+    events: Decoded[CustomerEvent], fetch: Callable[[Sequence[UUID]], Mapping[UUID, KeptEvent]]
+) -> list[DeadLetter]:
     """Return the events that differ from the stored event with their event_id."""
+    kept = fetch([event.event_id for _, event in events]) if events else {}
     conflicts = ((message, kept[event.event_id].find_conflict(event)) for message, event in events)
     return [(message, conflict) for message, conflict in conflicts if conflict is not None]

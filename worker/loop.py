@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from shared.errors import BrokerUnavailable, ContractViolation, OffsetOutOfRange, describe_error
+from shared.errors import ContractViolation, OffsetOutOfRange, describe_error
 from shared.events import INTERACTIONS_RECORDED, RECOMMENDATIONS_REQUESTED
 from shared.health import Heartbeat
 from shared.liveness import Progress, measure_progress
@@ -17,12 +17,11 @@ from shared.retry_policy import NOT_OF_A_MESSAGE, BackOff, RetryDecision, RetryP
 from worker.answers import Scoring
 from worker.catalogue import Catalogue
 from worker.handlers import Handled, handle_batch
-from worker.message_buffer import CONSUMED_TOPICS, Batch, MessageBuffer
+from worker.message_buffer import CONSUMED_TOPICS, Batch, MessageBuffer, ReadYourWrites
 from worker.metrics import WorkerMetrics
 from worker.model_slot import ModelSlot
 from worker.narrowing import Narrowed, narrow
 from worker.ports import WorkerStore, WorkerTransaction
-from worker.read_your_writes import ReadYourWrites
 
 log = get_logger(__name__)
 
@@ -65,7 +64,7 @@ class WorkerLoop:
         self._last_error: type[Exception] | None = None
         self._resume_at = -float("inf")
         self._problem: str | None = None
-        self._commits = 0
+        self.commits = 0  # batches that were stored since the start
         self._stopping = False
 
     def run(self, should_stop: Callable[[], bool]) -> None:
@@ -77,15 +76,19 @@ class WorkerLoop:
     def safe_step(self) -> None:
         """Make one step; when it fails, do what the policy decides."""
         try:
-            self.step()
-        except Exception as error:
-            self._obey_safely(error)
+            try:
+                self.step()
+            except Exception as error:
+                self._obey(error)
+        except Exception as error:  # a bug in the remedy must not end the worker
+            self._resume_at = self._clock() + self._dependencies.policy.most_seconds
+            log.exception("worker.failed", error_type=type(error).__name__, error=describe_error(error))
         self._dependencies.heartbeat.beat()
 
     def step(self) -> None:
         """Poll once, and process at most one batch."""
         self._batch = None
-        self._refresh_model()
+        self._dependencies.model_slot.refresh()
         # 1. Poll always: it keeps the group membership and serves rebalances, whatever fails elsewhere.
         self._poll()
         if self._clock() < self._resume_at:
@@ -102,7 +105,7 @@ class WorkerLoop:
         out_of_range = self._consumer.out_of_range()
         if self._stopping:
             return "stopping"
-        if self._dependencies.model_slot.model is None:
+        if not self._has_model:
             return "no model yet"
         if self._consumer.generation == 0:
             return "not in the consumer group yet"
@@ -110,37 +113,31 @@ class WorkerLoop:
             return f"offset out of range: {sorted(out_of_range)}"
         return self._problem or self._consumer.problem()
 
-    @property
-    def commits(self) -> int:
-        """How many batches were stored since the start."""
-        return self._commits
-
     def progress(self) -> Progress | None:
         """Return the stored batches and the waiting messages; None while broker or database do not answer.
 
         Messages that wait for a model or for an operator do not count. Safe to call from any thread.
         """
         return measure_progress(
-            done=self._commits,
+            done=self.commits,
             polled=0,  # `unfinished` counts from the first message that waits here
             next_offsets=self._buffer.unfinished(held=self._held_without_model()),
             consumer=self._consumer,
             offsets=self._dependencies.store,
         )
 
-    def _refresh_model(self) -> None:
-        try:
-            self._dependencies.model_slot.refresh()
-        except Exception as error:
-            self._dependencies.model_slot.refuse(error)
+    @property
+    def _has_model(self) -> bool:
+        return self._dependencies.model_slot.model is not None
 
     def _held_without_model(self) -> tuple[str, ...]:
-        return (RECOMMENDATIONS_REQUESTED,) if self._dependencies.model_slot.model is None else ()
+        return () if self._has_model else (RECOMMENDATIONS_REQUESTED,)
 
     def _poll(self) -> None:
         backing_off = self._clock() < self._resume_at
         held = CONSUMED_TOPICS if backing_off else self._held_without_model()
-        idle = backing_off or self._waiting is not None or not self._has_work()
+        has_work = self._buffer.waiting(INTERACTIONS_RECORDED) or (self._has_model and self._buffer.requests(1))
+        idle = backing_off or self._waiting is not None or not has_work
         waiting = [self._buffer.waiting(topic) for topic in CONSUMED_TOPICS if topic not in held]
         wanted = self._batch_size if self._waiting else self._batch_size - max(waiting, default=0)
         changed = self._buffer.poll(timeout_seconds=POLL_SECONDS if idle else 0.0, held=held, wanted=wanted)
@@ -148,14 +145,10 @@ class WorkerLoop:
             self._waiting = None
         self._dependencies.metrics.watch(self._consumer, paused=len(self._buffer.paused))
 
-    def _has_work(self) -> bool:
-        if self._buffer.waiting(INTERACTIONS_RECORDED):
-            return True
-        return self._dependencies.model_slot.model is not None and len(self._buffer.requests(1)) > 0
-
     def _next_batch(self) -> Batch | None:
-        if self._waiting is None:
-            self._waiting = self._start_waiting()
+        requests = self._buffer.requests(self._batch_size) if self._waiting is None and self._has_model else ()
+        if requests:
+            self._waiting = ReadYourWrites(requests, consumer=self._consumer, clock=self._clock)
         targets = self._waiting.targets if self._waiting else {}
         interactions = self._buffer.interactions(self._batch_size, targets=targets)
         if self._waiting is None:
@@ -165,19 +158,10 @@ class WorkerLoop:
             return Batch(interactions, self._waiting.requests)
         if has_more or len(interactions) >= self._batch_size:
             return Batch(interactions)  # far behind: several transactions, then the requests
-        self._check_progress(self._waiting)
+        waiting, self._waiting = self._waiting, None  # without progress the requests start to wait anew
+        waiting.check_progress()
+        self._waiting = waiting
         return None
-
-    def _start_waiting(self) -> ReadYourWrites | None:
-        requests = self._buffer.requests(self._batch_size) if self._dependencies.model_slot.model else ()
-        return ReadYourWrites(requests, consumer=self._consumer, clock=self._clock) if requests else None
-
-    def _check_progress(self, waiting: ReadYourWrites) -> None:
-        try:
-            waiting.check_progress()
-        except BrokerUnavailable:
-            self._waiting = None
-            raise
 
     def _process(self, batch: Batch) -> None:
         """Store the effects of the batch once; of a batch that is narrowed, as many as fit into one transaction."""
@@ -210,20 +194,13 @@ class WorkerLoop:
     def _settle(self, result: Narrowed) -> None:
         """Forget the stored messages and the failures before them."""
         self._batch = None  # no message can cause a failure after the commit
-        self._commits += 1
+        self.commits += 1
         self._buffer.done(result.done)
         self._bugs = 0
         if not result.rest:
             self._narrowing = False
         if result.done.requests or result.rest:
             self._waiting = None
-
-    def _obey_safely(self, error: Exception) -> None:
-        try:
-            self._obey(error)
-        except Exception as second:
-            self._resume_at = self._clock() + self._dependencies.policy.most_seconds
-            log.error("worker.failed", error_type=type(second).__name__, error=str(second), exc_info=second)
 
     def _obey(self, error: Exception) -> None:
         """Do what the policy decides about this failure."""
@@ -236,7 +213,7 @@ class WorkerLoop:
         self._bugs += is_bug
         failures = self._bugs if is_bug else self._failures
         decision = self._dependencies.policy.decide(error, failures=failures, in_batch=in_batch)
-        log_failure(error, decision, self._batch, failures=failures)
+        log_failure(error, decision, self._batch)
         if isinstance(decision, BackOff | Rewind):
             self._resume_at = self._clock() + decision.seconds
             self._problem = describe_error(error)
@@ -247,8 +224,8 @@ class WorkerLoop:
             self._narrowing = True
 
 
-def log_failure(error: Exception, decision: RetryDecision, batch: Batch | None, *, failures: int) -> None:
-    """Log a failure and the decision about it; a bug with its traceback, the first time only."""
+def log_failure(error: Exception, decision: RetryDecision, batch: Batch | None) -> None:
+    """Log a failure and the decision about it; a bug with its traceback."""
     fields = {
         "error_type": type(error).__name__,
         "error": describe_error(error),
@@ -260,4 +237,4 @@ def log_failure(error: Exception, decision: RetryDecision, batch: Batch | None, 
     elif isinstance(error, (*NOT_OF_A_MESSAGE, ContractViolation)):
         log.warning("worker.failed", **fields, retry_in_seconds=getattr(decision, "seconds", None))
     else:
-        log.error("worker.failed", **fields, exc_info=error if failures == 1 else None)
+        log.error("worker.failed", **fields, exc_info=error)

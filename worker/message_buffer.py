@@ -1,18 +1,20 @@
-"""Polled messages that are not stored yet: one queue per partition, and the stored offset of each."""
+"""Polled messages that are not stored yet: a queue and the stored offset of each partition, and requests that wait."""
 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from itertools import chain, islice
 
+from shared.errors import BrokerUnavailable
 from shared.events import INTERACTIONS_RECORDED, RECOMMENDATIONS_REQUESTED
 from shared.ports import EventConsumer, Message, Partition
 
 CONSUMED_TOPICS = (RECOMMENDATIONS_REQUESTED, INTERACTIONS_RECORDED)
 BATCH_BYTES = 16 << 20  # keys and values of one batch; one message may be larger
+WAIT_SECONDS = 5.0  # for interactions that requests wait for, without any progress
 
 
 @dataclass(frozen=True)
@@ -57,7 +59,6 @@ class MessageBuffer:
         self._paused: frozenset[Partition] = frozenset()
         self._blocked: frozenset[Partition] = frozenset()  # their interactions cannot be read
         self._full: set[str] = set()
-        self._waiting_bytes: dict[str, int] = dict.fromkeys(CONSUMED_TOPICS, 0)
 
     @property
     def paused(self) -> frozenset[Partition]:
@@ -75,7 +76,6 @@ class MessageBuffer:
         changed = self._start_over() or changed
         for message in messages:
             self._queues.setdefault((message.topic, message.partition), deque()).append(message)
-            self._waiting_bytes[message.topic] += message.size_bytes
         return changed
 
     def waiting(self, topic: str) -> int:
@@ -100,18 +100,12 @@ class MessageBuffer:
 
     def requests(self, limit: int) -> tuple[Message, ...]:
         """Return the oldest waiting requests, at most the bytes of one batch."""
-        queues = (queue for (topic, _), queue in self._queues.items() if topic == RECOMMENDATIONS_REQUESTED)
-        return self._up_to(limit, chain.from_iterable(queues))
+        return self._up_to(limit, self._of(RECOMMENDATIONS_REQUESTED))
 
     def interactions(self, limit: int, *, targets: Mapping[Partition, int]) -> tuple[Message, ...]:
         """Return the oldest waiting interactions, those below the target offsets first, at most one batch of bytes."""
-        others = (
-            message
-            for partition, queue in self._queues.items()
-            if partition[0] == INTERACTIONS_RECORDED
-            for message in queue
-            if message.offset >= targets.get(partition, 0)
-        )
+        every = self._of(INTERACTIONS_RECORDED)
+        others = (message for message in every if message.offset >= targets.get(_partition(message), 0))
         return self._up_to(limit, chain(self._before(targets), others))
 
     def count_before(self, targets: Mapping[Partition, int]) -> int:
@@ -131,12 +125,14 @@ class MessageBuffer:
         self._stored.update(self.next_offsets(batch))
         for message in batch.messages:
             self._queues[_partition(message)].popleft()
-            self._waiting_bytes[message.topic] -= message.size_bytes
         for partition in self.starts(batch):
             # To the end: one busy partition must not delay the others.
             queue = self._queues.pop(partition)
             if queue:
                 self._queues[partition] = queue
+
+    def _of(self, topic: str) -> Iterator[Message]:
+        return chain.from_iterable(queue for (name, _), queue in self._queues.items() if name == topic)
 
     def _up_to(self, limit: int, messages: Iterator[Message]) -> tuple[Message, ...]:
         """Return the first message and those after it, up to `limit` messages and the bytes of one batch."""
@@ -156,7 +152,6 @@ class MessageBuffer:
             self._generation = self._consumer.generation
             self._queues.clear()
             self._stored.clear()
-            self._waiting_bytes = dict.fromkeys(CONSUMED_TOPICS, 0)
             self._paused = self._blocked = frozenset()
         for partition in self._consumer.assignment() - self._stored.keys():
             self._stored[partition] = self._consumer.position(partition)
@@ -173,7 +168,7 @@ class MessageBuffer:
     def _pause(self, held: Collection[str]) -> None:
         self._block()
         for topic in CONSUMED_TOPICS:
-            waiting, size = self.waiting(topic), self._waiting_bytes[topic]
+            waiting, size = self.waiting(topic), sum(message.size_bytes for message in self._of(topic))
             if waiting >= 2 * self._batch_size or size >= 2 * self._batch_bytes:
                 self._full.add(topic)
             elif waiting <= self._batch_size and size <= self._batch_bytes:
@@ -196,8 +191,7 @@ class MessageBuffer:
             if partition[0] == RECOMMENDATIONS_REQUESTED and (INTERACTIONS_RECORDED, partition[1]) not in readable
         )
         for partition in blocked - self._blocked:
-            dropped = self._queues.pop(partition, deque())
-            self._waiting_bytes[RECOMMENDATIONS_REQUESTED] -= sum(message.size_bytes for message in dropped)
+            self._queues.pop(partition, None)
         free = self._blocked - blocked
         if free:
             # A seek ends every pause.
@@ -206,6 +200,46 @@ class MessageBuffer:
         for partition in sorted(free & readable):
             self._consumer.seek(partition, self._stored[partition])
         self._blocked = blocked
+
+
+class ReadYourWrites:
+    """The requests of one batch, and the offsets up to which the interactions of their partitions must be polled.
+
+    The requests are fixed before the broker is asked for the high watermarks: an interaction that was acknowledged
+    before one of these requests lies below them. Raises BrokerUnavailable when the broker does not answer.
+    """
+
+    def __init__(self, requests: tuple[Message, ...], *, consumer: EventConsumer, clock: Callable[[], float]) -> None:
+        partitions = {(INTERACTIONS_RECORDED, message.partition) for message in requests}
+        foreign = partitions - consumer.assignment()
+        if foreign:
+            raise BrokerUnavailable(f"not owned together with their requests: {sorted(foreign)}")
+        self.requests = requests
+        self.targets: Mapping[Partition, int] = dict(consumer.fetch_high_watermarks(partitions))
+        self._consumer = consumer
+        self._clock = clock
+        self._deadline = clock() + WAIT_SECONDS
+        self._least_missing = self._count_missing()
+
+    def is_reached(self) -> bool:
+        """Return whether all interactions below the targets were polled."""
+        return self._count_missing() == 0
+
+    def check_progress(self) -> None:
+        """Raise BrokerUnavailable when no interaction below the targets arrived for WAIT_SECONDS."""
+        missing = self._count_missing()
+        if missing < self._least_missing:
+            self._least_missing = missing
+            self._deadline = self._clock() + WAIT_SECONDS
+        elif self._clock() > self._deadline:
+            raise BrokerUnavailable(f"{missing} interactions below the high watermarks do not arrive")
+
+    def _count_missing(self) -> int:
+        owned = self._consumer.assignment()
+        return sum(
+            max(0, target - self._consumer.position(partition)) if partition in owned else target + 1
+            for partition, target in self.targets.items()
+        )
 
 
 def _partition(message: Message) -> Partition:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 from prometheus_client import REGISTRY, CollectorRegistry, Counter, Gauge, Histogram, Info
 
 from shared.errors import ContractViolation, describe_error
@@ -21,38 +23,24 @@ class WorkerMetrics:
 
     def __init__(self, registry: CollectorRegistry = REGISTRY) -> None:
         name = "recommender_worker_{}".format
-        self.batches = Counter(name("batches"), "Stored batches", registry=registry)
-        self.answers = Counter(name("answers"), "Answered requests: scored or stored", ["from"], registry=registry)
-        self.batch_seconds = Histogram(
-            name("batch_seconds"), "Time in one transaction", buckets=_SECONDS, registry=registry
+        counter, gauge = partial(Counter, registry=registry), partial(Gauge, registry=registry)
+        seconds = partial(Histogram, buckets=_SECONDS, registry=registry)
+        self.batches = counter(name("batches"), "Stored batches")
+        self.answers = counter(name("answers"), "Answered requests: scored or stored", ["from"])
+        self.batch_seconds = seconds(name("batch_seconds"), "Time in one transaction")
+        self.messages = counter(name("messages"), "Messages stored, by topic and outcome", ["topic", "outcome"])
+        self.request_to_list_seconds = seconds(
+            name("request_to_list_seconds"), "Time from the acceptance of a request to its stored answer"
         )
-        self.messages = Counter(
-            name("messages"),
-            "Messages stored, by topic and outcome",
-            ["topic", "outcome"],
-            registry=registry,
-        )
-        self.request_to_list_seconds = Histogram(
-            name("request_to_list_seconds"),
-            "Time from the acceptance of a request to its stored answer",
-            buckets=_SECONDS,
-            registry=registry,
-        )
-        self.dead_letters = Counter(name("dead_letters"), "Dead letters, by reason", ["reason"], registry=registry)
-        self.failures = Counter(name("failures"), "Failures of the loop, by class", ["error"], registry=registry)
-        self.model_swaps = Counter(name("model_swaps"), "Attempts to swap the model", ["outcome"], registry=registry)
-        self.model_sequence = Gauge(name("model_sequence"), "Sequence of the served pointer", registry=registry)
+        self.dead_letters = counter(name("dead_letters"), "Dead letters, by reason", ["reason"])
+        self.failures = counter(name("failures"), "Failures of the loop, by class", ["error"])
+        self.model_swaps = counter(name("model_swaps"), "Attempts to swap the model", ["outcome"])
+        self.model_sequence = gauge(name("model_sequence"), "Sequence of the served pointer")
         self.model = Info(name("model"), "The served model", registry=registry)
-        self.paused_partitions = Gauge(name("paused_partitions"), "Partitions not fetched now", registry=registry)
-        self.assigned_partitions = Gauge(name("assigned_partitions"), "Partitions owned now", registry=registry)
-        self.offset_out_of_range = Gauge(
-            name("offset_out_of_range"), "Partitions whose offset is outside the log", registry=registry
-        )
-        self.topic_problem = Gauge(
-            name("topic_problem"),
-            "1 while the consumed topics cannot be read correctly",
-            registry=registry,
-        )
+        self.paused_partitions = gauge(name("paused_partitions"), "Partitions not fetched now")
+        self.assigned_partitions = gauge(name("assigned_partitions"), "Partitions owned now")
+        self.offset_out_of_range = gauge(name("offset_out_of_range"), "Partitions whose offset is outside the log")
+        self.topic_problem = gauge(name("topic_problem"), "1 while the consumed topics cannot be read correctly")
 
     def observe(self, batch: Batch, handled: Handled, *, seconds: float) -> None:
         """Count and log a stored batch."""

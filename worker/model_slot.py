@@ -7,7 +7,7 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 
 from shared.backoff import delay_seconds
-from shared.errors import ArtifactInvalid
+from shared.errors import ArtifactInvalid, describe_error
 from shared.logging import get_logger
 from shared.ports import ArtifactReader, Pointer
 from shared.recommender.model import Model
@@ -40,7 +40,7 @@ class ModelSlot:
         self._model: Model | None = None
         self._served: Pointer | None = None
         self._pointer: Pointer | None = None
-        self._refused: tuple[Pointer | None, str] | None = None
+        self._refused: Pointer | None = None
         self._failures = 0
         self._read_at = -float("inf")
         self._retry_at = -float("inf")
@@ -58,15 +58,22 @@ class ModelSlot:
     def refresh(self) -> bool:
         """Read the pointer, once every `poll_seconds`, and serve the model it names; return whether the model changed.
 
-        On any exception the old model stays; the caller passes the exception to `refuse`.
+        Whatever fails, the old model stays; a pointer that was refused is tried again after a back-off.
         """
         now = self._clock()
         if now < self._read_at:
             return False
-        self._read_at = now + self._poll_seconds
-        self._pointer = None
+        self._read_at, self._pointer = now + self._poll_seconds, None
+        try:
+            return self._follow_pointer(now)
+        except Exception as error:
+            self._refuse(error)
+            return False
+
+    def _follow_pointer(self, now: float) -> bool:
         pointer = self._pointer = self._reader.read_pointer()
-        if pointer is None or pointer == self._served or self._is_waiting(pointer, now):
+        is_waiting = pointer == self._refused and now < self._retry_at
+        if pointer is None or pointer == self._served or is_waiting:
             return False
         if pointer.sequence <= self.sequence:
             raise ArtifactInvalid(f"sequence {pointer.sequence} is not after {self.sequence}, which is served")
@@ -75,23 +82,15 @@ class ModelSlot:
         self._swap(pointer, model)
         return True
 
-    def refuse(self, error: Exception) -> None:
-        """Record why a model is not served: one log event per bad pointer, and a back-off before the next try."""
+    def _refuse(self, error: Exception) -> None:
         self._metrics.model_swaps.labels("failed").inc()
-        refused = (self._pointer, f"{type(error).__name__}: {error}")
-        if self._refused is None or self._refused[0] != refused[0]:
-            self._failures = 0
-        if refused != self._refused:
-            self._refused = refused
-            version = self._pointer.version if self._pointer else None
-            kept = self._served.version if self._served else None
-            log.error("model.refused", version=version, reason=refused[1], kept=kept)
-        self._failures += 1
+        self._failures = self._failures + 1 if self._pointer == self._refused else 1
+        self._refused = self._pointer
         delay = delay_seconds(self._failures, first_seconds=_FIRST_RETRY_SECONDS, most_seconds=_MOST_RETRY_SECONDS)
         self._retry_at = self._clock() + delay
-
-    def _is_waiting(self, pointer: Pointer, now: float) -> bool:
-        return self._refused is not None and self._refused[0] == pointer and now < self._retry_at
+        version = self._pointer.version if self._pointer else None
+        kept = self._served.version if self._served else None
+        log.error("model.refused", version=version, reason=describe_error(error), kept=kept)
 
     def _swap(self, pointer: Pointer, model: Model) -> None:
         replaced = self._served.version if self._served else None
@@ -106,12 +105,7 @@ def smoke_test(model: Model) -> None:
     """Score a customer without history and one with an asset; raises ArtifactInvalid when the scores are unusable."""
     customer = Customer("smoke-test", RiskLevel.AGGRESSIVE, InvestmentCapacity.FROM_30K_TO_80K)
     histories = [CustomerHistory(customer), CustomerHistory(customer, owned=model.id_map.isins[:1])]
-    rankings = recommend(
-        model,
-        histories,
-        k=_SMOKE_K,
-        now=datetime.now(UTC),
-    )
+    rankings = recommend(model, histories, k=_SMOKE_K, now=datetime.now(UTC))
     if len(rankings) != len(histories) or not rankings[0].assets:
         raise ArtifactInvalid("the model recommends nothing to a smoke-test customer")
     scores = [asset.score for ranking in rankings for asset in ranking.assets]

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from shared.errors import describe_error
 from shared.retry_policy import NOT_OF_A_MESSAGE
-from worker.handlers import DeadLetter, Handled
+from worker.handlers import Handled
 from worker.message_buffer import Batch
 from worker.ports import WorkerTransaction
 
@@ -49,19 +49,15 @@ def narrow(
             if len(part) > 1:
                 size = max(1, len(part) // 2)
                 continue
-            handled = _make_dead_letter(part, error, transaction)
+            [message] = part.messages
+            transaction.insert_dead_letters([(message, describe_error(error))])
+            handled = Handled(dead_letters=((message, error),))
         else:
             size *= 2
         results.append(handled)
         rest = others
     done, rest = batch.split(len(batch) - len(rest))
     return Narrowed(_join(results), done, rest)
-
-
-def _make_dead_letter(part: Batch, error: Exception, transaction: WorkerTransaction) -> Handled:
-    letter: DeadLetter = (part.messages[0], error)
-    transaction.insert_dead_letters([(letter[0], describe_error(error))])
-    return Handled(dead_letters=(letter,))
 
 
 def _join(results: list[Handled]) -> Handled:

@@ -1,4 +1,4 @@
-"""The worker's reading statements; `:customer_ids` is one array for the whole batch."""
+"""The worker's statements; `:customer_ids` and `:request_ids` are one array for the whole batch."""
 
 from __future__ import annotations
 
@@ -71,6 +71,27 @@ LEFT JOIN LATERAL (
     WHERE customer_id = asked.customer_id
     ORDER BY sequence DESC LIMIT 1
 ) AS newest ON true
+"""
+
+# A customer's list is a copy of the decision that made it.
+STORE_LISTS = f"""
+INSERT INTO recommendations (customer_id, request_id, model_version, basis, weights, items, interaction_sequence,
+                             reference_snapshot, created_at)
+SELECT customer_id, request_id, model_version, basis, weights, items, newest.sequence, :reference_snapshot, now()
+FROM decisions JOIN ({NEWEST_INTERACTIONS}) AS newest USING (customer_id)
+WHERE request_id = ANY(CAST(:request_ids AS uuid[]))
+ORDER BY customer_id
+ON CONFLICT (customer_id) DO UPDATE SET
+    request_id = excluded.request_id, model_version = excluded.model_version, basis = excluded.basis,
+    weights = excluded.weights, items = excluded.items, interaction_sequence = excluded.interaction_sequence,
+    reference_snapshot = excluded.reference_snapshot, created_at = excluded.created_at
+"""
+
+# A list that answers another request names that request from then on.
+RENAME_LISTS = """
+UPDATE recommendations AS list SET request_id = decision.request_id
+FROM decisions AS decision
+WHERE decision.request_id = ANY(CAST(:request_ids AS uuid[])) AND list.customer_id = decision.customer_id
 """
 
 # A list is fresh while the last interaction and the reference data are those that it was made with; no clock is used.

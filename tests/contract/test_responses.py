@@ -10,7 +10,7 @@ from uuid import UUID
 import pytest
 
 from api.app import create_app
-from api.gateway import Dependencies
+from api.gateway import Gateway
 from api.ports import ListRow
 from tests.asgi_client import AsgiClient
 from tests.fakes_gateway import FakePublisher, FakeReader, build_asset
@@ -33,7 +33,7 @@ def client() -> Iterator[AsgiClient]:
     newest = ListRow(UUID("0b7c3c0e-3f5e-4a53-9d0f-5f1d0c2a9b11"), "20260102T030405Z-1a2b3c4d", "history", stored)
     asset = build_asset("GRS434003000", "PPC", "Stock", None, None, None, None, None)
     reader = FakeReader(lists={CUSTOMER: newest}, assets=[asset])
-    with AsgiClient(create_app(Dependencies(FakePublisher(), reader))) as client:
+    with AsgiClient(create_app(Gateway(FakePublisher(), reader))) as client:
         yield client
 
 

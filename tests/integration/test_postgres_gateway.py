@@ -16,9 +16,10 @@ from sqlalchemy.engine import make_url
 
 from api.reader import PostgresGatewayReader
 from shared.errors import DatabaseBusy, DatabaseUnavailable
+from shared.events import InteractionRecorded, RecommendationRequested, RetrainRequested
 from shared.postgres import tables
 from shared.postgres.engine import sqlalchemy_url
-from shared.recommender.types import RiskLevel
+from shared.recommender.types import InteractionType, RiskLevel
 from tests.integration.gateway_process import Relay, unused_port
 
 pytestmark = pytest.mark.postgres
@@ -306,14 +307,15 @@ def test_fingerprints_of_effects(database_url: str, engine: Engine) -> None:
     click = {"event_id": event_id, "customer_id": "C1", "isin": "A", "interaction_type": "click", "occurred_at": now}
     add(engine, tables.user_interactions, {**click, **placed})
 
-    async def fetch(reader: PostgresGatewayReader) -> list[str | None]:
-        return [
-            await reader.fetch_fingerprint("decision", request_id, timeout_seconds=1),
-            await reader.fetch_fingerprint("interaction", event_id, timeout_seconds=1),
-            await reader.fetch_fingerprint("decision", event_id, timeout_seconds=1),
-        ]
+    request = RecommendationRequested(event_id=request_id, customer_id="C1", action="request_recs")
+    interaction = InteractionRecorded(event_id=event_id, customer_id="C1", isin="A", type=InteractionType.CLICK)
+    others = [request.model_copy(update={"event_id": event_id}), RetrainRequested(event_id=request_id)]
 
-    assert read(database_url, fetch) == ["f", "f", None]
+    async def fetch(reader: PostgresGatewayReader) -> list[str | None]:
+        events = [request, interaction, *others]
+        return [await reader.fetch_fingerprint(event, timeout_seconds=1) for event in events]
+
+    assert read(database_url, fetch) == ["f", "f", None, None]
 
 
 def test_the_gateways_sessions_cannot_write(database_url: str) -> None:

@@ -12,7 +12,7 @@ from shared.ports import (
     KeptEvent,
 )
 from shared.recommender.history import dismissed_isins
-from shared.recommender.types import INTERACTION_WINDOW, Customer, InvestmentCapacity, RiskLevel
+from shared.recommender.types import INTERACTION_WINDOW, Customer, InvestmentCapacity, RiskLevel, Weights
 from tests.integration.ports.store_world import (
     NOW,
     StoreWorld,
@@ -120,6 +120,18 @@ def test_the_last_scored_decision_of_a_customer_is_their_list(database: StoreWor
         "C1": rows[2].request_id,
         "C2": rows[1].request_id,
     }
+
+
+def test_a_list_that_is_made_again_has_everything_of_the_new_decision(database: StoreWorld) -> None:
+    decide(database.store, decision())
+    keep(database.store, click())
+    database.load_transactions()
+    weights = Weights(0.0, 0.25, 0.75)
+    again = decision(answer=served_list(items=(), model_version="v2", basis="segment_prior", weights=weights))
+    decide(database.store, again)
+    with database.store.begin() as transaction:
+        assert transaction.fetch_fresh_lists(["C1"]) == {"C1": again.answer}
+    assert database.list_request("C1") == again.request_id
 
 
 @pytest.mark.parametrize("same_transaction", [False, True])

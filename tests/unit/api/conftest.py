@@ -9,7 +9,7 @@ import structlog
 from structlog.testing import LogCapture
 
 from api.app import create_app
-from api.gateway import Dependencies
+from api.gateway import Gateway
 from tests.asgi_client import AsgiClient
 from tests.fakes_gateway import FakePublisher, FakeReader, build_asset
 
@@ -29,7 +29,7 @@ def reader() -> FakeReader:
 @pytest.fixture
 def client(publisher: FakePublisher, reader: FakeReader) -> Iterator[AsgiClient]:
     """The whole ASGI stack, its lifespan included."""
-    app = create_app(Dependencies(publisher, reader))
+    app = create_app(Gateway(publisher, reader))
     with AsgiClient(app) as client:
         yield client
 

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from api.app import create_app
-from api.gateway import Dependencies
+from api.gateway import Gateway
 from api.schemas import ModelItem
 from shared.events import ModelActivated, RetrainCancelled, RetrainRequested
 from shared.served_list import rounded_or_none
@@ -187,7 +187,7 @@ def test_with_the_database_away_models_are_503(client: AsgiClient, reader: FakeR
 
 def test_with_the_database_away_from_the_start_assets_are_503(publisher: FakePublisher) -> None:
     reader = FakeReader(unavailable=True)
-    with AsgiClient(create_app(Dependencies(publisher, reader))) as client:
+    with AsgiClient(create_app(Gateway(publisher, reader))) as client:
         answer = client.get("/assets")
         assert answer.status_code == 503
         assert "Retry-After" in answer.headers

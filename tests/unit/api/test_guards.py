@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 import pytest
 
 from api.app import create_app
-from api.gateway import Dependencies
+from api.gateway import Gateway
 from api.middleware import Admission
 from tests.asgi_client import AsgiClient
 from tests.fakes_gateway import FakePublisher, FakeReader
@@ -24,7 +24,7 @@ def serve(publisher: FakePublisher, reader: FakeReader) -> Iterator[Callable[...
 
     def start(*, hosts: str = "localhost 127.0.0.1 [::1]", origins: str = "") -> AsgiClient:
         admission = Admission(frozenset(hosts.split()), frozenset(origins.split()))
-        clients.append(AsgiClient(create_app(Dependencies(publisher, reader), admission=admission)).__enter__())
+        clients.append(AsgiClient(create_app(Gateway(publisher, reader), admission=admission)).__enter__())
         return clients[-1]
 
     yield start

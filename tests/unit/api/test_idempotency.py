@@ -12,11 +12,11 @@ from pydantic import BaseModel
 
 from api.app import create_app
 from api.errors import InvalidField
-from api.gateway import Dependencies
-from api.idempotency import EventIdentity, IdempotencyLedger, Publish, identify
-from api.ports import EffectKind
+from api.gateway import Gateway
+from api.idempotency import IdempotencyLedger, Publish, identify
 from api.schemas import RecommendationsBody
 from shared.errors import PublishFailed
+from shared.events import Event, InteractionRecorded, RecommendationRequested, RetrainRequested
 from tests.asgi_client import AsgiClient
 from tests.fakes_gateway import FakePublisher, FakeReader, broker_down
 
@@ -70,7 +70,7 @@ def test_a_key_belongs_to_one_customer(
 
 def test_identities_differ_where_endpoint_customer_or_key_differ() -> None:
     names = [("a", "b", "c"), ("a", "c", "b"), ("b", "a", "c"), ("a", "bc", "d"), ("a", "b", "cd"), ("a", None, "b")]
-    ids = {identify(endpoint, key, _Body(), customer_id=customer).event_id for endpoint, customer, key in names}
+    ids = {identify(endpoint, key, _Body(), customer_id=customer)[0] for endpoint, customer, key in names}
     assert len(ids) == len(names)
 
 
@@ -135,10 +135,10 @@ def test_a_key_whose_event_failed_may_be_tried_again(client: AsgiClient, publish
 
 
 @pytest.mark.parametrize(
-    ("path", "kind", "body", "other"),
+    ("path", "event_type", "body", "other"),
     [
-        ("/recommendations", "decision", REQUEST, {**REQUEST, "action": "refresh_recs"}),
-        ("/user_interactions", "interaction", CLICK, {**CLICK, "type": "view"}),
+        ("/recommendations", RecommendationRequested, REQUEST, {**REQUEST, "action": "refresh_recs"}),
+        ("/user_interactions", InteractionRecorded, CLICK, {**CLICK, "type": "view"}),
     ],
 )
 def test_effects_of_before_this_process_count(
@@ -146,16 +146,16 @@ def test_effects_of_before_this_process_count(
     publisher: FakePublisher,
     reader: FakeReader,
     path: str,
-    kind: EffectKind,
+    event_type: type[Event],
     body: dict[str, str],
     other: dict[str, str],
 ) -> None:
     event_id = UUID(client.post(path, json=body, headers=KEY).headers["X-Request-ID"])
     fingerprint = publisher.published.pop().event.fingerprint
     assert fingerprint is not None
-    reader.effects[(kind, event_id)] = fingerprint
+    reader.effects[(event_type, event_id)] = fingerprint
 
-    with AsgiClient(create_app(Dependencies(publisher, reader))) as restarted:
+    with AsgiClient(create_app(Gateway(publisher, reader))) as restarted:
         assert restarted.post(path, json=body, headers=KEY).status_code == 200
         assert publisher.published == []
         answer = restarted.post(path, json=other, headers=KEY)
@@ -177,9 +177,9 @@ def test_identities_do_not_change_between_releases() -> None:
     body = RecommendationsBody(customer_id="C1", action="request_recs")
     digest = hashlib.sha256(b'{"customer_id":"C1","action":"request_recs"}').hexdigest()
     identity = identify("recommendations", "order-66", body, customer_id="C1")
-    assert identity == EventIdentity(UUID("9e5c27e0-1c3d-5e82-8a08-52698b47250f"), digest)
+    assert identity == (UUID("9e5c27e0-1c3d-5e82-8a08-52698b47250f"), digest)
     without = identify("recommendations", "order-66", body)
-    assert without == EventIdentity(UUID("4746b894-27cc-5a4a-8d6e-4d6aa6afc485"), digest)
+    assert without == (UUID("4746b894-27cc-5a4a-8d6e-4d6aa6afc485"), digest)
 
 
 def test_only_so_many_keys_are_remembered() -> None:
@@ -193,7 +193,7 @@ def test_only_so_many_keys_are_remembered() -> None:
             return note
 
         for key in keys:
-            await ledger.run_once(_identity(key), None, publish(key))
+            await ledger.run_once(_event(key), publish(key))
         return published
 
     assert asyncio.run(use_keys("abcbca")) == ["a", "b", "c", "a"]
@@ -207,8 +207,8 @@ def test_a_caller_that_goes_away_does_not_take_the_event_of_the_others() -> None
             await gate.wait()
             done.append("published")
 
-        first = asyncio.create_task(ledger.run_once(_identity("k"), None, publish))
-        second = asyncio.create_task(ledger.run_once(_identity("k"), None, publish))
+        first = asyncio.create_task(ledger.run_once(_event("k"), publish))
+        second = asyncio.create_task(ledger.run_once(_event("k"), publish))
         await asyncio.sleep(0)
         first.cancel()
         await asyncio.sleep(0)
@@ -227,9 +227,7 @@ def test_requests_that_share_a_try_share_its_failure() -> None:
             await asyncio.sleep(0)
             raise PublishFailed
 
-        return await asyncio.gather(
-            *(ledger.run_once(_identity("k"), None, fail) for _ in range(3)), return_exceptions=True
-        )
+        return await asyncio.gather(*(ledger.run_once(_event("k"), fail) for _ in range(3)), return_exceptions=True)
 
     assert [type(error) for error in asyncio.run(share())] == [PublishFailed] * 3
 
@@ -241,11 +239,11 @@ def test_another_fingerprint_is_refused_while_the_first_is_under_way() -> None:
         async def publish() -> None:
             await gate.wait()
 
-        first = asyncio.create_task(ledger.run_once(_identity("k"), None, publish))
+        first = asyncio.create_task(ledger.run_once(_event("k"), publish))
         await asyncio.sleep(0)
-        other = EventIdentity(_identity("k").event_id, "another")
+        other = _event("k").model_copy(update={"fingerprint": "another"})
         with pytest.raises(InvalidField):
-            await ledger.run_once(other, None, publish)
+            await ledger.run_once(other, publish)
         gate.set()
         await first
 
@@ -256,5 +254,6 @@ class _Body(BaseModel):
     text: str = "same"
 
 
-def _identity(key: str) -> EventIdentity:
-    return identify("test", key, _Body())
+def _event(key: str) -> Event:
+    event_id, fingerprint = identify("test", key, _Body())
+    return RetrainRequested(event_id=event_id, fingerprint=fingerprint)

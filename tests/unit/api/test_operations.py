@@ -112,6 +112,12 @@ def test_a_body_over_the_limit_is_413_by_its_length_alone(client: AsgiClient, pu
     assert publisher.published == []
 
 
+@pytest.mark.parametrize("path", ["/nowhere", "/health/live", "/openapi.json"])
+def test_a_length_over_the_limit_is_413_on_every_path(client: AsgiClient, path: str) -> None:
+    answer = client.get(path, headers={"content-length": str(BODY_LIMIT_BYTES + 1)})
+    assert (answer.status_code, answer.headers["connection"]) == (413, "close")
+
+
 def test_a_streamed_body_is_413_as_soon_as_it_is_over_the_limit(client: AsgiClient) -> None:
     read = 0
 

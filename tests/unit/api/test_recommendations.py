@@ -8,7 +8,7 @@ from typing import Any
 from uuid import UUID, uuid4
 
 import pytest
-from structlog.testing import LogCapture
+from structlog.testing import capture_logs
 
 from api.ports import CurrentFacts, ListRow
 from shared.errors import PublishFailed
@@ -172,12 +172,32 @@ def test_with_the_database_away_reading_is_503_and_asking_still_works(client: As
     assert client.post("/recommendations", json={"customer_id": "C1", "action": "request_recs"}).status_code == 200
 
 
-@pytest.mark.parametrize("date", ["2025-11-30T22:00:00Z", "2025-11-30T22:00:00.5", "2025-11-30 22:00:00"])
-def test_a_stored_list_that_breaks_the_contract_is_not_passed_on(
-    client: AsgiClient, reader: FakeReader, failures: LogCapture, date: str
+def broken(**changes: object) -> str:
+    return json.dumps([{**ITEM, **changes}])
+
+
+@pytest.mark.parametrize(
+    "items",
+    [
+        *("null", "{}", "[1]", '"a text"', '[{"isin": "GRS434003000"}]', "[null]", "not JSON"),
+        *(
+            broken(recommendation_date=date)
+            for date in ("2025-11-30T22:00:00Z", "2025-11-30T22:00:00.5", "2025-11-30 22:00:00")
+        ),
+        broken(rank=0),
+        broken(components=None),
+    ],
+)
+@pytest.mark.parametrize("change", [{}, *CHANGES], ids=["fresh", "stale", "newer interactions"])
+def test_a_stored_list_that_breaks_the_contract_counts_as_no_list_and_is_logged(
+    client: AsgiClient, reader: FakeReader, items: str, change: dict[str, Any]
 ) -> None:
-    reader.lists["C1"] = stored_list({**ITEM, "recommendation_date": date})
-    answer = client.get("/recommendations/C1")
-    assert answer.status_code == 500
-    assert answer.json()["title"] == "The gateway failed"
-    assert len(failures.entries) == 1
+    row = reader.lists["C1"] = replace(stored_list(), items=items, **change)
+    with capture_logs() as logged:
+        answer = client.get("/recommendations/C1")
+    assert (answer.status_code, answer.text) == (200, '{"status":"ok","recommendations":[]}')
+    assert "X-Request-ID" not in answer.headers
+    [line] = logged
+    assert (line["event"], line["log_level"]) == ("recommendations.unreadable", "error")
+    assert line["request_id"] == str(row.request_id)
+    assert line["error"].startswith("ValidationError")

@@ -1,0 +1,196 @@
+"""All endpoints: lists, interactions, assets, models and probes."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from fastapi import APIRouter, Header, Path, Query, Response
+from pydantic import TypeAdapter, ValidationError
+
+from api import schemas
+from api.errors import InvalidField, conflict, not_found
+from api.gateway import GatewayDependency, PublishEvent
+from api.json_bodies import REQUESTED_WITH, JsonRoute
+from api.openapi import ACKNOWLEDGED, LIST_HEADERS, problems
+from api.ports import CurrentFacts, ListRow
+from shared.errors import describe_error
+from shared.events import (
+    InteractionRecorded,
+    ModelActivated,
+    RecommendationRequested,
+    RetrainCancelled,
+    RetrainRequested,
+)
+from shared.identifiers import CustomerId, ModelVersion
+from shared.logging import get_logger
+from shared.recommender.candidates import is_suitable
+from shared.recommender.types import Customer
+from shared.served_list import RecommendationItem
+
+# The header is checked by `JsonRoute`; it is a parameter so that /docs sends it.
+RequestedWith = Annotated[
+    str, Header(alias=REQUESTED_WITH, description="any value; not needed with a JSON `Content-Type`")
+]
+
+log = get_logger(__name__)
+router = APIRouter(route_class=JsonRoute)
+_items = TypeAdapter(list[RecommendationItem])
+
+
+# --- lists ---
+
+
+@router.post("/recommendations", response_model=schemas.Acknowledged, responses=ACKNOWLEDGED, tags=["recommendations"])
+async def request_recommendations(body: schemas.RecommendationsBody, publish_event: PublishEvent) -> Response:
+    """Request a list for a customer; it can be read a moment later."""
+    return await publish_event("recommendations", RecommendationRequested, body, customer_id=body.customer_id)
+
+
+@router.get(
+    "/recommendations/{customer_id}",
+    response_model=schemas.RecommendationList,
+    responses={200: {"headers": LIST_HEADERS}, **problems(404, 422, 503)},
+    tags=["recommendations"],
+)
+async def read_recommendations(customer_id: Annotated[CustomerId, Path()], gateway: GatewayDependency) -> Response:
+    """Read a customer's newest list, best first; it is empty for a known customer without one.
+
+    Assets are removed that meanwhile left the catalogue, became unsuitable, were bought or were dismissed.
+    """
+    lists = await gateway.reader.fetch_lists(customer_id)
+    if not lists.known:
+        raise not_found("The customer is unknown and has no list.")
+    newest = lists.newest
+    if newest is None or (items := _parse_items(newest)) is None:
+        return _list_response([], {})
+    headers = {
+        "X-Request-ID": str(newest.request_id),
+        "X-Model-Version": newest.model_version,
+        "X-Recommendation-Basis": newest.basis,
+    }
+    if newest.is_stale:
+        headers["X-Recommendation-Stale"] = "true"
+    # Only a list that is older than the reference data or the customer's last interaction needs a second read.
+    if items and (newest.is_stale or newest.has_newer_interactions):
+        facts = await gateway.reader.fetch_current_facts(customer_id, [item.isin for item in items])
+        shown = [item for item in items if _may_be_shown(item.isin, customer_id, facts)]
+        items = [item.model_copy(update={"rank": rank}) for rank, item in enumerate(shown, start=1)]
+    return _list_response(items, headers)
+
+
+def _parse_items(newest: ListRow) -> list[RecommendationItem] | None:
+    """Return the items in the order of the contract; None for a list that somebody damaged, which counts as no list."""
+    try:
+        return _items.validate_json(newest.items)  # JSONB does not keep the order of the keys
+    except ValidationError as error:
+        log.error("recommendations.unreadable", request_id=str(newest.request_id), error=describe_error(error))
+        return None
+
+
+def _may_be_shown(isin: str, customer_id: str, facts: CurrentFacts) -> bool:
+    asset_level = facts.asset_risk_levels.get(isin)
+    return (
+        asset_level is not None
+        and is_suitable(asset_level, Customer(customer_id, facts.customer_risk_level))
+        and isin not in facts.owned
+        and isin not in facts.dismissed
+    )
+
+
+def _list_response(items: list[RecommendationItem], headers: dict[str, str]) -> Response:
+    content = b'{"status":"ok","recommendations":%b}' % _items.dump_json(items)
+    return Response(content, headers=headers, media_type="application/json")
+
+
+# --- interactions and assets ---
+
+
+@router.post("/user_interactions", response_model=schemas.Acknowledged, responses=ACKNOWLEDGED, tags=["interactions"])
+async def record_interaction(
+    body: schemas.InteractionBody, gateway: GatewayDependency, publish_event: PublishEvent
+) -> Response:
+    """Record an interaction; every list that is requested afterwards takes it into account."""
+    if not await gateway.catalogue.knows(body.isin):
+        raise InvalidField("isin", "the catalogue has no such asset")
+    return await publish_event("user_interactions", InteractionRecorded, body, customer_id=body.customer_id)
+
+
+@router.get("/assets", response_model=schemas.AssetList, responses=problems(422, 503), tags=["catalogue"])
+async def list_assets(
+    gateway: GatewayDependency,
+    sector: Annotated[schemas.FilterText | None, Query(examples=["Technology"])] = None,
+    category: Annotated[schemas.FilterText | None, Query(examples=["Stock"])] = None,
+    limit: Annotated[schemas.Limit, Query()] = 100,
+    offset: Annotated[int, Query(ge=0, le=1_000_000)] = 0,
+) -> Response:
+    """List the latest version of assets, in order of their ISIN; the filters match exactly."""
+    page = await gateway.catalogue.page(sector=sector or None, category=category or None, limit=limit, offset=offset)
+    content = b'{"status":"ok","total":%d,"assets":[%b]}' % (page.total, b",".join(page.assets))
+    return Response(content, media_type="application/json")
+
+
+# --- models ---
+
+
+@router.get("/models", response_model=schemas.ModelList, responses=problems(422, 503), tags=["models"])
+async def list_models(gateway: GatewayDependency, limit: Annotated[schemas.Limit, Query()] = 50) -> Response:
+    """List model versions, newest first, with their metrics and the reason for their status."""
+    models = await gateway.reader.fetch_models(limit=limit)
+    return Response(models.model_dump_json(), media_type="application/json")
+
+
+@router.post("/models/retrain", response_model=schemas.Acknowledged, responses=ACKNOWLEDGED, tags=["models"])
+async def retrain(publish_event: PublishEvent, body: schemas.RetrainBody | None = None) -> Response:
+    """Request a training now; `GET /models` shows its progress."""
+    return await publish_event("models/retrain", RetrainRequested, body or schemas.RetrainBody())
+
+
+@router.delete("/models/retrain", response_model=schemas.Acknowledged, responses=ACKNOWLEDGED, tags=["models"])
+async def cancel_retraining(publish_event: PublishEvent) -> Response:
+    """Cancel the queued and the running training; the served model stays."""
+    return await publish_event("models/retrain/cancel", RetrainCancelled, schemas.Cancellation())
+
+
+@router.post(
+    "/models/{version}/activate",
+    response_model=schemas.Acknowledged,
+    responses={**ACKNOWLEDGED, **problems(404, 409)},
+    tags=["models"],
+)
+async def activate(
+    version: Annotated[ModelVersion, Path()],
+    gateway: GatewayDependency,
+    publish_event: PublishEvent,
+    requested_with: RequestedWith = "docs",
+) -> Response:
+    """Serve a stored version, for example as a rollback; workers load it without a pause."""
+    state = await gateway.reader.fetch_artifact_state(version)
+    if state == "unknown":
+        raise not_found("There is no trained model of this version.")
+    if state == "gone":
+        raise conflict(
+            "The artifact of this version was removed (see KEPT_VERSIONS). GET /models lists servable versions."
+        )
+    return await publish_event("models/activate", ModelActivated, schemas.Activation(version=version))
+
+
+# --- probes ---
+
+
+@router.get("/health/live", response_model=schemas.Alive, tags=["operations"])
+async def live() -> schemas.Alive:
+    """Answer while the process works."""
+    return schemas.Alive()
+
+
+@router.get(
+    "/health/ready",
+    response_model=schemas.Readiness,
+    responses={503: {"description": "The gateway cannot accept events now.", "model": schemas.Readiness}},
+    tags=["operations"],
+)
+async def ready(gateway: GatewayDependency) -> Response:
+    """Return whether the gateway accepts events: the broker answered recently and the gateway is not stopping."""
+    readiness = gateway.health.readiness()
+    status = 200 if readiness.status == "ok" else 503
+    return Response(readiness.model_dump_json(), status, media_type="application/json")
