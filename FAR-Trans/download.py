@@ -11,7 +11,7 @@ import csv
 import sys
 import tempfile
 import zipfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from html.parser import HTMLParser
 from pathlib import Path, PurePosixPath
 from typing import IO, BinaryIO
@@ -20,10 +20,10 @@ from urllib.parse import urljoin, urlsplit
 import httpx
 from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn, TransferSpeedColumn
+from tenacity import retry, retry_if_exception_type, stop_after_attempt
 
 from shared.errors import ReferenceDataInvalid
-from shared.far_trans.clean_rows import check_header
-from shared.far_trans.schema import TABLES
+from shared.far_trans.loading import check_files
 
 DOI_PAGE = "https://doi.org/10.5525/gla.researchdata.1658"
 PUBLISHED_ROWS = {
@@ -86,14 +86,14 @@ def explain_by_hand(output: Path) -> str:
 
 
 def fetch_archive(page: str, archive: Path, *, console: Console) -> None:
-    """Download the archive that the page links to; an interrupted one is continued. Raises NotFetched."""
+    """Download the archive that the page links to; continue an interrupted download. Raises NotFetched."""
+    columns = (BarColumn(), DownloadColumn(), TransferSpeedColumn(), TimeRemainingColumn())
     with httpx.Client(follow_redirects=True, timeout=_TIMEOUT) as client:
         try:
-            answer = client.get(page)
-            answer.raise_for_status()
+            answer = client.get(page).raise_for_status()
             link = find_archive_link(answer.text, page=str(answer.url))
             console.print(f"Downloading {link}")
-            with _build_progress(console) as progress:
+            with Progress(TextColumn("{task.description}"), *columns, console=console) as progress:
                 _download(client, link, archive, progress=progress)
         except (httpx.HTTPError, httpx.InvalidURL) as error:
             raise NotFetched(f"{page}: {error or type(error).__name__}") from error
@@ -103,13 +103,11 @@ def find_archive_link(html: str, *, page: str) -> str:
     """Return the address of the first .zip that the page links to, one named FAR-Trans before others."""
     parser = _LinkParser()
     parser.feed(html)
-    links = [urljoin(page, link) for link in parser.links]
-    archives = [
-        link for link in links if urlsplit(link).scheme in {"http", "https"} and urlsplit(link).path.endswith(".zip")
-    ]
+    links = [urlsplit(urljoin(page, link)) for link in parser.links]
+    archives = [link for link in links if link.scheme in {"http", "https"} and link.path.endswith(".zip")]
     if not archives:
         raise NotFetched(f"{page} links to no .zip archive")
-    return min(archives, key=lambda link: "far" not in PurePosixPath(urlsplit(link).path).name.lower())
+    return min(archives, key=lambda link: "far" not in PurePosixPath(link.path).name.lower()).geturl()
 
 
 class _LinkParser(HTMLParser):
@@ -122,43 +120,27 @@ class _LinkParser(HTMLParser):
             self.links += [value for name, value in attrs if name == "href" and value]
 
 
-def _build_progress(console: Console) -> Progress:
-    columns = (BarColumn(), DownloadColumn(), TransferSpeedColumn(), TimeRemainingColumn())
-    return Progress(TextColumn("{task.description}"), *columns, console=console)
-
-
+@retry(retry=retry_if_exception_type(httpx.TransportError), stop=stop_after_attempt(_ATTEMPTS), reraise=True)
 def _download(client: httpx.Client, link: str, archive: Path, *, progress: Progress) -> None:
-    task = progress.add_task("archive", total=None)
-    for attempt in range(1, _ATTEMPTS + 1):
-        try:
-            with archive.open("ab") as stream:
-                for size, total in _continue_download(client, link, stream):
-                    progress.update(task, completed=size, total=total)
-            return
-        except httpx.TransportError:
-            if attempt == _ATTEMPTS:
-                raise
-
-
-def _continue_download(client: httpx.Client, link: str, stream: BinaryIO) -> Iterator[tuple[int, int | None]]:
-    """Append what is missing, or start again where the server cannot continue; yields size and total."""
-    size = stream.tell()
+    """Append what is missing of the archive, or start again where the server cannot continue."""
+    task = progress.task_ids[0] if progress.task_ids else progress.add_task("archive", total=None)
+    size = archive.stat().st_size if archive.exists() else 0
     headers = {"Accept-Encoding": "identity"} | ({"Range": f"bytes={size}-"} if size else {})
     with client.stream("GET", link, headers=headers) as answer:
         if answer.status_code == httpx.codes.REQUESTED_RANGE_NOT_SATISFIABLE:
-            return  # it was complete; the checks tell
+            return  # nothing is missing; the checks decide
         answer.raise_for_status()
         if answer.status_code != httpx.codes.PARTIAL_CONTENT:
-            stream.truncate(0)
             size = 0
         length = answer.headers.get("Content-Length")
         total = size + int(length) if length else None
-        for chunk in answer.iter_raw():
-            size += len(chunk)
-            if size > MAX_ARCHIVE_BYTES:
-                raise ReferenceDataInvalid(f"the archive is larger than {MAX_ARCHIVE_BYTES:,} bytes")
-            stream.write(chunk)
-            yield size, total
+        with archive.open("ab" if size else "wb") as stream:
+            for chunk in answer.iter_raw():
+                size += len(chunk)
+                if size > MAX_ARCHIVE_BYTES:
+                    raise ReferenceDataInvalid(f"the archive is larger than {MAX_ARCHIVE_BYTES:,} bytes")
+                stream.write(chunk)
+                progress.update(task, completed=size, total=total)
 
 
 def unpack(archive: Path, output: Path, *, published_rows: Mapping[str, int]) -> None:
@@ -206,23 +188,18 @@ def _copy(source: IO[bytes], target: BinaryIO, *, name: str) -> None:
 def check_rows(folder: Path, published_rows: Mapping[str, int]) -> None:
     """Raise ReferenceDataInvalid unless each file has its published header and number of rows."""
     faults = []
-    for schema in TABLES:
-        path = folder / schema.file_name
-        with path.open("rb") as stream:
-            check_header(stream.readline(), schema)
-        count = _count_rows(path)
-        if count != published_rows[schema.file_name]:
-            faults.append(f"{schema.file_name} has {count:,} rows, published are {published_rows[schema.file_name]:,}")
+    for source in check_files(folder):
+        assert source.path is not None  # choose_members requires every file
+        name, published = source.schema.file_name, published_rows[source.schema.file_name]
+        with source.path.open(encoding="utf-8", errors="replace", newline="") as text:
+            try:
+                count = sum(1 for row in csv.reader(text) if row) - 1
+            except csv.Error as error:
+                raise ReferenceDataInvalid(f"{name} is no CSV file: {error}") from error
+        if count != published:
+            faults.append(f"{name} has {count:,} rows, published are {published:,}")
     if faults:
         raise ReferenceDataInvalid("; ".join(faults))
-
-
-def _count_rows(path: Path) -> int:
-    with path.open(encoding="utf-8", errors="replace", newline="") as text:
-        try:
-            return sum(1 for row in csv.reader(text) if row) - 1
-        except csv.Error as error:
-            raise ReferenceDataInvalid(f"{path.name} is no CSV file: {error}") from error
 
 
 if __name__ == "__main__":

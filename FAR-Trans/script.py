@@ -9,11 +9,14 @@ database cannot be used); 3 not known (the connection was lost at the very end):
 from __future__ import annotations
 
 import argparse
+import csv
 import os
+import re
 import sys
 from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from pathlib import Path
-from typing import BinaryIO
+from typing import TYPE_CHECKING, BinaryIO, Self
 
 from rich.console import Console
 from rich.markup import escape
@@ -21,13 +24,19 @@ from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeR
 from rich.table import Table
 
 from shared.errors import CommitUnknown, DatabaseUnavailable, LoadRefused, RecommenderError, ReferenceDataInvalid
+from shared.far_trans.clean_rows import Reject
 from shared.far_trans.limits import CheckedFile, add_limit_options, limits_of
 from shared.far_trans.loading import FileAccess, SourceFile, Step, check_files, load_folder
-from shared.far_trans.rejects import RejectsFile, make_printable
 from shared.far_trans.store import PostgresReferenceStore
+
+if TYPE_CHECKING:
+    from _csv import Writer
 
 LOADED, SOME_REJECTED, UNTOUCHED, UNKNOWN = range(4)
 REJECTS_FILE_NAME = "far_trans.rejects.csv"
+MAX_REJECTS_CHARACTERS = 1 << 26
+_UNPRINTABLE = re.compile(r"[\x00-\x09\x0b-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]")
+_WARNING, _REFUSED, _FAILED = "[yellow]warning:[/] ", "[red]refused:[/] ", "[red]failed:[/] "
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -46,20 +55,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def parse_arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
     """Return data, database_url, rejects and the limits; DATABASE_URL is the default address."""
+    # argparse, not Typer: script/demo.py and script/first_data.py have the options of the limits too.
     description, _, epilog = (__doc__ or "").partition("\n\n")
     parser = argparse.ArgumentParser(
         description=description, epilog=epilog, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument(
-        "--data", type=Path, default=Path(__file__).parent, help="folder with the CSV files (default: this one)"
-    )
+    folder, rejects = Path(__file__).parent, Path(REJECTS_FILE_NAME)
+    parser.add_argument("--data", type=Path, default=folder, help="folder with the CSV files (default: this one)")
     parser.add_argument("--database-url", default=os.environ.get("DATABASE_URL"), help="default: DATABASE_URL")
-    parser.add_argument(
-        "--rejects",
-        type=Path,
-        default=Path(REJECTS_FILE_NAME),
-        help=f"rows that are not valid (default: {REJECTS_FILE_NAME})",
-    )
+    parser.add_argument("--rejects", type=Path, default=rejects, help="file for invalid rows (default: %(default)s)")
     add_limit_options(parser)
     return parser.parse_args(arguments)
 
@@ -69,42 +73,25 @@ def load(options: argparse.Namespace, *, console: Console) -> list[CheckedFile]:
     sources = check_files(options.data)
     if any(source.path and source.path.resolve() == options.rejects.resolve() for source in sources):
         raise ReferenceDataInvalid(f"{options.rejects} is one of the files to load: name another rejects file")
-    warn_of_missing(sources, console=console)
+    for schema in (source.schema for source in sources if source.path is None):
+        _print(console, _WARNING, f"{schema.file_name} is missing: table {schema.table} will be empty")
+    columns = (BarColumn(), DownloadColumn(), TransferSpeedColumn(), TimeRemainingColumn())
     with (
         PostgresReferenceStore.connect(options.database_url) as store,
         RejectsFile(options.rejects) as rejects,
-        build_progress(console) as progress,
+        Progress(TextColumn("{task.description:<22}"), *columns, console=console) as progress,
     ):
         access = FileAccess(rejects.add, _open_with(progress, sources))
         loaded = load_folder(sources, store=store, limits=limits_of(options), access=access)
         try:
             store.tidy()
         except DatabaseUnavailable as error:
-            _print(console, "[yellow]warning:[/]", f"the data are loaded, but old rows still take space: {error}")
+            _print(console, _WARNING, f"the data are loaded, but old rows still take space: {error}")
     return loaded
 
 
-def warn_of_missing(sources: Sequence[SourceFile], *, console: Console) -> None:
-    """Say which optional files are not there, and that they leave their tables empty."""
-    for source in sources:
-        if source.path is None:
-            message = f"{source.schema.file_name} is missing: table {source.schema.table} will be empty"
-            _print(console, "[yellow]warning:[/]", message)
-
-
-def build_progress(console: Console) -> Progress:
-    """Return a progress display in bytes read: one line for the check, one for each table."""
-    return Progress(
-        TextColumn("{task.description:<22}"),
-        BarColumn(),
-        DownloadColumn(),
-        TransferSpeedColumn(),
-        TimeRemainingColumn(),
-        console=console,
-    )
-
-
 def _open_with(progress: Progress, sources: Sequence[SourceFile]) -> Callable[[Path, Step], BinaryIO]:
+    """Return a function that opens a file and shows the bytes read: one line for the check, one for each table."""
     total = sum(source.size_bytes for source in sources)
     check = progress.add_task("check of all rows", total=total)
 
@@ -117,9 +104,9 @@ def _open_with(progress: Progress, sources: Sequence[SourceFile]) -> Callable[[P
 
 
 def report_failure(error: Exception, *, rejects_path: Path, console: Console) -> int:
-    """Say what failed and what that leaves in the database."""
+    """Print the error and what it means for the database; return the exit code."""
     is_refused = isinstance(error, LoadRefused)
-    _print(console, "[red]refused:[/]" if is_refused else "[red]failed:[/]", str(error))
+    _print(console, _REFUSED if is_refused else _FAILED, str(error))
     if isinstance(error, CommitUnknown):
         console.print("The connection was lost at the very end: all six tables are new or none is. Load again.")
         return UNKNOWN
@@ -130,13 +117,13 @@ def report_failure(error: Exception, *, rejects_path: Path, console: Console) ->
 
 
 def report(loaded: Sequence[CheckedFile], *, rejects_path: Path, console: Console) -> int:
-    """Print the rows of each table, and where the rejected ones are."""
+    """Print the rows of each table, and where the rejected ones are; return the exit code."""
     summary = Table("table", "rows", "rejected")
     for file in loaded:
         summary.add_row(file.table, f"{file.row_count:,}", f"{file.rejected_count:,}")
     console.print(summary)
     if empty := [file.table for file in loaded if file.row_count == 0]:
-        _print(console, "[yellow]warning:[/]", f"no rows: {', '.join(empty)}")
+        _print(console, _WARNING, f"no rows: {', '.join(empty)}")
     rejected_count = sum(file.rejected_count for file in loaded)
     if not rejected_count:
         return LOADED
@@ -145,8 +132,44 @@ def report(loaded: Sequence[CheckedFile], *, rejects_path: Path, console: Consol
 
 
 def _print(console: Console, mark: str, message: str) -> None:
-    """Print a message that may quote a file: nothing in it is markup, and a terminal obeys none of it."""
-    console.print(f"{mark} {escape(make_printable(message))}".lstrip())
+    """Print a message that may quote a file: markup and control characters in it have no effect."""
+    console.print(mark + escape(make_printable(message)))
+
+
+class RejectsFile(ExitStack):
+    """A context manager; the file of an earlier run is removed, a new one is made by the first reject only.
+
+    `max_characters` bounds the file: its last line then says that more rows were rejected.
+    """
+
+    def __init__(self, path: Path, *, max_characters: int = MAX_REJECTS_CHARACTERS) -> None:
+        super().__init__()
+        self._path = path
+        self._left = max_characters
+        self._writer: Writer | None = None
+
+    def __enter__(self) -> Self:
+        if not self._path.parent.is_dir():
+            raise FileNotFoundError(f"there is no folder {self._path.parent} for the rejects file")
+        self._path.unlink(missing_ok=True)
+        return self
+
+    def add(self, reject: Reject) -> None:
+        """Write one line; bytes that are no UTF-8, and control characters other than a line end, appear as \\xNN."""
+        if self._left < 0:
+            return
+        if self._writer is None:
+            self._writer = csv.writer(self.enter_context(self._path.open("w", encoding="utf-8", newline="")))
+            self._writer.writerow(("file", "line", "reason", "row"))
+        row = make_printable(reject.raw.rstrip(b"\r\n").decode("utf-8", "backslashreplace"))
+        self._left -= len(row) + len(reject.reason)
+        full = ("", "", "more rows were rejected: this file is full", "")
+        self._writer.writerow(full if self._left < 0 else (reject.file_name, reject.line_number, reject.reason, row))
+
+
+def make_printable(text: str) -> str:
+    """Return the text with each control character, other than a line end, written as an escape."""
+    return _UNPRINTABLE.sub(lambda match: match[0].encode("unicode_escape").decode(), text)
 
 
 if __name__ == "__main__":

@@ -5,21 +5,18 @@ from __future__ import annotations
 import argparse
 import sys
 import time
-from collections.abc import Sequence
 from pathlib import Path
 
 from shared.far_trans.synthetic import synthesize
 
-__all__ = ["main", "synthesize"]
 
-
-def main(arguments: Sequence[str] | None = None) -> int:
+def main() -> int:
     """Write the files, print the rows of each, and return the exit code."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--scale", type=float, default=1.0, help="1: the published counts (default)")
     parser.add_argument("--seed", type=int, default=7, help="the same seed gives the same bytes (default: 7)")
     parser.add_argument("--output", type=Path, required=True, help="folder for the files; files in it are replaced")
-    options = parser.parse_args(arguments)
+    options = parser.parse_args()
     started = time.perf_counter()
     try:
         counts = synthesize(options.output, options.scale, options.seed)

@@ -2,20 +2,16 @@
 
 from __future__ import annotations
 
-import ipaddress
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
-from types import TracebackType
 from typing import Any, Self, cast
-from urllib.parse import urlsplit
 from uuid import uuid4
 
 import httpx
+from tenacity import retry, retry_if_exception_type, stop_after_attempt, wait_incrementing
 
-_TRIES = 4
 _PAGE_SIZE = 500
-_POLL_SECONDS = 0.05
 
 
 class ApiFailed(Exception):
@@ -38,6 +34,14 @@ class ApiRefused(ApiFailed):
         self.status = status
 
 
+_again_while_unavailable = retry(
+    retry=retry_if_exception_type(ApiUnavailable),
+    stop=stop_after_attempt(4),
+    wait=wait_incrementing(0.5, 0.5),
+    reraise=True,
+)
+
+
 @dataclass(frozen=True)
 class ServedList:
     """One answer of GET /recommendations/{customer_id}."""
@@ -57,27 +61,20 @@ class ServedList:
 class ApiClient:
     """A connection to one gateway; every call is bounded and raises ApiFailed when it did not work."""
 
-    def __init__(
-        self, url: str, *, timeout_seconds: float = 15.0, transport: httpx.BaseTransport | None = None
-    ) -> None:
+    def __init__(self, url: str, *, transport: httpx.BaseTransport | None = None) -> None:
         self.url = url.rstrip("/")
         try:
+            host = httpx.URL(self.url).host
             # Proxies that the environment names must not see requests to this very machine.
-            self._http = httpx.Client(
-                base_url=self.url, timeout=timeout_seconds, transport=transport, trust_env=not _is_loopback(self.url)
-            )
-        except (httpx.InvalidURL, ValueError) as error:
+            by_proxy = not (host in {"localhost", "::1"} or host.startswith("127."))
+            self._http = httpx.Client(base_url=self.url, timeout=15.0, transport=transport, trust_env=by_proxy)
+        except httpx.InvalidURL as error:
             raise ApiUnavailable(f"{url} is not a URL: {error}") from error
 
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        self.close()
-
-    def close(self) -> None:
+    def __exit__(self, *_: object) -> None:
         self._http.close()
 
     def ask(self, customer_id: str, action: str, *, wait_seconds: float = 30.0) -> ServedList:
@@ -102,21 +99,18 @@ class ApiClient:
                     f"request {request_id} was accepted, but its list did not appear within {wait_seconds:.0f} s; "
                     f"the newest one is of request {served.request_id}"
                 )
-            time.sleep(_POLL_SECONDS)
+            time.sleep(0.05)
 
     def fetch_list(self, customer_id: str) -> ServedList:
         """Return the newest list; an empty one for a customer who has none yet, known or not."""
-        answer = self._send("GET", f"/recommendations/{customer_id}")
-        if answer.status_code == httpx.codes.NOT_FOUND:
+        try:
+            answer = self._send("GET", f"/recommendations/{customer_id}")
+        except ApiRefused as refused:
+            if refused.status != httpx.codes.NOT_FOUND:
+                raise
             return ServedList(None, None, None, ())
-        _refuse(answer)
-        headers = answer.headers
-        return ServedList(
-            headers.get("X-Request-ID"),
-            headers.get("X-Model-Version"),
-            headers.get("X-Recommendation-Basis"),
-            tuple(answer.json()["recommendations"]),
-        )
+        get, items = answer.headers.get, tuple(answer.json()["recommendations"])
+        return ServedList(get("X-Request-ID"), get("X-Model-Version"), get("X-Recommendation-Basis"), items)
 
     def record_interaction(self, customer_id: str, isin: str, interaction_type: str = "click") -> None:
         """POST /user_interactions; counts once, however often it has to be sent."""
@@ -125,9 +119,7 @@ class ApiClient:
 
     def fetch(self, path: str, **query: str) -> dict[str, Any]:
         """Return the body of a GET."""
-        answer = self._send("GET", path, params=query)
-        _refuse(answer)
-        return cast(dict[str, Any], answer.json())
+        return cast(dict[str, Any], self._send("GET", path, params=query).json())
 
     def fetch_assets(self, **query: str) -> list[dict[str, Any]]:
         """Return every asset that matches, whatever number the gateway answers at once."""
@@ -141,29 +133,21 @@ class ApiClient:
     def _post(self, path: str, body: Mapping[str, str]) -> httpx.Response:
         # With a key of its own a repeated POST has one effect, also when the first answer was lost.
         headers = {"Idempotency-Key": str(uuid4())}
-        for attempt in range(1, _TRIES + 1):
-            try:
-                answer = self._send("POST", path, json=dict(body), headers=headers)
-                _refuse(answer)
-                return answer
-            except ApiUnavailable:
-                if attempt == _TRIES:
-                    raise
-                time.sleep(0.5 * attempt)
-        raise AssertionError("unreachable")
+        return _again_while_unavailable(self._send)("POST", path, json=dict(body), headers=headers)
 
     def _send(self, method: str, path: str, **options: Any) -> httpx.Response:
         try:
-            return self._http.request(method, path, **options)
+            answer = self._http.request(method, path, **options)
         except httpx.InvalidURL as error:
             raise ApiUnavailable(f"{self.url} is not a URL: {error}") from error
         except httpx.HTTPError as error:
             raise ApiUnavailable(f"{method} {self.url}{path}: {error or type(error).__name__}") from error
+        if not answer.is_success:
+            raise _refusal(answer)
+        return answer
 
 
-def _refuse(answer: httpx.Response) -> None:
-    if answer.is_success:
-        return
+def _refusal(answer: httpx.Response) -> ApiFailed:
     try:
         problem = answer.json()
         faults = [f"{fault['field']}: {fault['message']}" for fault in problem.get("errors") or []]
@@ -172,13 +156,5 @@ def _refuse(answer: httpx.Response) -> None:
         detail = answer.text[:200]
     message = f"{answer.request.method} {answer.request.url}: {answer.status_code} {detail}"
     if answer.status_code >= httpx.codes.INTERNAL_SERVER_ERROR:
-        raise ApiUnavailable(message)
-    raise ApiRefused(message, status=answer.status_code)
-
-
-def _is_loopback(url: str) -> bool:
-    host = urlsplit(url).hostname or ""
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"
+        return ApiUnavailable(message)
+    return ApiRefused(message, status=answer.status_code)

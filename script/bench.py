@@ -6,7 +6,6 @@ that DATABASE_URL names, else on a local one.
 
 from __future__ import annotations
 
-import argparse
 import os
 import subprocess
 import sys
@@ -14,17 +13,20 @@ import tempfile
 import time
 import uuid
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
+from typing import Annotated
 
 import psycopg2
+import typer
 from rich.console import Console
 from rich.table import Column, Table
 from sqlalchemy.engine import make_url
 
 from script.local.postgres import LocalPostgres, execute_statement
+from script.terminal import build_app
 from shared.far_trans.loading import FileAccess, SourceFile, check_files, load_table
 from shared.far_trans.schema import TableSchema
 from shared.far_trans.store import PostgresReferenceStore
@@ -46,20 +48,22 @@ class Timing:
     loader_seconds: float
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Measure, print one line a table and the overall ratio, and return the exit code."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--data", type=Path, help="folder with the six files (default: an invented set)")
-    parser.add_argument("--scale", type=float, default=1.0, help="of the invented set (default: 1)")
-    parser.add_argument("--rounds", type=int, default=3, help="the median counts (default: 3)")
-    options = parser.parse_args(arguments)
+app = build_app(None)
+
+
+@app.command(help=__doc__)
+def bench(
+    data: Annotated[Path | None, typer.Option(help="folder with the six files (default: an invented set)")] = None,
+    scale: Annotated[float, typer.Option(help="of the invented set")] = 1.0,
+    rounds: Annotated[int, typer.Option(help="the median counts")] = 3,
+) -> None:
     with tempfile.TemporaryDirectory(prefix="bench-") as folder, bench_database() as database_url:
-        data = options.data or Path(folder)
-        if options.data is None:
-            synthesize(data, options.scale)
-        timings = measure(check_files(data), database_url=database_url, rounds=options.rounds)
-        command_seconds = measure_command(data, database_url=database_url, rounds=options.rounds)
-    return report(timings, command_seconds=command_seconds)
+        if data is None:
+            data = Path(folder)
+            synthesize(data, scale)
+        timings = measure(check_files(data), database_url=database_url, rounds=rounds)
+        command_seconds = measure_command(data, database_url=database_url, rounds=rounds)
+    raise typer.Exit(report(timings, command_seconds=command_seconds))
 
 
 def measure(sources: Sequence[SourceFile], *, database_url: str, rounds: int) -> list[Timing]:
@@ -85,25 +89,20 @@ def measure(sources: Sequence[SourceFile], *, database_url: str, rounds: int) ->
 
 def copy_bare(source: SourceFile, *, database_url: str) -> tuple[float, int]:
     """Return seconds and rows of DELETE, a plain COPY of the file, and VACUUM: what psql would do without checks."""
-    connection = psycopg2.connect(database_url)
-    try:
+    table, columns = source.schema.table, ", ".join(column.name for column in source.schema.columns)
+    with closing(psycopg2.connect(database_url)) as connection:
         with connection, connection.cursor() as cursor:
             started = time.perf_counter()
-            cursor.execute(f"DELETE FROM {source.schema.table}")
-            columns = ", ".join(column.name for column in source.schema.columns)
+            cursor.execute(f"DELETE FROM {table}")
             if source.path is None:
                 return 0.0, 0
             with source.path.open("rb") as stream:
-                cursor.copy_expert(
-                    f"COPY {source.schema.table} ({columns}) FROM STDIN (FORMAT csv, HEADER)", stream, size=1 << 18
-                )
+                cursor.copy_expert(f"COPY {table} ({columns}) FROM STDIN (FORMAT csv, HEADER)", stream, size=1 << 18)
             row_count = cursor.rowcount
         connection.autocommit = True
         with connection.cursor() as cursor:
-            cursor.execute(f"VACUUM (ANALYZE, TRUNCATE false) {source.schema.table}")
+            cursor.execute(f"VACUUM (ANALYZE, TRUNCATE false) {table}")
         return time.perf_counter() - started, row_count
-    finally:
-        connection.close()
 
 
 def measure_command(data: Path, *, database_url: str, rounds: int) -> float:
@@ -142,29 +141,18 @@ def _describe(row_count: int, bare_seconds: float, loader_seconds: float) -> tup
 @contextmanager
 def bench_database() -> Iterator[str]:
     """Yield the URL of a new database with all tables; it is dropped afterwards."""
-    if url := os.environ.get("DATABASE_URL"):
-        with _new_database(url) as database_url:
-            yield database_url
-        return
-    with (
-        tempfile.TemporaryDirectory(prefix="bench-postgres-") as folder,
-        LocalPostgres(folder) as server,
-        _new_database(server.url()) as database_url,
-    ):
-        yield database_url
-
-
-@contextmanager
-def _new_database(server_url: str) -> Iterator[str]:
-    name = f"bench_{uuid.uuid4().hex[:12]}"
-    execute_statement(server_url, f"CREATE DATABASE {name} TEMPLATE template0 ENCODING 'UTF8'")
-    try:
+    with ExitStack() as stack:
+        server_url = os.environ.get("DATABASE_URL")
+        if not server_url:
+            folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="bench-postgres-"))
+            server_url = stack.enter_context(LocalPostgres(folder)).url()
+        name = f"bench_{uuid.uuid4().hex[:12]}"
+        execute_statement(server_url, f"CREATE DATABASE {name} TEMPLATE template0 ENCODING 'UTF8'")
+        stack.callback(execute_statement, server_url, f"DROP DATABASE {name} WITH (FORCE)")
         url = make_url(server_url).set(database=name).render_as_string(hide_password=False)
         upgrade_database(url)
         yield url
-    finally:
-        execute_statement(server_url, f"DROP DATABASE {name} WITH (FORCE)")
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    app()

@@ -14,17 +14,14 @@ import sysconfig
 from pathlib import Path
 
 SOURCE_ONLY = "rectools-lightfm"
-_ENTRY = re.compile(r"^[A-Za-z0-9]")
 
 
 def main(lock: Path) -> int:
     """Print the requirements of `lock` that can be installed."""
     text = lock.read_text(encoding="utf-8")
     if not can_compile():
-        print(
-            f"no C compiler with Python's headers: {SOURCE_ONLY} is left out: that candidate is not trained",
-            file=sys.stderr,
-        )
+        told = f"no C compiler with Python's headers: {SOURCE_ONLY} is left out: that candidate is not trained"
+        print(told, file=sys.stderr)
         text = without(text, SOURCE_ONLY)
     sys.stdout.write(text)
     return 0
@@ -42,13 +39,8 @@ def can_compile() -> bool:
 
 def without(text: str, name: str) -> str:
     """Return the lock file's text without the entry of one package, its hashes and comments included."""
-    kept, skipping = [], False
-    for line in text.splitlines(keepends=True):
-        if _ENTRY.match(line):
-            skipping = line.startswith(f"{name}==")
-        if not skipping:
-            kept.append(line)
-    return "".join(kept)
+    following = r"(?:(?![A-Za-z0-9]).*\n)*"  # lines that begin no entry
+    return re.sub(rf"^{re.escape(name)}==.*\n{following}", "", text, flags=re.MULTILINE)
 
 
 if __name__ == "__main__":

@@ -13,124 +13,143 @@ was done); 2 wrong usage or a setting missing; 3 the database or the broker did 
 
 from __future__ import annotations
 
-import argparse
 import json
 import sys
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import asdict, replace
-from functools import cache
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import closing, contextmanager
+from dataclasses import asdict
+from datetime import datetime
+from functools import cache, partial
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
-from pydantic import ValidationError
+import typer
 from rich.table import Table
 
-from script.replaying import Refused, Repair, ReplayCheck, Replayer
-from script.terminal import as_markup, build_screen, printable, say_line
-from shared.errors import BrokerUnavailable, DatabaseUnavailable, PublishFailed
+from script.replaying import Refused, Repair, ReplayCheck, replay_letter
+from script.terminal import (
+    WRONG_USAGE,
+    add_row,
+    build_app,
+    build_screen,
+    printable,
+    read_settings,
+    readable,
+    run_app,
+    say,
+)
+from shared.errors import PublishFailed, TransientError
 from shared.kafka.client_settings import producer_settings
 from shared.kafka.metadata import fetch_cluster_id
 from shared.kafka.producer import SyncKafkaEventPublisher
 from shared.kafka.topics import fetch_max_message_bytes
 from shared.postgres.dead_letter_store import DeadLetter, DeadLetterBox, LetterFilter
-from shared.settings import DatabaseSettings, setting_problems
+from shared.settings import DatabaseSettings
 
-DONE, SOME_REFUSED, WRONG_USAGE, UNAVAILABLE = 0, 1, 2, 3
-DEFAULT_LIMIT = 50
+SOME_REFUSED, UNAVAILABLE = 1, 3
 SHOWN_BYTES = 4096  # more than any event has
 LARGEST_MESSAGE_BYTES = 1_000_000_000  # the broker decides, not the producer
+LetterId = Annotated[int, typer.Argument(metavar="ID")]
+Topic = Annotated[str | None, typer.Option(help="of this topic (without prefix)")]
+Group = Annotated[str | None, typer.Option(help="of this consumer group")]
+app = build_app(__doc__)
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Run one command and return its exit code."""
-    options = parse(arguments)
-    try:
-        settings = DatabaseSettings()
-    except ValidationError as error:
-        for problem in setting_problems(error):
-            say_line(problem)
-        return WRONG_USAGE
-    box = DeadLetterBox(settings.database_url.get_secret_value())
-    commands: dict[str, Callable[[], int]] = {
-        "list": lambda: list_letters(options, box),
-        "show": lambda: show(options, box, settings),
-        "export": lambda: export(options, box),
-        "replay": lambda: replay(options, box, settings),
-    }
-    try:
-        return commands[options.command]()
-    except (DatabaseUnavailable, BrokerUnavailable) as error:
-        say_line(str(error))
-        return UNAVAILABLE
-    except OSError as error:  # a file to read or to write
-        say_line(str(error))
-        return WRONG_USAGE
-    finally:
-        box.close()
+@app.command("list")
+def list_letters(
+    *,
+    reason: Annotated[str | None, typer.Option(help="any part of the reason, in any case")] = None,
+    replayed_too: Annotated[bool, typer.Option("--all", help="those that were replayed, too")] = False,
+    limit: Annotated[int, typer.Option(min=1, help="at most so many")] = 50,
+    as_json: Annotated[bool, typer.Option("--json", help="one JSON object a line")] = False,
+    topic: Topic = None,
+    group: Group = None,
+) -> None:
+    """Print letters that were not replayed yet, the oldest first, and how many there are."""
+    wanted = LetterFilter(topic, group, reason, replayed_too=replayed_too)
+    with opened_box() as (_, box):
+        if as_json:
+            for letter in box.find(wanted, limit=limit, value_bytes=SHOWN_BYTES):
+                print(json.dumps(to_json(letter)))
+            return
+        names = ("id", "failed at", "group", "topic", "partition", "offset", "key", "bytes", "reason", "replayed at")
+        table = Table(*names)
+        for one in box.find(wanted, limit=limit):
+            place = (one.consumer_group, one.topic, one.partition, one.event_offset, one.key, one.value_bytes)
+            add_row(table, one.dead_letter_id, one.failed_at, *place, one.reason[:200], one.replayed_at)
+        screen = build_screen()
+        screen.print(table)
+        screen.print(f"{table.row_count} of {box.count(wanted)}; --limit shows more", markup=False)
 
 
-def list_letters(options: argparse.Namespace, box: DeadLetterBox) -> int:
-    """Print the letters of the filter, the oldest first, and how many there are of each kind."""
-    wanted = filter_of(options, reason=options.reason)
-    if options.json:
-        for letter in box.find(wanted, limit=options.limit, value_bytes=SHOWN_BYTES):
-            print(json.dumps(to_json(letter)))
-        return DONE
-    table = Table("id", "failed at", "group", "topic", "partition", "offset", "key", "bytes", "reason", "replayed at")
-    for letter in box.find(wanted, limit=options.limit):
-        table.add_row(*(as_markup(cell) for cell in cells(letter)))
-    screen = build_screen()
-    screen.print(table)
-    screen.print(f"{table.row_count} of {box.count(wanted)}; --limit shows more", markup=False)
-    return DONE
-
-
-def show(options: argparse.Namespace, box: DeadLetterBox, settings: DatabaseSettings) -> int:
+@app.command()
+def show(dead_letter_id: LetterId) -> None:
     """Print one letter, and whether a replay can succeed; of a large value the first bytes."""
-    letter = fetch(options.id, box)
-    for name, value in to_json(summary_of(letter)).items():
-        print(printable(f"{name}: {value}"))
-    print(printable(f"can be replayed: {check_with(settings, box).examine(letter, Repair())}"))
-    return DONE
+    with opened_box() as (settings, box):
+        letter = fetch(dead_letter_id, box)
+        for name, value in to_json(letter).items():
+            print(printable(f"{name}: {value}"))
+        print(printable(f"can be replayed: {check_with(settings, box).examine(letter, Repair())}"))
 
 
-def export(options: argparse.Namespace, box: DeadLetterBox) -> int:
-    """Write the bytes of one letter to a new file."""
-    value = fetch(options.id, box).value
+@app.command()
+def export(
+    dead_letter_id: LetterId, output: Annotated[Path, typer.Option(help="a file that does not exist yet")]
+) -> None:
+    """Write a letter's bytes to a file, to repair them by hand."""
+    with opened_box() as (_, box):
+        value = fetch(dead_letter_id, box).value
     if value is None:
-        raise SystemExit(refuse(f"{options.id}: the message has no value"))
-    with options.output.open("xb") as file:
+        raise Refused(f"{dead_letter_id}: the message has no value")
+    with output.open("xb") as file:
         file.write(value)
-    print(f"{len(value)} bytes in {options.output}")
-    return DONE
+    print(f"{len(value)} bytes in {output}")
 
 
-def replay(options: argparse.Namespace, box: DeadLetterBox, settings: DatabaseSettings) -> int:
+@app.command()
+def replay(  # noqa: PLR0913  (a parameter for each option)
+    ids: Annotated[list[int] | None, typer.Argument(metavar="ID")] = None,
+    *,
+    all_of_reason: Annotated[str | None, typer.Option(help="all not yet replayed with this in the reason")] = None,
+    value: Annotated[Path | None, typer.Option(metavar="FILE", help="one ID only: publish these bytes instead")] = None,
+    key: Annotated[str | None, typer.Option(help="one ID only: publish with this key instead")] = None,
+    again: Annotated[bool, typer.Option("--again", help="also what was replayed before")] = False,
+    upgraded: Annotated[bool, typer.Option("--upgraded", help="also what a bug refused: it is mended by now")] = False,
+    force: Annotated[bool, typer.Option("--force", help="also what consumers refuse, or another cluster's")] = False,
+    topic: Topic = None,
+    group: Group = None,
+) -> None:
     """Publish letters again, one after the other; go on after one that is refused."""
-    ids: Iterable[int] = options.ids
-    if options.all_of_reason is not None:
-        ids = box.find_ids(filter_of(options, reason=options.all_of_reason))
-    config = producer_settings(settings.kafka_bootstrap_servers, client_id="dead-letters")
-    publisher = SyncKafkaEventPublisher(
-        {**config, "message.max.bytes": LARGEST_MESSAGE_BYTES}, topic_prefix=settings.topic_prefix
-    )
-    replayer = Replayer(box, publisher, check=check_with(settings, box))
-    repair = Repair(
-        value=None if options.value is None else options.value.read_bytes(),
-        key=None if options.key is None else options.key.encode(),
-        force=options.force,
-        again=options.again,
-        upgraded=options.upgraded,
-    )
+    if bool(ids) == (all_of_reason is not None):
+        raise typer.BadParameter("name letters by ID, or by --all-of-reason")
+    if all_of_reason is not None and not all_of_reason.strip():
+        raise typer.BadParameter("--all-of-reason needs a text")
+    if ids and (topic or group):
+        raise typer.BadParameter("--topic and --group go with --all-of-reason")
+    if (value or key) and len(ids or ()) != 1:
+        raise typer.BadParameter("--value and --key go with one ID")
+    with opened_box() as (settings, box):
+        options = {"force": force, "again": again, "upgraded": upgraded}
+        repair = Repair(value.read_bytes() if value else None, None if key is None else key.encode(), **options)
+        found = ids or box.find_ids(LetterFilter(topic, group, all_of_reason))
+        config = producer_settings(settings.kafka_bootstrap_servers, client_id="dead-letters")
+        config |= {"message.max.bytes": LARGEST_MESSAGE_BYTES}
+        publisher = SyncKafkaEventPublisher(config, topic_prefix=settings.topic_prefix)
+        replay_one = partial(replay_letter, repair=repair, check=check_with(settings, box), publisher=publisher)
+        raise typer.Exit(replay_each(found, replay_one))
+
+
+def replay_each(ids: Iterable[int], replay_one: Callable[[int], DeadLetter]) -> int:
+    """Replay letters, say what became of each, and return the exit code."""
     replayed = refused = 0
     for dead_letter_id in ids:
         try:
-            letter = replayer.replay(dead_letter_id, repair)
+            letter = replay_one(dead_letter_id)
         except Refused as error:
             refused += 1
-            say_line(f"{dead_letter_id}: refused: {error}")
+            say(f"{dead_letter_id}: refused: {error}", keep="")
         except PublishFailed as error:
-            say_line(f"{dead_letter_id}: not replayed: {error}")
+            say(f"{dead_letter_id}: not replayed: {error}", keep="")
             if error.outcome_unknown:
                 return UNAVAILABLE
             refused += 1  # by the broker: the next letter may be another matter
@@ -138,125 +157,41 @@ def replay(options: argparse.Namespace, box: DeadLetterBox, settings: DatabaseSe
             replayed += 1
             print(printable(f"{dead_letter_id}: replayed to {letter.topic}"))
     print(f"{replayed} replayed, {refused} refused")
-    return SOME_REFUSED if refused else DONE
+    return SOME_REFUSED if refused else 0
+
+
+@contextmanager
+def opened_box() -> Iterator[tuple[DatabaseSettings, DeadLetterBox]]:
+    settings = read_settings()
+    with closing(DeadLetterBox(settings.database_url.get_secret_value())) as box:
+        yield settings, box
 
 
 def check_with(settings: DatabaseSettings, box: DeadLetterBox) -> ReplayCheck:
     """Return the check on this broker and database; each topic is asked for once."""
-
-    @cache
-    def limit(topic: str) -> int | None:
-        return fetch_max_message_bytes(settings.kafka_bootstrap_servers, settings.topic_prefix + topic)
-
-    return ReplayCheck(box, fetch_cluster_id(settings.kafka_bootstrap_servers), limit)
+    servers, prefix = settings.kafka_bootstrap_servers, settings.topic_prefix
+    limit = cache(lambda topic: fetch_max_message_bytes(servers, prefix + topic))
+    return ReplayCheck(box, fetch_cluster_id(servers), limit)
 
 
 def fetch(dead_letter_id: int, box: DeadLetterBox) -> DeadLetter:
-    """Return a letter; ends the program when there is none."""
     letter = box.fetch(dead_letter_id)
     if letter is None:
-        raise SystemExit(refuse(f"there is no dead letter {dead_letter_id}"))
+        raise Refused(f"there is no dead letter {dead_letter_id}")
     return letter
 
 
-def filter_of(options: argparse.Namespace, *, reason: str | None) -> LetterFilter:
-    """Return the filter that the options describe."""
-    return LetterFilter(options.topic, options.group, reason, replayed_too=getattr(options, "all", False))
-
-
-def cells(letter: DeadLetter) -> list[str]:
-    """Return one row of the table."""
-    times = [f"{at:%Y-%m-%d %H:%M:%S}" if at else "" for at in (letter.failed_at, letter.replayed_at)]
-    place = [letter.topic, str(letter.partition), str(letter.event_offset)]
-    key = "" if letter.key is None else readable(letter.key)
-    size = "" if letter.value_bytes is None else str(letter.value_bytes)
-    return [
-        str(letter.dead_letter_id),
-        times[0],
-        letter.consumer_group,
-        *place,
-        key,
-        size,
-        letter.reason[:200],
-        times[1],
-    ]
-
-
-def summary_of(letter: DeadLetter) -> DeadLetter:
-    """Return a letter with the first bytes of its value."""
-    return replace(letter, value=letter.value and letter.value[:SHOWN_BYTES])
-
-
 def to_json(letter: DeadLetter) -> dict[str, Any]:
-    """Return every column; bytes as text, with what is no UTF-8 as escapes."""
+    """Return every column, of the value the first bytes; bytes as text, with what is no UTF-8 as escapes."""
     columns: dict[str, Any] = {}
     for name, value in asdict(letter).items():
-        columns[name] = readable(value) if isinstance(value, bytes) else value
-    for name in ("failed_at", "replayed_at"):
-        columns[name] = columns[name] and columns[name].isoformat()
+        shown = readable(value[:SHOWN_BYTES] if name == "value" else value) if isinstance(value, bytes) else value
+        columns[name] = shown.isoformat() if isinstance(shown, datetime) else shown
     return columns
 
 
-def readable(content: bytes) -> str:
-    """Return bytes as text that a terminal can show and that hides nothing."""
-    return content.decode(errors="backslashreplace")
-
-
-def refuse(text: str) -> int:
-    """Say why, and return the exit code for it."""
-    say_line(text)
-    return SOME_REFUSED
-
-
-def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
-    """Return the command and its options; exits with 2 on wrong usage."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    commands = parser.add_subparsers(dest="command", required=True)
-    listing = commands.add_parser("list", help="letters that were not replayed yet, the oldest first")
-    listing.add_argument("--reason", metavar="TEXT", help="any part of the reason, in any case")
-    listing.add_argument("--all", action="store_true", help="those that were replayed, too")
-    listing.add_argument("--limit", type=positive, default=DEFAULT_LIMIT, help=f"at most so many ({DEFAULT_LIMIT})")
-    listing.add_argument("--json", action="store_true", help="one JSON object a line")
-    commands.add_parser("show", help="everything about one letter").add_argument("id", type=int)
-    exporting = commands.add_parser("export", help="write a letter's bytes to a file, to repair them by hand")
-    exporting.add_argument("id", type=int)
-    exporting.add_argument("--output", type=Path, required=True, help="a file that does not exist yet")
-    replaying = commands.add_parser("replay", help="publish letters again")
-    replaying.add_argument("ids", metavar="ID", type=int, nargs="*")
-    replaying.add_argument("--all-of-reason", metavar="TEXT", help="all that were not replayed with this in the reason")
-    replaying.add_argument("--value", type=Path, metavar="FILE", help="one ID only: publish these bytes instead")
-    replaying.add_argument("--key", metavar="TEXT", help="one ID only: publish with this key instead")
-    replaying.add_argument("--again", action="store_true", help="also what was replayed before")
-    replaying.add_argument("--upgraded", action="store_true", help="also what a bug refused: it is mended by now")
-    replaying.add_argument("--force", action="store_true", help="also what consumers will refuse, or another cluster's")
-    for command in (listing, replaying):
-        command.add_argument("--topic", help="of this topic (without prefix)")
-        command.add_argument("--group", help="of this consumer group")
-    options = parser.parse_args(arguments)
-    if options.command == "replay":
-        check_replay(options, replaying)
-    return options
-
-
-def check_replay(options: argparse.Namespace, parser: argparse.ArgumentParser) -> None:
-    """Exit with 2 when it is not clear what is to be replayed."""
-    if bool(options.ids) == (options.all_of_reason is not None):
-        parser.error("name letters by ID, or by --all-of-reason")
-    if options.all_of_reason is not None and not options.all_of_reason.strip():
-        parser.error("--all-of-reason needs a text")
-    if options.ids and (options.topic or options.group):
-        parser.error("--topic and --group go with --all-of-reason")
-    if (options.value or options.key) and len(options.ids) != 1:
-        parser.error("--value and --key go with one ID")
-
-
-def positive(text: str) -> int:
-    """Return a number of at least 1."""
-    number = int(text)
-    if number < 1:
-        raise argparse.ArgumentTypeError("must be at least 1")
-    return number
-
+# OSError: a file to read or to write.
+main = partial(run_app, app, exit_codes={Refused: SOME_REFUSED, TransientError: UNAVAILABLE, OSError: WRONG_USAGE})
 
 if __name__ == "__main__":
     sys.exit(main())

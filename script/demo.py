@@ -21,11 +21,12 @@ from sqlalchemy.engine import make_url
 
 from script.api_client import ApiClient, ApiFailed
 from script.demo_answers import CLICKS, ModelProgress, find_income_investor, show_answers
-from script.demo_servers import DemoServers, external_servers
-from script.demo_state import (
+from script.demo_setup import (
     SYNTHETIC_SCALE,
     DemoRefused,
+    DemoServers,
     choose_data,
+    external_servers,
     forget,
     forget_older_states,
     sole_demo,

@@ -13,7 +13,7 @@ from rich.console import Console
 
 from script.api_client import ApiClient, ApiFailed, ApiUnavailable, ServedList
 from script.generate_interactions import NothingToClickOn, Plan, click_and_compare, print_outcome
-from script.terminal import as_markup, build_ranking
+from script.terminal import add_row, build_ranking
 
 CLICKS = Plan(customer_id="85583A768E48870A546D", sector="Technology", count=10)
 _COMPONENTS = ("collaborative", "content", "profitability")
@@ -24,10 +24,9 @@ class TrainingFailed(ApiFailed):
 
 
 def find_income_investor(folder: Path) -> str:
-    """Return the example customer: the first one in customer_information.csv with risk level Income.
+    """Return the example customer: the first with risk level Income, else the one who clicks.
 
-    The lists of income investors hold bonds and funds, whose prices change less than those of shares. Without such a
-    customer it is the one who clicks.
+    The lists of income investors hold bonds and funds, whose prices change less than those of shares.
     """
     with (folder / "customer_information.csv").open(newline="", encoding="utf-8") as file:
         incomes = (row["customerID"] for row in csv.DictReader(file) if row.get("riskLevel") == "Income")
@@ -70,12 +69,12 @@ class ModelProgress:
 
 def describe(active: str, models: list[dict[str, Any]]) -> str:
     """Return one line about the active version, with its first metrics if it is among the models."""
-    for model in models:
-        if model["version"] == active:
-            metrics = [(name, value) for name, value in (model["metrics"] or {}).items() if isinstance(value, float)]
-            numbers = ", ".join(f"{name} {value:.4f}" for name, value in metrics[:4])
-            return f"model {active} ({model['algorithm']}) is served: {numbers or 'no metrics'}"
-    return f"model {active} is served"
+    model = next((model for model in models if model["version"] == active), None)
+    if model is None:
+        return f"model {active} is served"
+    metrics = [(name, value) for name, value in (model["metrics"] or {}).items() if isinstance(value, float)]
+    numbers = ", ".join(f"{name} {value:.4f}" for name, value in metrics[:4])
+    return f"model {active} ({model['algorithm']}) is served: {numbers or 'no metrics'}"
 
 
 def show_answers(api: ApiClient, customer_id: str, *, screen: Console, report: Callable[[str], None]) -> None:
@@ -121,10 +120,10 @@ def print_list(served: ServedList, *, screen: Console) -> None:
         table.add_column(heading, justify="right")
     for item in served.items:
         price, change = item["current_price"], item["profitability"]
-        names = [item["isin"], item["assetname"], item["assetcategory"], item["sector"] or "-"]
+        names = (item["rank"], item["isin"], item["assetname"], item["assetcategory"], item["sector"] or "-")
         numbers = ["-" if price is None else f"{price:.2f}", "-" if change is None else f"{change:+.1%}"]
         scores = [f"{value:.3f}" for value in (item["score"], *(item["components"][name] for name in _COMPONENTS))]
-        table.add_row(str(item["rank"]), *map(as_markup, names), *numbers, *scores)
+        add_row(table, *names, *numbers, *scores)
     screen.print(table)
     screen.print()
 
@@ -132,12 +131,12 @@ def print_list(served: ServedList, *, screen: Console) -> None:
 def _show_clicks(api: ApiClient, *, screen: Console) -> None:
     _print(screen, f"What {CLICKS.count} clicks of customer {CLICKS.customer_id} on {CLICKS.sector} change:")
     try:
-        outcome = click_and_compare(api, CLICKS, screen=screen)
+        before, after = click_and_compare(api, CLICKS, screen=screen)
     except NothingToClickOn as error:
         _print(screen, str(error))
         return
-    print_outcome(outcome, CLICKS, screen=screen)
-    if outcome.before.share_of(CLICKS.sector) > 0:
+    print_outcome(before, after, plan=CLICKS, screen=screen)
+    if before.share_of(CLICKS.sector) > 0:
         _print(screen, "Clicks of earlier demos count too; `python script/demo.py --fresh` starts without them.")
 
 

@@ -10,6 +10,7 @@ import sys
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Annotated
 
 import typer
@@ -17,11 +18,10 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from script.api_client import ApiClient, ApiFailed, ServedList
-from script.terminal import as_markup, build_app, build_ranking, build_screen, run_app, say
+from script.terminal import add_row, build_app, build_ranking, build_screen, run_app, say
 from shared.identifiers import is_customer_id
 from shared.recommender.types import InteractionType
 
-_WAIT_SECONDS = 30.0
 app = build_app(__doc__)
 
 
@@ -48,14 +48,6 @@ class Plan:
         )
 
 
-@dataclass(frozen=True)
-class Outcome:
-    """The lists before and after the interactions."""
-
-    before: ServedList
-    after: ServedList
-
-
 def _check_customer_id(text: str) -> str:
     if not is_customer_id(text):
         raise typer.BadParameter(f"{text!r} cannot name a customer")
@@ -77,7 +69,7 @@ def generate(
     screen = build_screen()
     try:
         with ApiClient(api) as client:
-            print_outcome(click_and_compare(client, plan, screen=screen), plan, screen=screen)
+            print_outcome(*click_and_compare(client, plan, screen=screen), plan=plan, screen=screen)
     except ApiFailed as error:
         say(f"{error}\n{plan.progress()}")
         raise typer.Exit(2) from error
@@ -86,20 +78,16 @@ def generate(
         raise typer.Exit(130) from error
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    return run_app(app, arguments, exit_codes={})
-
-
-def click_and_compare(api: ApiClient, plan: Plan, *, screen: Console) -> Outcome:
-    """Fetch a list, send the interactions and count them in the plan, fetch a new list; raises ApiFailed."""
+def click_and_compare(api: ApiClient, plan: Plan, *, screen: Console) -> tuple[ServedList, ServedList]:
+    """Send the interactions, counted in the plan; return the lists before and after. Raises ApiFailed."""
     isins = choose_assets(api, plan.sector)
-    before = api.ask(plan.customer_id, "request_recs", wait_seconds=_WAIT_SECONDS)
+    before = api.ask(plan.customer_id, "request_recs")
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
     with Progress(*columns, console=screen) as bar:
         for isin in bar.track(spread(isins, plan), description=f"{plan.interaction_type} on {plan.sector}"):
             api.record_interaction(plan.customer_id, isin, plan.interaction_type)
             plan.sent[isin] += 1
-    return Outcome(before, api.ask(plan.customer_id, "refresh_recs", wait_seconds=_WAIT_SECONDS))
+    return before, api.ask(plan.customer_id, "refresh_recs")
 
 
 def choose_assets(api: ApiClient, sector: str) -> list[str]:
@@ -119,21 +107,20 @@ def spread(isins: Sequence[str], plan: Plan) -> list[str]:
     return [shuffled[position % len(shuffled)] for position in range(plan.count)]
 
 
-def print_outcome(outcome: Outcome, plan: Plan, *, screen: Console) -> None:
+def print_outcome(before: ServedList, after: ServedList, *, plan: Plan, screen: Console) -> None:
     """Print how often each asset was sent, both lists side by side, and the sector's share in each."""
-    before, after, sector = outcome.before, outcome.after, plan.sector
+    sector = plan.sector
     lines = [plan.progress(), *(f"  {times} x {isin}" for isin, times in sorted(plan.sent.items()))]
     screen.print("\n".join([*lines, f"Assets of sector {sector} are marked with *:"]), markup=False)
     table = build_ranking(screen, "before", "after")
     for index in range(max(len(before.items), len(after.items))):
-        table.add_row(str(index + 1), *(_marked(served, index, sector) for served in (before, after)))
+        add_row(table, index + 1, *(_marked(served, index, sector) for served in (before, after)))
     screen.print(table)
-    shares = f"{before.share_of(sector):.0%} of the list before", f"{after.share_of(sector):.0%} after"
-    versions = f"(model {before.model_version})", f"(model {after.model_version})"
+    shares = [f"{before.share_of(sector):.0%} of the list before", f"{after.share_of(sector):.0%} after"]
     if before.model_version == after.model_version:
-        text = f"{shares[0]}, {shares[1]} (model {after.model_version}, not retrained in between)."
+        text = f"{', '.join(shares)} (model {after.model_version}, not retrained in between)."
     else:
-        text = f"{shares[0]} {versions[0]}, {shares[1]} {versions[1]}."
+        text = f"{shares[0]} (model {before.model_version}), {shares[1]} (model {after.model_version})."
     screen.print(f"{sector}: {text}", markup=False)
 
 
@@ -141,8 +128,10 @@ def _marked(served: ServedList, index: int, sector: str) -> str:
     if index >= len(served.items):
         return ""
     item = served.items[index]
-    return as_markup(f"{'*' if item['sector'] == sector else ' '} {item['assetname']} ({item['isin']})")
+    return f"{'*' if item['sector'] == sector else ' '} {item['assetname']} ({item['isin']})"
 
+
+main = partial(run_app, app, exit_codes={})
 
 if __name__ == "__main__":
     sys.exit(main())

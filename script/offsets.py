@@ -14,160 +14,215 @@ or a setting missing; 3 the database or the broker did not answer.
 
 from __future__ import annotations
 
-import argparse
 import sys
-from collections.abc import Sequence
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import datetime
+from functools import partial
+from typing import Annotated
 
-from pydantic import ValidationError
+import typer
+from confluent_kafka import ConsumerGroupState, KafkaException
+from confluent_kafka.admin import AdminClient
 from rich.table import Table
+from sqlalchemy import Engine, func, select, update
 
-from script.terminal import as_markup, build_screen, printable, say_line
-from shared.errors import BrokerUnavailable, DatabaseUnavailable, RecommenderError
-from shared.kafka.metadata import fetch_cluster_id
-from shared.postgres.offset_store import BrokerView, LogRange, OffsetBook, OffsetRow
-from shared.settings import DatabaseSettings, setting_problems
+from script.terminal import add_row, build_app, build_screen, printable, read_settings, run_app
+from shared.errors import BrokerUnavailable, RecommenderError, TransientError
+from shared.kafka.metadata import KafkaMetadata, fetch_cluster_id
+from shared.ports import Partition, StoredOffset
+from shared.postgres.engine import build_engine
+from shared.postgres.errors import translated
+from shared.postgres.tables import consumer_offsets
 
-DONE, REFUSED, WRONG_USAGE, UNAVAILABLE = 0, 1, 2, 3
+REFUSED, UNAVAILABLE = 1, 3
+_TIMEOUT_SECONDS = 10.0
+_COLUMNS = consumer_offsets.c
+app = build_app(__doc__)
 
 
 class Refused(RecommenderError):
     """The offset stays as it is."""
 
-
-@dataclass(frozen=True)
-class Sources:
-    """Where offsets and logs are looked up."""
-
-    book: OffsetBook
-    broker: BrokerView
-    cluster_id: str
+    def __str__(self) -> str:
+        return f"refused: {super().__str__()}"
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Run one command and return its exit code."""
-    options = parse(arguments)
-    try:
-        settings = DatabaseSettings()
-    except ValidationError as error:
-        for problem in setting_problems(error):
-            say_line(problem)
-        return WRONG_USAGE
-    book = OffsetBook(settings.database_url.get_secret_value())
-    try:
-        servers = settings.kafka_bootstrap_servers
-        broker = BrokerView(servers, topic_prefix=settings.topic_prefix)
-        sources = Sources(book, broker, fetch_cluster_id(servers))
-        return set_offset(options, sources) if options.command == "set" else list_offsets(options, sources)
-    except (DatabaseUnavailable, BrokerUnavailable) as error:
-        say_line(str(error))
-        return UNAVAILABLE
-    except Refused as error:
-        say_line(f"refused: {error}")
-        return REFUSED
-    finally:
-        book.close()
-
-
-def list_offsets(options: argparse.Namespace, sources: Sources) -> int:
-    """Print every stored offset beside its log."""
-    rows = sources.book.fetch(cluster_id=sources.cluster_id, group=options.group)
-    logs = sources.broker.log_ranges({(row.topic, row.partition) for row in rows})
-    table = Table("group", "topic", "partition", "next offset", "log from", "log to", "behind", "state", "updated at")
-    healthy = True
-    for row in rows:
-        log = logs.get((row.topic, row.partition))
-        healthy = healthy and row.state(log) == "ok"
-        table.add_row(*cells(row, log))
-    screen = build_screen()
-    screen.print(table)
-    screen.print(f"{len(rows)} offsets of Kafka cluster {sources.cluster_id}", markup=False)
-    return DONE if healthy else REFUSED
-
-
-def set_offset(options: argparse.Namespace, sources: Sources) -> int:
-    """Move one stored offset, after showing what that means. Raises Refused."""
-    row, log = find(options, sources)
-    target = {"earliest": log.earliest, "latest": log.latest}.get(options.to)
-    target = int(options.to) if target is None else target
-    if not log.earliest <= target <= log.latest:
-        raise Refused(f"the log holds {log.earliest} to {log.latest}; {target} would raise the alarm again")
-    print(printable(f"{row.consumer_group} {row.topic}[{row.partition}]: {row.next_offset} -> {target}"))
-    print(meaning(row.next_offset, target, log) if row.is_of(log) else meaning_in_a_new_topic(target, log))
-    if not options.yes:
-        raise Refused("nothing was changed; --yes does it")
-    with sources.book.changing(row, next_offset=target, topic_id=log.topic_id) as current:
-        # Asked while the row is locked: a consumer that joins now finds the new offset, or waits for it.
-        if sources.broker.has_members(row.consumer_group):
-            raise Refused(
-                f"consumers are in the group {row.consumer_group}: stop them and wait for their session to end"
-            )
-        if current is None or (current.next_offset, current.topic_id) != (row.next_offset, row.topic_id):
-            raise Refused("the stored offset changed meanwhile")
-    print("stored; start the consumers again")
-    return DONE
-
-
-def find(options: argparse.Namespace, sources: Sources) -> tuple[OffsetRow, LogRange]:
-    """Return the row that is meant and what its log holds. Raises Refused."""
-    rows = sources.book.fetch(cluster_id=sources.cluster_id, group=options.group)
-    meant = [row for row in rows if (row.topic, row.partition) == (options.topic, options.partition)]
-    if not meant:
-        raise Refused(f"group {options.group} has no stored offset for {options.topic}[{options.partition}]")
-    log = sources.broker.log_ranges({(options.topic, options.partition)}).get((options.topic, options.partition))
-    if log is None:
-        raise Refused(f"the broker has no {options.topic}[{options.partition}]")
-    return meant[0], log
-
-
-def meaning(before: int, after: int, log: LogRange) -> str:
-    """Return what moving an offset does to messages."""
-    if after <= before:
-        return f"up to {min(before, log.latest) - after} messages are read again; each has its effect once"
-    gone = max(0, min(after, log.earliest) - before)
-    skipped = after - max(before, log.earliest)
-    return (
-        f"{gone} messages are gone from the log, {max(0, skipped)} that it still holds are skipped: they have no effect"
-    )
-
-
-def meaning_in_a_new_topic(target: int, log: LogRange) -> str:
-    """Return what an offset does in a topic that the stored one does not belong to."""
-    return (
-        f"the topic was recreated: it holds {log.latest - log.earliest} messages that the group may not have read,"
-        f" the first {target - log.earliest} of them are skipped: they have no effect"
-    )
-
-
-def cells(row: OffsetRow, log: LogRange | None) -> list[str]:
-    """Return one row of the table."""
-    place = [row.consumer_group, row.topic, str(row.partition), str(row.next_offset)]
-    ends = ["", "", ""] if log is None else [str(log.earliest), str(log.latest), str(log.latest - row.next_offset)]
-    texts = [*place, *ends, row.state(log), f"{row.updated_at:%Y-%m-%d %H:%M:%S}"]
-    return [as_markup(text) for text in texts]
-
-
-def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
-    """Return the command and its options; exits with 2 on wrong usage."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    commands = parser.add_subparsers(dest="command", required=True)
-    listing = commands.add_parser("list", help="every stored offset beside its log")
-    listing.add_argument("--group", help="of this consumer group")
-    setting = commands.add_parser("set", help="move one stored offset")
-    setting.add_argument("--group", required=True)
-    setting.add_argument("--topic", required=True, help="name without prefix")
-    setting.add_argument("--partition", type=int, required=True)
-    setting.add_argument("--to", type=offset_text, required=True, metavar="earliest|latest|N")
-    setting.add_argument("--yes", action="store_true", help="do it")
-    return parser.parse_args(arguments)
-
-
-def offset_text(text: str) -> str:
-    """Return where to move to, as text."""
+def _check_target(text: str) -> str:
     if text not in {"earliest", "latest"} and not text.isdecimal():
-        raise argparse.ArgumentTypeError("must be earliest, latest or a number")
+        raise typer.BadParameter("must be earliest, latest or a number")
     return text
 
+
+@app.command("list")
+def list_offsets(*, group: Annotated[str | None, typer.Option(help="of this consumer group")] = None) -> None:
+    """Print every stored offset beside its log."""
+    with opened() as (engine, broker):
+        rows = fetch_rows(engine, cluster_id=broker.cluster_id, group=group)
+        logs = broker.log_ranges({(row.topic, row.partition) for row in rows})
+    table = Table("group", "topic", "partition", "next offset", "log from", "log to", "behind", "state", "updated at")
+    states = set()
+    for row in rows:
+        log = logs.get((row.topic, row.partition))
+        states.add(row.state(log))
+        ends = (None, None, None) if log is None else (log.earliest, log.latest, log.latest - row.next_offset)
+        place = (row.consumer_group, row.topic, row.partition, row.next_offset)
+        add_row(table, *place, *ends, row.state(log), row.updated_at)
+    screen = build_screen()
+    screen.print(table)
+    screen.print(f"{len(rows)} offsets of Kafka cluster {broker.cluster_id}", markup=False)
+    raise typer.Exit(REFUSED if states - {"ok"} else 0)
+
+
+@app.command("set")
+def set_offset(
+    *,
+    group: Annotated[str, typer.Option()],
+    topic: Annotated[str, typer.Option(help="name without prefix")],
+    partition: Annotated[int, typer.Option()],
+    to: Annotated[str, typer.Option(callback=_check_target, metavar="earliest|latest|N")],
+    yes: Annotated[bool, typer.Option("--yes", help="do it")] = False,
+) -> None:
+    """Move one stored offset, after showing what that means."""
+    with opened() as (engine, broker):
+        rows = fetch_rows(engine, cluster_id=broker.cluster_id, group=group)
+        row = next((one for one in rows if (one.topic, one.partition) == (topic, partition)), None)
+        if row is None:
+            raise Refused(f"group {group} has no stored offset for {topic}[{partition}]")
+        log = broker.log_ranges({(topic, partition)}).get((topic, partition))
+        if log is None:
+            raise Refused(f"the broker has no {topic}[{partition}]")
+        target = {"earliest": log.earliest, "latest": log.latest}.get(to)
+        target = int(to) if target is None else target
+        if not log.earliest <= target <= log.latest:
+            raise Refused(f"the log holds {log.earliest} to {log.latest}; {target} would raise the alarm again")
+        print(printable(f"{group} {topic}[{partition}]: {row.next_offset} -> {target}"))
+        print(meaning(row.next_offset if row.is_of(log) else None, target, log))
+        if not yes:
+            raise Refused("nothing was changed; --yes does it")
+        with changing(engine, row, next_offset=target, topic_id=log.topic_id) as current:
+            # Asked while the row is locked: a consumer that joins now finds the new offset, or waits for it.
+            if broker.has_members(group):
+                raise Refused(f"consumers are in the group {group}: stop them and wait for their session to end")
+            if current is None or (current.next_offset, current.topic_id) != (row.next_offset, row.topic_id):
+                raise Refused("the stored offset changed meanwhile")
+    print("stored; start the consumers again")
+
+
+@contextmanager
+def opened() -> Iterator[tuple[Engine, BrokerView]]:
+    """Yield the database and the broker that the environment names."""
+    settings, timeout = read_settings(), {"lock_timeout": "5s"}  # a consumer's transaction holds its rows for one batch
+    url = settings.database_url.get_secret_value()
+    engine = build_engine(url, application_name="offsets", session_settings=timeout)
+    try:
+        yield engine, BrokerView(settings.kafka_bootstrap_servers, topic_prefix=settings.topic_prefix)
+    finally:
+        engine.dispose()
+
+
+def meaning(before: int | None, after: int, log: LogRange) -> str:
+    """Return what moving an offset does to messages; `before` is None where that offset is of another topic."""
+    effect = "are skipped: they have no effect"
+    if before is None:
+        return (
+            f"the topic was recreated: it holds {log.latest - log.earliest} messages that the group may not have read,"
+            f" the first {after - log.earliest} of them {effect}"
+        )
+    if after <= before:
+        return f"up to {min(before, log.latest) - after} messages are read again; each has its effect once"
+    gone, skipped = max(0, min(after, log.earliest) - before), max(0, after - max(before, log.earliest))
+    return f"{gone} messages are gone from the log, {skipped} that it still holds {effect}"
+
+
+@dataclass(frozen=True)
+class LogRange:
+    """The offsets of a partition's first message and after its last one, and the id of its topic."""
+
+    earliest: int
+    latest: int
+    topic_id: str | None = None
+
+
+@dataclass(frozen=True)
+class OffsetRow:
+    """One row of consumer_offsets."""
+
+    cluster_id: str
+    consumer_group: str
+    topic: str
+    partition: int
+    next_offset: int
+    updated_at: datetime
+    topic_id: str | None = None
+
+    def is_of(self, log: LogRange) -> bool:
+        """Return whether the offset can belong to this log; an unknown id matches every topic."""
+        return StoredOffset(self.next_offset, self.topic_id).is_of(log.topic_id)
+
+    def state(self, log: LogRange | None) -> str:
+        """Return what a consumer finds that starts at this offset."""
+        if log is None:
+            return "no such partition"
+        if not self.is_of(log):
+            return "another topic (made anew)"
+        if self.next_offset < log.earliest:
+            return f"below the log: {log.earliest - self.next_offset} messages are gone"
+        if self.next_offset > log.latest:
+            return f"beyond the log's end by {self.next_offset - log.latest}"
+        return "ok"
+
+
+def fetch_rows(engine: Engine, *, cluster_id: str, group: str | None) -> list[OffsetRow]:
+    """Return the rows of one cluster, in order."""
+    statement = select(consumer_offsets).where(_COLUMNS.cluster_id == cluster_id)
+    if group is not None:
+        statement = statement.where(_COLUMNS.consumer_group == group)
+    ordered = statement.order_by(_COLUMNS.consumer_group, _COLUMNS.topic, _COLUMNS.partition)
+    with translated(), engine.begin() as connection:
+        return [OffsetRow(**row._mapping) for row in connection.execute(ordered)]
+
+
+@contextmanager
+def changing(engine: Engine, row: OffsetRow, *, next_offset: int, topic_id: str | None) -> Iterator[OffsetRow | None]:
+    """Lock one row and yield its current state; a block that ends without an exception stores the new one."""
+    this = [_COLUMNS[column.name] == getattr(row, column.name) for column in consumer_offsets.primary_key]
+    with translated(), engine.begin() as connection:
+        found = connection.execute(select(consumer_offsets).where(*this).with_for_update()).one_or_none()
+        yield None if found is None else OffsetRow(**found._mapping)
+        changed = update(consumer_offsets).where(*this)
+        connection.execute(changed.values(next_offset=next_offset, topic_id=topic_id, updated_at=func.now()))
+
+
+class BrokerView:
+    """The logs and groups of the broker; every method may raise BrokerUnavailable."""
+
+    def __init__(self, bootstrap_servers: str, *, topic_prefix: str) -> None:
+        self.cluster_id = fetch_cluster_id(bootstrap_servers)
+        self._metadata = KafkaMetadata(bootstrap_servers, prefix=topic_prefix, timeout_seconds=_TIMEOUT_SECONDS)
+        self._admin = AdminClient({"bootstrap.servers": bootstrap_servers, "log_level": 0})
+
+    def log_ranges(self, partitions: Collection[Partition]) -> dict[Partition, LogRange]:
+        """Return the offsets of these partitions; partitions that do not exist are left out."""
+        topics = self._metadata.fetch_topics({topic for topic, _ in partitions})
+        there = [one for one in partitions if one[0] in topics and one[1] < topics[one[0]].partitions]
+        earliest, latest = self._metadata.fetch_earliest(there), self._metadata.fetch_latest(there)
+        return {one: LogRange(earliest[one], latest[one], topics[one[0]].topic_id) for one in there}
+
+    def has_members(self, group: str) -> bool:
+        """Return whether the group has a member; a killed consumer is a member until its session times out."""
+        try:
+            futures = self._admin.describe_consumer_groups([group], request_timeout=_TIMEOUT_SECONDS)
+            description = futures[group].result()
+        except KafkaException as error:
+            if error.args[0].name() == "GROUP_ID_NOT_FOUND":
+                return False
+            raise BrokerUnavailable(str(error.args[0].str())) from error
+        return description.state not in (ConsumerGroupState.EMPTY, ConsumerGroupState.DEAD) or bool(description.members)
+
+
+main = partial(run_app, app, exit_codes={Refused: REFUSED, TransientError: UNAVAILABLE})
 
 if __name__ == "__main__":
     sys.exit(main())

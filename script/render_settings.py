@@ -50,8 +50,7 @@ COMPOSE_SETTINGS = (
 # docker-compose.yml sets these to what its containers need.
 FIXED_IN_COMPOSE = frozenset(
     {"KAFKA_BOOTSTRAP_SERVERS", "DATABASE_URL", "MODELS_DIR", "API_HOST", "HEALTH_HOST"}
-    | {"API_METRICS_HOST", "API_METRICS_PORT"}
-    | {"WORKER_HEALTH_PORT", "TRAINER_HEALTH_PORT"}
+    | {"API_METRICS_HOST", "API_METRICS_PORT", "WORKER_HEALTH_PORT", "TRAINER_HEALTH_PORT"}
 )
 
 _ENV_HEADING = """\
@@ -88,15 +87,12 @@ def collect_settings() -> list[Setting]:
     fields: dict[str, FieldInfo] = {}
     readers: dict[str, list[str]] = {}
     for service, settings in SERVICES.items():
-        for field_name, field in settings.model_fields.items():
-            name = field_name.upper()
-            known = fields.setdefault(name, field)
+        for name, field in settings.model_fields.items():
+            known = fields.setdefault(name.upper(), field)
+            readers.setdefault(name.upper(), []).append(service)
             if (known.default, known.description) != (field.default, field.description):
-                raise ValueError(f"{name} means one thing in {readers[name]} and another in {service}")
-            readers.setdefault(name, []).append(service)
-    found = [
-        Setting(name, _default(field), field.description or "", tuple(readers[name])) for name, field in fields.items()
-    ]
+                raise ValueError(f"{name} means one thing in one of {readers[name.upper()]} and another in {service}")
+    found = [Setting(name, _default(one), one.description or "", tuple(readers[name])) for name, one in fields.items()]
     return [*COMPOSE_SETTINGS, *sorted(found, key=lambda setting: -len(setting.services))]
 
 
@@ -117,13 +113,12 @@ def render_env_example(settings: Iterable[Setting]) -> str:
 
 def render_document(settings: Iterable[Setting]) -> str:
     """Return the text of docs/configuration.md: one table."""
-    return _DOCUMENT_HEADING + "".join(_row(setting) for setting in settings)
-
-
-def _row(setting: Setting) -> str:
-    star = " *" if setting.name in FIXED_IN_COMPOSE else ""
-    default = "**required**" if setting.default is None else f"`{setting.default}`" if setting.default else "(empty)"
-    return f"| `{setting.name}`{star} | {default} | {setting.meaning} | {', '.join(setting.services)} |\n"
+    rows = []
+    for one in settings:
+        star = " *" if one.name in FIXED_IN_COMPOSE else ""
+        default = "**required**" if one.default is None else f"`{one.default}`" if one.default else "(empty)"
+        rows.append(f"| `{one.name}`{star} | {default} | {one.meaning} | {', '.join(one.services)} |\n")
+    return _DOCUMENT_HEADING + "".join(rows)
 
 
 def _default(field: FieldInfo) -> str | None:

@@ -109,31 +109,23 @@ class ReplayCheck:
         return f"{size} bytes are more than the topic's max.message.bytes, {limit}" if size > limit else None
 
 
-class Replayer:
-    """Replays letters of one Kafka cluster."""
+def replay_letter(
+    dead_letter_id: int, repair: Repair, *, check: ReplayCheck, publisher: SyncKafkaEventPublisher
+) -> DeadLetter:
+    """Publish the letter, then mark it: a crash in between repeats the event, which has one effect.
 
-    def __init__(self, box: DeadLetterBox, publisher: SyncKafkaEventPublisher, *, check: ReplayCheck) -> None:
-        self._box = box
-        self._publisher = publisher
-        self._check = check
-
-    def replay(self, dead_letter_id: int, repair: Repair) -> DeadLetter:
-        """Publish the letter, then mark it: a crash in between repeats the event, which has one effect.
-
-        Raises Refused, PublishFailed, DatabaseUnavailable and BrokerUnavailable; then the letter is not marked.
-        """
-        with self._box.replaying(dead_letter_id) as letter:
-            if letter is None:
-                raise Refused("there is no such dead letter")
-            if letter.replayed_at is not None and not repair.again:
-                raise Refused(f"replayed already at {letter.replayed_at:%Y-%m-%d %H:%M:%S} UTC (--again does it again)")
-            if not repair.force:
-                verdict = self._check.examine(letter, repair)
-                if verdict.problem is not None:
-                    raise Refused(f"{verdict.problem} (export and repair it, or --force)")
-            repaired = repair.applied_to(letter)
-            self._publisher.publish_bytes(repaired.topic, key=repaired.key, value=repaired.value)
-        return repaired
+    Raises Refused, PublishFailed, DatabaseUnavailable and BrokerUnavailable; then the letter is not marked.
+    """
+    with check.box.replaying(dead_letter_id) as letter:
+        if letter is None:
+            raise Refused("there is no such dead letter")
+        if letter.replayed_at is not None and not repair.again:
+            raise Refused(f"replayed already at {letter.replayed_at:%Y-%m-%d %H:%M:%S} UTC (--again does it again)")
+        if not repair.force and (problem := check.examine(letter, repair).problem) is not None:
+            raise Refused(f"{problem} (export and repair it, or --force)")
+        repaired = repair.applied_to(letter)
+        publisher.publish_bytes(repaired.topic, key=repaired.key, value=repaired.value)
+    return repaired
 
 
 def contract_classes() -> frozenset[str]:

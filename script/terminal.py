@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Mapping, Sequence
+from datetime import datetime
 
 import typer
+from pydantic import ValidationError
 from rich import box
 from rich.console import Console
 from rich.table import Column, Table
 
+from shared.settings import DatabaseSettings, setting_problems
+
+WRONG_USAGE = 2
 _PLAIN_WIDTH = 180
 
 
@@ -18,7 +23,9 @@ def build_app(help_text: str | None) -> typer.Typer:
     return typer.Typer(help=help_text, add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False)
 
 
-def run_app(app: typer.Typer, arguments: Sequence[str] | None, *, exit_codes: Mapping[type[Exception], int]) -> int:
+def run_app(
+    app: typer.Typer, arguments: Sequence[str] | None = None, *, exit_codes: Mapping[type[Exception], int]
+) -> int:
     """Run a command and return its exit code, 2 for wrong usage; print an error that has an exit code."""
     try:
         app(arguments)
@@ -30,14 +37,18 @@ def run_app(app: typer.Typer, arguments: Sequence[str] | None, *, exit_codes: Ma
     return 0
 
 
-def say(text: str) -> None:
-    """Print to standard error; standard output is for results."""
-    print(printable(text, keep="\n"), file=sys.stderr, flush=True)
+def read_settings() -> DatabaseSettings:
+    """Return the settings of the environment; names those that are missing or wrong, and exits with 2."""
+    try:
+        return DatabaseSettings()
+    except ValidationError as error:
+        say("\n".join(setting_problems(error)))
+        raise typer.Exit(WRONG_USAGE) from error
 
 
-def say_line(text: str) -> None:
-    """Print one line to standard error; line ends in text from outside are escaped."""
-    print(printable(text), file=sys.stderr)
+def say(text: str, *, keep: str = "\n") -> None:
+    """Print to standard error; standard output is for results. Control characters are escaped, except those to keep."""
+    print(printable(text, keep=keep), file=sys.stderr, flush=True)
 
 
 def build_screen() -> Console:
@@ -50,6 +61,22 @@ def build_screen() -> Console:
 def build_ranking(screen: Console, *headings: str) -> Table:
     """Return a table whose first column is the rank, with lines that the console can show."""
     return Table(Column("rank", justify="right"), *headings, box=box.SIMPLE if screen.is_terminal else box.ASCII2)
+
+
+def add_row(table: Table, *values: object) -> None:
+    """Add a row of escaped texts: bytes as text, times to the second, nothing for None."""
+    table.add_row(*(as_markup(_cell(value)) for value in values))
+
+
+def _cell(value: object) -> str:
+    if isinstance(value, datetime):
+        return f"{value:%Y-%m-%d %H:%M:%S}"
+    return readable(value) if isinstance(value, bytes) else "" if value is None else str(value)
+
+
+def readable(content: bytes) -> str:
+    """Return bytes as text that hides nothing: what is no UTF-8 as escapes."""
+    return content.decode(errors="backslashreplace")
 
 
 def printable(text: str, *, keep: str = "") -> str:

@@ -46,7 +46,7 @@ def load_command(name: str) -> ModuleType:
 
 def header_of(schema: TableSchema) -> str:
     """Return the first line as published."""
-    return ",".join(column.csv_name for column in schema.columns) + "\n"
+    return schema.header + "\n"
 
 
 def write_folder(folder: Path, rows: Mapping[str, str] = SOUND_ROWS) -> Path:

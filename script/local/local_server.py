@@ -8,7 +8,7 @@ from abc import ABC, abstractmethod
 from pathlib import Path
 from typing import Self
 
-from script.local.owned_process import LocalServerError, OwnedProcess, port_is_free
+from script.local.owned_process import LocalServerError, OwnedProcess, free_port, port_is_free
 from script.terminal import say
 
 START_TIMEOUT_SECONDS = 60.0
@@ -18,10 +18,31 @@ LOCAL_FOLDER = Path(__file__).parents[2] / ".local"
 class LocalServer(OwnedProcess, ABC):
     """A server with its data in one folder: `start`, `stop`, `kill` (as a crash), `restart`; a context manager."""
 
+    wanted_port: int | None = None
+    _port: int | None = None
+
+    @property
+    def port(self) -> int:
+        """Raises LocalServerError before the first start."""
+        if self._port is None:
+            raise LocalServerError(f"the local {self.name} was never started")
+        return self._port
+
+    def choose_port(self, last: int | None = None) -> int:
+        """Set and return the port: the wanted one, else the last one if it is free, else any free one."""
+        if self.wanted_port is None:
+            self._port = free_port(self._port or last)
+        elif port_is_free(self.wanted_port):
+            self._port = self.wanted_port
+        else:
+            raise LocalServerError(f"port {self.wanted_port} on 127.0.0.1 is taken by another program")
+        return self._port
+
     def start(self) -> Self:
         """Return when the server serves; raises LocalServerError with the end of its log when it does not."""
         if self.is_running:
             return self
+        self.begin_start()
         self.fetch_program()
         self.claim()
         try:
@@ -53,13 +74,6 @@ class LocalServer(OwnedProcess, ABC):
     @abstractmethod
     def setting(self) -> str:
         """The environment variable, with its value, that tells services where this server is."""
-
-
-def check_port(port: int) -> int:
-    """Return the port; raises LocalServerError when another program listens on it."""
-    if not port_is_free(port):
-        raise LocalServerError(f"port {port} on 127.0.0.1 is taken by another program")
-    return port
 
 
 def keep_running(server: LocalServer) -> int:

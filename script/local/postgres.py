@@ -7,16 +7,16 @@ import shutil
 import signal
 import sys
 import time
-from collections.abc import Sequence
 from contextlib import closing
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
 import psycopg2
 import typer
 
-from script.local.local_server import LOCAL_FOLDER, START_TIMEOUT_SECONDS, LocalServer, check_port, keep_running
-from script.local.owned_process import LocalServerError, command_line, free_port, read_pid
+from script.local.local_server import LOCAL_FOLDER, START_TIMEOUT_SECONDS, LocalServer, keep_running
+from script.local.owned_process import LocalServerError, command_line, read_pid
 from script.local.postgres_install import ENVIRONMENT, reachable_binaries, reachable_folder, run_as, server_user
 from script.terminal import build_app, run_app
 
@@ -40,14 +40,11 @@ class LocalPostgres(LocalServer):
         self._data = folder / "data"
         # SIGINT is PostgreSQL's fast shutdown: it ends sessions and writes a checkpoint.
         super().__init__(folder, name="postgres", markers=("-D", str(self._data)), stop_signal=signal.SIGINT)
-        self._wanted_port = port
+        self.wanted_port = port
         self._durable = durable
-        self._port: int | None = None
 
     def url(self, database: str = DEFAULT_DATABASE) -> str:
-        if self._port is None:
-            raise LocalServerError("the local postgres was never started")
-        return f"postgresql://{_SUPERUSER}@127.0.0.1:{self._port}/{database}"
+        return f"postgresql://{_SUPERUSER}@127.0.0.1:{self.port}/{database}"
 
     @property
     def setting(self) -> str:
@@ -57,7 +54,7 @@ class LocalPostgres(LocalServer):
         binaries = reachable_binaries(self._user)
         self._initialise(binaries)
         self._remove_stale_lock()
-        self._port = free_port(self._port) if self._wanted_port is None else check_port(self._wanted_port)
+        self.choose_port()
         self._launch(binaries)
         self.ensure_database(DEFAULT_DATABASE)
 
@@ -78,7 +75,7 @@ class LocalPostgres(LocalServer):
         shutil.rmtree(unfinished, ignore_errors=True)
         unfinished.mkdir(mode=0o700)
         if self._user is not None:
-            os.chown(unfinished, self._user.user_id, self._user.group_id)
+            os.chown(unfinished, self._user.pw_uid, self._user.pw_gid)
         options = ["--auth=trust", "--encoding=UTF8", "--locale-provider=builtin", "--locale=C.UTF-8"]
         options += [] if self._durable else ["--no-sync"]
         command = [str(binaries / "initdb"), "-D", str(unfinished), "-U", _SUPERUSER, "--no-instructions", *options]
@@ -90,17 +87,15 @@ class LocalPostgres(LocalServer):
     def _remove_stale_lock(self) -> None:
         """PostgreSQL does not start when another process now has the process number in its old lock file."""
         lock = self._data / "postmaster.pid"
-        if not lock.exists():
-            return
         pid = read_pid(lock)
         if pid is not None and str(self._data) in command_line(pid):
             raise LocalServerError(f"another server, process {pid}, runs on {self._data}; stop that one first")
-        lock.unlink()
+        lock.unlink(missing_ok=True)
 
     def _launch(self, binaries: Path) -> None:
         settings = {
             "listen_addresses": "127.0.0.1",
-            "port": str(self._port),
+            "port": self.port,
             "unix_socket_directories": "",
             "shared_buffers": "64MB",
             "max_wal_size": "1GB",
@@ -108,17 +103,17 @@ class LocalPostgres(LocalServer):
             "log_timezone": "UTC",
             **({} if self._durable else _NOT_DURABLE),
         }
-        command = [str(binaries / "postgres"), "-D", str(self._data)]
-        for name, value in settings.items():
-            command += ["-c", f"{name}={value}"]
+        options = [word for name, value in settings.items() for word in ("-c", f"{name}={value}")]
+        command = [str(binaries / "postgres"), "-D", str(self._data), *options]
         deadline = time.monotonic() + 15.0
         while True:
             self.launch(command, environment=ENVIRONMENT, user=self._user)
-            if self.becomes_ready(lambda: accepts_connections(self.url("postgres")), START_TIMEOUT_SECONDS):
-                return
-            # The sessions of a killed server end by themselves, some moments after it.
-            if "still in use" not in self.log_tail() or time.monotonic() > deadline:
-                raise self.not_ready()
+            try:
+                return self.wait_until_ready(lambda: accepts_connections(self.url("postgres")), START_TIMEOUT_SECONDS)
+            except LocalServerError:
+                # The sessions of a killed server end by themselves, some moments after it.
+                if "still in use" not in self.log_tail() or time.monotonic() > deadline:
+                    raise
             time.sleep(0.2)
 
 
@@ -153,10 +148,7 @@ def run(
     raise typer.Exit(keep_running(LocalPostgres(data_dir, port)))
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Return the exit code: 2 when the server cannot be started; the message says what to do."""
-    return run_app(app, arguments, exit_codes={LocalServerError: 2})
-
+main = partial(run_app, app, exit_codes={LocalServerError: 2})
 
 if __name__ == "__main__":
     sys.exit(main())

@@ -33,10 +33,9 @@ def server_user() -> SystemUser | None:
     if os.geteuid() != 0:
         return None
     try:
-        entry = pwd.getpwnam(_SYSTEM_USER)
+        return pwd.getpwnam(_SYSTEM_USER)
     except KeyError:
-        entry = _create_user()
-    return SystemUser(entry.pw_name, entry.pw_uid, entry.pw_gid)
+        return _create_user()
 
 
 def reachable_folder(folder: Path, user: SystemUser | None) -> Path:
@@ -51,8 +50,8 @@ def reachable_folder(folder: Path, user: SystemUser | None) -> Path:
     replacement = _roots_folder() / f"data-{name}"
     replacement.mkdir(mode=0o711, exist_ok=True)
     if not _can_enter(replacement, user):
-        raise PostgresUnavailable(f"user {user.name} can enter neither {folder} nor {replacement}. {_WAY_OUT}")
-    say(f"user {user.name} cannot enter {folder}; PostgreSQL's data are in {replacement}")
+        raise PostgresUnavailable(f"user {user.pw_name} can enter neither {folder} nor {replacement}. {_WAY_OUT}")
+    say(f"user {user.pw_name} cannot enter {folder}; PostgreSQL's data are in {replacement}")
     return replacement
 
 
@@ -61,22 +60,19 @@ def reachable_binaries(user: SystemUser | None) -> Path:
     package = installed_package()
     binaries = package / "pginstall" / "bin"
     problem = _problem_with(binaries, user)
-    if problem is None:
-        return binaries
-    if user is None:
-        raise PostgresUnavailable(f"the installed PostgreSQL does not run: {problem}. {_WAY_OUT}")
-    copied = _copy_of(package) / package.name / "pginstall" / "bin"
-    problem = _problem_with(copied, user)
+    if problem is not None and user is not None:
+        binaries = _copy_of(package) / package.name / "pginstall" / "bin"
+        problem = _problem_with(binaries, user)
     if problem is not None:
-        raise PostgresUnavailable(f"user {user.name} cannot run PostgreSQL in {copied}: {problem}. {_WAY_OUT}")
-    return copied
+        raise PostgresUnavailable(f"PostgreSQL in {binaries} does not run: {problem}. {_WAY_OUT}")
+    return binaries
 
 
 def run_as(user: SystemUser | None, command: Sequence[str]) -> subprocess.CompletedProcess[str]:
     return run_to_end(command, environment=ENVIRONMENT, user=user)
 
 
-def _create_user() -> pwd.struct_passwd:
+def _create_user() -> SystemUser:
     command = ["useradd", "--system", "--user-group", "--no-create-home", "--shell", "/bin/false", _SYSTEM_USER]
     try:
         subprocess.run(command, check=True, capture_output=True, text=True)

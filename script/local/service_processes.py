@@ -21,10 +21,6 @@ _PORT_VARIABLES = {"api": "API_PORT", "worker": "WORKER_HEALTH_PORT", "trainer":
 _STOP_TIMEOUT_SECONDS = 20.0  # the services promise 15
 
 
-class ServiceFailed(LocalServerError):
-    """A service ended, or did not become ready; the message holds the end of its log."""
-
-
 @dataclass(frozen=True)
 class ServiceEnvironment:
     """What the services of one system have in common; `more` are further environment variables."""
@@ -59,20 +55,14 @@ class ServiceProcess(OwnedProcess):
     """`python -m SERVICE` with its log and pid file in one folder; it ends with the process that started it."""
 
     def __init__(
-        self,
-        service: str,
-        environment: ServiceEnvironment,
-        *,
-        folder: Path,
-        port: int | None = None,
-        name: str | None = None,
+        self, service: str, environment: ServiceEnvironment, *, folder: Path, port: int | None = None, name: str = ""
     ) -> None:
         """Several processes of a service in one folder need different names."""
-        self.service = service
+        self.service, name = service, name or service
         # -X takes any word: it makes the command line unique, so that a stale pid is never mistaken.
-        self._mark = f"folder={folder}/{name or service}"
+        self._mark = f"folder={folder}/{name}"
         markers = (self._mark, service)
-        super().__init__(folder, name=name or service, markers=markers, stop_timeout_seconds=_STOP_TIMEOUT_SECONDS)
+        super().__init__(folder, name=name, markers=markers, stop_timeout_seconds=_STOP_TIMEOUT_SECONDS)
         self.port = port or free_port()
         # Worker and trainer serve metrics and health on one port.
         self.metrics_port = free_port() if service == "api" else self.port
@@ -93,6 +83,7 @@ class ServiceProcess(OwnedProcess):
 
     def start(self) -> None:
         """Start it and return at once; a process that a killed owner left running in the folder is ended first."""
+        self.begin_start()
         self.claim()
         self.launch([sys.executable, "-X", self._mark, "-m", *self._module()], environment=self._variables)
 
@@ -107,9 +98,9 @@ class ServiceProcess(OwnedProcess):
         """Send SIGTERM and return at once."""
         os.kill(self.pid, signal.SIGTERM)
 
-    def failure(self, what: str) -> ServiceFailed:
+    def failure(self, what: str) -> LocalServerError:
         """Return the error that says what happened, with the end of the log."""
-        return ServiceFailed(f"{self.name} {what}; its log ({self.log_file}) ends:\n{self.log_tail()}")
+        return LocalServerError(f"{self.name} {what}; its log ({self.log_file}) ends:\n{self.log_tail()}")
 
 
 class Services:
@@ -134,19 +125,17 @@ class Services:
         with ThreadPoolExecutor() as pool:
             list(pool.map(ServiceProcess.stop, self.all.values()))
 
-    def check(self, names: Sequence[str] = SERVICES) -> None:
-        """Raise ServiceFailed when one of them has ended."""
-        for name in names:
-            if not self[name].is_running:
-                raise self[name].failure("ended by itself")
+    def check(self) -> None:
+        """Raise LocalServerError when one of them has ended."""
+        for service in self.all.values():
+            if not service.is_running:
+                raise service.failure("ended by itself")
 
-    def wait(
-        self, until: Callable[[], bool], *, what: str, blame: str, names: Sequence[str] = SERVICES, seconds: float = 30
-    ) -> None:
-        """Poll until the condition holds; raises ServiceFailed, with the log of `blame`, when the time is over."""
+    def wait(self, until: Callable[[], bool], *, what: str, blame: str, seconds: float = 30) -> None:
+        """Poll until the condition holds; raises LocalServerError, with the log of `blame`, when the time is over."""
         deadline = time.monotonic() + seconds
         while not until():
-            self.check(names)
+            self.check()
             if time.monotonic() > deadline:
                 raise self[blame].failure(f"did not get to this within {seconds:.0f} s: {what}")
             time.sleep(0.1)

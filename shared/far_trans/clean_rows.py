@@ -3,22 +3,26 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from dataclasses import dataclass
 from datetime import date
 from typing import BinaryIO
 
 from shared.errors import ReferenceDataInvalid
-from shared.far_trans.csv_records import CsvRecord, read_record
 from shared.far_trans.row_checks import build_plain_rows_pattern, find_fault
 from shared.far_trans.schema import TableSchema
 from shared.identifiers import latest_date
 
 BLOCK_BYTES = 1 << 18
 MAX_RAW_BYTES = 10_000
+# A longer record is rejected, so that memory stays bounded; the longest published one has 761 bytes.
+MAX_RECORD_BYTES = 1 << 20
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 # Valid texts hold no line ends (row_checks), so only these two mean something to COPY.
 _COPY_ESCAPES = str.maketrans({"\\": "\\\\", ",": "\\,"})
+_FIELD = re.compile(rb'(?:"([^"]*+(?:""[^"]*+)*+)"|([^",\r\n]*+))(,|\r?\n)')
+# Whether more bytes could still complete the field: an open quote, or one that may be the first half of a pair.
+_OPEN_FIELD = re.compile(rb'(?:"[^"]*+(?:""[^"]*+)*+(?:"\r?)?|[^",\r\n]*+\r?)\Z')
 
 
 @dataclass(frozen=True)
@@ -37,6 +41,20 @@ class RowBlock:
 
     first_line: int
     text: bytes
+
+
+@dataclass(frozen=True)
+class CsvRecord:
+    """Bytes `start` to `end` of the buffer: either fields, or a fault of the quoting.
+
+    With a fault, `end` is the end of the first line, so that one stray quote costs one line and not the file.
+    `is_cut`: that line goes on behind `end`.
+    """
+
+    end: int
+    fields: tuple[bytes, ...] = ()
+    fault: str | None = None
+    is_cut: bool = False
 
 
 class CleanRows:
@@ -58,68 +76,53 @@ class CleanRows:
     ) -> None:
         self.row_count = 0
         self.rejected_count = 0
-        self.bytes_read = 0
+        self.first_reject: Reject | None = None
         self._stream = stream
         self._schema = schema
         self._on_reject = on_reject
         self._block_bytes = block_bytes
         self._latest = latest or latest_date()
         self._plain_rows = build_plain_rows_pattern(schema, latest=self._latest)
-        self._line_number = 1
-        self._in_long_line = False
-
-    def __iter__(self) -> Iterator[RowBlock]:
-        self._read_header()
-        rest = b""
-        at_end = False
-        while not at_end:
-            block = self._stream.read(self._block_bytes)
-            self.bytes_read += len(block)
-            at_end = not block
-            buffer = rest + block
-            blocks, position = self._clean(buffer, at_end=at_end)
-            rest = buffer[position:]
-            yield from blocks
-        if rest or self._in_long_line:
-            raise ReferenceDataInvalid(f"{self._schema.file_name} ends inside a line: it is truncated")
-
-    def _read_header(self) -> None:
-        header = self._stream.readline(MAX_RAW_BYTES)
-        self.bytes_read += len(header)
-        check_header(header, self._schema)
         self._line_number = 2
 
-    def _clean(self, buffer: bytes, *, at_end: bool) -> tuple[list[RowBlock], int]:
-        """Return the valid rows of this buffer for COPY, and where its last, unfinished record begins."""
-        blocks: list[RowBlock] = []
+    def __iter__(self) -> Iterator[RowBlock]:
+        check_header(self._stream.readline(MAX_RAW_BYTES), self._schema)
+        rest = b""
+        while block := self._stream.read(self._block_bytes):
+            rest = yield from self._clean(rest + block)
+        if rest := (yield from self._clean(rest, at_end=True)):
+            raise truncated(self._schema)
+
+    def _clean(self, buffer: bytes, *, at_end: bool = False) -> Generator[RowBlock, None, bytes]:
+        """Yield the valid rows of this buffer; return its last, unfinished record."""
         position = plain_end = 0
         while position < len(buffer):
-            if self._in_long_line:
-                position = self._skip_long_line(buffer, position)
-                continue
-            if plain_end <= position:
-                plain_end = _end_of(self._plain_rows.match(buffer, position))
+            if plain_end <= position and (match := self._plain_rows.match(buffer, position)):
+                plain_end = match.end()
             first_line = self._line_number
-            decodable_end = _find_decodable_end(buffer, position, plain_end)
-            if decodable_end > position:
-                blocks.append(RowBlock(first_line, self._take_plain_rows(buffer[position:decodable_end])))
-                position = decodable_end
-                continue
-            record = read_record(buffer, position, at_end=at_end)
-            if record is None:
-                break
-            if row := self._take_record(record, raw=buffer[position : record.end]):
-                blocks.append(RowBlock(first_line, row))
-            position = record.end
-        return blocks, position
+            if (end := _find_decodable_end(buffer, position, plain_end)) > position:
+                rows = self._take_plain_rows(buffer[position:end])
+            else:
+                record = read_record(buffer, position, at_end=at_end)
+                if record is None:
+                    break
+                end = record.end
+                rows = self._take_record(record, raw=buffer[position:end])
+                if record.is_cut:
+                    buffer, end, plain_end = self._skip_line(buffer[end:]), 0, 0
+            if rows:
+                yield RowBlock(first_line, rows)
+            position = end
+        return buffer[position:]
 
-    def _skip_long_line(self, buffer: bytes, position: int) -> int:
-        newline = buffer.find(b"\n", position)
-        if newline < 0:
-            return len(buffer)
-        self._in_long_line = False
+    def _skip_line(self, buffer: bytes) -> bytes:
+        """Read on to the end of the line that the buffer begins in; return what follows it."""
+        while b"\n" not in buffer:
+            buffer = self._stream.read(self._block_bytes)
+            if not buffer:
+                raise truncated(self._schema)
         self._line_number += 1
-        return newline + 1
+        return buffer[buffer.index(b"\n") + 1 :]
 
     def _take_plain_rows(self, rows: bytes) -> bytes:
         row_count = rows.count(b"\n")
@@ -129,7 +132,6 @@ class CleanRows:
 
     def _take_record(self, record: CsvRecord, *, raw: bytes) -> bytes:
         line_number = self._line_number
-        self._in_long_line = record.is_cut
         self._line_number += raw.count(b"\n")
         if record.fields == (b"",):  # a blank line
             return b""
@@ -137,25 +139,12 @@ class CleanRows:
         fault = record.fault or find_fault(fields, self._schema, latest=self._latest)
         if fault:
             self.rejected_count += 1
-            self._on_reject(Reject(self._schema.file_name, line_number, fault, raw[:MAX_RAW_BYTES]))
+            reject = Reject(self._schema.file_name, line_number, fault, raw[:MAX_RAW_BYTES])
+            self.first_reject = self.first_reject or reject
+            self._on_reject(reject)
             return b""
         self.row_count += 1
         return (",".join(field.translate(_COPY_ESCAPES) for field in fields) + "\n").encode()
-
-
-def check_header(header: bytes, schema: TableSchema) -> None:
-    """Raise ReferenceDataInvalid unless this first line names the published columns in their order."""
-    expected = ",".join(column.csv_name for column in schema.columns)
-    found = header.removeprefix(_BYTE_ORDER_MARK).rstrip(b"\r\n").decode("utf-8", "replace")
-    if found.replace('"', "") != expected or not header.endswith(b"\n"):
-        raise ReferenceDataInvalid(
-            f"{schema.file_name}: the header is not as published\n  expected {expected}\n  found    {found[:300]}"
-        )
-
-
-def _end_of(match: re.Match[bytes] | None) -> int:
-    assert match is not None  # the pattern matches zero rows too
-    return match.end()
 
 
 def _find_decodable_end(buffer: bytes, start: int, end: int) -> int:
@@ -168,3 +157,46 @@ def _find_decodable_end(buffer: bytes, start: int, end: int) -> int:
     except UnicodeDecodeError as error:
         return start + rows.rfind(b"\n", 0, error.start) + 1
     return end
+
+
+def read_record(buffer: bytes, start: int, *, at_end: bool) -> CsvRecord | None:
+    """Return the record that begins at `start` (quoting as in RFC 4180), or None where the buffer holds only its start.
+
+    `at_end`: no bytes follow the buffer.
+    """
+    limit = min(len(buffer), start + MAX_RECORD_BYTES)
+    fields: list[bytes] = []
+    position = start
+    while match := _FIELD.match(buffer, position, limit):
+        quoted, plain, separator = match.groups()
+        fields.append(plain if quoted is None else quoted.replace(b'""', b'"'))
+        position = match.end()
+        if separator != b",":
+            return CsvRecord(position, tuple(fields))
+    is_open = _OPEN_FIELD.match(buffer, position, limit) is not None
+    is_whole = at_end or limit - start == MAX_RECORD_BYTES
+    if is_open and not is_whole:
+        return None
+    newline = buffer.find(b"\n", start, limit)
+    if newline < 0 and not is_whole:
+        return None
+    is_quoted = buffer[position : position + 1] == b'"'
+    if is_open:
+        fault = "a quote is not closed" if is_quoted else f"the line is longer than {MAX_RECORD_BYTES} bytes"
+    else:
+        fault = "text follows a closing quote" if is_quoted else "a quote or carriage return inside a field"
+    return CsvRecord(newline + 1 if newline >= 0 else limit, fault=fault, is_cut=newline < 0)
+
+
+def check_header(header: bytes, schema: TableSchema) -> None:
+    """Raise ReferenceDataInvalid unless this first line names the published columns in their order."""
+    found = header.removeprefix(_BYTE_ORDER_MARK).rstrip(b"\r\n").decode("utf-8", "replace")
+    if found.replace('"', "") != schema.header or not header.endswith(b"\n"):
+        raise ReferenceDataInvalid(
+            f"{schema.file_name}: the header is not as published\n  expected {schema.header}\n  found    {found[:300]}"
+        )
+
+
+def truncated(schema: TableSchema) -> ReferenceDataInvalid:
+    """Return the error for a file whose last line has no end."""
+    return ReferenceDataInvalid(f"{schema.file_name} ends inside a line: it is truncated")

@@ -11,8 +11,6 @@ from shared.errors import LoadRefused
 from shared.far_trans.clean_rows import Reject
 from shared.far_trans.schema import TABLES
 
-DEFAULT_MAX_REJECTS = "1%"
-DEFAULT_MAX_SHRINK = "20%"
 _ROUNDING = 1e-6  # rows; 29 of 100 is not more than 0.29
 
 
@@ -29,10 +27,10 @@ class CheckedFile:
 
 @dataclass(frozen=True)
 class LoadLimits:
-    """What a load may do without being told so.
+    """What a load accepts.
 
-    max_rejects: share of a file's rows, in [0, 1]. max_shrink: by which share of the rows that it has now a table may
-    become smaller, in [0, 1]. allow_empty: tables that may lose all their rows.
+    max_rejects: share of the rows of a file that may be rejected, in [0, 1]. max_shrink: share of its rows that a table
+    may lose, in [0, 1]. allow_empty: tables that may lose all their rows.
     """
 
     max_rejects: float
@@ -45,48 +43,39 @@ def check_limits(files: Sequence[CheckedFile], *, row_counts: Mapping[str, int],
 
     The limits count rows, however few there are: one rejected row of ten is 10 %. A table without rows cannot shrink.
     """
-    reasons: list[str] = []
+    reasons = []
     for file in files:
-        rows_now = row_counts.get(file.table, 0)
-        reasons += _find_too_many_rejects(file, limits)
-        if file.row_count == 0 and rows_now > 0:
-            reasons += _find_empty(file, rows_now, limits)
-        else:
-            reasons += _find_shrunken(file, rows_now, limits)
-    if reasons:
-        raise LoadRefused("\n".join(reasons))
+        reasons += [_find_too_many_rejects(file, limits), _find_shrunken(file, row_counts.get(file.table, 0), limits)]
+    if found := [reason for reason in reasons if reason]:
+        raise LoadRefused("\n".join(found))
 
 
-def _find_too_many_rejects(file: CheckedFile, limits: LoadLimits) -> list[str]:
-    total = file.row_count + file.rejected_count
-    if file.first_reject is None or file.rejected_count <= limits.max_rejects * total + _ROUNDING:
-        return []
-    share, reject = file.rejected_count / total, file.first_reject
-    return [
-        f"{file.file_name}: {file.rejected_count:,} of {total:,} rows are rejected ({_percent(share)}; the limit is "
+def _find_too_many_rejects(file: CheckedFile, limits: LoadLimits) -> str | None:
+    total, reject = file.row_count + file.rejected_count, file.first_reject
+    if reject is None or file.rejected_count <= limits.max_rejects * total + _ROUNDING:
+        return None
+    share = _percent(file.rejected_count / total)
+    return (
+        f"{file.file_name}: {file.rejected_count:,} of {total:,} rows are rejected ({share}; the limit is "
         f"{100 * limits.max_rejects:.4g}%). The first one is line {reject.line_number:,}: {reject.reason}. "
-        f"To load the other rows: --max-rejects {_percent(share)}"
-    ]
+        f"To load the other rows: --max-rejects {share}"
+    )
 
 
-def _find_empty(file: CheckedFile, rows_now: int, limits: LoadLimits) -> list[str]:
-    if file.table in limits.allow_empty:
-        return []
-    return [
-        f"{file.file_name}: table {file.table} would become empty; it has {rows_now:,} rows now. To accept that: "
-        f"--allow-empty {file.table}"
-    ]
-
-
-def _find_shrunken(file: CheckedFile, rows_now: int, limits: LoadLimits) -> list[str]:
-    if rows_now == 0 or rows_now - file.row_count <= limits.max_shrink * rows_now + _ROUNDING:
-        return []
-    share = 1 - file.row_count / rows_now
-    return [
-        f"{file.file_name}: table {file.table} would shrink from {rows_now:,} to {file.row_count:,} rows "
-        f"({_percent(share)} fewer; the limit is {100 * limits.max_shrink:.4g}%). To accept that: "
-        f"--max-shrink {_percent(share)}"
-    ]
+def _find_shrunken(file: CheckedFile, rows_now: int, limits: LoadLimits) -> str | None:
+    table, lost = f"{file.file_name}: table {file.table}", rows_now - file.row_count
+    if rows_now and not file.row_count:
+        if file.table in limits.allow_empty:
+            return None
+        option = f"--allow-empty {file.table}"
+        return f"{table} would become empty; it has {rows_now:,} rows now. To accept that: {option}"
+    if lost <= limits.max_shrink * rows_now + _ROUNDING:
+        return None
+    share = _percent(1 - file.row_count / rows_now)
+    return (
+        f"{table} would shrink from {rows_now:,} to {file.row_count:,} rows ({share} fewer; the limit is "
+        f"{100 * limits.max_shrink:.4g}%). To accept that: --max-shrink {share}"
+    )
 
 
 def _percent(share: float) -> str:
@@ -109,20 +98,13 @@ def parse_share(text: str) -> float:
 def add_limit_options(parser: argparse.ArgumentParser) -> None:
     """Add --max-rejects, --max-shrink and --allow-empty; `limits_of` and `limit_arguments` read them."""
     group = parser.add_argument_group("limits of a load; beyond them nothing is touched (exit code 2)")
-    group.add_argument(
-        "--max-rejects",
-        type=parse_share,
-        default=DEFAULT_MAX_REJECTS,
-        metavar="SHARE",
-        help="rows of a file that may be rejected, 5%% or 0.05 (default: 1%%)",
-    )
-    group.add_argument(
-        "--max-shrink",
-        type=parse_share,
-        default=DEFAULT_MAX_SHRINK,
-        metavar="SHARE",
-        help="how much smaller than now a table may become (default: 20%%)",
-    )
+    shares = {
+        "--max-rejects": ("1%", "share of the rows of a file that may be rejected, 5%% or 0.05"),
+        "--max-shrink": ("20%", "share of its rows that a table may lose"),
+    }
+    for name, (default, meaning) in shares.items():
+        text = f"{meaning} (default: %(default)s)"
+        group.add_argument(name, type=parse_share, default=default, metavar="SHARE", help=text)
     group.add_argument(
         "--allow-empty",
         action="append",

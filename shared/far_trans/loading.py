@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from datetime import date
+from io import BytesIO
 from pathlib import Path
 from typing import BinaryIO, Literal, Protocol
 
 from shared.errors import ReferenceDataInvalid
-from shared.far_trans.clean_rows import BLOCK_BYTES, MAX_RAW_BYTES, CleanRows, Reject, RowBlock, check_header
+from shared.far_trans.clean_rows import BLOCK_BYTES, MAX_RAW_BYTES, CleanRows, Reject, RowBlock, check_header, truncated
 from shared.far_trans.limits import CheckedFile, LoadLimits, check_limits
 from shared.far_trans.schema import TABLES, TableSchema
 from shared.identifiers import latest_date
@@ -28,21 +29,21 @@ class RowSource(Protocol):
 
 
 class ReferenceStore(Protocol):
-    """Where the reference tables live."""
+    """Stores the reference tables."""
 
     def fetch_today(self) -> date:
-        """Return the day (UTC) by the store's clock. Raises ReferenceDataInvalid where that clock must be wrong."""
+        """Return the day (UTC) by the store's clock. Raises ReferenceDataInvalid if that clock must be wrong."""
 
     def count_rows(self) -> Mapping[str, int]:
         """Return how many rows each table has now."""
 
     def replacement(self) -> AbstractContextManager[None]:
-        """One transaction: what is replaced within becomes visible at its end, all at once, or not at all."""
+        """Return one transaction: its end makes all tables that it replaced visible at once; an error, none of them."""
 
     def replace_table(self, schema: TableSchema, rows: RowSource, *, source: str) -> None:
-        """Replace the table by these rows and note the counts and the source; within a `replacement` only.
+        """Replace the table by these rows and store the counts and the source; within a `replacement` only.
 
-        Whatever `rows` raises ends the replacement without effect.
+        An error that `rows` raises ends the replacement without effect.
         """
 
 
@@ -55,23 +56,18 @@ class SourceFile:
     size_bytes: int
 
 
-def _open_file(path: Path, step: Step) -> BinaryIO:
-    return path.open("rb")
-
-
 @dataclass(frozen=True)
 class FileAccess:
     """How the files are read: `open_file` is called once for each step, `on_reject` gets every rejected row once."""
 
     on_reject: Callable[[Reject], None]
-    open_file: Callable[[Path, Step], BinaryIO] = _open_file
+    open_file: Callable[[Path, Step], BinaryIO] = lambda path, step: path.open("rb")
     block_bytes: int = BLOCK_BYTES
 
 
 def check_files(directory: Path) -> list[SourceFile]:
     """Return the six files in loading order. Raises ReferenceDataInvalid with every fault."""
-    sources: list[SourceFile] = []
-    faults: list[str] = []
+    sources, faults = list[SourceFile](), list[str]()
     for schema in TABLES:
         try:
             sources.append(_check_file(directory / schema.file_name, schema))
@@ -93,7 +89,7 @@ def _check_file(path: Path, schema: TableSchema) -> SourceFile:
         check_header(stream.readline(MAX_RAW_BYTES), schema)
         stream.seek(-1, 2)
         if stream.read(1) != b"\n":
-            raise ReferenceDataInvalid(f"{schema.file_name} ends inside a line: it is truncated")
+            raise truncated(schema)
         return SourceFile(schema, path, stream.tell())
 
 
@@ -102,8 +98,8 @@ def load_folder(
 ) -> list[CheckedFile]:
     """Replace all tables by the valid rows of these files, or none of them; a missing file empties its table.
 
-    Each file is read twice: the first pass checks the rows and touches no table. Raises LoadRefused where that
-    shows more than the limits accept, and ReferenceDataInvalid. Memory does not grow with the files.
+    Each file is read twice: the first pass checks the rows and touches no table. Raises LoadRefused if a
+    limit is exceeded, and ReferenceDataInvalid. Memory does not grow with the files.
     """
     latest = latest_date(store.fetch_today())
     checked = [check_rows(source, latest=latest, access=access) for source in sources]
@@ -118,39 +114,24 @@ def load_folder(
 
 def check_rows(source: SourceFile, *, latest: date, access: FileAccess) -> CheckedFile:
     """Return what a load would make of this file; touches no table."""
-    first: list[Reject] = []
-
-    def take(reject: Reject) -> None:
-        if not first:
-            first.append(reject)
-        access.on_reject(reject)
-
-    row_count = rejected_count = 0
-    if source.path is not None:
-        with access.open_file(source.path, "check") as stream:
-            rows = CleanRows(stream, source.schema, on_reject=take, latest=latest, block_bytes=access.block_bytes)
-            for _ in rows:
-                pass
-        row_count, rejected_count = rows.row_count, rows.rejected_count
-    first_reject = first[0] if first else None
-    return CheckedFile(source.schema.file_name, source.schema.table, row_count, rejected_count, first_reject)
+    with _open_rows(source, "check", latest=latest, access=access) as rows:
+        for _ in rows:
+            pass
+    counts = (rows.row_count, rows.rejected_count)
+    return CheckedFile(source.schema.file_name, source.schema.table, *counts, rows.first_reject)
 
 
 def load_table(source: SourceFile, *, store: ReferenceStore, latest: date, access: FileAccess) -> tuple[int, int]:
     """Replace the table of this file by its valid rows; return how many were loaded and how many were rejected."""
-    if source.path is None:
-        store.replace_table(source.schema, _NoRows(), source="")
-        return 0, 0
-    with access.open_file(source.path, "load") as stream:
-        rows = CleanRows(stream, source.schema, on_reject=lambda _: None, latest=latest, block_bytes=access.block_bytes)
-        store.replace_table(source.schema, rows, source=str(source.path.resolve()))
+    with _open_rows(source, "load", latest=latest, access=access) as rows:
+        store.replace_table(source.schema, rows, source=str(source.path.resolve()) if source.path else "")
     return rows.row_count, rows.rejected_count
 
 
-@dataclass
-class _NoRows:
-    row_count: int = 0
-    rejected_count: int = 0
-
-    def __iter__(self) -> Iterator[RowBlock]:
-        return iter(())
+@contextmanager
+def _open_rows(source: SourceFile, step: Step, *, latest: date, access: FileAccess) -> Iterator[CleanRows]:
+    """Yield the rows of a file, none if it is missing; only the check reports rejects."""
+    header = BytesIO(f"{source.schema.header}\n".encode())
+    with access.open_file(source.path, step) if source.path else header as stream:
+        on_reject = access.on_reject if step == "check" else lambda _: None
+        yield CleanRows(stream, source.schema, on_reject=on_reject, latest=latest, block_bytes=access.block_bytes)

@@ -1,7 +1,7 @@
 """What makes a row valid, twice: a fast pattern for runs of plain valid rows, and a check that gives reasons.
 
-The pattern accepts only rows that the check accepts too; whatever it does not recognise (quotes, leap days, long
-numbers, most punctuation beyond ASCII, ...) is decided by the check.
+The pattern accepts only rows that the check accepts too. The check decides about all other rows: those with quotes,
+leap days, long numbers, most punctuation beyond ASCII and so on.
 """
 
 from __future__ import annotations
@@ -35,10 +35,7 @@ _PLAIN_FIELDS = {
     "amount": _PLAIN_AMOUNT,
     "price": _PLAIN_PRICE,
 }
-_MONTH_AND_DAY = (
-    rb"(?:(?:0[1-9]|1[0-2])-(?:0[1-9]|1[0-9]|2[0-8])"
-    rb"|(?:0[13-9]|1[0-2])-(?:29|30)|(?:0[13578]|1[02])-31)"
-)
+_MONTH_AND_DAY = rb"(?:(?:0[1-9]|1[0-2])-(?:0[1-9]|1[0-9]|2[0-8])|(?:0[13-9]|1[0-2])-(?:29|30)|(?:0[13578]|1[02])-31)"
 _MATCHES_NO_ROW = rb"(?!)"
 
 _BLANKS = " \t\r\n"
@@ -61,12 +58,12 @@ def build_plain_rows_pattern(schema: TableSchema, *, latest: date | None = None)
 
 def _plain_field(column: Column, latest: date) -> bytes:
     if column.allowed:
-        field = b"(?:%b)" % b"|".join(re.escape(value.encode()) for value in column.allowed)
+        field = b"|".join(re.escape(value.encode()) for value in column.allowed)
     elif column.type == "text":
         return _PLAIN_KEY if column.required else _PLAIN_TEXT
     else:
         field = _plain_date(column.earliest, latest) if column.type == "date" else _PLAIN_FIELDS[column.type]
-    return b"(?:%b)" % field if column.required else b"(?:%b)?" % field
+    return b"(?:%b)%b" % (field, b"" if column.required else b"?")
 
 
 def _plain_date(earliest: date, latest: date) -> bytes:
@@ -96,32 +93,26 @@ def find_fault(fields: Sequence[str], schema: TableSchema, *, latest: date | Non
     if len(fields) != len(schema.columns):
         return f"expected {len(schema.columns)} columns, found {len(fields)}"
     latest = latest or latest_date()
-    for value, column in zip(fields, schema.columns, strict=True):
-        fault = _find_field_fault(value, column, latest)
-        if fault:
+    values = dict(zip(schema.columns, fields, strict=True))
+    for column, value in values.items():
+        if fault := _find_field_fault(value, column, latest):
             return f"{column.csv_name} {fault}"
-    return _find_period_fault(fields, schema)
-
-
-def _find_period_fault(fields: Sequence[str], schema: TableSchema) -> str | None:
-    if schema.period is None:
-        return None
-    values = {column.csv_name: value for value, column in zip(fields, schema.columns, strict=True)}
-    first, last = schema.period
-    # Dates of this format compare like the days that they name.
-    is_reversed = values[first] and values[last] and values[first] > values[last]
-    return f"{first} is after {last}" if is_reversed else None
+    if schema.period:
+        first, last = (column for column in schema.columns if column.csv_name in schema.period)
+        if values[first] > values[last]:  # dates of this format compare like the days that they name
+            return f"{first.csv_name} is after {last.csv_name}"
+    return None
 
 
 def _find_field_fault(value: str, column: Column, latest: date) -> str | None:
-    if column.required and not value.strip(_BLANKS):
+    if not value.strip(_BLANKS) and column.required:
         return "is empty"
     if not value:
         return None
     if column.type == "date":
         return _find_date_fault(value, column.earliest, latest)
-    find = {"text": _find_text_fault, "customer_id": _find_customer_id_fault, "isin": _find_isin_fault}
-    return find.get(column.type, _find_number_fault)(value, column)
+    is_text = column.type in ("text", "customer_id", "isin")
+    return _find_text_fault(value, column) if is_text else _find_number_fault(value, column)
 
 
 def _find_text_fault(value: str, column: Column) -> str | None:
@@ -131,22 +122,12 @@ def _find_text_fault(value: str, column: Column) -> str | None:
         return "holds a NUL byte" if "\0" in value else "holds a control character or a line separator"
     if column.allowed and value not in column.allowed:
         return f"is none of {', '.join(column.allowed)}"
-    too_long = column.required and len(value) > MAX_KEY_CHARACTERS
-    return f"is longer than {MAX_KEY_CHARACTERS} characters" if too_long else None
-
-
-def _find_customer_id_fault(value: str, column: Column) -> str | None:
-    if is_customer_id(value):
-        return None
-    return _find_text_fault(value, column) or (
-        "is no customer id: 1 to 64 of A-Z, a-z, 0-9, '_', '.', ':', '-', the first one a letter, a digit or '_'"
-    )
-
-
-def _find_isin_fault(value: str, column: Column) -> str | None:
-    if is_isin(value):
-        return None
-    return _find_text_fault(value, column) or "is no ISIN: 1 to 20 of A-Z, a-z, 0-9"
+    if column.required and len(value) > MAX_KEY_CHARACTERS:
+        return f"is longer than {MAX_KEY_CHARACTERS} characters"
+    if column.type == "customer_id" and not is_customer_id(value):
+        return "is no customer id: 1 to 64 of A-Z, a-z, 0-9, '_', '.', ':', '-', the first one a letter, a digit or '_'"
+    is_no_isin = column.type == "isin" and not is_isin(value)
+    return "is no ISIN: 1 to 20 of A-Z, a-z, 0-9" if is_no_isin else None
 
 
 def _find_date_fault(value: str, earliest: date, latest: date) -> str | None:

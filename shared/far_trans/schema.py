@@ -1,12 +1,13 @@
-"""The published FAR-Trans schema: the only place that knows CSV spellings and coded values.
+"""The published FAR-Trans schema: the only place that knows the CSV spellings and coded values of its six files.
 
-Source: Sanz-Cruzado, Droukas, McCreadie, "FAR-Trans: An Investment Dataset for Financial Asset
-Recommendation",
-Fin-RecSys 2024 (data: CC-BY 4.0).
+The files of the benchmark (first buys, returns, lists) have a format of their own, in trainer/benchmark. Source:
+Sanz-Cruzado, Droukas, McCreadie, "FAR-Trans: An Investment Dataset for Financial Asset Recommendation", Fin-RecSys
+2024 (data: CC-BY 4.0).
 """
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from datetime import date
 from typing import Literal
@@ -45,16 +46,27 @@ class TableSchema:
     a column `line_number`, which says which of several rows of the same date is the latest.
     """
 
-    file_name: str
     table: str
     columns: tuple[Column, ...]
     optional: bool = False
     period: tuple[str, str] | None = None
     has_line_numbers: bool = False
 
+    @property
+    def file_name(self) -> str:
+        return f"{self.table}.csv"
+
+    @property
+    def header(self) -> str:
+        """The published first line, without its end."""
+        return ",".join(column.csv_name for column in self.columns)
+
+    def csv_names(self, *names: str) -> dict[str, str]:
+        """Return the CSV spellings of these columns, each with the name in the database."""
+        return {column.csv_name: column.name for column in self.columns if column.name in names}
+
 
 CUSTOMER_INFORMATION = TableSchema(
-    "customer_information.csv",
     "customer_information",
     (
         Column("customerID", "customer_id", "customer_id", required=True),
@@ -67,7 +79,6 @@ CUSTOMER_INFORMATION = TableSchema(
     has_line_numbers=True,
 )
 ASSET_INFORMATION = TableSchema(
-    "asset_information.csv",
     "asset_information",
     (
         Column("ISIN", "isin", "isin", required=True),
@@ -83,7 +94,6 @@ ASSET_INFORMATION = TableSchema(
     has_line_numbers=True,
 )
 MARKETS = TableSchema(
-    "markets.csv",
     "markets",
     (
         Column("exchangeID", "exchange_id", required=True),
@@ -97,7 +107,6 @@ MARKETS = TableSchema(
     ),
 )
 CLOSE_PRICES = TableSchema(
-    "close_prices.csv",
     "close_prices",
     (
         Column("ISIN", "isin", "isin", required=True),
@@ -108,7 +117,6 @@ CLOSE_PRICES = TableSchema(
     has_line_numbers=True,
 )
 LIMIT_PRICES = TableSchema(
-    "limit_prices.csv",
     "limit_prices",
     (
         Column("ISIN", "isin", "isin", required=True),
@@ -122,7 +130,6 @@ LIMIT_PRICES = TableSchema(
     has_line_numbers=True,
 )
 TRANSACTIONS = TableSchema(
-    "transactions.csv",
     "transactions",
     (
         Column("customerID", "customer_id", "customer_id", required=True),
@@ -139,20 +146,13 @@ TRANSACTIONS = TableSchema(
 )
 TABLES = (CUSTOMER_INFORMATION, ASSET_INFORMATION, MARKETS, LIMIT_PRICES, CLOSE_PRICES, TRANSACTIONS)
 
-_RISK_LEVELS = {
-    "Conservative": RiskLevel.CONSERVATIVE,
-    "Income": RiskLevel.INCOME,
-    "Balanced": RiskLevel.BALANCED,
-    "Aggressive": RiskLevel.AGGRESSIVE,
-}
+_RISK_LEVELS = dict(zip(("Conservative", "Income", "Balanced", "Aggressive"), RiskLevel, strict=True))
 # The data spells CAP_LT30K and CAP_GT300K; its README also CAP_LT_30K.
 _CAPACITIES = {
-    "CAP_LT30K": InvestmentCapacity.LESS_THAN_30K,
-    "CAP_LT_30K": InvestmentCapacity.LESS_THAN_30K,
-    "CAP_30K_80K": InvestmentCapacity.FROM_30K_TO_80K,
-    "CAP_80K_300K": InvestmentCapacity.FROM_80K_TO_300K,
-    "CAP_GT300K": InvestmentCapacity.MORE_THAN_300K,
-    "CAP_GT_300K": InvestmentCapacity.MORE_THAN_300K,
+    "LT30K": InvestmentCapacity.LESS_THAN_30K,
+    "30K_80K": InvestmentCapacity.FROM_30K_TO_80K,
+    "80K_300K": InvestmentCapacity.FROM_80K_TO_300K,
+    "GT300K": InvestmentCapacity.MORE_THAN_300K,
 }
 
 
@@ -163,6 +163,5 @@ def parse_risk_level(code: str | None) -> RiskLevel | None:
 
 def parse_investment_capacity(code: str | None) -> InvestmentCapacity:
     """Return the capacity band that `code` stands for; a predicted one counts like a stated one."""
-    name = (code or "").removeprefix("Predicted_")
-    name = name if name.startswith("CAP_") else f"CAP_{name}"
-    return _CAPACITIES.get(name, InvestmentCapacity.UNKNOWN)
+    name = (code or "").removeprefix("Predicted_").removeprefix("CAP_")
+    return _CAPACITIES.get(re.sub("^(LT|GT)_", r"\1", name), InvestmentCapacity.UNKNOWN)

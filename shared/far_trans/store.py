@@ -28,6 +28,7 @@ from shared.postgres.tables import reference_snapshots
 
 _LOADER_LOCK = 0x4641525F54524E53  # "FAR_TRNS": one loader at a time
 _READ_BYTES = 1 << 18
+_TABLE_NAMES = [schema.table for schema in TABLES]
 
 
 class PostgresReferenceStore:
@@ -47,31 +48,20 @@ class PostgresReferenceStore:
             raise DatabaseUnavailable("the database URL must be like postgresql://user@host:port/name") from error
         try:
             with _translated(), engine.connect() as connection:
-                store = cls(connection, lock_timeout_seconds=lock_timeout_seconds)
-                store._check()
+                with connection.begin():
+                    _check_tables(connection)
+                    if not connection.scalar(text(f"SELECT pg_try_advisory_lock({_LOADER_LOCK})")):
+                        raise DatabaseUnavailable(
+                            "another loader is at work on this database: wait for it, then repeat"
+                        )
                 try:
-                    yield store
+                    yield cls(connection, lock_timeout_seconds=lock_timeout_seconds)
                 finally:
-                    store._let_others_load()
+                    # Explicitly: the server ends a closed session only some moments later.
+                    with suppress(SQLAlchemyError), connection.begin():
+                        connection.execute(text(f"SELECT pg_advisory_unlock({_LOADER_LOCK})"))
         finally:
             engine.dispose()
-
-    def _check(self) -> None:
-        connection = self._connection
-        with connection.begin():
-            names = [schema.table for schema in TABLES] + [reference_snapshots.name]
-            missing = [name for name in names if connection.scalar(text("SELECT to_regclass(:n)"), {"n": name}) is None]
-            if missing:
-                raise DatabaseUnavailable(
-                    f"the database has no table {', '.join(missing)}: run python -m shared.migrations first"
-                )
-            if not connection.scalar(text("SELECT pg_try_advisory_lock(:key)"), {"key": _LOADER_LOCK}):
-                raise DatabaseUnavailable("another loader is at work on this database: wait for it, then repeat")
-
-    def _let_others_load(self) -> None:
-        """Give the lock back now: the server ends a closed session only some moments later."""
-        with suppress(SQLAlchemyError), self._connection.begin():
-            self._connection.execute(text("SELECT pg_advisory_unlock(:key)"), {"key": _LOADER_LOCK})
 
     def fetch_today(self) -> date:
         """Return the day (UTC) by the database's clock, which also dates snapshots.
@@ -92,14 +82,12 @@ class PostgresReferenceStore:
     def count_rows(self) -> Mapping[str, int]:
         """Return how many rows each reference table has now."""
         with _translated(), self._connection.begin():
-            counts = {
-                schema.table: self._connection.scalar(text(f"SELECT count(*) FROM {schema.table}")) for schema in TABLES
-            }
-        return {table: count or 0 for table, count in counts.items()}
+            fetch = self._connection.scalar
+            return {name: fetch(text(f"SELECT count(*) FROM {name}")) or 0 for name in _TABLE_NAMES}
 
     @contextmanager
     def replacement(self) -> Iterator[None]:
-        """One transaction for all `replace_table` within; raises CommitUnknown where its end is not known.
+        """One transaction for all `replace_table` within; raises CommitUnknown if its outcome is unknown.
 
         Waits for whoever changes these tables (a migration, for instance), at most for the lock timeout.
         """
@@ -107,8 +95,8 @@ class PostgresReferenceStore:
             milliseconds = round(self._lock_timeout_seconds * 1000)
             self._connection.execute(text(f"SET LOCAL lock_timeout = {milliseconds}"))
             # All locks at once and before the first change; readers, and a trainer's ACCESS SHARE, never conflict.
-            names = ", ".join(schema.table for schema in TABLES)
-            self._connection.execute(text(f"LOCK TABLE {names}, {reference_snapshots.name} IN ROW EXCLUSIVE MODE"))
+            names = ", ".join([*_TABLE_NAMES, reference_snapshots.name])
+            self._connection.execute(text(f"LOCK TABLE {names} IN ROW EXCLUSIVE MODE"))
             yield
             try:
                 transaction.commit()
@@ -116,33 +104,33 @@ class PostgresReferenceStore:
                 raise CommitUnknown(f"the database: {str(error.orig).strip()}") from error
 
     def replace_table(self, schema: TableSchema, rows: RowSource, *, source: str) -> None:
-        """Replace the table by these rows and note the snapshot; readers see the old rows until the end."""
+        """Replace the table by these rows and store the snapshot; readers see the old rows until the end."""
         with _translated():
             self._connection.execute(text(f"DELETE FROM {schema.table}"))
             taken = self._copy(schema, rows)
             if taken != rows.row_count:
                 raise ReferenceDataInvalid(f"{rows.row_count} rows were sent, the database took {taken}")
-            self._note_snapshot(schema, rows, source=source)
+            values = {"row_count": rows.row_count, "rejected_count": rows.rejected_count, "source": source}
+            values |= {"loaded_at": func.clock_timestamp()}
+            statement = insert(reference_snapshots).values(table_name=schema.table, **values)
+            self._connection.execute(statement.on_conflict_do_update(index_elements=["table_name"], set_=values))
 
     def tidy(self) -> None:
         """Give the space of the old rows back to their tables and refresh the planner's statistics.
 
-        Dates the snapshots anew: a list that was made from old rows just before they vanished is older than that.
+        Sets the time of the snapshots again: a list made from old rows just before the commit is then older.
         """
         with _translated():
             with self._connection.begin():
                 self._connection.execute(reference_snapshots.update().values(loaded_at=func.clock_timestamp()))
-            self._vacuum()
-
-    def _vacuum(self) -> None:
-        driver_connection = self._driver_connection()
-        driver_connection.autocommit = True  # VACUUM runs in no transaction
-        try:
-            with driver_connection.cursor() as cursor:
-                for schema in TABLES:
-                    cursor.execute(f"VACUUM (ANALYZE, TRUNCATE false) {schema.table}")
-        finally:
-            driver_connection.autocommit = False
+            driver_connection = self._driver_connection()
+            driver_connection.autocommit = True  # VACUUM runs in no transaction
+            try:
+                with driver_connection.cursor() as cursor:
+                    for name in _TABLE_NAMES:
+                        cursor.execute(f"VACUUM (ANALYZE, TRUNCATE false) {name}")
+            finally:
+                driver_connection.autocommit = False
 
     def _copy(self, schema: TableSchema, rows: RowSource) -> int:
         names = [column.name for column in schema.columns]
@@ -163,11 +151,14 @@ class PostgresReferenceStore:
         assert isinstance(driver_connection, psycopg2.extensions.connection)
         return driver_connection
 
-    def _note_snapshot(self, schema: TableSchema, rows: RowSource, *, source: str) -> None:
-        values = {"row_count": rows.row_count, "rejected_count": rows.rejected_count, "source": source}
-        changed = {**values, "loaded_at": func.clock_timestamp()}
-        statement = insert(reference_snapshots).values(table_name=schema.table, **changed)
-        self._connection.execute(statement.on_conflict_do_update(index_elements=["table_name"], set_=changed))
+
+def _check_tables(connection: Connection) -> None:
+    names = [*_TABLE_NAMES, reference_snapshots.name]
+    missing = [name for name in names if connection.scalar(text(f"SELECT to_regclass('{name}')")) is None]
+    if missing:
+        raise DatabaseUnavailable(
+            f"the database has no table {', '.join(missing)}: run python -m shared.migrations first"
+        )
 
 
 def _number_rows(block: RowBlock) -> bytes:
@@ -177,7 +168,7 @@ def _number_rows(block: RowBlock) -> bytes:
 
 
 class _BlockReader:
-    """What copy_expert reads from: one block each time, of whatever size (psycopg2 sends what it gets)."""
+    """A file for copy_expert: each read returns one block of any size (psycopg2 sends what it gets)."""
 
     def __init__(self, blocks: Iterator[bytes]) -> None:
         self._blocks = blocks

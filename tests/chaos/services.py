@@ -29,7 +29,7 @@ class FaultyService(ServiceProcess):
         name: str | None = None,
     ) -> None:
         self._options = ["--failpoints", str(failpoints), *(word for guard in without for word in ("--without", guard))]
-        super().__init__(service, environment, folder=folder, name=name)
+        super().__init__(service, environment, folder=folder, name=name or "")
 
     def _module(self) -> Sequence[str]:
         return ["tests.chaos.instrumented_service", self.service, *self._options]

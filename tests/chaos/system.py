@@ -16,7 +16,7 @@ from typing import Any
 import httpx
 import psycopg2
 
-from script.demo_servers import run_step
+from script.demo_setup import run_step
 from script.local.kafka import LocalKafka
 from script.local.owned_process import LocalServerError
 from script.local.postgres import LocalPostgres
@@ -134,7 +134,7 @@ def _servers(folder: Path, without: tuple[str, ...], stack: ExitStack) -> System
     models = SmallVolume(folder / "models", megabytes=MODELS_MEGABYTES)
     stack.callback(models.unmount)
     tables = SmallVolume(
-        folder / "tables", megabytes=TABLES_MEGABYTES, owner=(user.user_id, user.group_id) if user else None
+        folder / "tables", megabytes=TABLES_MEGABYTES, owner=(user.pw_uid, user.pw_gid) if user else None
     )
     stack.callback(tables.unmount)
     stack.callback(kafka.stop)

@@ -6,9 +6,11 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 import uuid
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -116,10 +118,32 @@ def test_broker_that_cannot_start_says_what_its_log_says(
     broker: LocalKafka, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     kafka = LocalKafka(tmp_path)
-    monkeypatch.setattr(kafka, "_format", lambda java, class_path: None)
+    monkeypatch.setattr(kafka, "_format", lambda: None)
     with pytest.raises(LocalServerError, match=r"(?s)ended by itself.*meta\.properties"):
         kafka.start()
     assert not kafka.is_running
+
+
+def test_broker_that_is_stopped_while_it_starts_is_not_launched_afterwards(
+    broker: LocalKafka, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As a demo does on SIGTERM, while another thread still prepares the folder."""
+    kafka, preparing, stopped = LocalKafka(tmp_path), threading.Event(), threading.Event()
+
+    def prepare() -> None:
+        preparing.set()
+        assert stopped.wait(20.0)
+
+    monkeypatch.setattr(kafka, "_format", prepare)
+    with ThreadPoolExecutor(1) as pool:
+        start = pool.submit(kafka.start)
+        assert preparing.wait(20.0)
+        kafka.stop()
+        stopped.set()
+        with pytest.raises(LocalServerError, match="stopped while it started"):
+            start.result(20.0)
+    assert not kafka.is_running
+    assert not (tmp_path / "kafka.pid").exists()
 
 
 def test_command_keeps_a_broker_until_sigterm_and_a_killed_command_leaves_a_usable_folder() -> None:

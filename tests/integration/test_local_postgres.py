@@ -81,7 +81,7 @@ def test_start_waits_for_a_session_that_outlives_its_killed_server(server: Local
 
 def test_old_lock_file_with_a_number_that_is_somebody_elses_by_now_is_no_obstacle(server: LocalPostgres) -> None:
     user = server_user()
-    identity = {} if user is None else {"user": user.user_id, "group": user.group_id}
+    identity = {} if user is None else {"user": user.pw_uid, "group": user.pw_gid}
     lock = server.folder / "data" / "postmaster.pid"
     content = lock.read_text()
     with subprocess.Popen(["sleep", "60"], **identity) as stranger:  # type: ignore[call-overload]  # user and group

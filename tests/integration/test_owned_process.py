@@ -10,6 +10,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -135,11 +136,44 @@ def test_server_that_ends_by_itself_is_reported_with_its_last_words(owned: Owned
     owned.log_file.write_text("words of an earlier run\n")
     owned.claim()
     owned.launch(_command(tmp_path, "raise SystemExit('no space left')"), environment={})
-    assert not owned.becomes_ready(lambda: False, 10.0)
-    message = str(owned.not_ready())
+    with pytest.raises(LocalServerError) as failed:
+        owned.wait_until_ready(lambda: False, 10.0)
+    message = str(failed.value)
     assert "ended by itself" in message
     assert "no space left" in message
     assert "earlier run" not in message
+
+
+def test_server_that_another_thread_stopped_while_it_started_is_not_launched(
+    owned: OwnedProcess, tmp_path: Path
+) -> None:
+    owned.begin_start()
+    owned.claim()
+    owned.stop()
+    with pytest.raises(LocalServerError, match="stopped while it started"):
+        owned.launch(_command(tmp_path), environment={})
+    assert not owned.is_running
+    assert not owned.pid_file.exists()
+
+    owned.begin_start()
+    owned.claim()
+    owned.launch(_command(tmp_path), environment={})
+    assert owned.is_running
+
+
+@pytest.mark.parametrize("repetition", range(5))
+def test_two_threads_may_stop_a_server_at_the_same_time(owned: OwnedProcess, tmp_path: Path, repetition: int) -> None:
+    owned.claim()
+    owned.launch(_command(tmp_path), environment={})
+    both = threading.Barrier(2)
+
+    def stop(_: int) -> None:
+        both.wait()
+        owned.stop()
+
+    with ThreadPoolExecutor(2) as pool:
+        assert list(pool.map(stop, range(2))) == [None, None]
+    assert not owned.is_running
 
 
 def test_missing_program_is_named(owned: OwnedProcess) -> None:

@@ -16,8 +16,8 @@ import pytest
 
 from script.local.owned_process import LocalServerError
 from script.local.postgres_install import installed_package
+from script.offsets import BrokerView
 from shared.events import INTERACTIONS_RECORDED, RECOMMENDATIONS_REQUESTED
-from shared.postgres.offset_store import BrokerView
 from tests.integration.worker_process import WorkerWorld
 
 pytestmark = [pytest.mark.kafka, pytest.mark.postgres]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
@@ -12,17 +12,24 @@ from typing import Any
 import pandas as pd
 
 from shared.errors import ReferenceDataInvalid
-from shared.far_trans.schema import parse_investment_capacity, parse_risk_level
+from shared.far_trans.schema import (
+    ASSET_INFORMATION,
+    CLOSE_PRICES,
+    CUSTOMER_INFORMATION,
+    parse_investment_capacity,
+    parse_risk_level,
+)
 from shared.recommender.training_data import day_number, end_of_day
 from shared.recommender.training_rows import TrainingRows, build_training_data
 from shared.recommender.types import Asset, Customer
 from trainer.benchmark.known import KnownData, Split
 
-_FIRST_BUYS = ["customerID", "ISIN", "date"]
-_RETURNS = ["time_point", "ISIN", "monthly_return"]
-_CUSTOMERS = ["customerID", "riskLevel", "investmentCapacity", "timestamp"]
-_ASSETS = ["ISIN", "assetCategory", "assetSubCategory", "marketID", "sector", "industry", "timestamp"]
-_PRICES = ["ISIN", "timestamp", "closePrice"]
+_FIRST_BUYS = {"customerID": "customer_id", "ISIN": "isin", "date": "bought_on"}
+_RETURNS = {"time_point": "time_point", "ISIN": "isin", "monthly_return": "monthly_return"}
+_CUSTOMERS = CUSTOMER_INFORMATION.csv_names("customer_id", "risk_level", "investment_capacity", "recorded_on")
+_DESCRIPTION = ("asset_category", "asset_sub_category", "market_id", "sector", "industry")
+_ASSETS = ASSET_INFORMATION.csv_names("isin", *_DESCRIPTION, "recorded_on")
+_PRICES = CLOSE_PRICES.csv_names("isin", "priced_on", "close_price")
 _UNKNOWN_CATEGORY = "unknown"
 
 
@@ -113,8 +120,7 @@ def read_relevant(directory: Path, time_point: str) -> dict[str, frozenset[str]]
 def read_returns(directory: Path) -> pd.DataFrame:
     """Read the partial monthly returns: time_point, isin, monthly_return; empty without the file."""
     path = directory / "asset_returns.csv"
-    frame = _read_csv(path, _RETURNS) if path.is_file() else pd.DataFrame(columns=_RETURNS)
-    frame = frame.rename(columns={"ISIN": "isin"})
+    frame = _read_optional(path, _RETURNS)
     frame["monthly_return"] = pd.to_numeric(frame["monthly_return"], errors="coerce")
     return frame.dropna(subset=["monthly_return"])
 
@@ -130,7 +136,8 @@ def _read_fields(directory: Path, time_point: str) -> dict[str, Any]:
     return fields
 
 
-def _read_csv(path: Path, columns: list[str]) -> pd.DataFrame:
+def _read_csv(path: Path, columns: Mapping[str, str]) -> pd.DataFrame:
+    """Read these columns; `columns` gives each CSV spelling its name."""
     try:
         frame = pd.read_csv(path, dtype=str, keep_default_na=False)
     except (OSError, ValueError) as error:
@@ -138,11 +145,11 @@ def _read_csv(path: Path, columns: list[str]) -> pd.DataFrame:
     missing = [column for column in columns if column not in frame]
     if missing:
         raise ReferenceDataInvalid(f"{path} lacks the column {missing[0]}")
-    return frame[columns]
+    return frame[list(columns)].rename(columns=dict(columns))
 
 
-def _read_optional(path: Path, columns: list[str]) -> pd.DataFrame:
-    return _read_csv(path, columns) if path.is_file() else pd.DataFrame(columns=columns, dtype=str)
+def _read_optional(path: Path, columns: Mapping[str, str]) -> pd.DataFrame:
+    return _read_csv(path, columns) if path.is_file() else pd.DataFrame(columns=list(columns.values()), dtype=str)
 
 
 def _with_day(frame: pd.DataFrame, column: str, path: Path) -> pd.DataFrame:
@@ -155,27 +162,24 @@ def _with_day(frame: pd.DataFrame, column: str, path: Path) -> pd.DataFrame:
 
 
 def _read_first_buys(path: Path) -> pd.DataFrame:
-    frame = _with_day(_read_csv(path, _FIRST_BUYS), "date", path)
-    frame = frame.rename(columns={"customerID": "customer_id", "ISIN": "isin"})
+    frame = _with_day(_read_csv(path, _FIRST_BUYS), "bought_on", path)
     # The earliest of doubles: no later row can take its place, so this looks into no future.
     frame = frame.sort_values("day", kind="stable").drop_duplicates(["customer_id", "isin"])
     return frame.astype({"customer_id": "category", "isin": "category"})
 
 
 def _read_customers(path: Path) -> pd.DataFrame:
-    frame = _with_day(_read_optional(path, _CUSTOMERS), "timestamp", path)
-    return frame.rename(columns={"customerID": "customer_id"})
+    return _with_day(_read_optional(path, _CUSTOMERS), "recorded_on", path)
 
 
 def _read_assets(path: Path) -> pd.DataFrame:
-    return _with_day(_read_optional(path, _ASSETS), "timestamp", path).rename(columns={"ISIN": "isin"})
+    return _with_day(_read_optional(path, _ASSETS), "recorded_on", path)
 
 
 def _read_prices(path: Path) -> pd.DataFrame:
-    frame = _with_day(_read_optional(path, _PRICES), "timestamp", path)
-    prices = pd.to_numeric(frame["closePrice"], errors="coerce").astype("float64")
-    frame = frame.drop(columns="closePrice").assign(close_price=prices)
-    return frame.rename(columns={"ISIN": "isin"}).astype({"isin": "category"})
+    frame = _with_day(_read_optional(path, _PRICES), "priced_on", path)
+    prices = pd.to_numeric(frame["close_price"], errors="coerce").astype("float64")
+    return frame.assign(close_price=prices).astype({"isin": "category"})
 
 
 def _up_to(frame: pd.DataFrame, day: int) -> pd.DataFrame:
@@ -188,14 +192,14 @@ def _latest(frame: pd.DataFrame, key: str, day: int) -> pd.DataFrame:
 
 
 def _build_assets(described: pd.DataFrame, isins: Iterable[str]) -> tuple[Asset, ...]:
-    columns = ("isin", "assetCategory", "assetSubCategory", "marketID", "sector", "industry")
+    columns = ("isin", *_DESCRIPTION)
     rows = zip(*(described[column].tolist() for column in columns), strict=True)
     known = {isin: Asset(isin, category, *(value or None for value in rest)) for isin, category, *rest in rows}
     return tuple(known.get(isin, Asset(isin, _UNKNOWN_CATEGORY)) for isin in sorted({*known, *isins}))
 
 
 def _build_customers(described: pd.DataFrame, customer_ids: Iterable[str]) -> tuple[Customer, ...]:
-    columns = ("customer_id", "riskLevel", "investmentCapacity")
+    columns = ("customer_id", "risk_level", "investment_capacity")
     rows = zip(*(described[column].tolist() for column in columns), strict=True)
     known = {name: Customer(name, parse_risk_level(level), parse_investment_capacity(cap)) for name, level, cap in rows}
     return tuple(known.get(name, Customer(name)) for name in sorted({*known, *customer_ids}))

@@ -1,18 +1,34 @@
-"""How many rows of everything a scale stands for; scale 1 has exactly the published counts."""
+"""How many rows a scale has, the days that they fall on, and whole numbers that sum to a given total."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import date
 
-FIRST_DAY = date(2018, 1, 2)
-LAST_DAY = date(2022, 11, 29)
+import numpy as np
+from numpy.typing import NDArray
 
-_CUSTOMERS = 29_090
-_ASSETS = 806
-_MIN_CUSTOMERS = 300
-_MIN_ASSETS = 150
+Integers = NDArray[np.int64]
+Floats = NDArray[np.float64]
+Rng = np.random.Generator
+
+# A day is a position in DAYS: the weekdays of the published period.
+_ALL_DAYS = np.arange(np.datetime64("2018-01-02"), np.datetime64("2022-11-30"))
+DAYS = _ALL_DAYS[np.is_busday(_ALL_DAYS)]
+DAY_COUNT = len(DAYS)
+DAY_TEXTS = DAYS.astype(str).astype(object)
+_MONTHS = DAYS.astype("datetime64[M]")
+MONTH_OF_DAY = (_MONTHS - _MONTHS[0]).astype(np.int64)
+MONTH_COUNT = int(MONTH_OF_DAY[-1]) + 1
+
+_CUSTOMERS, _MIN_CUSTOMERS = 29_090, 300
+_ASSETS, _MIN_ASSETS = 806, 150
+
+
+def find_day(text: str) -> int:
+    """Return the position of a date, or of the next weekday."""
+    return int(np.searchsorted(DAYS, np.datetime64(text)))
 
 
 @dataclass(frozen=True)
@@ -31,26 +47,55 @@ class Sizes:
 
 
 def build_sizes(scale: float) -> Sizes:
-    """Return the counts for a scale; small ones keep at least 300 customers and 150 assets. Raises ValueError."""
+    """Return the counts for a scale; 1 has the published ones, a small one 300 customers and 150 assets.
+
+    Raises ValueError.
+    """
     if not (math.isfinite(scale) and 0 < scale <= 100):
         raise ValueError("the scale must be more than 0 and at most 100")
     customers = max(_MIN_CUSTOMERS, round(_CUSTOMERS * scale))
     assets = max(_MIN_ASSETS, round(_ASSETS * scale))
-
-    def per_customer(published: int) -> int:
-        return round(published * customers / _CUSTOMERS)
-
-    def per_asset(published: int) -> int:
-        return round(published * assets / _ASSETS)
-
+    customer_rows = {"customer_versions": 32_468, "buys": 228_913, "sells": 159_136, "shared_transaction_ids": 14_500}
+    asset_rows = {"asset_versions": 836, "traded_assets": 321, "close_prices": 703_303}
     return Sizes(
         customers=customers,
-        customer_versions=per_customer(32_468),
         assets=assets,
-        asset_versions=per_asset(836),
-        traded_assets=per_asset(321),
-        close_prices=per_asset(703_303),
-        buys=per_customer(228_913),
-        sells=per_customer(159_136),
-        shared_transaction_ids=per_customer(14_500),
+        **{name: round(count * customers / _CUSTOMERS) for name, count in customer_rows.items()},
+        **{name: round(count * assets / _ASSETS) for name, count in asset_rows.items()},
     )
+
+
+def allocate(total: int, weights: Mapping[str, float], *, floors: Mapping[str, int] | None = None) -> dict[str, int]:
+    """Divide `total` in proportion to the weights (largest remainder); each name gets at least its floor."""
+    shares = {name: (floors or {}).get(name, 0) for name in weights}
+    rest = total - sum(shares.values())
+    if rest < 0:
+        raise ValueError("the floors need more than there is")
+    # A name whose floor exceeds its share gets no more; the others divide the rest.
+    wanted = {name: max(0.0, total * weight / sum(weights.values()) - shares[name]) for name, weight in weights.items()}
+    exact = {name: rest * want / (sum(wanted.values()) or 1.0) for name, want in wanted.items()}
+    for name, value in exact.items():
+        shares[name] += int(value)
+    by_remainder = sorted(exact, key=lambda name: int(exact[name]) - exact[name])
+    for name in by_remainder[: total - sum(shares.values())]:
+        shares[name] += 1
+    return shares
+
+
+def settle(values: Integers, total: int, *, lower: Integers, upper: Integers, rng: Rng) -> Integers:
+    """Return `values` changed by single steps at random places, within their bounds, until they sum to `total`."""
+    values = values.copy()
+    while difference := total - int(values.sum()):
+        step = 1 if difference > 0 else -1
+        movable = np.flatnonzero(values < upper if step > 0 else values > lower)
+        if not len(movable):
+            raise ValueError("the bounds leave no room")
+        values[rng.choice(movable, size=min(abs(difference), len(movable)), replace=False)] += step
+    return values
+
+
+def make_persistent(shocks: Floats, persistence: float) -> None:
+    """Turn independent rows of shocks in place into a series in which each row continues the one before."""
+    fresh = np.sqrt(1 - persistence**2)
+    for step in range(1, len(shocks)):
+        shocks[step] = persistence * shocks[step - 1] + fresh * shocks[step]

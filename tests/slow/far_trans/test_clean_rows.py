@@ -12,8 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from shared.errors import ReferenceDataInvalid
-from shared.far_trans.clean_rows import CleanRows, Reject
-from shared.far_trans.csv_records import MAX_RECORD_BYTES
+from shared.far_trans.clean_rows import MAX_RECORD_BYTES, CleanRows, Reject
 from shared.far_trans.schema import ASSET_INFORMATION, CLOSE_PRICES, CUSTOMER_INFORMATION, MARKETS, TRANSACTIONS
 from tests.far_trans_files import SOUND_ROWS, clean, header_of
 

@@ -13,10 +13,9 @@ import pytest
 from shared.far_trans.schema import TABLES, parse_investment_capacity, parse_risk_level
 from shared.far_trans.synthetic import synthesize
 from shared.far_trans.synthetic.assets import SyntheticAsset
-from shared.far_trans.synthetic.buys import Buys, let_every_asset_be_bought
-from shared.far_trans.synthetic.names import compute_check_digit
-from shared.far_trans.synthetic.quotas import allocate, settle
-from shared.far_trans.synthetic.sizes import build_sizes
+from shared.far_trans.synthetic.catalogue import compute_check_digit
+from shared.far_trans.synthetic.sizes import allocate, build_sizes, settle
+from shared.far_trans.synthetic.transactions import Buys, let_every_asset_be_bought
 from tests.far_trans_files import clean
 
 DEMO_CUSTOMER = "85583A768E48870A546D"

@@ -10,13 +10,14 @@ from typing import BinaryIO
 import pytest
 
 from shared.errors import LoadRefused, ReferenceDataInvalid
-from shared.far_trans.clean_rows import CleanRows, Reject
+from shared.far_trans.clean_rows import Reject
 from shared.far_trans.limits import LoadLimits
 from shared.far_trans.loading import FileAccess, check_files, load_folder
-from shared.far_trans.rejects import RejectsFile
 from shared.far_trans.schema import CLOSE_PRICES, LIMIT_PRICES, TABLES, TRANSACTIONS, TableSchema
 from tests.fakes_reference import FakeReferenceStore
-from tests.far_trans_files import SOUND_ROWS, header_of, write_folder
+from tests.far_trans_files import SOUND_ROWS, header_of, load_command, write_folder
+
+RejectsFile = load_command("script").RejectsFile
 
 
 def test_sound_folder_gives_six_files_with_their_sizes(tmp_path: Path) -> None:
@@ -168,11 +169,3 @@ def test_rejects_of_an_earlier_run_do_not_stay(tmp_path: Path) -> None:
 def test_rejects_file_in_a_missing_folder_is_refused_at_once(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError, match="there is no folder"), RejectsFile(tmp_path / "no" / "rejects.csv"):
         pass
-
-
-def test_counters_know_every_byte_of_the_file(tmp_path: Path) -> None:
-    path = write_folder(tmp_path) / "transactions.csv"
-    with path.open("rb") as stream:
-        rows = CleanRows(stream, TRANSACTIONS, on_reject=lambda reject: None)
-        list(rows)
-    assert rows.bytes_read == path.stat().st_size

@@ -69,6 +69,7 @@ def transaction(**changed: str) -> list[str]:
         ({"ISIN": "ALPHA.AT"}, NO_ISIN),
         ({"ISIN": "GRS1 "}, NO_ISIN),
         ({"ISIN": "G" * 21}, NO_ISIN),
+        ({"ISIN": "G" * 201}, "ISIN is longer than 200 characters"),
         ({"ISIN": "G\x1b[2J"}, "ISIN holds a control character or a line separator"),
         ({"transactionID": "7\x1b[2J"}, "transactionID holds a control character or a line separator"),
         ({"channel": "two\nlines"}, "channel holds a control character or a line separator"),

@@ -9,7 +9,7 @@ import pytest
 from rich.console import Console
 
 from script.api_client import ServedList
-from script.generate_interactions import Outcome, Plan, main, print_outcome, spread
+from script.generate_interactions import Plan, main, print_outcome, spread
 
 ISINS = ["A", "B", "C", "D"]
 
@@ -57,7 +57,7 @@ def served(version: str, *sectors: str | None) -> ServedList:
 def printed(before: ServedList, after: ServedList, sent: Counter[str]) -> str:
     screen = Console(width=120, no_color=True, record=True, quiet=False, highlight=False)
     with screen.capture() as capture:
-        print_outcome(Outcome(before, after), Plan("CUSTOMER", "Technology", 3, sent=sent), screen=screen)
+        print_outcome(before, after, plan=Plan("CUSTOMER", "Technology", 3, sent=sent), screen=screen)
     return capture.get()
 
 

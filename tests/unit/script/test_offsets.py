@@ -6,8 +6,8 @@ from datetime import UTC, datetime
 
 import pytest
 
-from script.offsets import WRONG_USAGE, main, meaning, parse
-from shared.postgres.offset_store import LogRange, OffsetRow
+from script.offsets import LogRange, OffsetRow, main, meaning
+from script.terminal import WRONG_USAGE
 
 LOG = LogRange(earliest=100, latest=200)
 
@@ -60,11 +60,9 @@ def test_moving_an_offset_says_what_is_lost(before: int, after: int, said: str) 
 
 
 @pytest.mark.parametrize("to", ["-1", "first", "", "1.5"])
-def test_only_offsets_can_be_moved_to(to: str) -> None:
-    with pytest.raises(SystemExit) as ended:
-        parse(["set", "--group", "g", "--topic", "t", "--partition", "0", "--to", to])
-
-    assert ended.value.code == WRONG_USAGE
+def test_only_offsets_can_be_moved_to(to: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["set", "--group", "g", "--topic", "t", "--partition", "0", "--to", to]) == WRONG_USAGE
+    assert "must be earliest, latest or a number" in capsys.readouterr().err
 
 
 def test_a_missing_setting_is_named(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:

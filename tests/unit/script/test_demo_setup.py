@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from script import demo_state
-from script.demo_state import (
+from script import demo_setup
+from script.demo_setup import (
     DataSet,
     DemoRefused,
     choose_data,
@@ -24,7 +24,7 @@ from shared.far_trans import schema as far_trans
 def repository(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A clone without data, and without a generator."""
     (tmp_path / "clone" / "FAR-Trans").mkdir(parents=True)
-    monkeypatch.setattr(demo_state, "REPOSITORY", tmp_path / "clone")
+    monkeypatch.setattr(demo_setup, "REPOSITORY", tmp_path / "clone")
     return tmp_path / "clone"
 
 
@@ -138,7 +138,7 @@ def test_every_clone_has_a_folder_of_its_own(repository: Path, tmp_path: Path, m
     assert state_root() == first
     assert tmp_path / "xdg" in first.parents
 
-    monkeypatch.setattr(demo_state, "REPOSITORY", tmp_path / "another clone")
+    monkeypatch.setattr(demo_setup, "REPOSITORY", tmp_path / "another clone")
     assert state_root() != first
 
 
