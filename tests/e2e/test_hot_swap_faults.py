@@ -113,7 +113,6 @@ def killed_trainers(system: System) -> Iterator[Callable[[str], int]]:
     """Yields what trains once, dies at a step, and returns how that ended."""
     log = (system.environment.models_folder.parent / "killed_trainers.log").open("w")
     environment = {**system.environment.variables(), "OPENBLAS_NUM_THREADS": "1", "KEPT_VERSIONS": "2"}
-    environment["CHOOSE_WEIGHTS"] = "false"  # what is published does not matter here
     command = [sys.executable, "-m", "tests.e2e.killed_trainer"]
     pipes: Any = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": log, "text": True}
     with log, subprocess.Popen(command, cwd=REPOSITORY, env=environment, **pipes) as process:
