@@ -6,8 +6,6 @@ import threading
 from collections.abc import Callable
 from typing import TypeVar
 
-from tenacity import RetryCallState, Retrying, retry_if_exception_type, wait_exponential
-
 from shared.errors import Stopped, TransientError, describe_error
 from shared.logging import get_logger
 
@@ -20,9 +18,7 @@ log = get_logger(__name__)
 
 def delay_seconds(failures: int, *, first_seconds: float = FIRST_SECONDS, most_seconds: float = MOST_SECONDS) -> float:
     """Return how long to wait after `failures` failures in a row (at least 1)."""
-    state = RetryCallState(Retrying(), None, (), {})
-    state.attempt_number = failures
-    return wait_exponential(multiplier=first_seconds, max=most_seconds)(state)
+    return min(most_seconds, first_seconds * 2.0 ** min(failures - 1, 64))
 
 
 def retry_until(
@@ -37,19 +33,13 @@ def retry_until(
 
     Any other exception of `operation` is raised at once.
     """
-
-    def log_failure(state: RetryCallState) -> None:
-        error = state.outcome.exception() if state.outcome else None
-        log.warning(log_event, error=describe_error(error) if error else None, retry_in_seconds=state.upcoming_sleep)
-
-    def sleep(seconds: float) -> None:
+    failures = 0
+    while True:
+        try:
+            return operation()
+        except on as error:
+            failures += 1
+            seconds = delay_seconds(failures, most_seconds=most_seconds)
+            log.warning(log_event, error=describe_error(error), retry_in_seconds=seconds)
         if stop.wait(seconds):
             raise Stopped
-
-    retrying = Retrying(
-        retry=retry_if_exception_type(on),
-        wait=wait_exponential(multiplier=FIRST_SECONDS, max=most_seconds),
-        before_sleep=log_failure,
-        sleep=sleep,
-    )
-    return retrying(operation)

@@ -9,7 +9,6 @@ import threading
 import time
 from collections.abc import Callable
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from types import TracebackType
 from typing import Any, Self
 
 from prometheus_client import CONTENT_TYPE_LATEST, REGISTRY, CollectorRegistry, generate_latest
@@ -75,9 +74,7 @@ class HealthServer:
         self._thread.start()
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self._server.shutdown()
         self._thread.join()
         self._server.server_close()
@@ -121,23 +118,18 @@ class _Server(ThreadingHTTPServer):
         self._waiting: dict[socket.socket, None] = {}  # without a request yet, oldest first
         super().__init__(address, _Handler)
 
-    def process_request(self, request: Any, client_address: Any) -> None:
-        """Handle the connection in a thread of its own."""
+    def verify_request(self, request: Any, client_address: Any) -> bool:
+        """Return whether the connection has a place; the server closes one that has none."""
         with self._lock:
-            is_full = len(self._opened_at) >= MAX_CONNECTIONS
-            replaced = next(iter(self._waiting), None) if is_full else None
-            is_refused = is_full and replaced is None
-            if replaced is not None:
-                self._forget(replaced)
-            if not is_refused:
-                self._opened_at[request] = time.monotonic()
-                self._waiting[request] = None
-        if replaced is not None:
-            _cut(replaced)
-        if is_refused:
-            self.shutdown_request(request)
-        else:
-            super().process_request(request, client_address)
+            if len(self._opened_at) >= MAX_CONNECTIONS:
+                if not self._waiting:
+                    return False
+                oldest = next(iter(self._waiting))
+                self._forget(oldest)
+                _cut(oldest)
+            self._opened_at[request] = time.monotonic()
+            self._waiting[request] = None
+            return True
 
     def note_request(self, connection: socket.socket) -> None:
         """Record that the request of this connection is complete."""

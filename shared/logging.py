@@ -44,8 +44,7 @@ def configure_logging(*, level: str, log_format: str, service: str) -> None:
         ]
     )
     formatter = structlog.stdlib.ProcessorFormatter(
-        foreign_pre_chain=shared,
-        processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, *rendered],
+        foreign_pre_chain=shared, processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, *rendered]
     )
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(formatter)

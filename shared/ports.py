@@ -107,10 +107,6 @@ class EventConsumer(Protocol):
     """
 
     @property
-    def cluster_id(self) -> str:
-        """The id of the Kafka cluster."""
-
-    @property
     def generation(self) -> int:
         """Changes whenever partitions are assigned, revoked or rewound; messages polled before are then invalid."""
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import logging
+from collections.abc import Mapping, MutableMapping, Sequence
 from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 from typing import Any
@@ -10,6 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from shared.logging import REPEAT_SECONDS, RepetitionFilter
 from shared.recommender.configuration import build_configuration
 from shared.recommender.id_map import AssetIdMap
 from shared.recommender.model import Model
@@ -159,3 +161,13 @@ def _changed(signals: Mapping[str, Arrays], arrays: Mapping[str, NDArray[Any]]) 
         signal, _, of_signal = name.partition(".")
         changed[signal][of_signal] = array
     return dict(changed)
+
+
+def written(lines: Sequence[MutableMapping[str, Any]]) -> list[MutableMapping[str, Any]]:
+    """Return those of the captured log lines that the filter of every process writes."""
+    repetitions = RepetitionFilter(REPEAT_SECONDS)
+    levels = logging.getLevelNamesMapping()
+    records = [logging.LogRecord("trainer", levels[line["log_level"].upper()], "", 0, "", None, None) for line in lines]
+    for record, line in zip(records, lines, strict=True):
+        record.msg = line
+    return [line for record, line in zip(records, lines, strict=True) if repetitions.filter(record)]

@@ -95,8 +95,6 @@ class FakeBroker:
 class FakeConsumer:
     """One member of a group; `assign` and `revoke` play the group's coordinator."""
 
-    cluster_id = "fake-cluster"
-
     def __init__(
         self, broker: FakeBroker, offsets: OffsetSource, *, owned: Collection[Partition] | None = None
     ) -> None:

@@ -19,7 +19,7 @@ from shared.kafka.client_settings import ConsumerSettings, producer_settings
 from shared.kafka.consumer import KafkaEventConsumer
 from shared.kafka.metadata import fetch_cluster_id, wait_for_cluster_id
 from shared.kafka.producer import SyncKafkaEventPublisher
-from shared.liveness import Progress, StallWatch, watch_in_background
+from shared.liveness import StallWatch, watch_in_background
 from shared.logging import configure_logging, get_logger
 from shared.ports import EventConsumer
 from shared.postgres.engine import build_engine
@@ -47,7 +47,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         signal.signal(signal_number, lambda *_: stop.set())
     if options.once:
         return _train_once(settings, stop, force=options.force)
-    Trainer(settings, stop).run()
+    _lead_until(stop, settings)
     log.info("trainer.stopped")
     if any(thread.name == "training" for thread in threading.enumerate()):
         # A fit in native code cannot be interrupted, and the interpreter must not end under it.
@@ -56,44 +56,30 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 0
 
 
-class Trainer:
-    """The service: health and liveness from the start, leadership once the broker answers."""
-
-    def __init__(self, settings: TrainerSettings, stop: threading.Event) -> None:
-        self._settings = settings
-        self._stop = stop
-        self._heartbeat = Heartbeat(within_seconds=settings.stall_seconds)
-        self._leadership: Leadership | None = None
-
-    def run(self) -> None:
-        """Run until `stop`."""
-        settings = self._settings
-        watch = StallWatch(self._backlog, stall_seconds=settings.stall_seconds, name="trainer")
-        with HealthServer(
-            (settings.health_host, settings.trainer_health_port),
-            heartbeat=self._heartbeat,
-            unready_reason=self._unready_reason,
-            stalled_reason=watch.reason,
-        ):
-            watch_in_background(watch, heartbeat=self._heartbeat, stop=self._stop)
-            servers = settings.kafka_bootstrap_servers
-            cluster_id = wait_for_cluster_id(servers, stop=self._stop, on_try=self._heartbeat.beat)
-            if cluster_id is None:
-                return
-            self._leadership = Leadership(
+def _lead_until(stop: threading.Event, settings: TrainerSettings) -> None:
+    """Serve health and liveness from the start; lead once the broker answers."""
+    heartbeat = Heartbeat(within_seconds=settings.stall_seconds)
+    leadership: Leadership | None = None
+    watch = StallWatch(
+        lambda: leadership.backlog() if leadership else None, stall_seconds=settings.stall_seconds, name="trainer"
+    )
+    with HealthServer(
+        (settings.health_host, settings.trainer_health_port),
+        heartbeat=heartbeat,
+        unready_reason=lambda: leadership.unready_reason() if leadership else "waiting for the broker",
+        stalled_reason=watch.reason,
+    ):
+        watch_in_background(watch, heartbeat=heartbeat, stop=stop)
+        cluster_id = wait_for_cluster_id(settings.kafka_bootstrap_servers, stop=stop, on_try=heartbeat.beat)
+        if cluster_id is not None:
+            leadership = Leadership(
                 _build_dependencies(settings, cluster_id),
                 plan=settings.training_plan(),
                 rules=settings.trigger_rules(),
-                stop=self._stop,
-                heartbeat=self._heartbeat,
+                stop=stop,
+                heartbeat=heartbeat,
             )
-            self._leadership.run()
-
-    def _backlog(self) -> Progress | None:
-        return self._leadership.backlog() if self._leadership else None
-
-    def _unready_reason(self) -> str | None:
-        return self._leadership.unready_reason() if self._leadership else "waiting for the broker"
+            leadership.run()
 
 
 def _train_once(settings: TrainerSettings, stop: threading.Event, *, force: bool) -> int:
@@ -127,7 +113,6 @@ def _build_dependencies(settings: TrainerSettings, cluster_id: str) -> Dependenc
             ConsumerSettings(settings.kafka_bootstrap_servers, group, settings.topic_prefix),
             topics=(INTERACTIONS_RECORDED, MODELS_COMMANDS),
             offsets=store,
-            cluster_id=cluster_id,
         )
 
     return Dependencies(PostgresLease(engine), store, artifacts, registry, open_consumer)

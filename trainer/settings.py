@@ -91,10 +91,7 @@ class TrainerSettings(ServiceSettings):
         )
         return [
             build_configuration(
-                name,
-                weights=self.default_weights(),
-                interaction_weights=interaction_weights,
-                seed=self.training_seed,
+                name, weights=self.default_weights(), interaction_weights=interaction_weights, seed=self.training_seed
             )
             for name in _names(self.candidate_algorithms)
         ]

@@ -87,7 +87,6 @@ class WorkerProcess:
             ),
             topics=CONSUMED_TOPICS,
             offsets=store,
-            cluster_id=cluster_id,
         )
         with closing(store), closing(consumer):
             self._loop = WorkerLoop(self._build_dependencies(consumer, store), batch_size=settings.worker_batch_size)

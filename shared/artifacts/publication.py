@@ -4,15 +4,21 @@ MODELS_DIR/CURRENT                    {"sequence", "version", "manifest_sha256"}
 MODELS_DIR/versions/<version>/        manifest.json, manifest.hmac (with a signing key), arrays.npz: complete from the
                                       moment they have this name
 MODELS_DIR/versions/.tmp-*            a writer's unfinished work, or a version being removed
+
+With a signing key, write access to the volume is not enough to create a model: the signature covers the manifest, the
+manifest holds the SHA-256 of the arrays and the name of its version, and CURRENT holds the SHA-256 of the manifest. A
+signed version that was removed can be put back.
 """
 
 from __future__ import annotations
 
+import hmac
 import os
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from hashlib import sha256
 from pathlib import Path
 
 from shared.artifacts.files import (
@@ -39,11 +45,12 @@ from shared.artifacts.format import (
     is_version,
     sha256_of,
 )
-from shared.artifacts.signature import LARGEST_SIGNATURE_BYTES, SIGNATURE_FILE, check_signature, sign_manifest
 from shared.errors import ArtifactInvalid, ArtifactMissing
 from shared.ports import Pointer
 from shared.recommender.model import Model
 
+SIGNATURE_FILE = "manifest.hmac"
+_LARGEST_SIGNATURE_BYTES = 128
 _TEMPORARY_PREFIX = ".tmp-"
 
 
@@ -100,7 +107,8 @@ class FileArtifacts:
         if len(files[ARRAYS_FILE]) > self.largest_artifact_bytes:
             raise ArtifactInvalid(f"{ARRAYS_FILE} would be larger than {self.largest_artifact_bytes} bytes")
         with self._writing():
-            self._refuse_taken(version)
+            if os.path.lexists(self._versions / version):
+                raise ArtifactInvalid(f"version {version} exists already")
             self._remove_leftovers()
             temporary = self._write_temporary(version, files)
             self._publish(temporary, version)
@@ -151,10 +159,12 @@ class FileArtifacts:
         if not self.signing_keys:
             return
         try:
-            signature = read_file(directory / SIGNATURE_FILE, largest=LARGEST_SIGNATURE_BYTES)
+            signature = read_file(directory / SIGNATURE_FILE, largest=_LARGEST_SIGNATURE_BYTES)
         except ArtifactMissing as error:
             raise ArtifactInvalid(f"version {directory.name} is not signed") from error
-        check_signature(manifest, signature, keys=self.signing_keys)
+        matches = [hmac.compare_digest(sign_manifest(manifest, key=key), signature) for key in self.signing_keys]
+        if not any(matches):
+            raise ArtifactInvalid(f"{SIGNATURE_FILE} is not made with a known key")
 
     @contextmanager
     def _writing(self) -> Iterator[None]:
@@ -167,10 +177,6 @@ class FileArtifacts:
             raise ArtifactInvalid(f"the models volume cannot be written: {error}") from error
 
     # --- the steps of save_model, in order; between any two of them a writer may die ---
-
-    def _refuse_taken(self, version: str) -> None:
-        if os.path.lexists(self._versions / version):
-            raise ArtifactInvalid(f"version {version} exists already")
 
     def _remove_leftovers(self) -> None:
         remove_if_there(self._temporary_pointer)
@@ -222,3 +228,8 @@ class FileArtifacts:
             remove_if_there(doomed)
             (self._versions / version).rename(doomed)
             remove_if_there(doomed)
+
+
+def sign_manifest(manifest: bytes, *, key: bytes) -> bytes:
+    """Return the content of SIGNATURE_FILE: the HMAC-SHA256 of the manifest's bytes, in hexadecimal, and a newline."""
+    return hmac.new(key, manifest, sha256).hexdigest().encode() + b"\n"

@@ -55,11 +55,7 @@ class ConsumerSettings:
 
 
 def producer_settings(
-    bootstrap_servers: str,
-    *,
-    client_id: str,
-    delivery_timeout_seconds: float = 10.0,
-    queue_messages: int = QUEUE_MESSAGES,
+    bootstrap_servers: str, *, client_id: str, delivery_timeout_seconds: float = 10.0
 ) -> dict[str, Any]:
     """Return the settings of a producer."""
     delivery_timeout_ms = int(delivery_timeout_seconds * 1000)
@@ -74,7 +70,7 @@ def producer_settings(
         "request.timeout.ms": max(1000, delivery_timeout_ms // 2),
         # Measured: a third more events a second under load than with 0, for 1 to 2 ms more when alone.
         "linger.ms": 1,
-        "queue.buffering.max.messages": queue_messages,
+        "queue.buffering.max.messages": QUEUE_MESSAGES,
         # A broker that comes back is found within a second.
         "reconnect.backoff.ms": 50,
         "reconnect.backoff.max.ms": 1000,

@@ -21,7 +21,6 @@ log = get_logger(__name__)
 
 MOST_POLL_SECONDS = 0.1
 RETRY_OFFSETS_SECONDS = 0.5
-_SAME_ERROR_AGAIN_SECONDS = 30.0
 _JOIN_SECONDS = 20.0
 # The topic may be deleted or recreated: check it at once.
 _TOPIC_ERRORS = frozenset(
@@ -30,7 +29,7 @@ _TOPIC_ERRORS = frozenset(
 
 
 class KafkaEventConsumer:
-    """A member of a consumer group, as shared.ports.EventConsumer describes it; joins the group with the first poll.
+    """A member of a consumer group; joins it with the first poll. shared.ports.EventConsumer documents the methods.
 
     `topics` are names without prefix. One subscription holds them all, so that the range assignor gives a member the
     same partition numbers of each.
@@ -42,10 +41,8 @@ class KafkaEventConsumer:
         *,
         topics: Sequence[str],
         offsets: OffsetSource,
-        cluster_id: str,
         metadata: KafkaMetadata | None = None,
     ) -> None:
-        self.cluster_id = cluster_id
         self.generation = 0
         self._settings = settings
         self._owned: frozenset[Partition] = frozenset()
@@ -54,7 +51,6 @@ class KafkaEventConsumer:
         self._pending: deque[KafkaMessage] = deque()  # polled together with a change of the assignment
         self._changes = 0
         self._retry_offsets_at = 0.0
-        self._errors: dict[str, float] = {}
         # A separate connection: on the consumer's own one every query waits for the pending fetch.
         self._metadata = metadata or KafkaMetadata(settings.bootstrap_servers, prefix=settings.topic_prefix)
         self._starts = StartOffsets(offsets, self._metadata, topics=topics)
@@ -63,27 +59,21 @@ class KafkaEventConsumer:
         self._consumer = self._join()
 
     def assignment(self) -> frozenset[Partition]:
-        """The owned partitions whose offsets are known."""
         return frozenset(self._positions)
 
     def out_of_range(self) -> frozenset[Partition]:
-        """The owned partitions that are not consumed: their offset is outside the log, or of another topic."""
         return frozenset(self._out_of_range) | self._starts.replaced
 
     def replaced(self) -> frozenset[Partition]:
-        """Those out of range whose topic was recreated."""
         return self._starts.replaced
 
     def problem(self) -> str | None:
-        """What is wrong with the consumed topics; None when nothing is."""
         return self._watch.problem
 
     def position(self, partition: Partition) -> int:
-        """The offset of the next message that `poll` will return."""
         return self._positions[partition]
 
     def poll(self, *, max_messages: int, timeout_seconds: float, max_bytes: int = POLL_BYTES) -> Sequence[Message]:
-        """Return the available messages without waiting for more; none when the assignment changes in this call."""
         changes = self._changes
         self._rejoin_if_forgotten()
         self._find_missing_offsets()
@@ -109,34 +99,27 @@ class KafkaEventConsumer:
         return messages if changes == self._changes else []
 
     def fetch_high_watermarks(self, partitions: Collection[Partition]) -> Mapping[Partition, int]:
-        """Ask the broker for the offsets after the last acknowledged messages, in one request."""
         return self._metadata.fetch_latest(partitions)
 
     def fetch_low_watermarks(self, partitions: Collection[Partition]) -> Mapping[Partition, int]:
-        """Ask the broker for the offsets of the first messages that it holds, in one request."""
         return self._metadata.fetch_earliest(partitions)
 
     def seek(self, partition: Partition, offset: int) -> None:
-        """Consume this partition from `offset` on; the others continue where they are."""
         self._positions[partition] = offset
         self._starts.accept(partition)
         self._out_of_range.discard(partition)
         self._assign()
 
     def rewind(self) -> None:
-        """Consume every owned partition again from its stored offset."""
         self._start_over(self._owned, assigned=False)
 
     def pause(self, partitions: Collection[Partition]) -> None:
-        """Stop fetching these partitions."""
         self._consumer.pause(self._known(partitions))
 
     def resume(self, partitions: Collection[Partition]) -> None:
-        """Fetch these partitions again."""
         self._consumer.resume(self._known(partitions))
 
     def commit(self, offsets: Mapping[Partition, int]) -> None:
-        """Commit to Kafka, for lag monitors only."""
         positions = [self._to_kafka(partition, offset) for partition, offset in offsets.items()]
         try:
             self._consumer.commit(offsets=positions, asynchronous=True)
@@ -144,7 +127,6 @@ class KafkaEventConsumer:
             self._log_error(error.args[0])
 
     def close(self) -> None:
-        """Leave the group."""
         self._consumer.close()
 
     def _join(self) -> Consumer:
@@ -167,9 +149,8 @@ class KafkaEventConsumer:
         if consumer is not self._consumer:
             return
         self._waiting_since = None
-        self._start_over(
-            frozenset((self._without_prefix(one.topic), one.partition) for one in partitions), assigned=True
-        )
+        owned = frozenset((self._without_prefix(one.topic), one.partition) for one in partitions)
+        self._start_over(owned, assigned=True)
         self._watch.note_assignment(self._starts.topics)
         log.info("consumer.assigned", generation=self.generation, partitions=by_topic(self._owned))
 
@@ -269,7 +250,4 @@ class KafkaEventConsumer:
         return topic.removeprefix(self._settings.topic_prefix)
 
     def _log_error(self, error: KafkaError) -> None:
-        now = time.monotonic()
-        if now - self._errors.get(error.name(), -_SAME_ERROR_AGAIN_SECONDS) >= _SAME_ERROR_AGAIN_SECONDS:
-            self._errors[error.name()] = now
-            log.warning("kafka.error", error=error.name(), reason=error.str())
+        log.warning("kafka.error", error=error.name(), detail=error.str())  # `reason` would make each text a kind

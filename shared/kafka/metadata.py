@@ -64,8 +64,8 @@ class TopicQuery:
                 if error.args[0].code() != KafkaError.UNKNOWN_TOPIC_OR_PART:
                     raise _unavailable(error) from error
             else:
-                topic = Topic(str(description.topic_id), len(description.partitions))
-                topics[name.removeprefix(self._prefix)] = topic
+                name = name.removeprefix(self._prefix)
+                topics[name] = Topic(str(description.topic_id), len(description.partitions))
         return topics
 
 
@@ -84,8 +84,7 @@ class KafkaMetadata:
 
     def start_query(self, topics: Collection[str]) -> TopicQuery:
         """Send a query for these topics, and return at once."""
-        names = TopicCollection([self._prefix + topic for topic in sorted(topics)])
-        admin = self._admin
+        names, admin = TopicCollection([self._prefix + topic for topic in sorted(topics)]), self._admin
         futures = admin.describe_topics(names, request_timeout=self._timeout_seconds)
         return TopicQuery(futures, prefix=self._prefix, admin=admin)
 

@@ -213,10 +213,6 @@ class SyncKafkaEventPublisher:
         if answers[0] is not None:
             raise _failure(answers[0])
 
-    def close(self, *, timeout_seconds: float = 5.0) -> None:
-        """Wait until every event is acknowledged or the timeout is over."""
-        self._producer.flush(timeout_seconds)
-
 
 def _report_timeout_seconds(settings: dict[str, Any]) -> float:
     return float(settings["delivery.timeout.ms"] / 1000 + REPORT_GRACE_SECONDS)

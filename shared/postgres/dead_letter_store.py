@@ -6,9 +6,10 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, fields
 from datetime import datetime
+from itertools import islice
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, exists, func, select, update
+from sqlalchemy import ColumnElement, Connection, Row, Select, exists, func, select, update
 from sqlalchemy.dialects.postgresql import insert
 
 from shared.events import Event, InteractionRecorded, RecommendationRequested
@@ -55,16 +56,13 @@ class LetterFilter:
 
     def conditions(self) -> list[ColumnElement[bool]]:
         """Return the conditions on a row."""
-        wanted: list[ColumnElement[bool]] = []
-        if self.topic is not None:
-            wanted.append(_COLUMNS.topic == self.topic)
-        if self.group is not None:
-            wanted.append(_COLUMNS.consumer_group == self.group)
-        if self.reason is not None:
-            wanted.append(_COLUMNS.reason.icontains(self.reason, autoescape=True))
-        if not self.replayed_too:
-            wanted.append(_COLUMNS.replayed_at.is_(None))
-        return wanted
+        conditions = (
+            (self.topic is not None, _COLUMNS.topic == self.topic),
+            (self.group is not None, _COLUMNS.consumer_group == self.group),
+            (self.reason is not None, _COLUMNS.reason.icontains(self.reason or "", autoescape=True)),
+            (not self.replayed_too, _COLUMNS.replayed_at.is_(None)),
+        )
+        return [condition for is_wanted, condition in conditions if is_wanted]
 
 
 def insert_dead_letters(
@@ -97,36 +95,16 @@ class DeadLetterBox:
     def find(self, wanted: LetterFilter, *, limit: int, value_bytes: int = 0) -> Iterator[DeadLetter]:
         """Yield the letters of the filter, the oldest first, with at most `value_bytes` bytes of each value."""
         statement = select(*_columns(value_bytes)).where(*wanted.conditions())
-        statement = statement.order_by(_COLUMNS.dead_letter_id)
-        after = 0
-        while limit > 0:
-            with self._begin() as connection:
-                page = statement.where(_COLUMNS.dead_letter_id > after).limit(min(limit, _PAGE_LETTERS))
-                rows = [DeadLetter(**row._mapping) for row in connection.execute(page)]
-            yield from rows
-            if not rows:
-                return
-            after, limit = rows[-1].dead_letter_id, limit - len(rows)
+        for row in islice(self._rows(statement), limit):
+            yield DeadLetter(**row._mapping)
 
     def find_ids(self, wanted: LetterFilter) -> Iterator[int]:
         """Yield the ids of the letters that the filter finds now, the oldest first."""
         with self._begin() as connection:
-            newest = connection.scalar(select(func.max(_COLUMNS.dead_letter_id)).where(*wanted.conditions())) or 0
-        after = 0
-        while after < newest:
-            page = select(_COLUMNS.dead_letter_id).where(*wanted.conditions(), _COLUMNS.dead_letter_id > after)
-            with self._begin() as connection:
-                ids = list(
-                    connection.scalars(
-                        page.where(_COLUMNS.dead_letter_id <= newest)
-                        .order_by(_COLUMNS.dead_letter_id)
-                        .limit(_PAGE_LETTERS)
-                    )
-                )
-            if not ids:
-                return
-            yield from ids
-            after = ids[-1]
+            newest = connection.scalar(select(func.max(_COLUMNS.dead_letter_id)))
+        statement = select(_COLUMNS.dead_letter_id).where(*wanted.conditions(), _COLUMNS.dead_letter_id <= newest)
+        for row in self._rows(statement):
+            yield row.dead_letter_id
 
     def count(self, wanted: LetterFilter) -> int:
         """Return how many letters the filter finds."""
@@ -186,6 +164,17 @@ class DeadLetterBox:
     def close(self) -> None:
         """Close every connection."""
         self._engine.dispose()
+
+    def _rows(self, statement: Select[Any]) -> Iterator[Row[Any]]:
+        """Yield the rows in the order of their ids; no transaction is open while the caller handles one."""
+        ordered, after = statement.order_by(_COLUMNS.dead_letter_id).limit(_PAGE_LETTERS), 0
+        while True:
+            with self._begin() as connection:
+                rows = connection.execute(ordered.where(_COLUMNS.dead_letter_id > after)).all()
+            yield from rows
+            if len(rows) < _PAGE_LETTERS:
+                return
+            after = rows[-1].dead_letter_id
 
     @contextmanager
     def _begin(self) -> Iterator[Connection]:

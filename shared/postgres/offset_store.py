@@ -83,12 +83,6 @@ class GroupOffsets:
 
     def _rows(self, offsets: Mapping[Partition, int]) -> list[dict[str, Any]]:
         return [
-            {
-                **self.owner,
-                "topic": partition[0],
-                "partition": partition[1],
-                "next_offset": offset,
-                "topic_id": self.topic_id(partition),
-            }
-            for partition, offset in sorted(offsets.items())
+            {**self.owner, "topic": p[0], "partition": p[1], "next_offset": offset, "topic_id": self.topic_id(p)}
+            for p, offset in sorted(offsets.items())
         ]

@@ -11,21 +11,17 @@ import pytest
 from sqlalchemy import Engine
 
 from shared.postgres.engine import build_engine
-from tests.integration.trainer_process import REPOSITORY, System, load
+from tests.integration.trainer_process import REPOSITORY, System, load, postgres_store
 from tests.integration.worker_process import WorkerWorld, worker_world
 from tests.unit.trainer.service.trainer_fakes import FakeTrainerStore
 from trainer.service.ports import TrainerStore
-from trainer.service.store import PostgresTrainerStore
 
 
 @pytest.fixture
 def world(kafka_bootstrap_servers: str, database_url: str, topic_prefix: str, tmp_path: Path) -> Iterator[WorkerWorld]:
     """Topics and a database of its own, and a first model."""
     with worker_world(
-        bootstrap_servers=kafka_bootstrap_servers,
-        database_url=database_url,
-        topic_prefix=topic_prefix,
-        folder=tmp_path,
+        bootstrap_servers=kafka_bootstrap_servers, database_url=database_url, topic_prefix=topic_prefix, folder=tmp_path
     ) as world:
         world.publish_model()
         yield world
@@ -44,7 +40,7 @@ def store(request: pytest.FixtureRequest) -> TrainerStore:
     """The trainer's store, fake and real in turn."""
     if request.param == "fake":
         return FakeTrainerStore()
-    return PostgresTrainerStore(request.getfixturevalue("engine"), cluster_id="cluster", consumer_group="trainer")
+    return postgres_store(request.getfixturevalue("engine"))
 
 
 @pytest.fixture(scope="session")
@@ -73,7 +69,6 @@ def empty_system(
     for trainer in system.trainers:
         trainer.stop()
         print(trainer.log_file.read_text())  # pytest shows it when the test failed
-    system.publisher.close()
 
 
 @pytest.fixture

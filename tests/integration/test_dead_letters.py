@@ -7,7 +7,7 @@ import json
 import os
 import subprocess
 import sys
-from contextlib import redirect_stderr, redirect_stdout
+from contextlib import closing, redirect_stderr, redirect_stdout
 from pathlib import Path
 from unittest.mock import patch
 
@@ -17,6 +17,7 @@ from script.dead_letters import main
 from shared.events import INTERACTIONS_RECORDED, InteractionRecorded, encode
 from shared.kafka.metadata import fetch_cluster_id
 from shared.kafka.topics import TopicDurability, configure_topics
+from shared.postgres.dead_letter_store import DeadLetterBox, LetterFilter
 from tests.integration.worker_process import WorkerWorld
 
 pytestmark = [pytest.mark.kafka, pytest.mark.postgres]
@@ -251,6 +252,17 @@ def test_more_letters_than_one_page_are_listed_and_replayed(world: WorkerWorld) 
     code, output, _ = command(world, "replay", "--all-of-reason", "by hand")
     assert (code, output.splitlines()[-1]) == (0, "1203 replayed, 0 refused")
     assert letters(world) == []
+
+
+def test_a_letter_that_is_stored_during_a_replay_is_not_part_of_it(world: WorkerWorld) -> None:
+    insert_letters(world, 500, value=b"x")  # a whole page
+    with closing(DeadLetterBox(world.database_url)) as box:
+        found = box.find_ids(LetterFilter())
+        first = next(found)
+        world.rows("UPDATE dead_letters SET event_offset = event_offset + 1000")
+        insert_letters(world, 1, value=b"x")
+
+        assert len([first, *found]) == 500
 
 
 def test_one_letter_that_is_too_large_does_not_keep_the_others_from_being_replayed(world: WorkerWorld) -> None:

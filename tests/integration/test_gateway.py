@@ -132,7 +132,6 @@ def test_the_trainers_publisher_returns_after_the_acknowledgement(
     publisher.publish(events.MODELS_COMMANDS, key="hybrid", event=event)
     [message] = read_topic(kafka_bootstrap_servers, topic_prefix + events.MODELS_COMMANDS)
     assert decode(events.MODELS_COMMANDS, message.value()) == event
-    publisher.close()
 
 
 def test_the_trainers_publisher_fails_in_time_without_a_broker() -> None:

@@ -29,11 +29,7 @@ def test_from_the_first_model_over_clicks_and_requests_to_a_rollback(system: Sys
         name for name in ALGORITHMS if build_configuration(name).is_available()
     }
     assert 0 < first["metrics"]["ndcg_at_10"] <= 1
-    assert system.pointer() == {
-        "sequence": 1,
-        "version": first["version"],
-        "manifest_sha256": first["manifest_sha256"],
-    }
+    assert system.pointer() == {"sequence": 1, "version": first["version"], "manifest_sha256": first["manifest_sha256"]}
     assert trainer.answers("/health/ready")
     assert trainer.answers("/health/live")
 

@@ -17,16 +17,13 @@ from shared.ports import Message
 from shared.postgres import tables
 from shared.postgres.engine import build_engine
 from shared.recommender.types import Asset
+from tests.integration.trainer_process import postgres_store
 from tests.unit.trainer.service.trainer_fakes import build_command
-from trainer.service.store import PostgresLease, PostgresTrainerStore
+from trainer.service.store import PostgresLease
 
 CLICKS = (INTERACTIONS_RECORDED, 3)
 COMMANDS = (MODELS_COMMANDS, 0)
 DIGEST = "a" * 64
-
-
-def postgres_store(engine: Engine, group: str = "trainer") -> PostgresTrainerStore:
-    return PostgresTrainerStore(engine, cluster_id="cluster", consumer_group=group)
 
 
 @pytest.mark.postgres

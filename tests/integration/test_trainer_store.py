@@ -15,9 +15,9 @@ from shared.events import INTERACTIONS_RECORDED, MODELS_COMMANDS
 from shared.ports import Message, Pointer, StoredOffset
 from shared.postgres import tables
 from shared.recommender.types import Asset, Customer, InvestmentCapacity, RiskLevel
+from tests.integration.trainer_process import postgres_store
 from tests.unit.trainer.service.trainer_fakes import build_command
 from trainer.service.ports import FinishedTraining, TrainerStore
-from trainer.service.store import PostgresTrainerStore
 
 CLICKS = (INTERACTIONS_RECORDED, 3)
 COMMANDS = (MODELS_COMMANDS, 0)
@@ -135,10 +135,6 @@ def test_a_dead_letter_is_kept_once(store: TrainerStore) -> None:
 # --- what only the real database can show ---
 
 
-def postgres_store(engine: Engine, group: str = "trainer") -> PostgresTrainerStore:
-    return PostgresTrainerStore(engine, cluster_id="cluster", consumer_group=group)
-
-
 @pytest.mark.postgres
 def test_rows_of_the_published_traps_are_read_as_they_are_meant(engine: Engine) -> None:
     rows: dict[Any, list[dict[str, Any]]] = {
@@ -210,7 +206,7 @@ def test_interactions_are_read_in_the_order_of_the_log(engine: Engine) -> None:
 
 @pytest.mark.postgres
 def test_rows_come_with_the_offsets_up_to_which_the_worker_has_stored_them(engine: Engine) -> None:
-    store = PostgresTrainerStore(engine, cluster_id="cluster", consumer_group="trainer", worker_group="workers")
+    store = postgres_store(engine, worker_group="workers")
     store.note_topic_ids({CLICKS: "the topic of today", (INTERACTIONS_RECORDED, 4): "the topic of today"})
     offsets = [
         ("cluster", "workers", *CLICKS, 7, "the topic of today"),
@@ -247,7 +243,7 @@ def test_offsets_belong_to_their_group(engine: Engine) -> None:
 
 @pytest.mark.postgres
 def test_rows_say_which_finished_versions_are_on_the_volume(engine: Engine) -> None:
-    store = PostgresTrainerStore(engine, cluster_id="cluster", consumer_group="trainer")
+    store = postgres_store(engine)
     for version in ("v1", "v2"):
         store.start_training(version, triggered_by="x")
         store.finish_training(finished(version))

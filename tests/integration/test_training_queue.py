@@ -15,9 +15,9 @@ from shared.events import MODELS_COMMANDS, RetrainCancelled, RetrainRequested, c
 from shared.ports import Pointer, StoredOffset
 from shared.postgres import tables
 from shared.postgres.dead_letter_store import DeadLetterBox
+from tests.integration.trainer_process import postgres_store
 from tests.unit.trainer.service.trainer_fakes import build_command
 from trainer.service.ports import Command, FinishedTraining, TrainerStore
-from trainer.service.store import PostgresTrainerStore
 
 COMMANDS = (MODELS_COMMANDS, 0)
 DIGEST = "a" * 64
@@ -172,10 +172,6 @@ def test_queued_requests_are_not_abandoned(store: TrainerStore) -> None:
 
 
 # --- what only the real database can show ---
-
-
-def postgres_store(engine: Engine, group: str = "trainer") -> PostgresTrainerStore:
-    return PostgresTrainerStore(engine, cluster_id="cluster", consumer_group=group)
 
 
 @pytest.mark.postgres

@@ -8,7 +8,7 @@ from uuid import uuid4
 import pytest
 from sqlalchemy import Engine, text
 
-from trainer.service.store import PostgresTrainerStore
+from tests.integration.trainer_process import postgres_store
 
 pytestmark = pytest.mark.postgres
 
@@ -56,7 +56,7 @@ def fill(engine: Engine) -> None:
 def test_rows_whose_date_cannot_be_true_are_left_out_and_counted(engine: Engine) -> None:
     fill(engine)
 
-    read = PostgresTrainerStore(engine, cluster_id="cluster", consumer_group="trainer").fetch_training_rows().rows
+    read = postgres_store(engine).fetch_training_rows().rows
 
     assert sorted(read.purchases["day"]) == sorted(read.close_prices["day"]) == [OLDEST, NEWEST]
     assert read.ignored == {"transactions": 6, "close_prices": 6, "user_interactions": 8}
@@ -74,7 +74,7 @@ def test_an_asset_without_limit_prices_has_no_dates(engine: Engine) -> None:
             )
         )
 
-    read = PostgresTrainerStore(engine, cluster_id="cluster", consumer_group="trainer").fetch_training_rows().rows
+    read = postgres_store(engine).fetch_training_rows().rows
 
     (asset,) = read.assets
     assert (asset.tradable_from, asset.tradable_until) == (None, None)  # tradable while it is priced
@@ -83,6 +83,6 @@ def test_an_asset_without_limit_prices_has_no_dates(engine: Engine) -> None:
 def test_interactions_come_in_the_order_of_the_log(engine: Engine) -> None:
     fill(engine)
 
-    read = PostgresTrainerStore(engine, cluster_id="cluster", consumer_group="trainer").fetch_training_rows().rows
+    read = postgres_store(engine).fetch_training_rows().rows
 
     assert read.interactions["occurred_at"].tolist() == [day * 86_400.0 for day in (NEWEST - 1, NEWEST, OLDEST)]

@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 import psycopg2
 import psycopg2.extras
 from confluent_kafka import Consumer, TopicPartition
+from sqlalchemy import Engine
 
 from script.local.service_processes import ServiceEnvironment, ServiceProcess
 from shared.artifacts.publication import FileArtifacts
@@ -29,6 +30,7 @@ from shared.kafka.client_settings import producer_settings
 from shared.kafka.metadata import fetch_cluster_id
 from shared.kafka.producer import SyncKafkaEventPublisher
 from shared.kafka.topics import create_topics
+from trainer.service.store import PostgresTrainerStore
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 PARTITIONS = 3
@@ -137,3 +139,8 @@ def stop_code(trainer: ServiceProcess) -> int | None:
     trainer.terminate()
     eventually(lambda: not trainer.is_running, seconds=20)
     return trainer.exit_code
+
+
+def postgres_store(engine: Engine, group: str = "trainer", **groups: str) -> PostgresTrainerStore:
+    """Return the store of a trainer on the cluster of that name."""
+    return PostgresTrainerStore(engine, cluster_id="cluster", consumer_group=group, **groups)

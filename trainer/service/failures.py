@@ -27,24 +27,22 @@ class Failures:
         self._task = task
         self._policy = policy
         self._count = 0
-        self._last_bug: str | None = None
 
     def add(self, error: Exception) -> float:
-        """Log a failure and return the seconds to wait. The traceback of a bug is logged once in a row."""
+        """Log a failure, a bug with its traceback, and return the seconds to wait."""
         self._count += 1
         decision = self._policy.decide(error, failures=self._count, in_batch=False)
         wait_seconds = decision.seconds if isinstance(decision, BackOff | Rewind) else self._policy.most_bug_seconds
-        described = describe_error(error)
-        if isinstance(error, TRANSIENT) or described == self._last_bug:
-            log.warning("trainer.waiting", task=self._task, error=described, retry_in_seconds=wait_seconds)
+        fields = {"task": self._task, "error": describe_error(error), "retry_in_seconds": wait_seconds}
+        if isinstance(error, TRANSIENT):
+            log.warning("trainer.waiting", **fields)
         else:
-            log.error("trainer.failed", task=self._task, error=described, retry_in_seconds=wait_seconds, exc_info=error)
-            self._last_bug = described
+            log.error("trainer.failed", exc_info=error, **fields)
         return wait_seconds
 
     def clear(self) -> None:
         """Start counting again: the task succeeded."""
-        self._count, self._last_bug = 0, None
+        self._count = 0
 
 
 class Task:

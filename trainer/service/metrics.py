@@ -6,9 +6,7 @@ from prometheus_client import Counter, Gauge, Histogram
 
 TRAININGS = Counter("recommender_trainer_trainings", "Trainings by how they ended", ["outcome"])
 TRAINING_SECONDS = Histogram(
-    "recommender_trainer_training_seconds",
-    "Duration of trainings",
-    buckets=(1, 2, 5, 10, 20, 30, 60, 120, 300, 600),
+    "recommender_trainer_training_seconds", "Duration of trainings", buckets=(1, 2, 5, 10, 20, 30, 60, 120, 300, 600)
 )
 TRAINING_NOW = Gauge("recommender_trainer_training_now", "1 while a training is under way")
 INTERACTIONS_SINCE_LAST = Gauge(

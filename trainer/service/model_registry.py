@@ -56,19 +56,14 @@ class ModelRegistry:
         self._unpublished: Pointer | None = None
         self._unservable: Pointer | None = None
         self._volume_changed = False
-        self._logged_pointer_error: str | None = None
 
     def current(self) -> Pointer | None:
         """Return what the pointer file names; an unreadable file counts as none, since no worker can read it either."""
         try:
-            pointer = self._artifacts.read_pointer()
+            return self._artifacts.read_pointer()
         except ArtifactInvalid as error:
-            if str(error) != self._logged_pointer_error:  # the loop asks ten times a second
-                log.error("pointer.invalid", error=str(error))
-            self._logged_pointer_error = str(error)
+            log.error("pointer.invalid", error=str(error))
             return None
-        self._logged_pointer_error = None
-        return pointer
 
     def servable(self) -> Pointer | None:
         """Return what is served; None also when `reconcile` found that no worker can load it."""
@@ -215,9 +210,10 @@ class ModelRegistry:
 def _read_configuration(version: str, values: Mapping[str, Any]) -> ModelConfiguration | None:
     try:
         configuration = ModelConfiguration.from_json(values)
-        if not configuration.is_available():
-            raise ConfigurationInvalid(f"{configuration.algorithm} cannot be fitted here")
+        if configuration.is_available():
+            return configuration
+        problem = f"{configuration.algorithm} cannot be fitted here"
     except ConfigurationInvalid as error:
-        log.warning("champion.unreadable", version=version, error=str(error))
-        return None
-    return configuration
+        problem = str(error)
+    log.warning("champion.unreadable", version=version, error=problem)
+    return None

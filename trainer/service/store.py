@@ -33,6 +33,17 @@ from trainer.service.retrain_queue import (
 from trainer.service.training_rows import read_training_rows
 
 TRAINER_LOCK = 0x5452_4149_4E45_52  # "TRAINER"
+_UNPOINTED = text("""
+SELECT version FROM model_versions
+WHERE status = 'promoted' AND sequence IS NULL
+    AND version > coalesce((SELECT max(version) FROM model_versions WHERE sequence IS NOT NULL), '')
+ORDER BY version
+""")
+_REFUSED = text("""
+UPDATE model_versions SET reason = :reason,
+    status = CASE WHEN status = 'promoted' AND sequence IS NULL THEN 'stored' ELSE status END
+WHERE version = :version
+""")
 _VERSION_COLUMNS = [model_versions.c[name] for name in VersionRow.__dataclass_fields__]
 
 
@@ -67,15 +78,8 @@ class PostgresTrainerStore:
             return _version_row(connection.execute(statement.order_by(model_versions.c.sequence.desc())).first())
 
     def fetch_unpointed(self) -> Sequence[str]:
-        pointed = select(func.max(model_versions.c.version)).where(model_versions.c.sequence.is_not(None))
-        unpointed = and_(
-            model_versions.c.status == "promoted",
-            model_versions.c.sequence.is_(None),
-            model_versions.c.version > func.coalesce(pointed.scalar_subquery(), ""),
-        )
         with self._begin() as connection:
-            statement = select(model_versions.c.version).where(unpointed).order_by(model_versions.c.version)
-            return list(connection.scalars(statement))
+            return list(connection.scalars(_UNPOINTED))
 
     def fetch_queued(self) -> VersionRow | None:
         statement = select(*_VERSION_COLUMNS).where(WAITING).order_by(model_versions.c.version).limit(1)
@@ -169,10 +173,7 @@ class PostgresTrainerStore:
     def record_refusal(self, version: str, *, reason: str, command: Command | None = None) -> None:
         with self._begin() as connection:
             self._store_command(connection, command)
-            never_pointed = and_(model_versions.c.version == version, model_versions.c.sequence.is_(None))
-            demoted = update(model_versions).where(never_pointed, model_versions.c.status == "promoted")
-            connection.execute(demoted.values(status="stored"))
-            connection.execute(update(model_versions).where(model_versions.c.version == version).values(reason=reason))
+            connection.execute(_REFUSED, {"version": version, "reason": reason})
 
     def record_servable(self, versions: Sequence[str]) -> None:
         row = model_versions.c

@@ -19,6 +19,11 @@ _IN_MEMORY_BYTES = 1 << 26  # a larger result goes to a temporary file
 
 # Rows dated before this, or after `latest`, are mistakes; Python cannot represent some of these dates.
 EARLIEST_ROW = date(1990, 1, 1)
+# Columns of text are categories, so that a million rows need little memory.
+_TYPES = {
+    **dict.fromkeys(("customer_id", "isin", "interaction_type"), "category"),
+    **{"day": "int32", "close_price": "float64", "occurred_at": "float64"},
+}
 _DATED = {"transactions": "traded_on", "close_prices": "priced_on", "user_interactions": "occurred_at"}
 
 # GREATEST ignores NULL: an asset without limit prices keeps unknown dates; its prices decide whether it is tradable.
@@ -58,21 +63,9 @@ def read_training_rows(connection: Connection, *, latest: date) -> TrainingRows:
             Customer(customer_id, parse_risk_level(risk_level), parse_investment_capacity(capacity))
             for customer_id, risk_level, capacity in connection.execute(text(_CUSTOMERS))
         ),
-        purchases=_copy(
-            connection,
-            _PURCHASES.format(plausible=plausible["transactions"]),
-            {"customer_id": "category", "isin": "category", "day": "int32"},
-        ),
-        close_prices=_copy(
-            connection,
-            _CLOSE_PRICES.format(plausible=plausible["close_prices"]),
-            {"isin": "category", "day": "int32", "close_price": "float64"},
-        ),
-        interactions=_copy(
-            connection,
-            _INTERACTIONS.format(plausible=plausible["user_interactions"]),
-            {"customer_id": "category", "isin": "category", "interaction_type": "category"},
-        ),
+        purchases=_copy(connection, _PURCHASES.format(plausible=plausible["transactions"])),
+        close_prices=_copy(connection, _CLOSE_PRICES.format(plausible=plausible["close_prices"])),
+        interactions=_copy(connection, _INTERACTIONS.format(plausible=plausible["user_interactions"])),
         ignored=_count_ignored(connection, plausible),
     )
 
@@ -91,12 +84,11 @@ def _count_ignored(connection: Connection, plausible: Mapping[str, str]) -> dict
     return {table: count for table, count in counts.items() if count}
 
 
-def _copy(connection: Connection, query: str, types: dict[str, Any]) -> pd.DataFrame:
-    """Return the rows of a query; text columns are categories, so that a million rows need little memory."""
+def _copy(connection: Connection, query: str) -> pd.DataFrame:
     with tempfile.SpooledTemporaryFile(max_size=_IN_MEMORY_BYTES) as file:
         cursor: Any = connection.connection.cursor()  # psycopg2's own: COPY is not in the DB-API
         cursor.copy_expert(f"COPY ({query}) TO STDOUT (FORMAT csv, HEADER)", file)
         cursor.close()
         file.seek(0)
         # An id may look like a missing value ("NA"); no value here is missing.
-        return pd.read_csv(file, dtype=types, keep_default_na=False)
+        return pd.read_csv(file, dtype=_TYPES, keep_default_na=False)

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from array import array
-from bisect import bisect_left
 from collections.abc import Mapping
 from dataclasses import dataclass
 
 from shared.events import INTERACTIONS_RECORDED
 from shared.ports import EventConsumer, Message, Partition
+
+MOST_RUNS = 1000  # of a partition; beyond it what lies between two runs counts as well
 
 
 @dataclass(frozen=True)
@@ -47,7 +47,8 @@ def decide_training(state: TriggerState, rules: TriggerRules) -> str | None:
 class ConsumerProgress:
     """The next offset of each partition, and the offsets of the interactions that no finished training covers.
 
-    A partition that starts again at its stored offset is counted again from there.
+    A partition that starts again at its stored offset is counted again from there. The offsets are kept as runs of
+    neighbours, so memory does not grow with the number of interactions.
     """
 
     def __init__(self, consumer: EventConsumer) -> None:
@@ -55,7 +56,7 @@ class ConsumerProgress:
         self._generation = consumer.generation
         self._next: dict[Partition, int] = {}
         self._covered: dict[Partition, int] = {}  # every interaction before this offset is covered
-        self._uncovered: dict[Partition, array[int]] = {}  # in ascending order, 8 bytes each
+        self._uncovered: dict[Partition, list[range]] = {}  # in ascending order
 
     def follow_assignment(self) -> bool:
         """Take over the consumer's partitions after a poll; True when messages polled before must be dropped."""
@@ -68,7 +69,7 @@ class ConsumerProgress:
             position = self._consumer.position(partition)
             if partition not in self._next or (restarted and self._next[partition] != position):
                 self._next[partition] = self._covered[partition] = position
-                self._uncovered[partition] = array("q")
+                self._uncovered[partition] = []
         for partition in self._next.keys() - owned:
             del self._next[partition], self._covered[partition], self._uncovered[partition]
         return restarted
@@ -78,31 +79,42 @@ class ConsumerProgress:
         partition = (message.topic, message.partition)
         self._next[partition] = message.offset + 1
         if is_interaction and message.offset >= self._covered.get(partition, 0):
-            self._uncovered.setdefault(partition, array("q")).append(message.offset)
+            self._add_uncovered(partition, message.offset)
 
     def skip_to(self, partition: Partition, offset: int) -> None:
         """Go on at this offset; the messages before it may contain interactions, so they count as one."""
         self._next[partition] = offset
         before = offset - 1
         self._covered[partition] = min(self._covered.get(partition, before), before)
-        offsets = self._uncovered.setdefault(partition, array("q"))
-        del offsets[bisect_left(offsets, before) :]
+        runs = self._uncovered.get(partition, [])
+        self._uncovered[partition] = [range(run.start, min(run.stop, before)) for run in runs if run.start < before]
         if partition[0] == INTERACTIONS_RECORDED:
-            offsets.append(before)
+            self._add_uncovered(partition, before)
 
     def cover(self, next_offsets: Mapping[Partition, int]) -> None:
         """Stop counting the interactions that a finished training has read: those before these offsets."""
         for partition, offset in next_offsets.items():
-            if offsets := self._uncovered.get(partition):
-                del offsets[: bisect_left(offsets, offset)]
             if partition in self._covered:
                 self._covered[partition] = max(self._covered[partition], offset)
+                runs = self._uncovered[partition]
+                self._uncovered[partition] = [range(max(r.start, offset), r.stop) for r in runs if r.stop > offset]
 
     def count_uncovered(self, *, before: Mapping[Partition, int] | None = None) -> int:
         """Return how many interactions no finished training covers; with `before` only those before these offsets."""
         if before is None:
-            return sum(map(len, self._uncovered.values()))
-        return sum(bisect_left(offsets, before.get(partition, 0)) for partition, offsets in self._uncovered.items())
+            return sum(len(run) for runs in self._uncovered.values() for run in runs)
+        return sum(
+            len(range(run.start, min(run.stop, before.get(partition, 0))))
+            for partition, runs in self._uncovered.items()
+            for run in runs
+        )
+
+    def _add_uncovered(self, partition: Partition, offset: int) -> None:
+        runs = self._uncovered.setdefault(partition, [])
+        if runs and (runs[-1].stop == offset or len(runs) == MOST_RUNS):
+            runs[-1] = range(runs[-1].start, offset + 1)
+        else:
+            runs.append(range(offset, offset + 1))
 
     def uncovered_from(self) -> dict[Partition, int]:
         """Return the first offset of each interactions partition that no finished training covers."""

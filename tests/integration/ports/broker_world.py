@@ -11,19 +11,10 @@ import pytest
 from confluent_kafka import KafkaException, TopicCollection
 from confluent_kafka.admin import AdminClient, NewTopic
 
-from shared.errors import (
-    DatabaseUnavailable,
-    OffsetOutOfRange,
-    TopicReplaced,
-)
+from shared.errors import DatabaseUnavailable, OffsetOutOfRange, TopicReplaced
 from shared.events import INTERACTIONS_RECORDED, RECOMMENDATIONS_REQUESTED
 from shared.kafka.topics import TopicDurability
-from shared.ports import (
-    EventConsumer,
-    Message,
-    Partition,
-    StoredOffset,
-)
+from shared.ports import EventConsumer, Message, Partition, StoredOffset
 
 REQUESTS: Partition = (RECOMMENDATIONS_REQUESTED, 0)
 CLICKS: Partition = (INTERACTIONS_RECORDED, 0)

@@ -13,12 +13,8 @@ from confluent_kafka import Producer
 from shared.events import INTERACTIONS_RECORDED, RECOMMENDATIONS_REQUESTED
 from shared.kafka.client_settings import ConsumerSettings, producer_settings
 from shared.kafka.consumer import KafkaEventConsumer
-from shared.kafka.metadata import fetch_cluster_id
 from shared.kafka.topics import create_topics
-from shared.ports import (
-    EventConsumer,
-    Partition,
-)
+from shared.ports import EventConsumer, Partition
 from tests.fakes import FakeBroker, FakeConsumer
 from tests.integration.ports.broker_world import BrokerWorld, Offsets, replace_topic
 from tests.integration.ports.store_world import StoreWorld, fake_database, real_database
@@ -67,7 +63,6 @@ def broker(request: pytest.FixtureRequest) -> Iterator[BrokerWorld]:
             ConsumerSettings(servers, prefix + "group", prefix, session_timeout_seconds=6.0, check_topics_seconds=0.2),
             topics=[RECOMMENDATIONS_REQUESTED, INTERACTIONS_RECORDED],
             offsets=offsets,
-            cluster_id=fetch_cluster_id(servers),
         )
         consumers.append(consumer)
         return consumer

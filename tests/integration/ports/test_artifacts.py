@@ -8,13 +8,8 @@ from pathlib import Path
 import pytest
 
 from shared.artifacts.publication import FileArtifacts
-from shared.errors import (
-    ArtifactInvalid,
-    ArtifactMissing,
-)
-from shared.ports import (
-    Pointer,
-)
+from shared.errors import ArtifactInvalid, ArtifactMissing
+from shared.ports import Pointer
 from tests.builders import build_model
 from tests.unit.trainer.service.loop_fakes import FakeTrainerArtifacts
 from trainer.service.ports import ArtifactStore

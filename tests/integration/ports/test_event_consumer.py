@@ -7,15 +7,10 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from shared.errors import (
-    BrokerUnavailable,
-    OffsetOutOfRange,
-)
+from shared.errors import BrokerUnavailable, OffsetOutOfRange
 from shared.events import INTERACTIONS_RECORDED
 from shared.kafka.metadata import fetch_cluster_id
-from shared.ports import (
-    Message,
-)
+from shared.ports import Message
 from tests.integration.ports.broker_world import (
     CLICKS,
     REQUESTS,

@@ -1,8 +1,16 @@
-"""The EventConsumer on a topic that was deleted and created again."""
+"""The EventConsumer on a topic that was deleted and created again, or that belongs to another installation."""
 
 from __future__ import annotations
 
-from shared.events import RECOMMENDATIONS_REQUESTED
+from contextlib import closing
+
+import pytest
+from confluent_kafka import Producer
+
+from shared.events import INTERACTIONS_RECORDED, RECOMMENDATIONS_REQUESTED
+from shared.kafka.client_settings import ConsumerSettings, producer_settings
+from shared.kafka.consumer import KafkaEventConsumer
+from shared.kafka.topics import create_topics
 from tests.integration.ports.broker_world import (
     CLICKS,
     REQUESTS,
@@ -67,3 +75,31 @@ def test_offsets_of_older_versions_are_taken_for_offsets_of_this_topic(broker: B
     consumer = joined(broker.start(offsets))
     assert consumer.position(REQUESTS) == 1
     assert offsets.noted[REQUESTS] == offsets.noted[REQUESTS[0], 1]
+
+
+@pytest.mark.kafka
+def test_offsets_of_an_installation_with_another_prefix_are_an_alarm_and_nothing_is_skipped(
+    kafka_bootstrap_servers: str, topic_prefix: str
+) -> None:
+    """Both have the same consumer group and database, where offsets name topics without their prefix."""
+    servers, offsets = kafka_bootstrap_servers, Offsets()
+
+    def start(prefix: str) -> KafkaEventConsumer:
+        create_topics(servers, prefix=prefix, partitions=2)
+        return KafkaEventConsumer(
+            ConsumerSettings(servers, topic_prefix + "group", prefix, session_timeout_seconds=6.0),
+            topics=[RECOMMENDATIONS_REQUESTED, INTERACTIONS_RECORDED],
+            offsets=offsets,
+        )
+
+    with closing(start(topic_prefix + "one.")) as one:
+        joined(one)
+    offsets.topic_ids, offsets.stored = dict(offsets.noted), {REQUESTS: 2, CLICKS: 0}
+    with closing(start(topic_prefix + "two.")) as two:
+        producer = Producer(producer_settings(servers, client_id="test"))
+        for _ in range(5):
+            producer.produce(topic_prefix + "two." + REQUESTS[0], b"x", partition=REQUESTS[1])
+        producer.flush()
+        wait_for_alarm(two)
+        assert two.out_of_range() == two.replaced() == {REQUESTS, CLICKS}
+        assert two.assignment() == {(REQUESTS[0], 1), (CLICKS[0], 1)}

@@ -10,8 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from shared.artifacts.publication import FileArtifacts
-from shared.artifacts.signature import SIGNATURE_FILE, sign_manifest
+from shared.artifacts.publication import SIGNATURE_FILE, FileArtifacts, sign_manifest
 from shared.errors import ArtifactInvalid
 from shared.ports import Pointer
 from tests.builders import build_model

@@ -165,7 +165,6 @@ class Rig:
             ConsumerSettings("127.0.0.1:1", "group", PREFIX, check_topics_seconds=check_topics_seconds),
             topics=[RECOMMENDATIONS_REQUESTED, INTERACTIONS_RECORDED],
             offsets=stored,
-            cluster_id="cluster",
             metadata=self._topics,
         )
         return consumer, self.clients[-1]

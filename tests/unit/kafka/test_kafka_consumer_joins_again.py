@@ -1,10 +1,13 @@
-"""A client that is never given an assignment again is replaced: found by the fault campaign (a frozen broker)."""
+"""A frozen broker: a client that gets no assignment again is replaced, and an error is not logged each time."""
 
 from __future__ import annotations
 
 import pytest
+from confluent_kafka import KafkaError
+from structlog.testing import capture_logs
 
 from shared.kafka import consumer as kafka_consumer
+from tests.builders import written
 from tests.unit.kafka.test_kafka_consumer import REQUESTS, Polled, Rig, ScriptedConsumer, Stored, poll, rig, topics
 
 __all__ = ["rig", "topics"]  # the fixtures
@@ -67,3 +70,13 @@ def test_a_member_without_partitions_and_one_that_has_some_stay(rig: Rig, clock:
         clock.now += 1000.0
         poll(consumer)
         assert rig.clients[-1] is client
+
+
+def test_an_error_whose_text_changes_is_one_log_line_and_another_error_is_another(rig: Rig) -> None:
+    _, client = rig(Stored({}))
+    with capture_logs() as logs:
+        for number in range(5):
+            client.config["error_cb"](KafkaError(KafkaError._TRANSPORT, f"{number} identical errors suppressed"))
+        client.config["error_cb"](KafkaError(KafkaError._ALL_BROKERS_DOWN, "1/1 brokers are down"))
+
+    assert [line["error"] for line in written(logs)] == ["_TRANSPORT", "_ALL_BROKERS_DOWN"]

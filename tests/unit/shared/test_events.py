@@ -28,9 +28,7 @@ def encoded_request(**changes: object) -> bytes:
 
 def test_an_event_survives_the_wire() -> None:
     event = events.RecommendationRequested(
-        customer_id="C1",
-        action="request_recs",
-        weights=events.RequestedWeights(collaborative=1.0),
+        customer_id="C1", action="request_recs", weights=events.RequestedWeights(collaborative=1.0)
     )
 
     assert events.decode(events.RECOMMENDATIONS_REQUESTED, events.encode(event)) == event

@@ -2,12 +2,7 @@
 
 from __future__ import annotations
 
-from shared.events import (
-    INTERACTIONS_RECORDED,
-    MODELS_COMMANDS,
-    InteractionRecorded,
-    encode,
-)
+from shared.events import INTERACTIONS_RECORDED, MODELS_COMMANDS, InteractionRecorded, encode
 from tests.unit.trainer.service.trainer_world import World
 from trainer.service.job import covered_offsets
 

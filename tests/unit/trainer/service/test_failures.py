@@ -19,7 +19,7 @@ from shared.errors import (
 )
 from shared.events import INTERACTIONS_RECORDED, MODELS_COMMANDS, ModelActivated, RetrainRequested
 from shared.liveness import Progress
-from tests.builders import build_model
+from tests.builders import build_model, written
 from tests.unit.trainer.service.loop_fakes import command
 from tests.unit.trainer.service.trainer_fakes import FakeRow
 from tests.unit.trainer.service.trainer_world import World
@@ -95,7 +95,7 @@ def test_a_command_that_raises_a_bug_is_one_dead_letter_and_its_neighbours_have_
     assert world.artifacts.pointer is not None
     assert (world.artifacts.pointer.version, world.artifacts.pointer.sequence) == ("v3", 3)
     assert world.loop.backlog() == Progress(done=3, waiting=0)
-    assert len([line for line in logs if line.get("exc_info")]) == 1
+    assert len([line for line in written(logs) if line.get("exc_info")]) == 1
 
 
 @pytest.mark.parametrize("error", BUGS, ids=lambda error: type(error).__name__)
@@ -156,9 +156,9 @@ def test_commands_are_handled_while_another_step_fails_for_good(logs: list[Mutab
     world.steps()
 
     assert world.store.offsets[COMMANDS] == 1
-    waits = [line["retry_in_seconds"] for line in logs if line.get("step") == "outcome"]
-    assert waits == [0.1 * 2**number for number in range(len(waits))]
-    assert len([line for line in logs if line.get("exc_info")]) == 1
+    waits = [line["retry_in_seconds"] for line in logs if line.get("task") == "outcome"]
+    assert waits == pytest.approx([0.1 * 2**number for number in range(10)])
+    assert len([line for line in written(logs) if line.get("exc_info")]) == 1
 
 
 def test_a_dead_letter_that_cannot_be_kept_now_is_kept_later() -> None:
@@ -261,7 +261,7 @@ def test_a_pointer_file_that_cannot_be_read_is_one_log_line_until_something_chan
         world.artifacts.read_pointer = failing(ArtifactInvalid(reason), times=20, then=read)  # type: ignore[method-assign]
         world.steps(8)
 
-    errors = [line["error"] for line in logs if line["event"] == "pointer.invalid"]
+    errors = [line["error"] for line in written(logs) if line["event"] == "pointer.invalid"]
     assert errors == ["damaged", "of another format"]
 
 

@@ -4,13 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from shared.events import (
-    INTERACTIONS_RECORDED,
-    MODELS_COMMANDS,
-    ModelActivated,
-    ModelPublished,
-    RetrainRequested,
-)
+from shared.events import INTERACTIONS_RECORDED, MODELS_COMMANDS, ModelActivated, ModelPublished, RetrainRequested
 from tests.builders import build_model
 from tests.unit.trainer.service.loop_fakes import command
 from tests.unit.trainer.service.trainer_fakes import FakeRow

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tracemalloc
 from dataclasses import replace
 
 import pytest
@@ -14,7 +15,7 @@ from tests.unit.trainer.service.loop_fakes import build_broker
 from tests.unit.trainer.service.trainer_fakes import FakeTrainerStore
 from trainer.service.job import covered_offsets
 from trainer.service.ports import TrainingSnapshot
-from trainer.service.trigger import ConsumerProgress, TriggerRules, TriggerState, decide_training
+from trainer.service.trigger import MOST_RUNS, ConsumerProgress, TriggerRules, TriggerState, decide_training
 
 RULES = TriggerRules(after_interactions=50, after_seconds=600)
 IDLE = TriggerState(has_model=True, new_interactions=0, seconds_since_last=0.0)
@@ -85,6 +86,24 @@ def test_only_interactions_that_the_worker_has_stored_are_counted_as_readable() 
 
     assert progress.count_uncovered(before={PARTITION: 4}) == 4
     assert progress.count_uncovered(before={}) == 0
+
+
+def test_memory_does_not_grow_with_the_interactions_that_wait() -> None:
+    progress = follow(build_broker())
+    tracemalloc.start()
+    handle(progress, 0, 49_999)
+    between, _ = tracemalloc.get_traced_memory()
+    for offset in range(50_000, 100_000, 2):  # between them dead letters
+        handle(progress, offset, offset)
+    after, _ = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+
+    assert between < 10_000
+    assert after < 1_000 * MOST_RUNS
+    assert 75_000 <= progress.count_uncovered() < 100_000
+    progress.cover({PARTITION: 99_998})
+    assert progress.count_uncovered() == 1
+    assert progress.count_uncovered(before={PARTITION: 99_998}) == 0
 
 
 def test_a_training_covers_nothing_where_the_worker_is_behind_what_is_covered() -> None:

@@ -25,11 +25,7 @@ class World:
     """A trainer's loop with everything around it."""
 
     def __init__(
-        self,
-        *,
-        with_model: bool = True,
-        after_interactions: int = 3,
-        wrap: Callable[[Any], Any] = lambda port: port,
+        self, *, with_model: bool = True, after_interactions: int = 3, wrap: Callable[[Any], Any] = lambda port: port
     ) -> None:
         self.wrap = wrap  # what the loop sees of each port
         self.broker = build_broker()
