@@ -17,15 +17,16 @@ import traceback
 from collections.abc import Sequence
 from pathlib import Path
 
+import httpx
+
 from tests.chaos.campaign import Campaign, Lengths
-from tests.chaos.fault_list import CLOSING, FAULTS, OPENING, count_kills
 from tests.chaos.guards import GUARDS
 from tests.chaos.ledger import Ledger
-from tests.chaos.load import Crowd, Load
+from tests.chaos.load import Load, Population
 from tests.chaos.report import Run, build_report, lines
-from tests.chaos.schedule import build_schedule, check_names
-from tests.chaos.settling import PATIENCE_SECONDS, judge
-from tests.chaos.system import NoServers, Stage, remove, set_up
+from tests.chaos.schedule import CLOSING, FAULTS, OPENING, build_schedule, check_names, count_kills
+from tests.chaos.system import NoServers, System, remove, set_up
+from tests.chaos.verification import EFFECT_TIMEOUT_SECONDS, verify
 
 CALLS_PER_SECOND = 60.0
 FAST_CALLS_PER_SECOND = 400.0  # once the last fault is over
@@ -40,16 +41,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that what was started and mounted is ended first
     names = options.faults or build_schedule(seed=options.seed, kills=options.kills)
     folder = Path(tempfile.mkdtemp(prefix="far-trans-chaos-", dir=options.folder))
-    say(f"seed {options.seed}: {len(names)} faults, at least {options.events} events")
+    log(f"seed {options.seed}: {len(names)} faults, at least {options.events} events")
     try:
         report = run(options, names, folder)
     except NoServers as error:
         remove(folder)
-        say(str(error))
+        log(str(error))
         return 3
     except Exception as error:  # whatever it is, the logs must be found
         traceback.print_exc()
-        say(f"the campaign could not go on: {error}\nlogs are in {folder}")
+        log(f"the campaign could not go on: {error}\nlogs are in {folder}")
         return 2
     for line in lines(report):
         print(line)
@@ -58,46 +59,49 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if report["clean"] and not options.keep:
         remove(folder)
         return 0
-    say(f"ledger and logs are in {folder}")
+    log(f"ledger and logs are in {folder}")
     return 0 if report["clean"] else 1
 
 
 def run(options: argparse.Namespace, names: Sequence[str], folder: Path) -> dict[str, object]:
     """Return the report; everything that was started has ended then."""
     began = time.monotonic()
-    with set_up(folder, without=options.without, say=say) as stage:
-        campaign = build_campaign(stage, options)
+    with set_up(folder, without=options.without, log=log) as system, system.http() as http:
+        campaign = build_campaign(system, http, options)
         inject_all(campaign, names, events=options.events)
-        say("waiting until everything that was promised is there")
-        verdict = judge(campaign, patience_seconds=options.patience)
+        log("waiting for the effects of all acknowledged calls")
+        verdict = verify(campaign, timeout_seconds=options.effect_timeout)
         campaign.ledger.save(folder / "ledger.jsonl")
     run = Run(options.seed, options.kills, tuple(options.without), tuple(names), time.monotonic() - began)
     return build_report(run, campaign, verdict)
 
 
-def build_campaign(stage: Stage, options: argparse.Namespace) -> Campaign:
+def build_campaign(system: System, http: httpx.Client, options: argparse.Namespace) -> Campaign:
     """Return a campaign whose load has not started."""
-    rows = stage.query("SELECT DISTINCT customer_id FROM customer_information ORDER BY 1")
+    rows = system.query("SELECT DISTINCT customer_id FROM customer_information ORDER BY 1")
     customers = [row[0] for row in rows]
-    isins = tuple(row[0] for row in stage.query("SELECT DISTINCT isin FROM asset_information ORDER BY 1"))
+    isins = tuple(row[0] for row in system.query("SELECT DISTINCT isin FROM asset_information ORDER BY 1"))
     chance = random.Random(options.seed)
     chance.shuffle(customers)
     # A few are unknown to the bank: they are customers too.
-    crowd = Crowd(customers[: CUSTOMERS - 10] + [f"new-{number}" for number in range(10)], isins, options.seed)
+    population = Population(
+        customers[: CUSTOMERS - 10] + [f"new-{number}" for number in range(10)], isins, options.seed
+    )
     ledger = Ledger()
-    load = Load(crowd, port=stage["api"].port, ledger=ledger, calls_per_second=CALLS_PER_SECOND)
+    load = Load(population, port=system["api"].port, ledger=ledger, calls_per_second=CALLS_PER_SECOND)
     poison = max(20, options.events // 100)
     lengths = Lengths.brief(poison) if options.brief else Lengths(poison_messages=poison)
     return Campaign(
-        stage,
+        system,
         ledger,
         load,
+        http,
         chance,
         probe_customers=tuple(customers[CUSTOMERS : CUSTOMERS + PROBES]),
         isins=isins,
         lengths=lengths,
         calls_per_second=CALLS_PER_SECOND,
-        say=say,
+        log=log,
     )
 
 
@@ -110,7 +114,7 @@ def inject_all(campaign: Campaign, names: Sequence[str], *, events: int) -> None
         inject(campaign, name)
     campaign.load.start()
     try:
-        campaign.hesitate(3.0)
+        campaign.wait_randomly(3.0)
         for number, name in enumerate(middle, start=1):
             inject(campaign, name, number=f"{number}/{len(middle)}")
         campaign.load.set_pace(FAST_CALLS_PER_SECOND)
@@ -125,18 +129,18 @@ def inject_all(campaign: Campaign, names: Sequence[str], *, events: int) -> None
 
 
 def inject(campaign: Campaign, name: str, *, number: str = "") -> None:
-    """Run one fault and say how it went."""
+    """Run one fault and log how it went."""
     began = time.monotonic()
     before = len(campaign.recovered)
     FAULTS[name](campaign)
     if name in campaign.skipped:
-        say(f"{number:>7} {name}: skipped, {campaign.skipped[name]}")
+        log(f"{number:>7} {name}: skipped, {campaign.skipped[name]}")
         return
     campaign.faults[name] += 1
     campaign.kills += count_kills(name)
     recovered = campaign.recovered[before:]
     took = f", recovered in {max(recovered):.1f} s" if recovered else ""
-    say(f"{number:>7} {name}: {time.monotonic() - began:.1f} s{took}; {campaign.ledger.count('acknowledged')} events")
+    log(f"{number:>7} {name}: {time.monotonic() - began:.1f} s{took}; {campaign.ledger.count('acknowledged')} events")
 
 
 def parse_arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
@@ -147,11 +151,10 @@ def parse_arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--seed", type=int, default=None, help="of schedule and customers (default: the time)")
     parser.add_argument("--report", type=Path, help="write the report as JSON")
     parser.add_argument("--faults", type=lambda text: text.split(","), help="only these, in this order")
-    parser.add_argument("--without", choices=GUARDS, action="append", default=[], help="take a guard out")
+    parser.add_argument("--without", choices=GUARDS, action="append", default=[], help="remove a guard")
     parser.add_argument("--brief", action="store_true", help="shorter outages, for continuous integration")
-    parser.add_argument(
-        "--patience", type=float, default=PATIENCE_SECONDS, help="seconds until a missing effect is lost"
-    )
+    seconds = EFFECT_TIMEOUT_SECONDS
+    parser.add_argument("--effect-timeout", type=float, default=seconds, help="seconds until a missing effect is lost")
     parser.add_argument(
         "--folder", type=Path, help="where ledger, logs and data go (default: the system's temporary one)"
     )
@@ -165,8 +168,8 @@ def parse_arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
     return options
 
 
-def say(text: str) -> None:
-    """Progress for whoever waits; standard output stays free for the report."""
+def log(text: str) -> None:
+    """Print progress to standard error; standard output has the report only."""
     print(f"{time.strftime('%H:%M:%S')} {text}", file=sys.stderr, flush=True)
 
 

@@ -1,6 +1,6 @@
 """Messages whose handling fails like a bug: each becomes a dead letter, and nobody else notices.
 
-`tests/chaos/failpoints.py` lets scoring and storing fail for the marked customers, and commands for the marked reason.
+`tests/chaos/bugs.py` lets scoring and storing fail for the marked customers, and commands for the marked reason.
 """
 
 from __future__ import annotations
@@ -21,19 +21,19 @@ from shared.events import (
     encode,
 )
 from shared.recommender.types import InteractionType
+from tests.chaos.bugs import BUG_REASON, FAILS_IN_SCORING, FAILS_IN_STORING
 from tests.chaos.campaign import Campaign
 from tests.chaos.comparison import Place
 from tests.chaos.direct import DirectProducer, acknowledge, place_of
 from tests.chaos.ledger import Kind
-from tests.chaos.marks import BUG_REASON, FAILS_IN_SCORING, FAILS_IN_STORING
-from tests.chaos.processes import wait_until
-from tests.chaos.settling import fetch_letters
-from tests.chaos.survival import Survival, expect_served, surviving
+from tests.chaos.liveness import Liveness, expect_served, staying_alive
+from tests.chaos.services import wait_until
+from tests.chaos.verification import fetch_letters
 
 NAME = "bugs in handling"
 FLOOD_SECONDS = 60.0
 VALID_IN_A_FLOOD = 0.05
-_QUIET_SECONDS = 0.5  # the calls under way when the load is paused have ended by then
+_IDLE_SECONDS = 5.0
 
 CustomerEvent = InteractionRecorded | RecommendationRequested
 
@@ -41,10 +41,10 @@ CustomerEvent = InteractionRecorded | RecommendationRequested
 def bugs_in_handling(campaign: Campaign) -> None:
     """Marked messages alone, two in a row, with interactions waiting, among many, and as a flood; then commands."""
     since, began = time.monotonic(), time.time()
-    with surviving(campaign, NAME) as survival, DirectProducer(campaign) as producer:
-        bugs = _Bugs(campaign, producer, survival)
+    with staying_alive(campaign, NAME) as liveness, DirectProducer(campaign) as producer:
+        bugs = _Bugs(campaign, producer, liveness)
         with campaign.load.paused():
-            time.sleep(_QUIET_SECONDS)
+            wait_until(campaign.load.is_idle, seconds=_IDLE_SECONDS)
             for mark in (FAILS_IN_SCORING, FAILS_IN_STORING):
                 bugs.send("alone", [bugs.request(mark)])
                 bugs.send("two in a row", [bugs.request(mark), bugs.request(mark)])
@@ -73,7 +73,7 @@ class _Bugs:
 
     campaign: Campaign
     producer: DirectProducer
-    survival: Survival
+    liveness: Liveness
     marked: int = 0
     hold: bool = True
     seconds: dict[str, float] = field(default_factory=dict)
@@ -106,13 +106,13 @@ class _Bugs:
         valid = [str(event.event_id) for event in events if not _is_marked(event)]
 
         def settled() -> bool:
-            self.survival.look()
-            return not self._missing(marked) and self._effects(valid) == len(valid)
+            self.liveness.check()
+            return not self._missing(marked) and self.campaign.count_effects(valid) == len(valid)
 
         self.hold = self.campaign.expect(
             wait_until(settled, seconds=within or self.campaign.lengths.dead_letter_seconds, pause_seconds=0.1),
             f"{NAME}, {step}: {len(self._missing(marked))} of {len(marked)} marked messages have no dead letter of"
-            f" their class, {self._effects(valid)} of {len(valid)} valid ones have their effect",
+            f" their class, {self.campaign.count_effects(valid)} of {len(valid)} valid ones have their effect",
         )
         self.seconds[step] = round(max(time.monotonic() - began, self.seconds.get(step, 0.0)), 2)
 
@@ -151,17 +151,8 @@ class _Bugs:
         return marked
 
     def _missing(self, marked: Mapping[Place, str]) -> set[Place]:
-        classes = {letter.place: letter.error_class for letter in fetch_letters(self.campaign.stage)}
+        classes = {letter.place: letter.error_class for letter in fetch_letters(self.campaign.system)}
         return {place for place, wanted in marked.items() if classes.get(place) != wanted}
-
-    def _effects(self, event_ids: Sequence[str]) -> int:
-        [(count,)] = self.campaign.stage.query(
-            "SELECT (SELECT count(*) FROM user_interactions WHERE event_id = ANY(%s::uuid[]))"
-            " + (SELECT count(*) FROM decisions WHERE request_id = ANY(%s::uuid[]))",
-            [*event_ids],
-            [*event_ids],
-        )
-        return int(count)
 
     def _customer(self, mark: str) -> str:
         return f"{mark or 'beside-'}{self.campaign.random.getrandbits(48):012x}"

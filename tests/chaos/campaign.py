@@ -2,27 +2,25 @@
 
 from __future__ import annotations
 
-import http.client
 import itertools
-import json
 import random
 import time
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Any
+
+import httpx
 
 from tests.chaos.comparison import Outages, Place
 from tests.chaos.fuzzed_comparison import Delivered
 from tests.chaos.fuzzed_events import Fuzzer
-from tests.chaos.ledger import Ledger
+from tests.chaos.ledger import Call, Ledger, outcome_of
 from tests.chaos.load import Load
-from tests.chaos.system import Stage
+from tests.chaos.system import System
 
 RECOVERY_SECONDS = 90.0  # a fault that is not over by then is a violation
 _PROBE_PAUSE_SECONDS = 0.05
-_CALL_SECONDS = 15.0
 
 
 @dataclass(frozen=True)
@@ -45,15 +43,16 @@ class Lengths:
 class Campaign:
     """Used by the thread that injects faults; the load runs beside it."""
 
-    stage: Stage
+    system: System
     ledger: Ledger
     load: Load
+    http: httpx.Client
     random: random.Random
     probe_customers: tuple[str, ...]
     isins: tuple[str, ...]
     lengths: Lengths
     calls_per_second: float
-    say: Callable[[str], None]
+    log: Callable[[str], None]
     recoveries: dict[str, list[float]] = field(default_factory=lambda: defaultdict(list))
     recovered: list[float] = field(default_factory=list)  # the same, in the order of the faults
     faults: Counter[str] = field(default_factory=Counter)
@@ -80,7 +79,7 @@ class Campaign:
     def outages(self) -> Outages:
         return Outages(tuple(self._spans))
 
-    def hesitate(self, most_seconds: float = 1.5) -> None:
+    def wait_randomly(self, most_seconds: float = 1.5) -> None:
         """Let the load run on for a random time, so that a fault meets any moment of it."""
         time.sleep(self.random.uniform(0.1, most_seconds))
 
@@ -88,7 +87,7 @@ class Campaign:
         """Note a violation, which turns the campaign red, unless it holds."""
         if not holds:
             self.violations.append(otherwise)
-            self.say(f"  VIOLATION: {otherwise}")
+            self.log(f"  VIOLATION: {otherwise}")
         return bool(holds)
 
     def recover(self, kind: str, *, since: float, ready: Callable[[], bool] = lambda: True) -> float | None:
@@ -97,8 +96,8 @@ class Campaign:
         deadline = since + RECOVERY_SECONDS
         asked: str | None = None
         while time.monotonic() < deadline:
-            asked = asked or self._ask(customer)
-            if asked and self._has_list(customer, asked) and ready():
+            asked = asked or self.ask(customer)
+            if asked and self.read_list(customer, asked) is not None and ready():
                 seconds = time.monotonic() - since
                 self.recoveries[kind].append(round(seconds, 3))
                 self.recovered.append(seconds)
@@ -107,43 +106,52 @@ class Campaign:
         self.expect(False, f"{kind}: not recovered within {RECOVERY_SECONDS:.0f} s (asked: {asked})")
         return None
 
+    def count_effects(self, event_ids: Sequence[str]) -> int:
+        """Return how many rows these events have."""
+        [(count,)] = self.system.query(
+            "SELECT (SELECT count(*) FROM user_interactions WHERE event_id = ANY(%s::uuid[]))"
+            " + (SELECT count(*) FROM decisions WHERE request_id = ANY(%s::uuid[]))",
+            [*event_ids],
+            [*event_ids],
+        )
+        return int(count)
+
     def retrain(self) -> bool:
         """Ask for a training; return whether the gateway took it."""
         for _ in range(20):
-            if self.call("POST", "/models/retrain", {})[0] == 200:
+            if self.is_accepted("/models/retrain"):
                 return True
             time.sleep(0.5)
-        return self.expect(False, "POST /models/retrain is not taken")
+        return self.expect(False, "POST /models/retrain is not accepted")
 
-    def call(
-        self, method: str, path: str, body: Mapping[str, object] | None = None, *, key: str | None = None
-    ) -> tuple[int, Mapping[str, str], Any]:
-        """Return status, headers and parsed body of one call; status 0 when there was no answer."""
-        connection = http.client.HTTPConnection("127.0.0.1", self.stage["api"].port, timeout=_CALL_SECONDS)
+    def is_accepted(self, path: str) -> bool:
+        """POST an empty body; return whether the answer is 200."""
         try:
-            content = None if body is None else json.dumps(body)
-            headers = {"Content-Type": "application/json", **({"Idempotency-Key": key} if key else {})}
-            connection.request(method, path, content, headers)
-            answer = connection.getresponse()
-            return answer.status, {k.lower(): v for k, v in answer.getheaders()}, json.loads(answer.read() or b"null")
-        except ConnectionRefusedError:
-            return 0, {"refused": "yes"}, None
-        except (OSError, http.client.HTTPException, ValueError):
-            return 0, {}, None
-        finally:
-            connection.close()
+            return self.http.post(path, json={}).status_code == httpx.codes.OK
+        except httpx.TransportError:
+            return False
 
-    def _ask(self, customer: str) -> str | None:
-        """Ask for a list, as one more client whose calls are in the ledger."""
+    def make(self, call: Call, path: str, body: Mapping[str, object]) -> Call:
+        """Make a call of the ledger once, as one more client; return it with its outcome."""
+        headers = {"Idempotency-Key": call.key} if call.key else {}
+        try:
+            answer = self.http.post(path, json=body, headers=headers)
+        except httpx.TransportError as error:
+            return self.ledger.close(call, outcome_of(error))
+        event_id = answer.headers["x-request-id"] if answer.status_code == httpx.codes.OK else None
+        return self.ledger.close(call, outcome_of(answer), event_id)
+
+    def ask(self, customer: str) -> str | None:
+        """Ask for a list; return the id of the request if it was acknowledged."""
         call = self.ledger.begin(customer, "request")
-        body = {"customer_id": customer, "action": "refresh_recs"}
-        status, headers, content = self.call("POST", "/recommendations", body)
-        if status == 200:
-            return self.ledger.close(call, "acknowledged", headers["x-request-id"]).event_id
-        refused = "refused" in headers or (status == 503 and (content or {}).get("outcome") == "not_accepted")
-        self.ledger.close(call, "rejected" if refused else "unknown")
-        return None
+        return self.make(call, "/recommendations", {"customer_id": customer, "action": "refresh_recs"}).event_id
 
-    def _has_list(self, customer: str, request_id: str) -> bool:
-        status, headers, _ = self.call("GET", f"/recommendations/{customer}")
-        return status == 200 and headers.get("x-request-id") == request_id
+    def read_list(self, customer: str, request_id: str) -> list[str] | None:
+        """Return the assets of the list that this request produced; None while it is not there."""
+        try:
+            answer = self.http.get(f"/recommendations/{customer}")
+        except httpx.TransportError:
+            return None
+        if answer.status_code != httpx.codes.OK or answer.headers.get("x-request-id") != request_id:
+            return None
+        return [item["isin"] for item in answer.json()["recommendations"]]

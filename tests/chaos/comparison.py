@@ -29,7 +29,7 @@ class Row:
 
 @dataclass(frozen=True)
 class Effects:
-    """What the database holds once it is quiet; `rewinds` are stored offsets that became smaller."""
+    """What the database holds at the end; `rewinds` are stored offsets that became smaller."""
 
     interactions: Sequence[Row]
     decisions: Sequence[Row]
@@ -106,7 +106,7 @@ class Outages:
 
 
 def compare(calls: Sequence[Call], effects: Effects, *, outages: Outages, until: float) -> Verdict:
-    """Judge; `until` is when the database was read."""
+    """Return the verdict; `until` is when the database was read."""
     promised = acknowledged(calls, "interaction") + acknowledged(calls, "request")
     return Verdict(
         acknowledged=len(promised),

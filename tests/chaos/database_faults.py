@@ -19,13 +19,13 @@ def close_connections(campaign: Campaign) -> None:
     since = time.monotonic()
     for _ in range(3):
         terminate_sessions(campaign)
-        campaign.hesitate(0.5)
+        campaign.wait_randomly(0.5)
     campaign.recover("closed connections", since=since)
 
 
 def deadlock(campaign: Campaign) -> None:
     """Another session locks rows in the opposite order of the worker's, until PostgreSQL ends the worker's one."""
-    worker = campaign.stage["worker"]
+    worker = campaign.system["worker"]
     position, since = worker.log_end(), time.monotonic()
 
     def happened() -> bool:
@@ -50,13 +50,13 @@ def deadlock(campaign: Campaign) -> None:
 
 def serialization_failure(campaign: Campaign) -> None:
     """The sessions are made REPEATABLE READ, and another one changes the rows that the worker is about to lock."""
-    worker = campaign.stage["worker"]
+    worker = campaign.system["worker"]
     position, since = worker.log_end(), time.monotonic()
 
     def happened() -> bool:
         return worker.logged_since(position, "could not serialize access") > 0
 
-    campaign.stage.execute("ALTER DATABASE recommender SET default_transaction_isolation TO 'repeatable read'")
+    campaign.system.execute("ALTER DATABASE recommender SET default_transaction_isolation TO 'repeatable read'")
     try:
         terminate_sessions(campaign)
         with session(campaign) as cursor:
@@ -68,7 +68,7 @@ def serialization_failure(campaign: Campaign) -> None:
                 cursor.execute("COMMIT")
                 time.sleep(0.05)
     finally:
-        campaign.stage.execute("ALTER DATABASE recommender RESET default_transaction_isolation")
+        campaign.system.execute("ALTER DATABASE recommender RESET default_transaction_isolation")
         terminate_sessions(campaign)
     campaign.expect(happened(), "no serialization failure could be provoked")
     campaign.recover("serialization failure", since=since)
@@ -76,7 +76,7 @@ def serialization_failure(campaign: Campaign) -> None:
 
 def terminate_sessions(campaign: Campaign) -> None:
     """End every other session of the campaign's database."""
-    campaign.stage.execute(
+    campaign.system.execute(
         "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
         " WHERE datname = current_database() AND pid <> pg_backend_pid() AND application_name <> 'chaos'"
     )
@@ -85,7 +85,7 @@ def terminate_sessions(campaign: Campaign) -> None:
 @contextlib.contextmanager
 def session(campaign: Campaign) -> Iterator[psycopg2.extensions.cursor]:
     """A session of the campaign's own that sends its own BEGIN and COMMIT."""
-    connection = psycopg2.connect(campaign.stage.surroundings.database_url, application_name="chaos", connect_timeout=5)
+    connection = psycopg2.connect(campaign.system.environment.database_url, application_name="chaos", connect_timeout=5)
     connection.autocommit = True
     try:
         with connection.cursor() as cursor:

@@ -7,10 +7,8 @@ from collections.abc import Mapping
 from types import TracebackType
 from typing import Any, Self
 
-from confluent_kafka import KafkaError, KafkaException, Message, Producer
-from confluent_kafka.admin import AdminClient
-from confluent_kafka.admin._listoffsets import OffsetSpec
-from confluent_kafka.cimpl import TopicPartition
+from confluent_kafka import KafkaError, KafkaException, Message, Producer, TopicPartition
+from confluent_kafka.admin import AdminClient, OffsetSpec
 
 from shared.events import INTERACTIONS_RECORDED, RECOMMENDATIONS_REQUESTED, Event, encode
 from shared.kafka.client_settings import producer_settings
@@ -34,7 +32,7 @@ class DirectProducer:
         self._producer = Producer(
             {
                 **producer_settings(
-                    campaign.stage.kafka.bootstrap_servers, client_id="chaos", delivery_timeout_seconds=30
+                    campaign.system.kafka.bootstrap_servers, client_id="chaos", delivery_timeout_seconds=30
                 ),
                 "log_level": 0,
             }
@@ -102,13 +100,13 @@ def acknowledge(campaign: Campaign, call: Call, event: Event) -> None:
 
 def partition_count(campaign: Campaign) -> int:
     """Return how many partitions each customer topic has."""
-    return int(campaign.stage.surroundings.more["TOPIC_PARTITIONS"])
+    return int(campaign.system.environment.more["TOPIC_PARTITIONS"])
 
 
 def fetch_lag(campaign: Campaign) -> int:
     """Return how many messages the workers have not stored yet; a broker that does not answer counts as one."""
     wanted = [(topic, number) for topic in CUSTOMER_TOPICS for number in range(partition_count(campaign))]
-    admin = AdminClient({"bootstrap.servers": campaign.stage.kafka.bootstrap_servers, "log_level": 0})
+    admin = AdminClient({"bootstrap.servers": campaign.system.kafka.bootstrap_servers, "log_level": 0})
     futures = admin.list_offsets({TopicPartition(*partition): _LATEST for partition in wanted}, request_timeout=5.0)
     try:
         ends = {(each.topic, each.partition): int(future.result().offset) for each, future in futures.items()}
@@ -120,7 +118,7 @@ def fetch_lag(campaign: Campaign) -> int:
 
 def stored_offsets(campaign: Campaign, group: str = "worker") -> Mapping[tuple[str, int], int]:
     """Return what consumer_offsets holds for a group."""
-    rows = campaign.stage.query(
+    rows = campaign.system.query(
         "SELECT topic, partition, next_offset FROM consumer_offsets WHERE consumer_group = %s", group
     )
     return {(topic, partition): offset for topic, partition, offset in rows}

@@ -1,180 +1,197 @@
-"""`python -m tests.chaos.failpoints SERVICE --points FOLDER [--without GUARD]`: a service with named points in it.
+"""Named failpoints inside a service at which it is killed or frozen: the campaign arms one, the service reaches it.
 
-Production code has no hooks: adapters are wrapped in memory, then the service's own main runs. `--without` takes one
-guard out; a campaign against such a service must end red.
+Production code has no hooks: a failpoint wraps a public function in memory. Arming is a file of the failpoint's name in
+a folder that both processes know, so a failpoint is armed while the service runs, and exactly one process obeys it.
 """
 
 from __future__ import annotations
 
-import argparse
-import runpy
-import sys
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import replace
+import inspect
+import os
+import signal
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 from functools import wraps
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
-from script.local.service_processes import SERVICES
-from shared.artifacts import files as artifact_files
-from shared.artifacts import publication as artifacts
-from shared.events import InteractionRecorded
-from shared.kafka import producer as kafka_producer
-from shared.ports import Message
-from shared.recommender import pipeline
-from shared.recommender.model import Model
-from shared.recommender.types import CustomerHistory, Ranking
-from tests.chaos.guards import GUARDS, TAKE_OUT, put
-from tests.chaos.marks import BUG_REASON, FAILS_IN_SCORING, FAILS_IN_STORING
-from tests.chaos.points import pass_point
-from trainer.service import store as postgres_trainer
-from worker import store as postgres_worker
-from worker.ports import Decision
+from shared.artifacts import publication
+from shared.artifacts.format import ARRAYS_FILE, MANIFEST_FILE
+from shared.artifacts.publication import FileArtifacts
+from shared.kafka.consumer import KafkaEventConsumer
+from shared.kafka.producer import KafkaEventPublisher
+from trainer.service.model_registry import ModelRegistry
+from trainer.service.store import PostgresTrainerStore
+from worker.store import PostgresWorkerStore, PostgresWorkerTransaction
 
-Pass = Callable[[str], None]
-_BEYOND_AN_INTEGER = 2**40  # no column of the database takes it as a partition: a DataError
+Action = Literal["kill", "stop"]
+Put = Callable[[Any, str, object], None]
+Condition = Callable[..., bool]
+_SIGNALS = {"kill": signal.SIGKILL, "stop": signal.SIGSTOP}
 
 
-def main(arguments: Sequence[str] | None = None) -> None:
-    """Wrap, then run the service as `python -m SERVICE` would."""
-    options = parse_arguments(arguments)
+@dataclass(frozen=True)
+class Failpoint:
+    """A place before or after a call of a public function, when `condition` holds for the arguments of the call."""
 
-    def meet(point: str) -> None:
-        pass_point(options.points, point)
-
-    for place in (set_worker_points, set_api_points, set_trainer_points):
-        place(meet)
-    set_bugs()
-    for guard in options.without:
-        TAKE_OUT[guard]()
-    sys.argv = [options.service]
-    runpy.run_module(options.service, run_name="__main__", alter_sys=True)
+    service: str
+    when: Literal["before", "after"]
+    owner: Any
+    function: str
+    condition: Condition = lambda *_, **__: True
+    in_campaign: bool = True  # False: only in the test that kills a trainer at each step
 
 
-def parse_arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
-    """Return service, points and without."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("service", choices=SERVICES)
-    parser.add_argument("--points", type=Path, required=True, help="folder in which points are armed")
-    parser.add_argument("--without", choices=GUARDS, action="append", default=[], help="take this guard out")
-    return parser.parse_args(arguments)
+def _file(*names: str) -> Condition:
+    return lambda path, *_: path.name in names
 
 
-# --- named points ---
+def _begins(prefix: str) -> Condition:
+    return lambda path, *_: path.name.startswith(prefix)
 
 
-def set_worker_points(meet: Pass) -> None:
-    """Around and inside the one transaction of a batch; after its commit Kafka is not told yet."""
-    begin = postgres_worker.PostgresWorkerStore.begin
-
-    @contextmanager
-    def begin_with_points(
-        store: postgres_worker.PostgresWorkerStore,
-    ) -> Iterator[postgres_worker.PostgresWorkerTransaction]:
-        meet("worker.before_transaction")
-        with begin(store) as transaction:
-            yield transaction
-            meet("worker.before_commit")
-        meet("worker.after_commit")
-
-    put(postgres_worker.PostgresWorkerStore, "begin", begin_with_points)
-    _after(postgres_worker.PostgresWorkerTransaction, "lock_offsets", meet, "worker.offsets_locked")
+def _is_models_folder(path: Path) -> bool:
+    return (path / "versions").is_dir()
 
 
-def set_api_points(meet: Pass) -> None:
-    """Before an event goes to the broker; after its acknowledgement, before the caller is told."""
-    publish = kafka_producer.KafkaEventPublisher.publish
-
-    async def publish_with_points(publisher: kafka_producer.KafkaEventPublisher, topic: str, **fields: Any) -> None:
-        meet("api.before_publish")
-        await publish(publisher, topic, **fields)
-        meet("api.after_acknowledgement")
-
-    put(kafka_producer.KafkaEventPublisher, "publish", publish_with_points)
+def _is_removed(_: Path, target: Path) -> bool:
+    return Path(target).name.startswith(".tmp-")
 
 
-def set_trainer_points(meet: Pass) -> None:
-    """Between each two steps of an artifact's publication."""
-    store = artifacts.FileArtifacts
-    _after(store, "_remove_leftovers", meet, "artifact.leftovers_removed")
-    _after(store, "_write_temporary", meet, "artifact.temporary_written")
-    _after(store, "_publish", meet, "artifact.version_published")
-    _after(store, "_replace_current", meet, "artifact.pointer_published")
-    _after(store, "activate", meet, "artifact.versions_pruned")
-    _after(postgres_trainer.PostgresTrainerStore, "finish_training", meet, "artifact.training_recorded")
-    write_file, sync_directory = artifact_files.write_file, artifact_files.sync_directory
-
-    def write_with_point(path: Path, content: bytes) -> None:
-        write_file(path, content)
-        meet("artifact.pointer_written" if path.name.endswith("CURRENT") else "artifact.file_written")
-
-    def sync_with_point(path: Path) -> None:
-        if path.name == "versions":
-            meet("artifact.version_renamed")
-        elif (path / "versions").is_dir():
-            meet("artifact.pointer_replaced")
-        sync_directory(path)
-
-    put(artifacts, "write_file", write_with_point)
-    put(artifacts, "sync_directory", sync_with_point)
-
-
-# --- handling that fails for marked messages ---
-
-
-def set_bugs() -> None:
-    """Scoring raises RuntimeError and storing DataError for marked customers; marked commands raise RuntimeError."""
-    recommend, queue_training = pipeline.recommend, postgres_trainer.PostgresTrainerStore.queue_training
-    transaction = postgres_worker.PostgresWorkerTransaction
-    insert_decisions: Callable[..., Any] = transaction.insert_decisions  # whatever it answers goes through
-    insert_interactions: Callable[..., Any] = transaction.insert_interactions
-
-    def recommend_with_bug(model: Model, histories: Sequence[CustomerHistory], **named: Any) -> list[Ranking]:
-        if any(each.customer.customer_id.startswith(FAILS_IN_SCORING) for each in histories):
-            raise RuntimeError("scoring fails for a marked customer")
-        return recommend(model, histories, **named)
-
-    def insert_decisions_with_bug(transaction: Any, new: Sequence[Decision], **named: Any) -> Any:
-        return insert_decisions(transaction, [_unstorable(one) if _is_marked(one) else one for one in new], **named)
-
-    def insert_interactions_with_bug(transaction: Any, new: Sequence[tuple[Message, Any]]) -> Any:
-        return insert_interactions(transaction, [(_misplaced(m) if _is_marked(e) else m, e) for m, e in new])
-
-    def queue_with_bug(store: Any, *arguments: Any, reason: str, **named: Any) -> Any:
-        if reason.startswith(BUG_REASON):
-            raise RuntimeError("a marked command fails")
-        return queue_training(store, *arguments, reason=reason, **named)
-
-    put(pipeline, "recommend", recommend_with_bug)
-    put(transaction, "insert_decisions", insert_decisions_with_bug)
-    put(transaction, "insert_interactions", insert_interactions_with_bug)
-    put(postgres_trainer.PostgresTrainerStore, "queue_training", queue_with_bug)
+# In the order in which one transaction, one call and one publication reach them.
+FAILPOINTS: dict[str, Failpoint] = {
+    "worker.before_transaction": Failpoint("worker", "before", PostgresWorkerStore, "begin"),
+    "worker.offsets_locked": Failpoint("worker", "after", PostgresWorkerTransaction, "lock_offsets"),
+    "worker.before_commit": Failpoint("worker", "after", PostgresWorkerTransaction, "store_offsets"),
+    "worker.after_commit": Failpoint("worker", "before", KafkaEventConsumer, "commit"),
+    "api.before_publish": Failpoint("api", "before", KafkaEventPublisher, "publish"),
+    "api.after_acknowledgement": Failpoint("api", "after", KafkaEventPublisher, "publish"),
+    "artifact.not_begun": Failpoint("trainer", "before", FileArtifacts, "save_model", in_campaign=False),
+    "artifact.leftovers_removed": Failpoint("trainer", "before", publication, "write_file", _file(ARRAYS_FILE)),
+    "artifact.file_written": Failpoint("trainer", "after", publication, "write_file", _file(ARRAYS_FILE)),
+    "artifact.manifest_written": Failpoint(
+        "trainer", "after", publication, "write_file", _file(MANIFEST_FILE), in_campaign=False
+    ),
+    "artifact.temporary_written": Failpoint("trainer", "after", publication, "sync_directory", _begins(".tmp-")),
+    "artifact.version_renamed": Failpoint("trainer", "before", publication, "sync_directory", _file("versions")),
+    "artifact.version_published": Failpoint("trainer", "after", FileArtifacts, "save_model"),
+    "artifact.training_unrecorded": Failpoint(
+        "trainer", "before", PostgresTrainerStore, "finish_training", in_campaign=False
+    ),
+    "artifact.training_recorded": Failpoint("trainer", "after", PostgresTrainerStore, "finish_training"),
+    "artifact.pointer_written": Failpoint("trainer", "after", publication, "write_file", _file(".tmp-CURRENT")),
+    "artifact.pointer_replaced": Failpoint("trainer", "before", publication, "sync_directory", _is_models_folder),
+    "artifact.pointer_published": Failpoint("trainer", "after", publication, "sync_directory", _is_models_folder),
+    "artifact.version_half_removed": Failpoint("trainer", "after", Path, "rename", _is_removed, in_campaign=False),
+    "artifact.versions_pruned": Failpoint("trainer", "after", FileArtifacts, "activate"),
+    "artifact.pointer_unrecorded": Failpoint(
+        "trainer", "before", PostgresTrainerStore, "record_pointer", in_campaign=False
+    ),
+    "artifact.pointer_recorded": Failpoint(
+        "trainer", "after", PostgresTrainerStore, "record_pointer", in_campaign=False
+    ),
+    "artifact.unannounced": Failpoint("trainer", "before", ModelRegistry, "publish_pending", in_campaign=False),
+    "artifact.announced": Failpoint("trainer", "after", ModelRegistry, "publish_pending", in_campaign=False),
+}
+CAMPAIGN = tuple(name for name, failpoint in FAILPOINTS.items() if failpoint.in_campaign)
+_REACHED = ".reached"
 
 
-def _is_marked(of_customer: Decision | InteractionRecorded) -> bool:
-    return of_customer.customer_id.startswith(FAILS_IN_STORING)
+class ArmedFailpoints:
+    """The campaign's side of one folder."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        folder.mkdir(parents=True, exist_ok=True)
+
+    def arm(self, name: str, action: Action) -> None:
+        """Let the next process that reaches the failpoint kill or stop itself there."""
+        if name not in FAILPOINTS:
+            raise ValueError(f"there is no failpoint {name}")
+        (self.folder / f"{name}.met").unlink(missing_ok=True)
+        unfinished = self.folder / f"{name}.unfinished"
+        unfinished.write_text(action)
+        unfinished.rename(self.folder / name)
+
+    def disarm(self, name: str) -> None:
+        """Let no process obey it any more; safe to repeat."""
+        (self.folder / name).unlink(missing_ok=True)
+
+    def met_by(self, name: str) -> int | None:
+        """Return the process that obeyed the failpoint since it was armed last; None while none has."""
+        try:
+            return int((self.folder / f"{name}.met").read_text())
+        except (OSError, ValueError):
+            return None
+
+    def reached(self) -> list[str]:
+        """Return the failpoints that some service reached, armed or not."""
+        return sorted(path.name.removesuffix(_REACHED) for path in self.folder.glob(f"*{_REACHED}"))
 
 
-def _unstorable(decision: Decision) -> Decision:
-    return replace(decision, partition=_BEYOND_AN_INTEGER)
+class ReachedFailpoints:
+    """The service's side of the folder."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._known: set[str] = set()
+
+    def reach(self, name: str) -> None:
+        """Do what the failpoint is armed for, if it is armed."""
+        if name not in self._known:
+            self._known.add(name)
+            (self._folder / f"{name}{_REACHED}").touch()
+        armed = self._folder / name
+        if not os.path.exists(armed):  # noqa: PTH110  (called thousands of times: no object is built)
+            return
+        mine = self._folder / f"{name}.{os.getpid()}"
+        try:
+            armed.rename(mine)
+        except OSError:  # another process was quicker
+            return
+        action = mine.read_text()
+        mine.write_text(str(os.getpid()))
+        mine.rename(self._folder / f"{name}.met")
+        os.kill(os.getpid(), _SIGNALS[action])
 
 
-def _misplaced(message: Message) -> Message:
-    return replace(message, partition=_BEYOND_AN_INTEGER)
+def put(owner: Any, name: str, replacement: object) -> None:
+    """Replace an attribute; raises AttributeError for a name that production code no longer has."""
+    getattr(owner, name)
+    setattr(owner, name, replacement)
 
 
-def _after(owner: type, name: str, meet: Pass, point: str) -> None:
-    original = getattr(owner, name)
+def set_failpoints(names: Iterable[str], reach: Callable[[str], None], *, put: Put = put) -> None:
+    """Wrap the functions of these failpoints: a call that comes to one calls `reach` with its name."""
+    for name in names:
+        failpoint = FAILPOINTS[name]
+        original = getattr(failpoint.owner, failpoint.function)
+        wrap = _wrap_coroutine if inspect.iscoroutinefunction(original) else _wrap
+        put(failpoint.owner, failpoint.function, wrap(original, name, failpoint, reach))
 
+
+def _wrap(original: Any, name: str, failpoint: Failpoint, reach: Callable[[str], None]) -> Any:
     @wraps(original)
-    def with_point(*arguments: Any, **named: Any) -> Any:
+    def wrapped(*arguments: Any, **named: Any) -> Any:
+        applies = failpoint.condition(*arguments, **named)
+        if applies and failpoint.when == "before":
+            reach(name)
         answer = original(*arguments, **named)
-        meet(point)
+        if applies and failpoint.when == "after":
+            reach(name)
         return answer
 
-    put(owner, name, with_point)
+    return wrapped
 
 
-if __name__ == "__main__":
-    main()
+def _wrap_coroutine(original: Any, name: str, failpoint: Failpoint, reach: Callable[[str], None]) -> Any:
+    @wraps(original)
+    async def wrapped(*arguments: Any, **named: Any) -> Any:
+        if failpoint.when == "before":
+            reach(name)
+        answer = await original(*arguments, **named)
+        if failpoint.when == "after":
+            reach(name)
+        return answer
+
+    return wrapped

@@ -18,8 +18,8 @@ from tests.chaos.campaign import Campaign
 from tests.chaos.direct import DirectProducer, acknowledge, partition_count, place_of
 from tests.chaos.fuzzed_comparison import Delivered
 from tests.chaos.fuzzed_events import COMMANDS, INTERACTIONS, NAME_SPACE, REQUESTS, Fuzzed, Fuzzer, Stored
-from tests.chaos.processes import wait_until
-from tests.chaos.survival import Survival, expect_passed, expect_served, surviving
+from tests.chaos.liveness import Liveness, expect_passed, expect_served, staying_alive
+from tests.chaos.services import wait_until
 
 BURST_FACTOR = 3
 MOST_MESSAGE_BYTES = 1_000_000  # of a producer with default settings
@@ -82,7 +82,7 @@ class _Burst:
 
     campaign: Campaign
     producer: DirectProducer
-    survival: Survival
+    liveness: Liveness
     fuzzer: Fuzzer
     stored: list[Stored]
     sent: int = 0
@@ -97,7 +97,7 @@ class _Burst:
             command = self.fuzzer.command(may_train=self._trainings < MOST_TRAININGS)
             self._trainings += command.event_type == "RetrainRequested" and command.verdict != "refused"
             self._send(command)
-        self.survival.look()
+        self.liveness.check()
 
     def delivered(self) -> list[Delivered]:
         """Wait for the broker and return where every message stands."""
@@ -120,14 +120,14 @@ class _Burst:
 def _burst(campaign: Campaign, name: str) -> Iterator[_Burst]:
     """Send in here; afterwards every message is accounted for and the customers' own ones were served."""
     began, since = time.time(), time.monotonic()
-    with surviving(campaign, name) as survival, DirectProducer(campaign) as producer:
-        burst = _Burst(campaign, producer, survival, _fuzzer(campaign), _stored_events(campaign))
+    with staying_alive(campaign, name) as liveness, DirectProducer(campaign) as producer:
+        burst = _Burst(campaign, producer, liveness, _fuzzer(campaign), _stored_events(campaign))
         yield burst
         delivered = burst.delivered()
         campaign.fuzzed += delivered
         events = sum(each.place[0] != COMMANDS for each in delivered)
         campaign.expect(events == burst.sent, f"{name}: only {events} of {burst.sent} messages were delivered")
-        passed = expect_passed(campaign, name, [each.place for each in delivered], survival)
+        passed = expect_passed(campaign, name, [each.place for each in delivered], liveness)
         longest = expect_served(campaign, name, since=began) if passed else None
     campaign.notes[name] = {
         "fuzzed events": events,
@@ -153,7 +153,7 @@ def _fuzzer(campaign: Campaign) -> Fuzzer:
 
 def _largest_message(campaign: Campaign) -> int:
     """Return what both the topics and a producer with default settings let through."""
-    admin = AdminClient({"bootstrap.servers": campaign.stage.kafka.bootstrap_servers, "log_level": 0})
+    admin = AdminClient({"bootstrap.servers": campaign.system.kafka.bootstrap_servers, "log_level": 0})
     topics = [ConfigResource(ResourceType.TOPIC, topic) for topic in (INTERACTIONS, REQUESTS, COMMANDS)]
     settings = [future.result(30.0) for future in admin.describe_configs(topics).values()]
     return min(MOST_MESSAGE_BYTES, *(int(each["max.message.bytes"].value) for each in settings))
@@ -166,7 +166,7 @@ def _stored_events(campaign: Campaign) -> list[Stored]:
         (INTERACTIONS, "user_interactions", "event_id"),
         (REQUESTS, "decisions", "request_id"),
     ):
-        rows = campaign.stage.query(
+        rows = campaign.system.query(
             f"SELECT {column}::text FROM {table} WHERE NOT starts_with(customer_id, %s) LIMIT %s",
             NAME_SPACE,
             STORED_EVENTS,
@@ -181,21 +181,14 @@ def _events_since(campaign: Campaign, began: float) -> int:
 
 def _request(campaign: Campaign, customer: str) -> list[str]:
     """Ask for a list and return its assets once it is there; empty when it does not come."""
-    call = campaign.ledger.begin(customer, "request")
-    body = {"customer_id": customer, "action": "refresh_recs"}
-    status, headers, _ = campaign.call("POST", "/recommendations", body)
-    if status != 200:
-        campaign.ledger.close(call, "unknown")
+    request_id = campaign.ask(customer)
+    if request_id is None:
         return []
-    request_id = campaign.ledger.close(call, "acknowledged", headers["x-request-id"]).event_id
     listed: list[str] = []
 
     def is_there() -> bool:
-        code, names, content = campaign.call("GET", f"/recommendations/{customer}")
-        if code != 200 or names.get("x-request-id") != request_id:
-            return False
-        listed[:] = [item["isin"] for item in content["recommendations"]]
-        return True
+        listed[:] = campaign.read_list(customer, request_id) or []
+        return bool(listed)
 
     wait_until(is_there, seconds=_LIST_SECONDS)
     return listed
@@ -211,9 +204,4 @@ def _click_ahead(campaign: Campaign, producer: DirectProducer, customer: str, is
 
 def _dismiss(campaign: Campaign, customer: str, isin: str) -> None:
     call = campaign.ledger.begin(customer, "interaction", dismissed=isin)
-    body = {"customer_id": customer, "isin": isin, "type": "dismiss"}
-    status, headers, _ = campaign.call("POST", "/user_interactions", body)
-    if status == 200:
-        campaign.ledger.close(call, "acknowledged", headers["x-request-id"])
-    else:
-        campaign.ledger.close(call, "unknown")
+    campaign.make(call, "/user_interactions", {"customer_id": customer, "isin": isin, "type": "dismiss"})

@@ -40,14 +40,14 @@ class Delivered:
 
 
 def compare_fuzzed(delivered: Sequence[Delivered], letters: Sequence[Letter], effects: Effects) -> FuzzedVerdict:
-    """Judge the fuzzed messages; `effects` are those of the fuzzer's customers, `letters` those of both groups."""
+    """Return the verdict; `effects` are those of the fuzzer's customers, `letters` those of both groups."""
     rows = _rows_by_place(effects)
     at_place: dict[Place, list[Letter]] = defaultdict(list)
     for letter in letters:
         at_place[letter.place].append(letter)
     found: dict[str, list[str]] = defaultdict(list)
     for each in delivered:
-        for name in _judge_fuzzed(each.fuzzed, at_place[each.place], rows[each.place]):
+        for name in _find_in_message(each.fuzzed, at_place[each.place], rows[each.place]):
             found[name].append(
                 f"{each.fuzzed.event_type} {each.fuzzed.field or 'message'}: {each.fuzzed.change} {each.place}"
             )
@@ -64,20 +64,20 @@ def compare_fuzzed(delivered: Sequence[Delivered], letters: Sequence[Letter], ef
     )
 
 
-def _judge_fuzzed(fuzzed: Fuzzed, letters: Sequence[Letter], rows: int) -> Iterator[str]:
-    """Return the names of the findings of one message; how often a command had its effect is not judged."""
-    buried = [letter for letter in letters if letter.group == _owner(fuzzed)]
+def _find_in_message(fuzzed: Fuzzed, letters: Sequence[Letter], rows: int) -> Iterator[str]:
+    """Return the names of the findings of one message; how often a command had its effect is not checked."""
+    own = [letter for letter in letters if letter.group == _owner(fuzzed)]
     if fuzzed.verdict == "refused":
-        if rows or not buried:
+        if rows or not own:
             yield "let_through"
-        if any(letter.error_class not in fuzzed.error_classes for letter in buried):
+        if any(letter.error_class not in fuzzed.error_classes for letter in own):
             yield "misnamed"
         return
     if fuzzed.verdict == "accepted" and letters:
         yield "turned_away"
     if fuzzed.topic == COMMANDS:
         return
-    expected = 0 if fuzzed.is_repetition or buried else 1
+    expected = 0 if fuzzed.is_repetition or own else 1
     if rows < expected:
         yield "lost"
     if rows > expected:

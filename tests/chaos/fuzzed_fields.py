@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import random
 import uuid
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any, Literal
@@ -55,26 +55,31 @@ ODD = ["\u202e", "\u200f", "\u0627\u0644", "\U0001f600", "e\u0301", "\ufeff", "\
 NO_STRINGS: list[Any] = [None, 0, -1, 1.5, 1e18, True, [], {}, ["a"], {"a": "b"}]
 
 
-def set_to(name: str, change: str, verdict: Verdict, make: Callable[[Draft], Any]) -> Change:
-    """Return a change of one field, to what `make` returns."""
+Values = Sequence[Any] | Callable[[Draft], Any]
 
+
+def changes(
+    name: str,
+    *,
+    missing: Verdict,
+    refused: Mapping[str, Values],
+    accepted: Mapping[str, Values],
+    either: Mapping[str, Values] | None = None,
+) -> list[Change]:
+    """Return the changes of one field: its removal, and other values by what the contract says about them."""
+    removal = Change(name, "missing", missing, lambda draft: draft.fields.pop(name, None) and None)
+    verdicts: dict[Verdict, Mapping[str, Values]] = {"refused": refused, "accepted": accepted, "either": either or {}}
+    return [removal, *(_set(name, verdict, *one) for verdict, values in verdicts.items() for one in values.items())]
+
+
+def _set(name: str, verdict: Verdict, change: str, values: Values) -> Change:
     def apply(draft: Draft) -> None:
-        draft.fields[name] = make(draft)
+        draft.fields[name] = values(draft) if callable(values) else draft.random.choice(values)
 
     return Change(name, change, verdict, apply)
 
 
-def one_of(name: str, change: str, verdict: Verdict, values: Sequence[Any]) -> Change:
-    """Return a change of one field to any of these values."""
-    return set_to(name, change, verdict, lambda draft: draft.random.choice(values))
-
-
-def missing(name: str, verdict: Verdict) -> Change:
-    """Return the removal of one field."""
-    return Change(name, "missing", verdict, lambda draft: draft.fields.pop(name, None) and None)
-
-
-def broken_text(name: str, *, longest: int, plain: bool = False) -> list[Change]:
+def broken_text(name: str, *, longest: int, plain: bool = False) -> dict[str, Values]:
     """Return what no text of the contract may be; `plain` text may hold blanks and any letters, identifiers may not."""
 
     def insert(draft: Draft, what: str) -> str:
@@ -82,26 +87,26 @@ def broken_text(name: str, *, longest: int, plain: bool = False) -> list[Change]
         position = draft.random.randint(0, len(text))
         return text[:position] + what + text[position:]
 
-    changes = [
-        set_to(name, "control character", "refused", lambda draft: insert(draft, draft.random.choice(_CONTROL))),
-        set_to(name, "NUL", "refused", lambda draft: insert(draft, "\x00")),
-        set_to(name, "lone surrogate", "refused", lambda draft: insert(draft, draft.random.choice("\ud800\udfff"))),
-        set_to(name, "line end", "refused", lambda draft: f"{draft.fields.get(name) or 'text'}"[: longest - 1] + "\n"),
-        set_to(name, "too long", "refused", lambda draft: "x" * draft.random.randint(longest + 1, 5 * longest)),
-        set_to(
-            name,
-            "huge",
-            "refused",
-            lambda draft: "x" * draft.random.randint(draft.largest_bytes // 2, draft.largest_bytes - 1500),
-        ),
-    ]
-    if not plain:
-        changes += [
-            set_to(name, "other alphabet", "refused", lambda draft: insert(draft, draft.random.choice(ODD))),
-            set_to(name, "blank", "refused", lambda draft: insert(draft, " ")),
-            one_of(name, "empty", "refused", [""]),
-        ]
-    return changes
+    values: dict[str, Values] = {
+        "control character": lambda draft: insert(draft, draft.random.choice(_CONTROL)),
+        "NUL": lambda draft: insert(draft, "\x00"),
+        "lone surrogate": lambda draft: insert(draft, draft.random.choice("\ud800\udfff")),
+        "line end": lambda draft: f"{draft.fields.get(name) or 'text'}"[: longest - 1] + "\n",
+        "too long": lambda draft: "x" * draft.random.randint(longest + 1, 5 * longest),
+        "huge": lambda draft: _huge(draft, "x"),
+    }
+    if plain:
+        return values
+    return {
+        **values,
+        "other alphabet": lambda draft: insert(draft, draft.random.choice(ODD)),
+        "blank": lambda draft: insert(draft, " "),
+        "empty": [""],
+    }
+
+
+def _huge(draft: Draft, character: str) -> str:
+    return character * draft.random.randint(draft.largest_bytes // 2, draft.largest_bytes - 1500)
 
 
 def _instant(draft: Draft, **ahead: float) -> str:
@@ -115,113 +120,89 @@ def _offset(zone: timedelta) -> str:
     return f"{'-' if minutes < 0 else '+'}{abs(minutes) // 60:02d}:{abs(minutes) % 60:02d}"
 
 
-IDENTITY: list[Change] = [
-    missing("event_id", "refused"),
-    one_of("event_id", "other type", "refused", NO_STRINGS),
-    one_of("event_id", "no UUID", "refused", ["", "0", "x" * 36, "0" * 35, " " + "0" * 32, "\x00" * 36, "g" * 32]),
-    set_to(
-        "event_id",
-        "huge",
-        "refused",
-        lambda draft: "0" * draft.random.randint(draft.largest_bytes // 2, draft.largest_bytes - 1500),
-    ),
-    set_to("event_id", "near the ends", "accepted", lambda draft: str(_uuid_near_the_ends(draft.random))),
-    set_to("event_id", "upper case", "accepted", lambda draft: str(draft.fields["event_id"]).upper()),
-    set_to("event_id", "other notation", "either", lambda draft: _notation(draft)),
-    missing("occurred_at", "refused"),
-    one_of("occurred_at", "other type", "refused", [None, True, [], {}, ["2024-01-01T00:00:00Z"]]),
-    one_of(
-        "occurred_at",
-        "year 1",
-        "refused",
-        ["0001-01-01T05:00:00+05:30", "0001-01-01T00:00:00Z", "0001-01-01T00:00:00+14:00", "0001-12-31T23:59:59-14:00"],
-    ),
-    one_of("occurred_at", "year 9999", "refused", ["9999-12-31T23:59:59Z", "9999-12-31T23:59:59.999999-14:00"]),
-    one_of(
-        "occurred_at",
-        "out of the calendar",
-        "refused",
-        [
-            "10000-01-01T00:00:00Z",
-            "0000-01-01T00:00:00Z",
-            "-001-01-01T00:00:00Z",
-            "2024-02-30T00:00:00Z",
-            "2024-13-01T00:00:00Z",
-        ],
-    ),
-    one_of(
-        "occurred_at",
-        "before 2000",
-        "refused",
-        ["1999-12-31T23:59:59.999999Z", "2000-01-01T00:00:00+00:01", "1970-01-01T00:00:00Z", "1677-09-21T00:12:43Z"],
-    ),
-    one_of(
-        "occurred_at",
-        "no time",
-        "refused",
-        ["", "yesterday", "2024-01-01", "T", "\x00", "now", "NaN", "2024-W01-1T00:00:00Z"],
-    ),
-    one_of("occurred_at", "no offset", "refused", ["2024-01-01T00:00:00", "2024-01-01T00:00:00.5"]),
-    one_of(
-        "occurred_at", "offset of a day and more", "refused", ["2024-01-01T00:00:00+24:00", "2024-01-01T00:00:00-99:99"]
-    ),
-    one_of("occurred_at", "number out of bounds", "refused", [-1, -1e18, 1e18, 0, Raw("1e999"), Raw("9" * 30), 2**63]),
-    set_to(
-        "occurred_at",
-        "more than a day ahead",
-        "refused",
-        lambda draft: _instant(draft, hours=draft.random.choice((25, 48, 24 * 3650))),
-    ),
-    set_to(
-        "occurred_at",
-        "less than a day ahead",
-        "accepted",
-        lambda draft: _instant(draft, hours=draft.random.uniform(0.1, 23)),
-    ),
-    one_of(
-        "occurred_at",
-        "as early as allowed",
-        "accepted",
-        ["2000-01-01T00:00:00Z", "2000-01-01T00:00:00-00:01", "2000-01-01T14:00:00+14:00"],
-    ),
-    set_to(
-        "occurred_at", "any offset", "accepted", lambda draft: _instant(draft, hours=-draft.random.uniform(0, 9999))
-    ),
-    one_of(
-        "occurred_at",
-        "other notation",
-        "either",
-        [
-            1.7e9,
-            1700000000000,
-            "1700000000",
-            "2024-01-01 00:00:00Z",
-            "2024-01-01t00:00:00z",
-            "2024-01-01T00:00Z",
-            "2024-01-01T00:00:00.123456789Z",
-        ],
-    ),
-    missing("schema_version", "refused"),
-    one_of("schema_version", "other version", "refused", [0, 2, -1, 99, 2**63, 10**30, 1.5]),
-    one_of("schema_version", "other type", "refused", [None, "1", "one", "", [], {}, [1], False]),
-    one_of("schema_version", "one by other means", "either", [True, 1.0]),
-    missing("event_type", "refused"),
-    one_of("event_type", "other type", "refused", NO_STRINGS),
-    set_to("event_type", "of another topic", "refused", lambda draft: _event_of_another_topic(draft)),
-    one_of(
-        "event_type", "other name", "refused", ["", "SomethingElse", "interactionrecorded", "ModelPublished", "\x00"]
-    ),
-    missing("fingerprint", "accepted"),
-    one_of("fingerprint", "null", "accepted", [None]),
-    set_to(
-        "fingerprint",
-        "any printable",
-        "accepted",
-        lambda draft: "".join(chr(draft.random.randint(0x21, 0x7E)) for _ in range(draft.random.choice((1, 63, 64)))),
-    ),
-    one_of("fingerprint", "other type", "refused", NO_STRINGS[1:]),
-    *broken_text("fingerprint", longest=64),
+_YEAR_1 = [
+    "0001-01-01T05:00:00+05:30",
+    "0001-01-01T00:00:00Z",
+    "0001-01-01T00:00:00+14:00",
+    "0001-12-31T23:59:59-14:00",
 ]
+_NO_DATES = ["10000-01-01T00:00:00Z", "0000-01-01T00:00:00Z", "-001-01-01T00:00:00Z", "2024-02-30T00:00:00Z"]
+_BEFORE_2000 = [
+    "1999-12-31T23:59:59.999999Z",
+    "2000-01-01T00:00:00+00:01",
+    "1970-01-01T00:00:00Z",
+    "1677-09-21T00:12:43Z",
+]
+_OTHER_TIMES = ["1700000000", "2024-01-01 00:00:00Z", "2024-01-01t00:00:00z", "2024-01-01T00:00Z"]
+
+IDENTITY: list[Change] = [
+    *changes(
+        "event_id",
+        missing="refused",
+        refused={
+            "other type": NO_STRINGS,
+            "no UUID": ["", "0", "x" * 36, "0" * 35, " " + "0" * 32, "\x00" * 36, "g" * 32],
+            "huge": lambda draft: _huge(draft, "0"),
+        },
+        accepted={
+            "near the ends": lambda draft: str(_uuid_near_the_ends(draft.random)),
+            "upper case": lambda draft: str(draft.fields["event_id"]).upper(),
+        },
+        either={"other notation": lambda draft: _notation(draft)},
+    ),
+    *changes(
+        "occurred_at",
+        missing="refused",
+        refused={
+            "other type": [None, True, [], {}, ["2024-01-01T00:00:00Z"]],
+            "year 1": _YEAR_1,
+            "year 9999": ["9999-12-31T23:59:59Z", "9999-12-31T23:59:59.999999-14:00"],
+            "out of the calendar": [*_NO_DATES, "2024-13-01T00:00:00Z"],
+            "before 2000": _BEFORE_2000,
+            "no time": ["", "yesterday", "2024-01-01", "T", "\x00", "now", "NaN", "2024-W01-1T00:00:00Z"],
+            "no offset": ["2024-01-01T00:00:00", "2024-01-01T00:00:00.5"],
+            "offset of a day and more": ["2024-01-01T00:00:00+24:00", "2024-01-01T00:00:00-99:99"],
+            "number out of bounds": [-1, -1e18, 1e18, 0, Raw("1e999"), Raw("9" * 30), 2**63],
+            "more than a day ahead": lambda draft: _instant(draft, hours=draft.random.choice((25, 48, 24 * 3650))),
+        },
+        accepted={
+            "less than a day ahead": lambda draft: _instant(draft, hours=draft.random.uniform(0.1, 23)),
+            "as early as allowed": ["2000-01-01T00:00:00Z", "2000-01-01T00:00:00-00:01", "2000-01-01T14:00:00+14:00"],
+            "any offset": lambda draft: _instant(draft, hours=-draft.random.uniform(0, 9999)),
+        },
+        either={"other notation": [1.7e9, 1700000000000, *_OTHER_TIMES, "2024-01-01T00:00:00.123456789Z"]},
+    ),
+    *changes(
+        "schema_version",
+        missing="refused",
+        refused={
+            "other version": [0, 2, -1, 99, 2**63, 10**30, 1.5],
+            "other type": [None, "1", "one", "", [], {}, [1], False],
+        },
+        accepted={},
+        either={"one by other means": [True, 1.0]},
+    ),
+    *changes(
+        "event_type",
+        missing="refused",
+        refused={
+            "other type": NO_STRINGS,
+            "of another topic": lambda draft: _event_of_another_topic(draft),
+            "other name": ["", "SomethingElse", "interactionrecorded", "ModelPublished", "\x00"],
+        },
+        accepted={},
+    ),
+    *changes(
+        "fingerprint",
+        missing="accepted",
+        refused={"other type": NO_STRINGS[1:], **broken_text("fingerprint", longest=64)},
+        accepted={"null": [None], "any printable": lambda draft: _printable(draft.random)},
+    ),
+]
+
+
+def _printable(chance: random.Random) -> str:
+    return "".join(chr(chance.randint(0x21, 0x7E)) for _ in range(chance.choice((1, 63, 64))))
 
 
 def _event_of_another_topic(draft: Draft) -> str:

@@ -1,4 +1,4 @@
-"""Guards of the services that a campaign takes out, to see that it turns red without them."""
+"""Guards of the services that a campaign removes, to see that it fails without them."""
 
 from __future__ import annotations
 
@@ -12,36 +12,35 @@ from functools import wraps
 from typing import Any
 from uuid import UUID
 
-from shared import events
+from shared import events, retry_policy
 from shared.artifacts import format as artifact_format
-from shared.artifacts import publication as artifacts
+from shared.artifacts import publication
 from shared.artifacts.format import Manifest, sha256_of
 from shared.errors import ContractViolation, RecommenderError, StaleOffsets
-from shared.kafka import producer as kafka_producer
+from shared.kafka.producer import KafkaEventPublisher
 from shared.recommender.model import Model
 from shared.recommender.types import InteractionType
-from trainer.service import store as postgres_trainer
-from worker import queries as worker_queries
-from worker import store as postgres_worker
+from tests.chaos.failpoints import Put, put
+from trainer.service.store import PostgresTrainerStore
+from worker import queries
+from worker.store import PostgresWorkerTransaction
 
 REUSED = ("EventIdReused", "IdempotencyKeyReused")
 WAIT_SECONDS = 0.5
 
 
-def forget_events() -> None:
-    """Let no event_id count as seen (the campaign drops the unique keys of its own database as well)."""
-    from worker import handlers
+def forget_events(*, put: Put = put) -> None:
+    """Let no event_id count as stored (the campaign drops the unique keys of its own database as well)."""
 
     def fetch_nothing(_: object, __: Sequence[UUID]) -> Mapping[UUID, str | None]:
         return {}
 
-    put(postgres_worker.PostgresWorkerTransaction, "fetch_decided", fetch_nothing)
-    put(handlers, "_first_of_each", lambda events: (list(events), []))
+    put(PostgresWorkerTransaction, "fetch_decided", fetch_nothing)
 
 
-def accept_stale_offsets() -> None:
-    """Lock the offsets, and go on whatever they are: a zombie's write is accepted."""
-    lock_offsets = postgres_worker.PostgresWorkerTransaction.lock_offsets
+def accept_stale_offsets(*, put: Put = put) -> None:
+    """Lock the offsets and go on, whatever they are: the write of a replaced worker is accepted."""
+    lock_offsets = PostgresWorkerTransaction.lock_offsets
 
     @wraps(lock_offsets)
     def lock_without_comparing(transaction: Any, starts: Any) -> None:
@@ -50,44 +49,49 @@ def accept_stale_offsets() -> None:
         except StaleOffsets:
             return
 
-    put(postgres_worker.PostgresWorkerTransaction, "lock_offsets", lock_without_comparing)
+    put(PostgresWorkerTransaction, "lock_offsets", lock_without_comparing)
 
 
-def answer_before_the_acknowledgement() -> None:
-    """Hand the event to the producer and say yes."""
+def answer_before_the_acknowledgement(*, put: Put = put) -> None:
+    """Hand the event to the producer and return."""
+    publish = KafkaEventPublisher.publish
+    unfinished: set[asyncio.Task[None]] = set()
 
-    async def publish(publisher: Any, topic: str, *, key: str, event: Any) -> None:
-        answer = asyncio.get_running_loop().create_future()
-        name = publisher._prefix + topic
-        publisher._produce(name, key=key, value=events.encode(event), answer=answer)
+    def forget(task: asyncio.Task[None]) -> None:
+        unfinished.discard(task)
+        task.exception()  # nobody is told
 
-    put(kafka_producer.KafkaEventPublisher, "publish", publish)
+    async def publish_without_waiting(publisher: Any, topic: str, **fields: Any) -> None:
+        task = asyncio.create_task(publish(publisher, topic, **fields))
+        unfinished.add(task)
+        task.add_done_callback(forget)
+        await asyncio.sleep(0)  # the event is in the producer's queue
+
+    put(KafkaEventPublisher, "publish", publish_without_waiting)
 
 
-def accept_any_checksum() -> None:
+def accept_any_checksum(*, put: Put = put) -> None:
     """Load arrays whose SHA-256 is not the manifest's."""
     decode_model = artifact_format.decode_model
 
     def decode_unchecked(manifest: Manifest, content: bytes) -> Model:
         return decode_model(replace(manifest, arrays_sha256=sha256_of(content)), content)
 
-    put(artifacts, "decode_model", decode_unchecked)
+    put(publication, "decode_model", decode_unchecked)
 
 
-def wait_for_failing_batches() -> None:
+def wait_for_failing_batches(*, put: Put = put) -> None:
     """Try a batch that fails like a bug again and again, as if the database were down."""
-    from shared import retry_policy as retries
-
-    decide = retries.RetryPolicy.decide
+    decide = retry_policy.RetryPolicy.decide
 
     def decide_to_wait(policy: Any, error: Exception, **known: Any) -> Any:
         decision = decide(policy, error, **known)
-        return retries.BackOff(WAIT_SECONDS) if isinstance(decision, retries.ToDeadLetter) else decision
+        return retry_policy.BackOff(WAIT_SECONDS) if isinstance(decision, retry_policy.ToDeadLetter) else decision
 
-    put(retries.RetryPolicy, "decide", decide_to_wait)
+    put(retry_policy.RetryPolicy, "decide", decide_to_wait)
 
 
-def accept_any_content() -> None:
+def accept_any_content(*, put: Put = put) -> None:
     """Let an event have any time, any text and any weights, as long as its fields have the right names."""
     decode = events.decode
 
@@ -103,33 +107,32 @@ def accept_any_content() -> None:
     put(events, "decode", decode_loosely)
 
 
-def drop_reused_ids() -> None:
-    """Say nothing about an event_id that belongs to another event: such an event vanishes."""
-    insert = postgres_worker.PostgresWorkerTransaction.insert_dead_letters
+def drop_reused_ids(*, put: Put = put) -> None:
+    """Write no dead letter for an event_id that belongs to another event: such an event vanishes."""
+    insert = PostgresWorkerTransaction.insert_dead_letters
 
     @wraps(insert)
     def insert_others(transaction: Any, letters: Sequence[tuple[Any, str]]) -> None:
         insert(transaction, [letter for letter in letters if not letter[1].startswith(REUSED)])
 
-    put(postgres_worker.PostgresWorkerTransaction, "insert_dead_letters", insert_others)
+    put(PostgresWorkerTransaction, "insert_dead_letters", insert_others)
 
 
-def order_by_the_senders_clock() -> None:
+def order_by_the_senders_clock(*, put: Put = put) -> None:
     """Read interactions in the order of the times that their senders wrote into them."""
-    for name, query in vars(worker_queries).items():
+    for name, query in list(vars(queries).items()):
         if isinstance(query, str) and "ORDER BY" in query:
             by_clock = re.sub(r"ORDER BY .*", lambda found: found[0].replace("sequence", "occurred_at"), query)
-            put(worker_queries, name, by_clock)
+            put(queries, name, by_clock)
 
 
-def end_on_unknown_errors() -> None:
-    """Let the trainer's process end when its database raises what is no error of ours."""
-    store = postgres_trainer.PostgresTrainerStore
+def end_on_unknown_errors(*, put: Put = put) -> None:
+    """Let the trainer's process end when its database raises an error that is not ours."""
     for name in ("queue_training", "record_refusal"):
-        put(store, name, _fatal(getattr(store, name)))
+        put(PostgresTrainerStore, name, _fatal(getattr(PostgresTrainerStore, name)))
 
 
-TAKE_OUT: dict[str, Callable[[], None]] = {
+TAKE_OUT: dict[str, Callable[..., None]] = {
     "deduplication": forget_events,
     "offset-comparison": accept_stale_offsets,
     "delivery-report": answer_before_the_acknowledgement,
@@ -141,12 +144,6 @@ TAKE_OUT: dict[str, Callable[[], None]] = {
     "trainer-guard": end_on_unknown_errors,
 }
 GUARDS = tuple(TAKE_OUT)
-
-
-def put(owner: object, name: str, replacement: object) -> None:
-    """Replace what is there; a name that production code no longer has is an error, not a point that never fires."""
-    getattr(owner, name)
-    setattr(owner, name, replacement)
 
 
 def _build_unchecked(topic: str, payload: bytes) -> events.Event | None:

@@ -12,6 +12,8 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Literal
 
+import httpx
+
 Kind = Literal["interaction", "request"]
 Outcome = Literal["acknowledged", "rejected", "unknown"]
 
@@ -76,3 +78,15 @@ def acknowledged(calls: Iterable[Call], kind: Kind) -> list[Call]:
     """Return the calls of a kind that were promised to have their effect, in each customer's order."""
     kept = (call for call in calls if call.kind == kind and call.outcome == "acknowledged")
     return sorted(kept, key=lambda call: (call.customer_id, call.sequence))
+
+
+def outcome_of(answer: httpx.Response | httpx.TransportError) -> Outcome:
+    """Return what an answer of the gateway, or the reason for having none, says about the event."""
+    if isinstance(answer, httpx.TransportError):
+        never_connected = isinstance(answer, httpx.ConnectError | httpx.ConnectTimeout)
+        return "rejected" if never_connected else "unknown"
+    if answer.status_code == httpx.codes.OK:
+        return "acknowledged"
+    if answer.status_code == httpx.codes.SERVICE_UNAVAILABLE:
+        return "rejected" if answer.json().get("outcome") == "not_accepted" else "unknown"
+    return "rejected" if answer.status_code in (413, 415, 422) else "unknown"

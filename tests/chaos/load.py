@@ -6,15 +6,17 @@ import asyncio
 import contextlib
 import random
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from tests.chaos.http_calls import Answer, Connection, NoAnswer, NotSent
-from tests.chaos.ledger import Call, Ledger, Outcome
+import httpx
+
+from tests.chaos.ledger import Call, Ledger, Outcome, outcome_of
 
 PAUSE_POLL_SECONDS = 0.05
 RETRY_SECONDS = (0.3, 1.5)
 ATTEMPTS = 40
+CALL_TIMEOUT = httpx.Timeout(25.0, connect=3.0)  # the gateway answers within its delivery timeout, 10 s
 KEY_SHARE = 0.5  # of the calls carry an Idempotency-Key
 REQUEST_SHARE = 0.45
 READ_SHARE = 0.3  # of the requests are followed by a read of the list
@@ -25,7 +27,7 @@ _TYPES = ("click", "view", "watchlist")
 
 
 @dataclass(frozen=True)
-class Crowd:
+class Population:
     """Who acts on what; `seed` decides what each customer does, not when they come to it."""
 
     customers: Sequence[str]
@@ -34,10 +36,10 @@ class Crowd:
 
 
 class Load:
-    """Runs the crowd in a thread of its own from `start` to `stop`, at a pace that can be changed meanwhile."""
+    """Runs the population in a thread of its own from `start` to `stop`, at a pace that can be changed meanwhile."""
 
-    def __init__(self, crowd: Crowd, *, port: int, ledger: Ledger, calls_per_second: float) -> None:
-        self._crowd = crowd
+    def __init__(self, population: Population, *, port: int, ledger: Ledger, calls_per_second: float) -> None:
+        self._population = population
         self._port = port
         self._ledger = ledger
         self._pace = _Pace(calls_per_second)
@@ -61,6 +63,10 @@ class Load:
         finally:
             self._pace.paused = False
 
+    def is_idle(self) -> bool:
+        """Return whether no call is under way."""
+        return self._pace.calls_under_way == 0
+
     def stop(self, *, timeout_seconds: float = 60.0) -> None:
         """Let every customer finish the call under way; a call that does not end in time stays unknown."""
         self._over.set()
@@ -70,8 +76,8 @@ class Load:
 
     async def _run(self) -> None:
         customers = [
-            _Customer(name, self._crowd, port=self._port, ledger=self._ledger, over=self._over)
-            for name in self._crowd.customers
+            _Customer(name, self._population, port=self._port, ledger=self._ledger, over=self._over)
+            for name in self._population.customers
         ]
         await asyncio.gather(*(customer.act(self._pace) for customer in customers))
 
@@ -80,6 +86,7 @@ class Load:
 class _Pace:
     calls_per_second: float
     paused: bool = False
+    calls_under_way: int = 0
     _next: float = 0.0
 
     async def turn(self) -> None:
@@ -96,7 +103,7 @@ class _Customer:
     """One customer: sequential calls, retried with the same key when the outcome is unknown."""
 
     customer_id: str
-    crowd: Crowd
+    population: Population
     port: int
     ledger: Ledger
     over: threading.Event
@@ -104,20 +111,22 @@ class _Customer:
     _listed: list[str] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        self._random = random.Random(f"{self.crowd.seed}/{self.customer_id}")
-        self._connection = Connection(self.port)
+        self._random = random.Random(f"{self.population.seed}/{self.customer_id}")
+        self._http = open_client(self.port)  # its own: calls of different customers never wait for one connection
 
     async def act(self, pace: _Pace) -> None:
         """Make calls until it is over."""
-        while not self.over.is_set():
-            await pace.turn()
-            if self.over.is_set():
-                break
-            if self._random.random() < REQUEST_SHARE:
-                await self._request()
-            else:
-                await self._interact()
-        self._connection.close()
+        async with self._http:
+            while not self.over.is_set():
+                await pace.turn()
+                if self.over.is_set():
+                    break
+                pace.calls_under_way += 1
+                if self._random.random() < REQUEST_SHARE:
+                    await self._request()
+                else:
+                    await self._interact()
+                pace.calls_under_way -= 1
 
     async def _request(self) -> None:
         body: dict[str, object] = {
@@ -145,16 +154,17 @@ class _Customer:
         await self._make(call, "/user_interactions", body)
 
     async def _read(self) -> None:
-        with contextlib.suppress(NotSent, NoAnswer):
-            answer = await self._connection.get(f"/recommendations/{self.customer_id}")
-            if answer.status == 200:
+        with contextlib.suppress(httpx.TransportError):
+            answer = await self._http.get(f"/recommendations/{self.customer_id}")
+            if answer.status_code == 200:
                 self._listed = [item["isin"] for item in answer.json()["recommendations"]]
 
     async def _make(self, call: Call, path: str, body: dict[str, object]) -> None:
         """Try until the outcome is known, as long as a key makes that safe."""
+        headers = {"Idempotency-Key": call.key} if call.key else {}
         may_be_kept = False
         for _ in range(ATTEMPTS):
-            outcome, event_id = await self._try(path, body, call.key)
+            outcome, event_id = await post(self._http, path, body, headers)
             if outcome == "acknowledged":
                 self.ledger.close(call, outcome, event_id)
                 return
@@ -163,15 +173,6 @@ class _Customer:
             if call.key is None or not may_be_kept or self.over.is_set():
                 break
         self.ledger.close(call, "unknown" if may_be_kept else "rejected")
-
-    async def _try(self, path: str, body: dict[str, object], key: str | None) -> tuple[Outcome, str | None]:
-        try:
-            answer = await self._connection.post(path, body, key=key)
-        except NotSent:
-            return "rejected", None
-        except NoAnswer:
-            return "unknown", None
-        return outcome_of(answer), answer.headers.get("x-request-id")
 
     def _key(self) -> str | None:
         return f"{self._random.getrandbits(96):024x}" if self._random.random() < KEY_SHARE else None
@@ -182,15 +183,22 @@ class _Customer:
         return self._random.choice(listed) if wanted and listed else None
 
     def _choose_asset(self) -> str:
-        while (isin := self._random.choice(self.crowd.isins)) in self._dismissed:
+        while (isin := self._random.choice(self.population.isins)) in self._dismissed:
             pass
         return isin
 
 
-def outcome_of(answer: Answer) -> Outcome:
-    """Return what the gateway's answer says about the event."""
-    if answer.status == 200:
-        return "acknowledged"
-    if answer.status == 503:
-        return "rejected" if answer.json().get("outcome") == "not_accepted" else "unknown"
-    return "rejected" if answer.status in (413, 415, 422) else "unknown"
+def open_client(port: int) -> httpx.AsyncClient:
+    """Return a client of the gateway on this port."""
+    return httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}", timeout=CALL_TIMEOUT, trust_env=False, verify=False)
+
+
+async def post(
+    http: httpx.AsyncClient, path: str, body: Mapping[str, object], headers: Mapping[str, str]
+) -> tuple[Outcome, str | None]:
+    """Make a call once; return what is known of its effect, and the event id of an answer."""
+    try:
+        answer = await http.post(path, json=body, headers=headers)
+    except httpx.TransportError as error:
+        return outcome_of(error), None
+    return outcome_of(answer), answer.headers.get("x-request-id")

@@ -6,18 +6,18 @@ import json
 import time
 import uuid
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any, Literal
+from typing import Any
 
 from shared.events import INTERACTIONS_RECORDED, InteractionRecorded, RecommendationRequested, encode
 from shared.recommender.types import InteractionType
 from tests.chaos.campaign import Campaign
 from tests.chaos.direct import CUSTOMER_TOPICS, DirectProducer, acknowledge, partition_count, place_of
-from tests.chaos.ledger import Call
+from tests.chaos.services import wait_until
 
 POISON_SECONDS = 3.0
 DUPLICATES = 10  # customers of each kind
 SAME_KEY_CALLS = 50
-_SETTLE_SECONDS = 0.4
+_EFFECT_SECONDS = 10.0
 
 
 def poison_heads(campaign: Campaign) -> None:
@@ -72,23 +72,14 @@ def one_key_at_once(campaign: Campaign) -> None:
     body = {"customer_id": customer, "isin": isin, "type": "view"}
     calls = [campaign.ledger.begin(customer, "interaction", key=key) for _ in range(SAME_KEY_CALLS)]
 
-    def make(call: Call) -> Call:
-        status, headers = post_with_key(campaign, body, key)
-        outcome: Literal["acknowledged", "unknown"] = "acknowledged" if status == 200 else "unknown"
-        return campaign.ledger.close(call, outcome, headers.get("x-request-id"))
-
     with ThreadPoolExecutor(SAME_KEY_CALLS) as pool:
-        closed = list(pool.map(make, calls))
+        closed = list(pool.map(lambda call: campaign.make(call, "/user_interactions", body), calls))
     ids = {call.event_id for call in closed if call.outcome == "acknowledged"}
     campaign.expect(len(ids) == 1, f"one Idempotency-Key gave {len(ids)} event ids")
-    status, _ = post_with_key(campaign, {**body, "isin": other}, key)
+    status = campaign.http.post(
+        "/user_interactions", json={**body, "isin": other}, headers={"Idempotency-Key": key}
+    ).status_code
     campaign.expect(status == 422, f"a used Idempotency-Key with another body was answered with {status}, not 422")
-
-
-def post_with_key(campaign: Campaign, body: dict[str, str], key: str) -> tuple[int, Any]:
-    """Record an interaction with an Idempotency-Key; return status and headers."""
-    status, headers, _ = campaign.call("POST", "/user_interactions", body, key=key)
-    return status, headers
 
 
 def _deliver_twice(
@@ -103,7 +94,7 @@ def _deliver_twice(
     call = campaign.ledger.begin(event.customer_id, kind)
     producer.send_event(topic, event, key=event.customer_id)
     if not together:
-        time.sleep(_SETTLE_SECONDS)
+        wait_until(lambda: campaign.count_effects([str(event.event_id)]) > 0, seconds=_EFFECT_SECONDS)
     producer.send_event(topic, event, key=event.customer_id)
     acknowledge(campaign, call, event)
 

@@ -1,4 +1,4 @@
-"""Processes that are killed: a service at any moment or at a named point, all of them, the broker, the database."""
+"""Processes that are killed: a service at any moment or at a failpoint, all of them, the broker, the database."""
 
 from __future__ import annotations
 
@@ -10,36 +10,36 @@ from functools import partial
 
 from script.local.service_processes import SERVICES
 from tests.chaos.campaign import Campaign
-from tests.chaos.points import POINTS
-from tests.chaos.processes import wait_until
+from tests.chaos.failpoints import CAMPAIGN, FAILPOINTS
+from tests.chaos.services import wait_until
 
 STORM_KILLS = 5
-_POINT_SECONDS = 60.0
+_FAILPOINT_SECONDS = 60.0
 _SHUTDOWN_SECONDS = 15.0
 
 
 def kill_service(campaign: Campaign, service: str) -> None:
     """kill -9 at a random moment, then start it again."""
-    process = campaign.stage[service]
-    campaign.hesitate()
+    process = campaign.system[service]
+    campaign.wait_randomly()
     with campaign.down():
         process.kill()
-        campaign.hesitate(0.5)
+        campaign.wait_randomly(0.5)
         since = time.monotonic()
         process.start()
     _recover(campaign, f"kill {service}", service, since)
 
 
-def kill_at_point(campaign: Campaign, point: str) -> None:
-    """Let the service kill itself when it comes to the point, then start it again."""
-    service = POINTS[point]
-    process = campaign.stage[service]
-    campaign.stage.points.arm(point, "kill")
+def kill_at_failpoint(campaign: Campaign, failpoint: str) -> None:
+    """Let the service kill itself when it reaches the failpoint, then start it again."""
+    service = FAILPOINTS[failpoint].service
+    process = campaign.system[service]
+    campaign.system.failpoints.arm(failpoint, "kill")
     if service == "trainer":
         campaign.retrain()
-    if not wait_until(lambda: not process.is_running, seconds=_POINT_SECONDS):
-        campaign.stage.points.disarm(point)
-        campaign.expect(False, f"{service} did not come to {point} within {_POINT_SECONDS:.0f} s")
+    if not wait_until(lambda: not process.is_running, seconds=_FAILPOINT_SECONDS):
+        campaign.system.failpoints.disarm(failpoint)
+        campaign.expect(False, f"{service} did not reach {failpoint} within {_FAILPOINT_SECONDS:.0f} s")
         return
     with campaign.down():
         process.kill()  # only forgets the process: it is dead
@@ -50,8 +50,8 @@ def kill_at_point(campaign: Campaign, point: str) -> None:
 
 def kill_all(campaign: Campaign) -> None:
     """kill -9 of all three services at once."""
-    processes = [campaign.stage[service] for service in SERVICES]
-    campaign.hesitate()
+    processes = [campaign.system[service] for service in SERVICES]
+    campaign.wait_randomly()
     with campaign.down():
         for process in processes:
             os.kill(process.pid, signal.SIGKILL)
@@ -60,34 +60,34 @@ def kill_all(campaign: Campaign) -> None:
         since = time.monotonic()
         for process in processes:
             process.start()
-    campaign.recover("kill all three services", since=since, ready=campaign.stage["trainer"].is_ready)
+    campaign.recover("kill all three services", since=since, ready=campaign.system["trainer"].is_ready)
 
 
 def kill_storm(campaign: Campaign) -> None:
     """A crash loop: five kills of any service, each started again at once, nobody waits for a recovery in between."""
     with campaign.down():
         for _ in range(STORM_KILLS):
-            process = campaign.stage[campaign.random.choice(("api", "worker", "worker", "trainer"))]
+            process = campaign.system[campaign.random.choice(("api", "worker", "worker", "trainer"))]
             process.kill()
             since = time.monotonic()
             process.start()
-            campaign.hesitate(1.0)
+            campaign.wait_randomly(1.0)
     campaign.recover("kill storm", since=since)
 
 
 def kill_broker(campaign: Campaign) -> None:
     """kill -9 of the broker; same data afterwards."""
-    campaign.hesitate()
+    campaign.wait_randomly()
     with campaign.down():
-        campaign.stage.kafka.kill()
+        campaign.system.kafka.kill()
         since = time.monotonic()
-        campaign.stage.kafka.start()
+        campaign.system.kafka.start()
     campaign.recover("kill broker", since=since)
 
 
 def freeze_broker(campaign: Campaign) -> None:
     """SIGSTOP: connections stay open and nothing is answered, longer than the gateway waits."""
-    kafka = campaign.stage.kafka
+    kafka = campaign.system.kafka
     with campaign.down():
         os.kill(kafka.pid, signal.SIGSTOP)
         try:
@@ -100,7 +100,7 @@ def freeze_broker(campaign: Campaign) -> None:
 
 def kill_api_while_broker_is_frozen(campaign: Campaign) -> None:
     """What the gateway holds in memory dies with it: nothing of that may have been acknowledged."""
-    kafka, api = campaign.stage.kafka, campaign.stage["api"]
+    kafka, api = campaign.system.kafka, campaign.system["api"]
     with campaign.down():
         os.kill(kafka.pid, signal.SIGSTOP)
         try:
@@ -115,8 +115,8 @@ def kill_api_while_broker_is_frozen(campaign: Campaign) -> None:
 
 def stop_postgres_at_once(campaign: Campaign) -> None:
     """An immediate stop (SIGQUIT): sessions are cut, the next start replays the log."""
-    postgres = campaign.stage.postgres
-    campaign.hesitate()
+    postgres = campaign.system.postgres
+    campaign.wait_randomly()
     with campaign.down():
         os.kill(postgres.pid, signal.SIGQUIT)
         stopped = wait_until(lambda: not postgres.is_running, seconds=_SHUTDOWN_SECONDS)
@@ -130,15 +130,15 @@ def stop_postgres_at_once(campaign: Campaign) -> None:
 def postgres_down(campaign: Campaign) -> None:
     """The database is away for a minute; requests are taken meanwhile."""
     with campaign.down():
-        campaign.stage.postgres.stop()
+        campaign.system.postgres.stop()
         time.sleep(campaign.lengths.database_down_seconds)
         since = time.monotonic()
-        campaign.stage.postgres.start()
+        campaign.system.postgres.start()
     campaign.recover("PostgreSQL down", since=since)
 
 
 def _recover(campaign: Campaign, kind: str, service: str, since: float) -> None:
-    process = campaign.stage[service]
+    process = campaign.system[service]
     # Lists go on without the trainer: it has recovered when it is ready itself.
     ready = process.is_ready if service == "trainer" else (lambda: True)
     campaign.recover(kind, since=since, ready=ready)
@@ -146,7 +146,7 @@ def _recover(campaign: Campaign, kind: str, service: str, since: float) -> None:
 
 KILLS: dict[str, Callable[[Campaign], None]] = {
     **{f"kill_{service}": partial(kill_service, service=service) for service in SERVICES},
-    **{f"kill_at_{point}": partial(kill_at_point, point=point) for point in POINTS},
+    **{f"kill_at_{name}": partial(kill_at_failpoint, failpoint=name) for name in CAMPAIGN},
     "kill_all": kill_all,
     "kill_broker": kill_broker,
     "kill_api_while_broker_is_frozen": kill_api_while_broker_is_frozen,

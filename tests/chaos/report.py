@@ -44,6 +44,7 @@ def build_report(run: Run, campaign: Campaign, verdict: Verdict) -> dict[str, An
         "S": {"count": verdict.stuck.count, **_examples(verdict.stuck)},
         "fuzzed": _fuzzed(verdict.fuzzed),
         "violations": campaign.violations,
+        "failpoints": campaign.system.failpoints.reached(),
         "recovery_seconds": {kind: summarise(values) for kind, values in _recoveries(campaign).items()},
         "notes": campaign.notes,
         "guards_taken_out": list(run.without),

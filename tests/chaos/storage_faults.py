@@ -6,8 +6,8 @@ import time
 from dataclasses import replace
 
 import numpy as np
+from confluent_kafka import TopicPartition
 from confluent_kafka.admin import AdminClient
-from confluent_kafka.cimpl import TopicPartition
 
 from shared.artifacts.format import ARRAYS_FILE, encode_arrays, encode_pointer, named_arrays
 from shared.artifacts.publication import FileArtifacts
@@ -17,8 +17,8 @@ from shared.ports import Pointer
 from shared.recommender.types import InteractionType
 from tests.chaos.campaign import Campaign
 from tests.chaos.direct import DirectProducer, stored_offsets
-from tests.chaos.processes import FaultyService, wait_until
-from tests.chaos.settling import OWN_BOOKS
+from tests.chaos.services import FaultyService, wait_until
+from tests.chaos.verification import SEPARATE_CUSTOMERS
 
 _PREFIX = "range."
 _GROUP = "worker-range"
@@ -29,7 +29,7 @@ _MODEL_SECONDS = 10.0  # the pointer is looked at every second
 
 def full_model_volume(campaign: Campaign) -> None:
     """A training that cannot be kept fails with the reason, the old model serves; with space the next one succeeds."""
-    volume = campaign.stage.models_volume
+    volume = campaign.system.models_volume
     if volume.why_not is not None:
         campaign.skipped["full_model_volume"] = volume.why_not
         return
@@ -55,7 +55,7 @@ def full_model_volume(campaign: Campaign) -> None:
 
 def full_database_disk(campaign: Campaign) -> None:
     """The tablespace of user_interactions is full: the worker waits and skips nothing, until there is space."""
-    volume, worker = campaign.stage.tables_volume, campaign.stage["worker"]
+    volume, worker = campaign.system.tables_volume, campaign.system["worker"]
     if volume.why_not is not None:
         campaign.skipped["full_database_disk"] = volume.why_not
         return
@@ -74,8 +74,8 @@ def full_database_disk(campaign: Campaign) -> None:
 
 def damaged_artifact(campaign: Campaign) -> None:
     """A version whose numbers were changed on the disk gets the pointer: no worker may serve it."""
-    artifacts = FileArtifacts(campaign.stage.models_volume.folder)
-    worker = campaign.stage["worker"]
+    artifacts = FileArtifacts(campaign.system.models_volume.folder)
+    worker = campaign.system["worker"]
     _wait_for_trainings(campaign)
     good = artifacts.read_pointer()
     if good is None:
@@ -88,7 +88,7 @@ def damaged_artifact(campaign: Campaign) -> None:
     refused = wait_until(lambda: worker.logged_since(position, "model.refused") > 0, seconds=_MODEL_SECONDS)
     campaign.expect(refused, "the worker did not refuse a damaged artifact")
     campaign.recover("damaged artifact", since=since)
-    campaign.expect(campaign.call("POST", f"/models/{good.version}/activate", {})[0] == 200, "no rollback is taken")
+    campaign.expect(campaign.is_accepted(f"/models/{good.version}/activate"), "no rollback is taken")
 
     def is_good() -> bool:
         pointer = artifacts.read_pointer()
@@ -120,9 +120,8 @@ def offset_out_of_range(campaign: Campaign) -> None:
     campaign.expect(
         wait_until(lambda: _kept(campaign) == 14, seconds=30), "the other partition does not go on beside the alarm"
     )
-    time.sleep(3.0)
-    status, body = worker.get("/health/ready")
-    campaign.expect(status == 503 and "out of range" in body, f"the worker is not unready: {status} {body}")
+    unready = wait_until(lambda: _is_unready(worker), seconds=_REFUSAL_SECONDS)
+    campaign.expect(unready, f"the worker is not unready: {worker.get('/health/ready')}")
     stored = stored_offsets(campaign, _GROUP)[(INTERACTIONS_RECORDED, 0)]
     campaign.expect(stored == 2 and _kept(campaign) == 14, f"a gap was skipped silently: the stored offset is {stored}")
     # What an operator does: decide that the gap is accepted, say so in the row, restart.
@@ -134,6 +133,11 @@ def offset_out_of_range(campaign: Campaign) -> None:
     campaign.expect(resumed, "the partition does not go on after the operator's decision")
     campaign.recoveries["offset out of range, after the operator"].append(round(time.monotonic() - since, 3))
     worker.stop()
+
+
+def _is_unready(worker: FaultyService) -> bool:
+    status, body = worker.get("/health/ready")
+    return status == 503 and "out of range" in body
 
 
 def _write_damaged(artifacts: FileArtifacts, good: Pointer, *, version: str) -> Pointer:
@@ -159,31 +163,31 @@ def _wait_for_trainings(campaign: Campaign) -> None:
 
 
 def _trainings(campaign: Campaign, condition: str) -> int:
-    [(count,)] = campaign.stage.query(f"SELECT count(*) FROM model_versions WHERE {condition}")
+    [(count,)] = campaign.system.query(f"SELECT count(*) FROM model_versions WHERE {condition}")
     return int(count)
 
 
 def _start_apart(campaign: Campaign) -> FaultyService:
-    create_topics(campaign.stage.kafka.bootstrap_servers, prefix=_PREFIX, partitions=2)
-    worker = campaign.stage.add("worker", name=_GROUP, topic_prefix=_PREFIX, worker_consumer_group=_GROUP)
+    create_topics(campaign.system.kafka.bootstrap_servers, prefix=_PREFIX, partitions=2)
+    worker = campaign.system.add("worker", name=_GROUP, topic_prefix=_PREFIX, worker_consumer_group=_GROUP)
     worker.start()
     return worker
 
 
 def _click(campaign: Campaign, producer: DirectProducer, *, partition: int, count: int) -> None:
     for number in range(count):
-        customer = f"{OWN_BOOKS}{partition}-{number}"
+        customer = f"{SEPARATE_CUSTOMERS}{partition}-{number}"
         event = InteractionRecorded(customer_id=customer, isin=campaign.isins[0], type=InteractionType.CLICK)
         producer.send_event(INTERACTIONS_RECORDED, event, key=customer, partition=partition)
 
 
 def _kept(campaign: Campaign) -> int:
     statement = "SELECT count(*) FROM user_interactions WHERE starts_with(customer_id, %s)"
-    return int(campaign.stage.query(statement, OWN_BOOKS)[0][0])
+    return int(campaign.system.query(statement, SEPARATE_CUSTOMERS)[0][0])
 
 
 def _set_stored_offset(campaign: Campaign, offset: int) -> None:
-    campaign.stage.query(
+    campaign.system.query(
         "SELECT set_config('chaos.on_purpose', 'yes', true);"
         " UPDATE consumer_offsets SET next_offset = %s WHERE consumer_group = %s AND topic = %s AND partition = 0",
         offset,
@@ -193,6 +197,6 @@ def _set_stored_offset(campaign: Campaign, offset: int) -> None:
 
 
 def _delete_below(campaign: Campaign, offset: int) -> None:
-    admin = AdminClient({"bootstrap.servers": campaign.stage.kafka.bootstrap_servers, "log_level": 0})
+    admin = AdminClient({"bootstrap.servers": campaign.system.kafka.bootstrap_servers, "log_level": 0})
     for future in admin.delete_records([TopicPartition(_PREFIX + INTERACTIONS_RECORDED, 0, offset)]).values():
         future.result(30)

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import shutil
+import subprocess
+import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
@@ -10,6 +13,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+import httpx
 import psycopg2
 
 from script.demo_setup import run_step
@@ -18,9 +22,8 @@ from script.local.owned_process import LocalServerError
 from script.local.postgres import LocalPostgres
 from script.local.postgres_install import server_user
 from script.local.service_processes import SERVICES, ServiceEnvironment
-from tests.chaos.points import ArmedPoints
-from tests.chaos.processes import FaultyService, wait_until
-from tests.chaos.volumes import SmallVolume
+from tests.chaos.failpoints import ArmedFailpoints
+from tests.chaos.services import FaultyService, wait_until
 
 SCALE = "0.02"
 DATA_SEED = "7"
@@ -36,6 +39,8 @@ SETTINGS = {
     "API_METRICS_PORT": "0",  # any free one: several campaigns may run on one machine
 }
 _LOADED_WITH_REJECTS = 1
+_CALL_SECONDS = 15.0
+_BALLAST = "ballast"
 
 
 class NoServers(LocalServerError):
@@ -43,14 +48,14 @@ class NoServers(LocalServerError):
 
 
 @dataclass
-class Stage:
+class System:
     """Servers and services, running from `set_up` on."""
 
     folder: Path
     kafka: LocalKafka
     postgres: LocalPostgres
-    surroundings: ServiceEnvironment
-    points: ArmedPoints
+    environment: ServiceEnvironment
+    failpoints: ArmedFailpoints
     models_volume: SmallVolume
     tables_volume: SmallVolume
     without: tuple[str, ...] = ()
@@ -65,17 +70,23 @@ class Stage:
 
     def add(self, service: str, *, name: str | None = None, **settings: str) -> FaultyService:
         """Return one more service that is not started yet; `settings` are environment variables in lower case."""
-        more = {**self.surroundings.more, **{key.upper(): value for key, value in settings.items()}}
-        surroundings = replace(self.surroundings, more=more)
+        more = {**self.environment.more, **{key.upper(): value for key, value in settings.items()}}
+        environment = replace(self.environment, more=more)
         process = FaultyService(
-            service, surroundings, folder=self.logs, points=self.points.folder, without=self.without, name=name
+            service, environment, folder=self.logs, failpoints=self.failpoints.folder, without=self.without, name=name
         )
         self.services[process.name] = process
         return process
 
+    def http(self) -> httpx.Client:
+        """Return a client of the gateway that opens a connection for each call."""
+        limits = httpx.Limits(max_connections=None, max_keepalive_connections=0)
+        url = self["api"].url
+        return httpx.Client(base_url=url, limits=limits, timeout=_CALL_SECONDS, trust_env=False, verify=False)
+
     def query(self, statement: str, *parameters: object) -> list[tuple[Any, ...]]:
         """Return the rows of a statement in a transaction of its own."""
-        connection = psycopg2.connect(self.surroundings.database_url, connect_timeout=5)
+        connection = psycopg2.connect(self.environment.database_url, connect_timeout=5)
         try:
             with connection, connection.cursor() as cursor:
                 cursor.execute(statement, parameters)
@@ -85,7 +96,7 @@ class Stage:
 
     def execute(self, *statements: str) -> None:
         """Run statements one by one, each committed by itself."""
-        connection = psycopg2.connect(self.surroundings.database_url, connect_timeout=5)
+        connection = psycopg2.connect(self.environment.database_url, connect_timeout=5)
         connection.autocommit = True
         try:
             with connection.cursor() as cursor:
@@ -96,28 +107,28 @@ class Stage:
 
 
 @contextmanager
-def set_up(folder: Path, *, without: Sequence[str], say: Callable[[str], None]) -> Iterator[Stage]:
+def set_up(folder: Path, *, without: Sequence[str], log: Callable[[str], None]) -> Iterator[System]:
     """Start everything and return when a first model is served; ends all of it, whatever happened in between."""
     folder.chmod(0o711)  # as root: for the user of the database server, whose folder lies inside
     with ExitStack() as stack:
-        stage = _servers(folder, tuple(without), stack)
-        say(f"broker and database are up in {folder}")
-        _prepare(stage)
-        say("tables, topics and synthetic data are there")
+        system = _servers(folder, tuple(without), stack)
+        log(f"broker and database are up in {folder}")
+        _prepare(system)
+        log("tables, topics and synthetic data are there")
         for service in SERVICES:
-            stage.add(service)
-        stack.callback(_end_services, stage)
-        for process in stage.services.values():
+            system.add(service)
+        stack.callback(_end_services, system)
+        for process in system.services.values():
             process.start()
-        for process in stage.services.values():
+        for process in system.services.values():
             if not wait_until(process.is_ready, seconds=120):
                 reason = process.get("/health/ready")
                 raise LocalServerError(f"{process.name} is not ready: {reason}; its log is {process.log_file}")
-        say("the services are ready, a first model is served")
-        yield stage
+        log("the services are ready, a first model is served")
+        yield system
 
 
-def _servers(folder: Path, without: tuple[str, ...], stack: ExitStack) -> Stage:
+def _servers(folder: Path, without: tuple[str, ...], stack: ExitStack) -> System:
     kafka, postgres = LocalKafka(folder / "kafka"), LocalPostgres(folder / "postgres")
     user = server_user()
     models = SmallVolume(folder / "models", megabytes=MODELS_MEGABYTES)
@@ -133,28 +144,28 @@ def _servers(folder: Path, without: tuple[str, ...], stack: ExitStack) -> Stage:
             list(pool.map(lambda start: start(), (kafka.start, postgres.start)))
     except LocalServerError as error:
         raise NoServers(str(error)) from error
-    surroundings = ServiceEnvironment(kafka.bootstrap_servers, postgres.url(), models.folder, more=SETTINGS)
-    points = ArmedPoints(folder / "points")
-    return Stage(folder, kafka, postgres, surroundings, points, models, tables, without)
+    environment = ServiceEnvironment(kafka.bootstrap_servers, postgres.url(), models.folder, more=SETTINGS)
+    failpoints = ArmedFailpoints(folder / "failpoints")
+    return System(folder, kafka, postgres, environment, failpoints, models, tables, without)
 
 
-def _prepare(stage: Stage) -> None:
-    """Tables, topics, data, and the campaign's own witness of offsets that go backwards."""
-    environment, data = stage.surroundings.variables(), stage.folder / "data"
-    stage.logs.mkdir(exist_ok=True)
+def _prepare(system: System) -> None:
+    """Tables, topics, data, and a record of stored offsets that become smaller."""
+    environment, data = system.environment.variables(), system.folder / "data"
+    system.logs.mkdir(exist_ok=True)
     generate = ["FAR-Trans/synthesize.py", "--scale", SCALE, "--seed", DATA_SEED, "--output", str(data)]
-    run_step("synthesize", generate, folder=stage.logs)
-    run_step("migrate", ["-m", "shared.migrations"], folder=stage.logs, environment=environment)
-    load = ["FAR-Trans/script.py", "--data", str(data), "--rejects", str(stage.logs / "rejects.csv")]
-    run_step("load", load, folder=stage.logs, environment=environment, accepted=(0, _LOADED_WITH_REJECTS))
-    stage.execute(*_WITNESS)
-    if stage.tables_volume.why_not is None:
-        stage.execute(
-            f"CREATE TABLESPACE chaos LOCATION '{stage.tables_volume.folder}'",
+    run_step("synthesize", generate, folder=system.logs)
+    run_step("migrate", ["-m", "shared.migrations"], folder=system.logs, environment=environment)
+    load = ["FAR-Trans/script.py", "--data", str(data), "--rejects", str(system.logs / "rejects.csv")]
+    run_step("load", load, folder=system.logs, environment=environment, accepted=(0, _LOADED_WITH_REJECTS))
+    system.execute(*_REWIND_TRIGGER)
+    if system.tables_volume.why_not is None:
+        system.execute(
+            f"CREATE TABLESPACE chaos LOCATION '{system.tables_volume.folder}'",
             "ALTER TABLE user_interactions SET TABLESPACE chaos",
         )
-    if "deduplication" in stage.without:
-        stage.execute(
+    if "deduplication" in system.without:
+        system.execute(
             "ALTER TABLE user_interactions DROP CONSTRAINT user_interactions_pkey",
             "ALTER TABLE decisions DROP CONSTRAINT decisions_pkey",
         )
@@ -162,7 +173,7 @@ def _prepare(stage: Stage) -> None:
 
 # A stored offset that becomes smaller means that somebody who no longer owned the partition wrote. Whoever changes
 # offsets on purpose says so in a setting of the session.
-_WITNESS = (
+_REWIND_TRIGGER = (
     "CREATE TABLE chaos_rewinds (consumer_group text, topic text, partition int, was bigint, became bigint,"
     " seen_at timestamptz NOT NULL DEFAULT now())",
     """
@@ -182,9 +193,9 @@ _WITNESS = (
 )
 
 
-def _end_services(stage: Stage) -> None:
+def _end_services(system: System) -> None:
     with ThreadPoolExecutor() as pool:
-        list(pool.map(lambda process: process.stop(), stage.services.values()))
+        list(pool.map(lambda process: process.stop(), system.services.values()))
 
 
 def remove(folder: Path) -> None:
@@ -193,3 +204,52 @@ def remove(folder: Path) -> None:
     shutil.rmtree(folder, ignore_errors=True)
     if postgres is not None:
         shutil.rmtree(postgres, ignore_errors=True)
+
+
+class SmallVolume:
+    """A tmpfs of a few megabytes at `folder`; without the right to mount, `why_not` says so and the folder is plain."""
+
+    def __init__(self, folder: Path, *, megabytes: int, owner: tuple[int, int] | None = None) -> None:
+        self.folder = folder
+        self.why_not: str | None = None
+        folder.mkdir(parents=True, exist_ok=True)
+        self._is_mounted = False
+        if os.geteuid() != 0:
+            self.why_not = "only root may mount a small tmpfs"
+            return
+        answer = subprocess.run(
+            ["mount", "-t", "tmpfs", "-o", f"size={megabytes}m,mode=0755", "chaos", str(folder)],
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        if answer.returncode != 0:
+            self.why_not = f"a small tmpfs cannot be mounted: {answer.stderr.strip()}"
+            return
+        self._is_mounted = True
+        if owner is not None:
+            os.chown(folder, *owner)
+
+    def fill(self) -> None:
+        """Leave no byte free."""
+        with (self.folder / _BALLAST).open("ab", buffering=0) as file:
+            for size in (1 << 20, 4096, 1):
+                try:
+                    while True:
+                        file.write(b"\0" * size)
+                except OSError:
+                    continue
+
+    def free(self) -> None:
+        """Give the space back; safe to repeat."""
+        (self.folder / _BALLAST).unlink(missing_ok=True)
+
+    def unmount(self) -> None:
+        """Safe to repeat; everything in the volume is gone."""
+        for _ in range(20):
+            if not self._is_mounted:
+                return
+            answer = subprocess.run(["umount", str(self.folder)], capture_output=True, check=False)
+            self._is_mounted = answer.returncode != 0
+            if self._is_mounted:
+                time.sleep(0.25)

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from script.local.service_processes import REPOSITORY
+from tests.chaos.failpoints import CAMPAIGN
 from tests.servers import servers_required, temporary_folder
 
 pytestmark = [pytest.mark.chaos, pytest.mark.kafka, pytest.mark.postgres, pytest.mark.timeout(600)]
@@ -71,6 +72,7 @@ def test_a_short_campaign_with_every_kind_of_fault_is_clean(tmp_path: Path) -> N
     assert code == 0
     assert report["events"]["acknowledged"] >= 3000
     assert {*report["faults"], *report["skipped"]} == set(SHORT)
+    assert set(report["failpoints"]) == set(CAMPAIGN)
     assert report["recovery_seconds"]["kill worker"]["p95"] <= 20
     assert report["fuzzed"]["messages"] >= 100
     assert min(report["fuzzed"][verdict] for verdict in ("accepted", "refused", "repetitions")) > 0
@@ -93,7 +95,9 @@ def test_without_the_offset_comparison_a_zombie_sets_offsets_back(tmp_path: Path
 
 def test_without_waiting_for_the_delivery_report_acknowledged_events_are_lost(tmp_path: Path) -> None:
     faults = ["kill_api_while_broker_is_frozen"]
-    code, report = run_campaign(tmp_path, faults, "--events", "200", "--without", "delivery-report", "--patience", "5")
+    code, report = run_campaign(
+        tmp_path, faults, "--events", "200", "--without", "delivery-report", "--effect-timeout", "5"
+    )
 
     assert code == _RED
     assert report["L"]["missing"] > 0
@@ -107,7 +111,7 @@ def test_without_the_checksum_a_damaged_artifact_makes_lists(tmp_path: Path) -> 
 
 
 def test_without_isolation_one_failing_message_stops_everybody(tmp_path: Path) -> None:
-    faults, options = ["bugs_in_handling"], ("--without", "isolation", "--patience", "5")
+    faults, options = ["bugs_in_handling"], ("--without", "isolation", "--effect-timeout", "5")
     code, report = run_campaign(tmp_path, faults, "--events", "600", *options)
 
     assert code == _RED
@@ -116,7 +120,7 @@ def test_without_isolation_one_failing_message_stops_everybody(tmp_path: Path) -
 
 
 def test_without_the_bounds_of_the_contract_events_that_nobody_can_use_are_kept(tmp_path: Path) -> None:
-    faults, options = ["fuzz_50_percent"], ("--without", "contract-bounds", "--patience", "5")
+    faults, options = ["fuzz_50_percent"], ("--without", "contract-bounds", "--effect-timeout", "5")
     code, report = run_campaign(tmp_path, faults, "--events", "50", *options)
 
     assert code == _RED
@@ -125,7 +129,7 @@ def test_without_the_bounds_of_the_contract_events_that_nobody_can_use_are_kept(
 
 
 def test_without_the_comparison_of_contents_a_reused_event_id_makes_an_event_vanish(tmp_path: Path) -> None:
-    faults, options = ["fuzz_50_percent"], ("--without", "content-comparison", "--patience", "5")
+    faults, options = ["fuzz_50_percent"], ("--without", "content-comparison", "--effect-timeout", "5")
     code, report = run_campaign(tmp_path, faults, "--events", "50", *options)
 
     assert code == _RED
@@ -133,7 +137,7 @@ def test_without_the_comparison_of_contents_a_reused_event_id_makes_an_event_van
 
 
 def test_without_the_logs_order_a_click_dated_ahead_outlives_a_dismissal(tmp_path: Path) -> None:
-    faults, options = ["dated_ahead"], ("--without", "log-order", "--patience", "5")
+    faults, options = ["dated_ahead"], ("--without", "log-order", "--effect-timeout", "5")
     code, report = run_campaign(tmp_path, faults, "--events", "50", *options)
 
     assert code == _RED
@@ -141,7 +145,7 @@ def test_without_the_logs_order_a_click_dated_ahead_outlives_a_dismissal(tmp_pat
 
 
 def test_without_its_guard_the_trainer_ends_at_a_command_that_fails(tmp_path: Path) -> None:
-    faults, options = ["bugs_in_handling"], ("--without", "trainer-guard", "--patience", "5")
+    faults, options = ["bugs_in_handling"], ("--without", "trainer-guard", "--effect-timeout", "5")
     code, report = run_campaign(tmp_path, faults, "--events", "50", *options)
 
     assert code == _RED

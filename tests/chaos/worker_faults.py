@@ -6,7 +6,7 @@ import time
 
 from tests.chaos.campaign import Campaign
 from tests.chaos.direct import fetch_lag, partition_count
-from tests.chaos.processes import FaultyService, wait_until
+from tests.chaos.services import FaultyService, wait_until
 
 REBALANCES = 2
 BURST_FACTOR = 10
@@ -19,13 +19,13 @@ _REFUSAL_SECONDS = 10.0
 
 def rebalances(campaign: Campaign) -> None:
     """A second worker comes and goes, cleanly and by kill -9, while the first one works."""
-    second = campaign.stage.add("worker", name="worker-2")
+    second = campaign.system.add("worker", name="worker-2")
     for number in range(REBALANCES):
         since = time.monotonic()
         second.start()
         campaign.expect(wait_until(second.is_ready, seconds=_READY_SECONDS), "a second worker did not become ready")
         campaign.recover("rebalance", since=since)
-        campaign.hesitate(2.0)
+        campaign.wait_randomly(2.0)
         since = time.monotonic()
         with campaign.down():
             second.stop() if number % 2 == 0 else second.kill()
@@ -45,7 +45,7 @@ def zombie_with_locks(campaign: Campaign) -> None:
 
 def far_behind(campaign: Campaign) -> None:
     """Ten times the load while no worker runs; then one catches up, with bounded memory and without rebalances."""
-    worker = campaign.stage["worker"]
+    worker = campaign.system["worker"]
     with campaign.down():
         worker.stop()
         campaign.load.set_pace(campaign.calls_per_second * BURST_FACTOR)
@@ -70,20 +70,20 @@ def far_behind(campaign: Campaign) -> None:
     campaign.expect(assignments <= MOST_ASSIGNMENTS, f"{assignments} assignments while the worker caught up")
 
 
-def _zombie(campaign: Campaign, point: str, *, kind: str, refusals: tuple[str, ...]) -> None:
-    stage = campaign.stage
-    first, second = stage["worker"], stage.add("worker", name="worker-2")
+def _zombie(campaign: Campaign, failpoint: str, *, kind: str, refusals: tuple[str, ...]) -> None:
+    system = campaign.system
+    first, second = system["worker"], system.add("worker", name="worker-2")
     second.start()
     campaign.expect(wait_until(second.is_ready, seconds=_READY_SECONDS), "a second worker did not become ready")
     wait_until(lambda: assigned_partitions(second) > 0, seconds=_READY_SECONDS)
     position = {each.name: each.log_end() for each in (first, second)}
     since = time.monotonic()
     with campaign.down():
-        stage.points.arm(point, "stop")
-        met = wait_until(lambda: stage.points.met_by(point) is not None, seconds=_ZOMBIE_SECONDS)
-        stage.points.disarm(point)
-    campaign.expect(met, f"no worker came to {point}")
-    frozen = first if stage.points.met_by(point) == first.pid else second
+        system.failpoints.arm(failpoint, "stop")
+        met = wait_until(lambda: system.failpoints.met_by(failpoint) is not None, seconds=_ZOMBIE_SECONDS)
+        system.failpoints.disarm(failpoint)
+    campaign.expect(met, f"no worker came to {failpoint}")
+    frozen = first if system.failpoints.met_by(failpoint) == first.pid else second
     other = second if frozen is first else first
     all_partitions = 2 * partition_count(campaign)
     taken = wait_until(lambda: assigned_partitions(other) == all_partitions, seconds=_ZOMBIE_SECONDS)
@@ -97,7 +97,7 @@ def _zombie(campaign: Campaign, point: str, *, kind: str, refusals: tuple[str, .
 
     campaign.expect(
         wait_until(refused, seconds=_REFUSAL_SECONDS),
-        f"the write of the zombie {frozen.name} ({point}) was not refused",
+        f"the write of the zombie {frozen.name} ({failpoint}) was not refused",
     )
     since = time.monotonic()
     second.stop()

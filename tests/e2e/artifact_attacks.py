@@ -131,7 +131,7 @@ def attacks(*, served: int, marker: Path) -> Iterator[tuple[str, Make]]:
         yield f"a bit flipped in the manifest, {position}", partial(flipped, name=MANIFEST_FILE, position=position)
 
 
-def put(artifacts: FileArtifacts, version: str, attack: Attack, *, sequence: int) -> None:
+def write_attack(artifacts: FileArtifacts, version: str, attack: Attack, *, sequence: int) -> None:
     """Write a version and let CURRENT name it, without any of the checks of a writer."""
     folder = artifacts.models_dir / "versions" / version
     folder.mkdir()

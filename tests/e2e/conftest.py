@@ -37,8 +37,8 @@ def system(
     """The three services on the session's broker and database, with topics and a database of their own."""
     folder = tmp_path_factory.mktemp("system")
     settings = {"CANDIDATE_ALGORITHMS": "ease", "TOPIC_PARTITIONS": "4", **service_settings}
-    surroundings = ServiceEnvironment(
+    environment = ServiceEnvironment(
         kafka_bootstrap_servers, module_database_url, folder / "models", module_topic_prefix, settings
     )
-    with running_system(surroundings, data=synthetic_data, folder=folder) as running:
+    with running_system(environment, data=synthetic_data, folder=folder) as running:
         yield running

@@ -26,7 +26,7 @@ SCALE = "0.02"
 class System:
     """The running services, and ways to look at them from outside."""
 
-    surroundings: ServiceEnvironment
+    environment: ServiceEnvironment
     services: Services
 
     @property
@@ -41,7 +41,7 @@ class System:
 
     def query(self, statement: str, *parameters: object) -> list[tuple[Any, ...]]:
         """Return the rows of a SELECT."""
-        connection = psycopg2.connect(self.surroundings.database_url)
+        connection = psycopg2.connect(self.environment.database_url)
         try:
             with connection.cursor() as cursor:
                 cursor.execute(statement, parameters)
@@ -51,7 +51,7 @@ class System:
 
     def execute(self, statement: str) -> None:
         """Change rows, as a test or an operator does."""
-        connection = psycopg2.connect(self.surroundings.database_url)
+        connection = psycopg2.connect(self.environment.database_url)
         try:
             with connection, connection.cursor() as cursor:
                 cursor.execute(statement)
@@ -80,17 +80,17 @@ class System:
 
 
 @contextmanager
-def running_system(surroundings: ServiceEnvironment, *, data: Path, folder: Path) -> Iterator[System]:
+def running_system(environment: ServiceEnvironment, *, data: Path, folder: Path) -> Iterator[System]:
     """Migrate, load, start the three services, and wait until a first model is served; stop them at the end."""
-    environment = surroundings.variables()
-    run_python("-m", "shared.migrations", environment=environment)
+    variables = environment.variables()
+    run_python("-m", "shared.migrations", environment=variables)
     load = ["FAR-Trans/script.py", "--data", str(data), "--rejects", str(folder / "rejects.csv")]
-    run_python(*load, environment=environment)
-    services = Services(surroundings, folder=folder / "logs")
+    run_python(*load, environment=variables)
+    services = Services(environment, folder=folder / "logs")
     try:
         services.start()
         services.wait(services["api"].answers, what="ready", blame="api")
-        system = System(surroundings, services)
+        system = System(environment, services)
         system.wait_until_served()
         yield system
     finally:
@@ -116,6 +116,17 @@ def start_python(*arguments: str, environment: dict[str, str] | None = None) -> 
         stderr=subprocess.STDOUT,
         text=True,
     )
+
+
+def metric(system: System, name: str, **labels: str) -> float:
+    """Return one metric of the running worker or trainer, 0 when there is no such sample; `name` begins with which."""
+    url = system.services[name.partition("_")[0]].metrics_url
+    wanted = [f'{key}="{value}"' for key, value in labels.items()]
+    for line in httpx.get(url, timeout=10.0, trust_env=False, verify=False).text.splitlines():
+        sample, _, value = line.rpartition(" ")
+        if sample.partition("{")[0] == f"recommender_{name}" and all(label in sample for label in wanted):
+            return float(value)
+    return 0.0
 
 
 def wait_until(holds: Callable[[], bool], *, seconds: float, what: str) -> None:

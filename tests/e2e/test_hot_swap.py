@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import threading
-import time
-from collections import Counter
 from collections.abc import Iterator
 
 import httpx
 import pytest
 
 from script.api_client import ApiClient
-from tests.e2e.system import CUSTOMER_ID, System, wait_until
+from tests.e2e.customer_load import CustomerLoad
+from tests.e2e.system import CUSTOMER_ID, System, metric, wait_until
 
 pytestmark = [pytest.mark.kafka, pytest.mark.postgres]
 
@@ -29,46 +27,12 @@ def api(system: System) -> Iterator[ApiClient]:
         yield client
 
 
-class Crowd:
-    """Clients that ask and read all the time, and remember every status and every model that they saw."""
-
-    def __init__(self, url: str, customers: list[str]) -> None:
-        self.statuses: Counter[int | str] = Counter()
-        self.versions: set[str] = set()
-        self._url = url
-        self._over = threading.Event()
-        self._threads = [threading.Thread(target=self._ask, args=(customer,)) for customer in customers]
-
-    def __enter__(self) -> Crowd:
-        for thread in self._threads:
-            thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._over.set()
-        for thread in self._threads:
-            thread.join()
-
-    def _ask(self, customer: str) -> None:
-        with httpx.Client(base_url=self._url, timeout=20.0, trust_env=False) as http:
-            while not self._over.wait(0.02):
-                try:
-                    body = {"customer_id": customer, "action": "refresh_recs"}
-                    answers = [http.post("/recommendations", json=body), http.get(f"/recommendations/{customer}")]
-                except httpx.HTTPError as error:
-                    self.statuses[repr(error)] += 1
-                    continue
-                self.statuses.update(answer.status_code for answer in answers)
-                if "X-Model-Version" in answers[1].headers:
-                    self.versions.add(answers[1].headers["X-Model-Version"])
-
-
 def test_fifty_clicks_bring_a_new_model_into_the_running_worker_and_a_rollback_the_old_one(
     system: System, api: ApiClient
 ) -> None:
     first = served_version(api)
     worker_pid = system.services["worker"].pid
-    with Crowd(system.url, system.customers(4)) as crowd:
+    with CustomerLoad(system) as load:
         click(api, times=RETRAIN_AFTER)
         wait_until(lambda: served_version(api) != first, seconds=90, what="another model is served")
         second = served_version(api)
@@ -80,9 +44,9 @@ def test_fifty_clicks_bring_a_new_model_into_the_running_worker_and_a_rollback_t
         assert answer.status_code in {200, 202}, answer.text
         wait_until(lambda: served_version(api) == first, seconds=30, what="the old model is served again")
 
-    assert set(crowd.statuses) == {200}, crowd.statuses
-    assert crowd.statuses[200] > 100
-    assert {first, second} <= crowd.versions
+    assert set(load.statuses) == {200}, load.statuses
+    assert load.statuses[200] > 100
+    assert {first, second} <= load.versions
     assert system.services["worker"].pid == worker_pid
     assert_described(api, first, second)
 
@@ -100,12 +64,27 @@ def assert_described(api: ApiClient, first: str, second: str) -> None:
 
 
 def test_fewer_clicks_than_that_make_no_model(system: System, api: ApiClient) -> None:
+    wait_until(lambda: metric(system, "trainer_training_now") == 0, seconds=60, what="no training is under way")
     before = {model["version"] for model in api.fetch("/models")["models"]}
+    counted = metric(system, "trainer_interactions_since_last")
+    assert counted + RETRAIN_AFTER // 2 + 1 < RETRAIN_AFTER
 
-    click(api, times=RETRAIN_AFTER // 2)
+    for times in (RETRAIN_AFTER // 2, 1):  # once the trainer has counted the last one, it has decided about the others
+        click(api, times=times)
+        counted += times
+        wait_for_count(system, counted)
 
-    time.sleep(4)  # a training of this size starts within one second and shows at once
     assert {model["version"] for model in api.fetch("/models")["models"]} == before
+    assert metric(system, "trainer_training_now") == 0
+
+
+def wait_for_count(system: System, interactions: float) -> None:
+    """Return once the trainer has counted so many interactions since its last training."""
+    wait_until(
+        lambda: metric(system, "trainer_interactions_since_last") == interactions,
+        seconds=30,
+        what=f"the trainer counts {interactions:.0f} interactions",
+    )
 
 
 def click(api: ApiClient, *, times: int) -> None:

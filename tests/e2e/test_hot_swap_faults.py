@@ -23,15 +23,15 @@ from shared.artifacts.format import encode_model
 from shared.artifacts.publication import FileArtifacts
 from shared.ports import Pointer
 from tests.builders import build_isins, build_model
-from tests.e2e.artifact_attacks import Attack, attacks, put
-from tests.e2e.crowd import Crowd, worker_metric
+from tests.e2e.artifact_attacks import Attack, attacks, write_attack
+from tests.e2e.customer_load import CustomerLoad
 from tests.e2e.killed_trainer import STEPS
-from tests.e2e.system import System, wait_until
+from tests.e2e.system import System, metric, wait_until
 
 pytestmark = [pytest.mark.kafka, pytest.mark.postgres, pytest.mark.timeout(600)]
 
 ASSETS = 806  # as many as were published
-ROUNDS, SWAPS_A_ROUND, QUIET_SECONDS = 10, 10, 1.5
+ROUNDS, SWAPS_A_ROUND, IDLE_SECONDS = 10, 10, 1.5
 MOST_TIMES_SLOWER = 2.0
 GIGABYTE = 2**30
 
@@ -45,7 +45,7 @@ def service_settings() -> dict[str, str]:
 def artifacts(system: System) -> FileArtifacts:
     """The models volume of the running worker, for this file alone: the system's own trainer is stopped."""
     system.services["trainer"].stop()
-    return FileArtifacts(system.surroundings.models_folder)
+    return FileArtifacts(system.environment.models_folder)
 
 
 @pytest.fixture(scope="module")
@@ -57,7 +57,7 @@ def more_assets(system: System, artifacts: FileArtifacts) -> FileArtifacts:
 
 
 def serves(system: System, pointer: Pointer) -> bool:
-    return worker_metric(system, "model_sequence") == pointer.sequence
+    return metric(system, "worker_model_sequence") == pointer.sequence
 
 
 def current(artifacts: FileArtifacts) -> Pointer:
@@ -70,11 +70,12 @@ def current(artifacts: FileArtifacts) -> Pointer:
 
 # Before these the old model is served, and the two runs that die recording a pointer die repairing the run before.
 MOVING_STEPS = [
-    "the pointer is replaced",
-    "the pointer is synced",
-    "an old version is half removed",
-    "the announcement is not sent",
-    "the announcement is sent",
+    "artifact.pointer_replaced",
+    "artifact.pointer_published",
+    "artifact.version_half_removed",
+    "artifact.versions_pruned",
+    "artifact.unannounced",
+    "artifact.announced",
     "none",
 ]
 
@@ -110,8 +111,8 @@ class Reader:
 @contextmanager
 def killed_trainers(system: System) -> Iterator[Callable[[str], int]]:
     """Yields what trains once, dies at a step, and returns how that ended."""
-    log = (system.surroundings.models_folder.parent / "killed_trainers.log").open("w")
-    environment = {**system.surroundings.variables(), "OPENBLAS_NUM_THREADS": "1", "KEPT_VERSIONS": "2"}
+    log = (system.environment.models_folder.parent / "killed_trainers.log").open("w")
+    environment = {**system.environment.variables(), "OPENBLAS_NUM_THREADS": "1", "KEPT_VERSIONS": "2"}
     command = [sys.executable, "-m", "tests.e2e.killed_trainer"]
     pipes: Any = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": log, "text": True}
     with log, subprocess.Popen(command, cwd=REPOSITORY, env=environment, **pipes) as process:
@@ -129,7 +130,7 @@ def killed_trainers(system: System) -> Iterator[Callable[[str], int]]:
 def test_a_trainer_killed_at_any_step_of_a_publication_leaves_the_old_or_the_new_model_and_the_next_one_repairs(
     system: System, artifacts: FileArtifacts
 ) -> None:
-    refused = worker_metric(system, "model_swaps_total", outcome="failed")
+    refused = metric(system, "worker_model_swaps_total", outcome="failed")
     with killed_trainers(system) as train, Reader(artifacts) as reader:
         pointers = [current(artifacts)]
         for step in STEPS:
@@ -145,7 +146,7 @@ def test_a_trainer_killed_at_any_step_of_a_publication_leaves_the_old_or_the_new
     assert reader.seen <= {(pointer.sequence, pointer.version) for pointer in pointers} | recorded(system)
     moved = [step for step, (old, new) in zip(STEPS, pairwise(pointers), strict=True) if old != new]
     assert moved == MOVING_STEPS
-    assert worker_metric(system, "model_swaps_total", outcome="failed") == refused
+    assert metric(system, "worker_model_swaps_total", outcome="failed") == refused
     assert_repaired(system, artifacts)
 
 
@@ -191,24 +192,24 @@ def test_a_hundred_swaps_under_load_fail_no_request_and_hold_none_up(
 
 
 def measure_swaps(system: System, artifacts: FileArtifacts, versions: list[str]) -> float:
-    """Swap a hundred times, with quiet phases in between; return how many times longer the p99 was."""
-    swapped = worker_metric(system, "model_swaps_total", outcome="ok")
-    with Crowd(system) as crowd:
+    """Swap a hundred times, with idle phases in between; return how many times longer the p99 was."""
+    swapped = metric(system, "worker_model_swaps_total", outcome="ok")
+    with CustomerLoad(system) as load:
         for number in range(ROUNDS * SWAPS_A_ROUND):
             if number % SWAPS_A_ROUND == 0:
-                crowd.phase = "quiet"
-                keep_looking(system, seconds=QUIET_SECONDS)
-                crowd.phase = "swapping"
+                load.phase = "idle"
+                keep_looking(system, seconds=IDLE_SECONDS)
+                load.phase = "swapping"
             follow(system, artifacts.activate(versions[number % 2]))
-        crowd.phase = "over"
-    answers = crowd.answers()
+        load.phase = "over"
+    answers = load.answers()
     assert {version for version, _ in answers.values()} == set(versions)
-    assert worker_metric(system, "model_swaps_total", outcome="ok") == swapped + ROUNDS * SWAPS_A_ROUND
-    assert worker_metric(system, "failures_total") == 0
-    quiet, swapping = (crowd.seconds(phase, answers) for phase in ("quiet", "swapping"))
-    assert min(len(quiet), len(swapping)) >= 300
-    p99 = [float(np.percentile(seconds, 99)) for seconds in (quiet, swapping)]
-    print(f"p99 {p99[0]:.3f} s quiet ({len(quiet)} requests), {p99[1]:.3f} s while swapping ({len(swapping)})")
+    assert metric(system, "worker_model_swaps_total", outcome="ok") == swapped + ROUNDS * SWAPS_A_ROUND
+    assert metric(system, "worker_failures_total") == 0
+    idle, swapping = (load.seconds(phase, answers) for phase in ("idle", "swapping"))
+    assert min(len(idle), len(swapping)) >= 300
+    p99 = [float(np.percentile(seconds, 99)) for seconds in (idle, swapping)]
+    print(f"p99 {p99[0]:.3f} s idle ({len(idle)} requests), {p99[1]:.3f} s while swapping ({len(swapping)})")
     return p99[1] / p99[0]
 
 
@@ -221,7 +222,7 @@ def keep_looking(system: System, *, seconds: float) -> None:
     """Look at the metrics as often as `follow` does, so that only the swaps differ."""
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:
-        worker_metric(system, "model_sequence")
+        metric(system, "worker_model_sequence")
         time.sleep(0.1)
 
 
@@ -235,29 +236,31 @@ def test_nothing_that_is_put_into_the_volume_of_a_running_worker_is_accepted_but
     more_assets.save_model(replace(sound, version="served"))
     follow(system, more_assets.activate("served"))
     pointer, marker = current(more_assets), tmp_path / "executed"
-    accepted = worker_metric(system, "model_swaps_total", outcome="ok")
+    accepted = metric(system, "worker_model_swaps_total", outcome="ok")
     memory = peak_memory(system)
-    with Crowd(system) as crowd:
+    with CustomerLoad(system) as load:
         for number, (what, make) in enumerate(attacks(served=pointer.sequence, marker=marker)):
-            failed, complaints = worker_metric(system, "model_swaps_total", outcome="failed"), len(refusals(system))
+            failed, complaints = metric(system, "worker_model_swaps_total", outcome="failed"), len(refusals(system))
             version = f"bad-{number}"
-            put(more_assets, version, make(replace(sound, version=version)), sequence=pointer.sequence + 1 + number)
+            write_attack(
+                more_assets, version, make(replace(sound, version=version)), sequence=pointer.sequence + 1 + number
+            )
             wait_until(partial(complains, system, complaints), seconds=20, what=f"{what} is refused")
             # The exposition of metrics is cached for a moment.
             wait_until(partial(counts_failure, system, failed), seconds=20, what=f"{what} is counted")
             assert serves(system, pointer), what
-    assert {version for version, _ in crowd.answers().values()} == {"served"}
-    assert worker_metric(system, "model_swaps_total", outcome="ok") == accepted
+    assert {version for version, _ in load.answers().values()} == {"served"}
+    assert metric(system, "worker_model_swaps_total", outcome="ok") == accepted
     assert not marker.exists()
     assert peak_memory(system) < memory + GIGABYTE // 4
 
-    put(more_assets, "good", Attack(encode_model(replace(sound, version="good"))), sequence=2**41)
+    write_attack(more_assets, "good", Attack(encode_model(replace(sound, version="good"))), sequence=2**41)
     wait_until(lambda: serves(system, current(more_assets)), seconds=30, what="a sound newer model is served")
     assert system.services["worker"].answers()
 
 
 def counts_failure(system: System, failed_before: float) -> bool:
-    return worker_metric(system, "model_swaps_total", outcome="failed") > failed_before
+    return metric(system, "worker_model_swaps_total", outcome="failed") > failed_before
 
 
 def complains(system: System, known: int) -> bool:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -16,7 +15,8 @@ from script.local.kafka import LocalKafka
 from script.local.owned_process import LocalServerError
 from script.local.postgres import LocalPostgres
 from script.local.service_processes import SERVICES, ServiceEnvironment
-from tests.e2e.system import CUSTOMER_ID, System, running_system, wait_until
+from tests.e2e.customer_load import CustomerLoad
+from tests.e2e.system import CUSTOMER_ID, System, metric, running_system, wait_until
 from tests.servers import servers_required, temporary_folder
 
 pytestmark = [pytest.mark.kafka, pytest.mark.postgres]
@@ -38,9 +38,9 @@ def system(synthetic_data: Path) -> Iterator[OwnSystem]:
         try:
             start_both(kafka, postgres)
             settings = {"CANDIDATE_ALGORITHMS": "ease", "TOPIC_PARTITIONS": "4"}
-            surroundings = ServiceEnvironment(kafka.bootstrap_servers, postgres.url(), folder / "models", more=settings)
-            with running_system(surroundings, data=synthetic_data, folder=folder) as running:
-                yield OwnSystem(running.surroundings, running.services, kafka, postgres)
+            environment = ServiceEnvironment(kafka.bootstrap_servers, postgres.url(), folder / "models", more=settings)
+            with running_system(environment, data=synthetic_data, folder=folder) as running:
+                yield OwnSystem(running.environment, running.services, kafka, postgres)
         finally:
             kafka.stop()
             postgres.stop()
@@ -71,55 +71,20 @@ def has_list_of(http: httpx.Client, customer: str, request_id: str) -> bool:
     return answer.status_code == 200 and answer.headers.get("X-Request-ID") == request_id
 
 
-class Load:
-    """Customers who ask and click all the time; remembers what was acknowledged."""
-
-    def __init__(self, system: System, *, customers: int, isin: str) -> None:
-        self.requests: list[str] = []
-        self.clicks: list[str] = []
-        self._system, self._isin = system, isin
-        self._over = threading.Event()
-        self._threads = [threading.Thread(target=self._run, args=(each,)) for each in system.customers(customers)]
-
-    def __enter__(self) -> Load:
-        for thread in self._threads:
-            thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._over.set()
-        for thread in self._threads:
-            thread.join()
-
-    def _run(self, customer: str) -> None:
-        with self._system.http() as http:
-            while not self._over.wait(0.01):
-                for answer, acknowledged in (
-                    (ask(http, customer), self.requests),
-                    (http.post("/user_interactions", json=self._click(customer)), self.clicks),
-                ):
-                    if answer.status_code == 200:
-                        acknowledged.append(answer.headers["X-Request-ID"])
-
-    def _click(self, customer: str) -> dict[str, str]:
-        return {"customer_id": customer, "isin": self._isin, "type": "click"}
-
-
 def test_a_killed_worker_loses_nothing_that_was_acknowledged(system: OwnSystem, http: httpx.Client) -> None:
     isin = http.get("/assets", params={"sector": "Technology"}).json()["assets"][0]["isin"]
-    with Load(system, customers=8, isin=isin) as load:
+    with CustomerLoad(system, customers=8, isin=isin) as load:
         for _ in range(2):
-            time.sleep(1.5)
+            wait_until(system.services["worker"].answers, seconds=30, what="the worker is ready")
+            load.wait_for_requests(50)
             system.services["worker"].kill()
-            time.sleep(0.5)
+            load.wait_for_requests(20)
             system.services["worker"].start()
-    last = ask(http)
 
-    wait_until(
-        lambda: has_list_of(http, CUSTOMER_ID, last.headers["X-Request-ID"]), seconds=60, what="the worker is back"
-    )
+    assert_answers_again(http)
     assert len(load.requests) > 100
-    wait_until(lambda: missing(system, "decisions", "request_id", load.requests) == 0, seconds=60, what="all decided")
+    requests = list(load.requests)
+    wait_until(lambda: missing(system, "decisions", "request_id", requests) == 0, seconds=60, what="all decided")
     assert missing(system, "user_interactions", "event_id", load.clicks) == 0
     assert system.query("SELECT count(*), count(DISTINCT (partition, event_offset)) FROM decisions") == [
         (total := system.query("SELECT count(*) FROM decisions")[0][0], total)
@@ -151,20 +116,24 @@ def test_without_a_broker_requests_are_refused_in_time_and_taken_again_afterward
     assert refused.json()["outcome"] in {"unknown", "not_accepted"}
     assert read.status_code == 200
     wait_until(lambda: ask(http).status_code == 200, seconds=30, what="requests are taken again")
-    request_id = ask(http).headers["X-Request-ID"]
-    wait_until(lambda: has_list_of(http, CUSTOMER_ID, request_id), seconds=60, what="lists are made again")
+    assert_answers_again(http)
 
 
 def test_without_a_database_reads_are_refused_and_requests_taken_and_answered_afterwards(
     system: OwnSystem, http: httpx.Client
 ) -> None:
     isin = http.get("/assets", params={"sector": "Technology"}).json()["assets"][0]["isin"]
+    failures = metric(system, "worker_failures_total", error="DatabaseUnavailable")
     system.postgres.stop()
     try:
         read = http.get(f"/recommendations/{CUSTOMER_ID}")
         click = http.post("/user_interactions", json={"customer_id": CUSTOMER_ID, "isin": isin, "type": "watchlist"})
         requests = [ask(http) for _ in range(5)]
-        time.sleep(2)  # long enough for the worker to try in vain
+        wait_until(
+            lambda: metric(system, "worker_failures_total", error="DatabaseUnavailable") > failures,
+            seconds=30,
+            what="the worker has tried in vain",
+        )
     finally:
         system.postgres.start()
 
@@ -180,7 +149,7 @@ def test_without_a_database_reads_are_refused_and_requests_taken_and_answered_af
 
 
 @pytest.mark.parametrize("name", SERVICES)
-def test_a_service_ends_cleanly_on_sigterm(system: OwnSystem, name: str) -> None:
+def test_a_service_ends_cleanly_on_sigterm_and_starts_again(system: OwnSystem, http: httpx.Client, name: str) -> None:
     service = system.services[name]
     service.terminate()
     wait_until(lambda: not service.is_running, seconds=15, what=f"{name} has ended")
@@ -189,9 +158,10 @@ def test_a_service_ends_cleanly_on_sigterm(system: OwnSystem, name: str) -> None
     service.stop()
     service.start()
     wait_until(service.answers, seconds=30, what=f"{name} is ready again")
+    assert_answers_again(http)
 
 
-def test_after_all_that_a_new_request_is_answered(system: OwnSystem, http: httpx.Client) -> None:
+def assert_answers_again(http: httpx.Client) -> None:
+    """A new request leads to a list."""
     request_id = ask(http).headers["X-Request-ID"]
-
-    wait_until(lambda: has_list_of(http, CUSTOMER_ID, request_id), seconds=30, what="a list")
+    wait_until(lambda: has_list_of(http, CUSTOMER_ID, request_id), seconds=60, what="lists are made again")

@@ -55,16 +55,16 @@ def system(
     restore_database(module_empty_database_url, bootstrap_servers=kafka_bootstrap_servers)
     restore_topics(kafka_bootstrap_servers, prefix=module_topic_prefix)
     shutil.copytree(FIXTURE / "models", folder / "models")
-    surroundings = ServiceEnvironment(
+    environment = ServiceEnvironment(
         kafka_bootstrap_servers, module_empty_database_url, folder / "models", module_topic_prefix, SETTINGS
     )
-    run_python("-m", "shared.migrations", environment=surroundings.variables())
-    services = Services(surroundings, folder=folder / "logs")
+    run_python("-m", "shared.migrations", environment=environment.variables())
+    services = Services(environment, folder=folder / "logs")
     try:
         services.start()
         services.wait(services["api"].answers, what="ready", blame="api")
         services.wait(services["worker"].answers, what="ready", blame="worker", seconds=60)
-        system = System(surroundings, services)
+        system = System(environment, services)
         answered = "SELECT 1 FROM decisions WHERE request_id = %s"
         services.wait(
             lambda: system.query(answered, ASKING["unread_request"]) != [], what="the unread request", blame="worker"

@@ -16,6 +16,7 @@ from shared.recommender.types import InteractionType, RiskLevel
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 FOLDERS = ("api", "worker", "trainer", "shared", "script", "FAR-Trans")
+TEST_FOLDERS = ("tests/chaos", "tests/e2e", "tests/upgrade", "tests/unit/chaos")
 GLOSSARY = (REPOSITORY / "docs" / "glossary.md").read_text()
 TERMS = re.compile(r"\*\*([^*]+)\*\*")
 WORD = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+")
@@ -29,8 +30,8 @@ EXCLUDED = frozenset(
 
 
 @cache
-def trees() -> dict[Path, ast.Module]:
-    paths = [path for folder in FOLDERS for path in (REPOSITORY / folder).rglob("*.py")]
+def trees(folders: tuple[str, ...] = FOLDERS) -> dict[Path, ast.Module]:
+    paths = [path for folder in folders for path in (REPOSITORY / folder).rglob("*.py")]
     return {path: ast.parse(path.read_text()) for path in paths if "versions" not in path.parts}
 
 
@@ -53,9 +54,10 @@ def excluded_names(tree: ast.AST) -> set[str]:
     return {name for name in names_of(tree) if words_of(name) & EXCLUDED}
 
 
-def test_no_name_in_the_code_has_an_excluded_word() -> None:
-    found = {str(path.relative_to(REPOSITORY)): excluded_names(tree) for path, tree in trees().items()}
-    modules = [path for path in trees() if words_of(path.stem) & EXCLUDED]
+@pytest.mark.parametrize("folders", [FOLDERS, TEST_FOLDERS], ids=["code", "tests"])
+def test_no_name_has_an_excluded_word(folders: tuple[str, ...]) -> None:
+    found = {str(path.relative_to(REPOSITORY)): excluded_names(tree) for path, tree in trees(folders).items()}
+    modules = [path for path in trees(folders) if words_of(path.stem) & EXCLUDED]
 
     assert {path: names for path, names in found.items() if names} == {}
     assert modules == []

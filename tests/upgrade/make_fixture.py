@@ -55,9 +55,9 @@ def main() -> None:
             "CANDIDATE_ALGORITHMS": "ease_next_purchase,ease",
             "MODEL_POLL_SECONDS": "0.5",
         }
-        surroundings = ServiceEnvironment(kafka.bootstrap_servers, postgres.url(), folder / "models", more=settings)
-        _load_data(old_code, surroundings, folder)
-        expected = _run_services(surroundings, folder / "logs")
+        environment = ServiceEnvironment(kafka.bootstrap_servers, postgres.url(), folder / "models", more=settings)
+        _load_data(old_code, environment, folder)
+        expected = _run_services(environment, folder / "logs")
         shutil.rmtree(FIXTURE, ignore_errors=True)
         FIXTURE.mkdir()
         _write_json(FIXTURE / EXPECTED_FILE, expected)
@@ -77,16 +77,16 @@ def _extract_commit(folder: Path) -> Path:
     return folder
 
 
-def _load_data(old_code: Path, surroundings: ServiceEnvironment, folder: Path) -> None:
-    environment = surroundings.variables()
+def _load_data(old_code: Path, environment: ServiceEnvironment, folder: Path) -> None:
+    variables = environment.variables()
     # -P: the current folder, which has the code of today, is not searched for modules.
-    run_python("-P", "-m", "shared.migrations", environment=environment)
+    run_python("-P", "-m", "shared.migrations", environment=variables)
     programs, complete, small = old_code / "FAR-Trans", folder / "complete", folder / "data"
     synthesize = [str(programs / "synthesize.py"), "--scale", "0.01", "--seed", "7", "--output", str(complete)]
-    run_python(*synthesize, environment=environment)
+    run_python(*synthesize, environment=variables)
     select_rows(complete, small)
     load = [str(programs / "script.py"), "--data", str(small), "--rejects", str(folder / "rejects.csv")]
-    run_python(*load, environment=environment)
+    run_python(*load, environment=variables)
 
 
 def select_rows(source: Path, target: Path) -> None:
@@ -123,13 +123,13 @@ def _column(folder: Path, name: str, column: str) -> list[str]:
     return [row[column] for row in _rows(folder, name)]
 
 
-def _run_services(surroundings: ServiceEnvironment, logs: Path) -> dict[str, Any]:
+def _run_services(environment: ServiceEnvironment, logs: Path) -> dict[str, Any]:
     """Use every part of the system, leave two messages that no worker has read, and return what the test expects."""
-    services = Services(surroundings, folder=logs)
+    services = Services(environment, folder=logs)
     try:
         services.start()
         services.wait(services["api"].answers, what="ready", blame="api")
-        system = System(surroundings, services)
+        system = System(environment, services)
         customers = _use_system(system)
         for name in ("worker", "trainer"):
             services[name].stop()
@@ -176,7 +176,7 @@ def _use_second_model(system: System, customers: list[str], *, first: str) -> No
 
 def _publish_malformed(system: System) -> None:
     """Publish one message to each partition of the customer topics that becomes a dead letter."""
-    producer = Producer({"bootstrap.servers": system.surroundings.bootstrap_servers})
+    producer = Producer({"bootstrap.servers": system.environment.bootstrap_servers})
     for topic in (RECOMMENDATIONS_REQUESTED, INTERACTIONS_RECORDED):
         for partition in range(PARTITIONS):
             producer.produce(topic, b"not an event", b"nobody", partition=partition)

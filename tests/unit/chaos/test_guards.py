@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import Callable
 from datetime import UTC, datetime
 from itertools import islice
 from typing import Any
@@ -10,13 +12,13 @@ import pytest
 
 from shared import events
 from shared.errors import ContractViolation, DatabaseUnavailable
+from shared.kafka.producer import KafkaEventPublisher
 from shared.recommender import pipeline
 from shared.recommender.types import Customer, CustomerHistory
 from tests.builders import build_model
-from tests.chaos import failpoints as sabotage
 from tests.chaos import guards
+from tests.chaos.bugs import BUG_REASON, FAILS_IN_SCORING, set_bugs
 from tests.chaos.fuzzed_events import Fuzzer
-from tests.chaos.marks import BUG_REASON, FAILS_IN_SCORING
 from trainer.service.store import PostgresTrainerStore
 from worker import queries as worker_queries
 from worker.store import PostgresWorkerTransaction
@@ -24,17 +26,10 @@ from worker.store import PostgresWorkerTransaction
 NOW = datetime.now(UTC)
 
 
-@pytest.fixture(autouse=True)
-def _put_back(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let what is wrapped be as it was after the test."""
-    monkeypatch.setattr(sabotage, "put", monkeypatch.setattr)
-    monkeypatch.setattr(guards, "put", monkeypatch.setattr)
-
-
-def test_without_the_contract_refused_events_are_read() -> None:
+def test_without_the_contract_refused_events_are_read(monkeypatch: pytest.MonkeyPatch) -> None:
     fuzzer = Fuzzer(1, isins=("GRS434003000", "US0378331005"), largest_bytes=20_000, now=lambda: NOW)
     refused = [each for each in islice(iter(fuzzer.customer_event, None), 2000) if each.refused_by == "reader"]
-    guards.accept_any_content()
+    guards.accept_any_content(put=monkeypatch.setattr)
 
     read = set()
     for each in refused:
@@ -57,7 +52,7 @@ def test_without_the_contract_refused_events_are_read() -> None:
 def test_without_the_comparison_of_contents_a_reused_id_leaves_no_trace(monkeypatch: pytest.MonkeyPatch) -> None:
     kept: list[Any] = []
     monkeypatch.setattr(PostgresWorkerTransaction, "insert_dead_letters", lambda _, letters: kept.extend(letters))
-    guards.drop_reused_ids()
+    guards.drop_reused_ids(put=monkeypatch.setattr)
 
     transaction: Any = PostgresWorkerTransaction.__new__(PostgresWorkerTransaction)
     transaction.insert_dead_letters([("a", "EventIdReused: of another"), ("b", "UnknownAsset: X")])
@@ -65,8 +60,8 @@ def test_without_the_comparison_of_contents_a_reused_id_leaves_no_trace(monkeypa
     assert kept == [("b", "UnknownAsset: X")]
 
 
-def test_without_the_logs_order_interactions_are_read_by_the_senders_clock() -> None:
-    guards.order_by_the_senders_clock()
+def test_without_the_logs_order_interactions_are_read_by_the_senders_clock(monkeypatch: pytest.MonkeyPatch) -> None:
+    guards.order_by_the_senders_clock(put=monkeypatch.setattr)
 
     ordering = [line for line in worker_queries.INTERACTIONS.splitlines() if "ORDER BY" in line]
     assert ordering
@@ -83,15 +78,15 @@ def test_without_the_trainers_guard_an_unknown_error_ends_the_process(
         raise error
 
     monkeypatch.setattr(PostgresTrainerStore, "queue_training", fail)
-    guards.end_on_unknown_errors()
+    guards.end_on_unknown_errors(put=monkeypatch.setattr)
     store: Any = PostgresTrainerStore.__new__(PostgresTrainerStore)
 
     with pytest.raises(ends):
         store.queue_training("version", reason="any")
 
 
-def test_scoring_fails_for_marked_customers_and_for_nobody_else() -> None:
-    sabotage.set_bugs()
+def test_scoring_fails_for_marked_customers_and_for_nobody_else(monkeypatch: pytest.MonkeyPatch) -> None:
+    set_bugs(put=monkeypatch.setattr)
     good = CustomerHistory(Customer("C1"), (), ())
     marked = CustomerHistory(Customer(f"{FAILS_IN_SCORING}1"), (), ())
 
@@ -103,7 +98,7 @@ def test_scoring_fails_for_marked_customers_and_for_nobody_else() -> None:
 def test_a_marked_command_fails_before_it_has_any_effect(monkeypatch: pytest.MonkeyPatch) -> None:
     queued: list[str] = []
     monkeypatch.setattr(PostgresTrainerStore, "queue_training", lambda _, version, **__: queued.append(version))
-    sabotage.set_bugs()
+    set_bugs(put=monkeypatch.setattr)
     store: Any = PostgresTrainerStore.__new__(PostgresTrainerStore)
 
     store.queue_training("good", reason="requested")
@@ -111,3 +106,42 @@ def test_a_marked_command_fails_before_it_has_any_effect(monkeypatch: pytest.Mon
         store.queue_training("bad", reason=f"{BUG_REASON}1")
 
     assert queued == ["good"]
+
+
+@pytest.mark.parametrize("remove", guards.TAKE_OUT.values())
+def test_a_guard_that_is_removed_exists(remove: Callable[..., None], monkeypatch: pytest.MonkeyPatch) -> None:
+    replaced: list[object] = []
+
+    def put(owner: Any, name: str, replacement: object) -> None:
+        assert replacement is not getattr(owner, name)
+        replaced.append(replacement)
+        monkeypatch.setattr(owner, name, replacement)
+
+    remove(put=put)
+
+    assert replaced
+
+
+def test_without_waiting_for_the_delivery_report_an_event_is_published_before_the_broker_has_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    acknowledged: list[str] = []
+
+    async def run() -> None:
+        broker = asyncio.Event()
+
+        async def publish(_: object, topic: str, **__: object) -> None:
+            await broker.wait()
+            acknowledged.append(topic)
+
+        monkeypatch.setattr(KafkaEventPublisher, "publish", publish)
+        guards.answer_before_the_acknowledgement(put=monkeypatch.setattr)
+        publisher: Any = KafkaEventPublisher({"delivery.timeout.ms": 1000})
+        await publisher.publish("topic", key="C1", event=None)
+        assert acknowledged == []
+        broker.set()
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)
+
+    asyncio.run(run())
+    assert acknowledged == ["topic"]

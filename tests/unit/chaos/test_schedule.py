@@ -4,9 +4,18 @@ from __future__ import annotations
 
 import pytest
 
-from tests.chaos.fault_list import CLOSING, FAULTS, KILLS, OPENING, OTHERS, STORMS, count_kills
-from tests.chaos.points import POINTS
-from tests.chaos.schedule import build_schedule, check_names
+from tests.chaos.failpoints import CAMPAIGN
+from tests.chaos.schedule import (
+    CLOSING,
+    FAULTS,
+    KILLS,
+    OPENING,
+    OTHERS,
+    STORMS,
+    build_schedule,
+    check_names,
+    count_kills,
+)
 
 
 def test_the_same_seed_gives_the_same_schedule() -> None:
@@ -24,10 +33,10 @@ def test_a_schedule_has_so_many_kills_and_every_other_fault_once(kills: int) -> 
     assert schedule[-len(CLOSING) :] == list(CLOSING)
 
 
-def test_twenty_five_kills_have_every_kind_and_every_named_point() -> None:
+def test_twenty_five_kills_have_every_kind_and_every_failpoint() -> None:
     assert set(build_schedule(seed=3, kills=25)) == FAULTS.keys() - STORMS.keys()
     assert set(build_schedule(seed=3, kills=300)) == FAULTS.keys()
-    assert {f"kill_at_{point}" for point in POINTS} < set(KILLS)
+    assert {f"kill_at_{name}" for name in CAMPAIGN} < set(KILLS)
 
 
 def test_a_fault_that_does_not_exist_is_refused() -> None:

@@ -15,9 +15,11 @@ from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 from shared.artifacts.format import ARRAYS_FILE, MANIFEST_FILE, decode_manifest, decode_model, encode_model
 from shared.recommender.configuration import ModelConfiguration, build_configuration
 from shared.recommender.fitting import fit_model
+from shared.recommender.id_map import AssetIdMap
 from shared.recommender.model import Model
 from shared.recommender.pipeline import build_batch, recommend
 from shared.recommender.signal import Arrays, Signal, check_arrays
+from shared.recommender.signals.profitability import Profitability
 from shared.recommender.training_data import TrainingData, day_number, end_of_day
 from shared.recommender.training_rows import TrainingRows, build_training_data
 from shared.recommender.types import CustomerHistory
@@ -64,6 +66,12 @@ def wide_data() -> TrainingData:
     return data_of_purchases(*((day, customer, asset) for day, customer, asset in columns), assets=230)
 
 
+@cache
+def model_of(id_map: AssetIdMap) -> Model:
+    """Return a model of these assets, for batches and histories."""
+    return replace(build_model(assets=len(id_map)), id_map=id_map)
+
+
 class SignalLaws:
     """The laws; they are about `signal`, which a subclass sets."""
 
@@ -80,15 +88,15 @@ class SignalLaws:
 
     def score(self, arrays: Arrays, data: TrainingData, histories: list[CustomerHistory]) -> Any:
         """Return the scores of these customers."""
-        stand_in = replace(build_model(assets=len(data.id_map)), id_map=data.id_map)
-        scores = self.signal.score(arrays, build_batch(stand_in, histories, now=data.now))
+        scores = self.signal.score(arrays, build_batch(model_of(data.id_map), histories, now=data.now))
         assert scores.shape == (len(histories), len(data.id_map))
         assert np.isfinite(scores).all()
         return scores
 
     def configuration(self) -> ModelConfiguration:
-        """Return a configuration in which the signal is alone in its component."""
+        """Return a configuration in which the signal is alone in its component; the others are fitted quickly."""
         base = build_configuration("trend" if self.signal.name != "trend" else "item_item")
+        base = replace(base, profitability=(Profitability(trees=2),))
         if self.signal.name == "segment_prior":
             return replace(base, cold_start=self.signal)
         alone: dict[str, Any] = {self.signal.component: (self.signal,)}
@@ -106,8 +114,8 @@ class SignalLaws:
 
     def test_a_customer_alone_scores_bit_for_bit_as_in_a_batch(self) -> None:
         data = wide_data()
-        arrays, stand_in = self.fit(data), replace(build_model(assets=len(data.id_map)), id_map=data.id_map)
-        histories = [*data.histories(), *build_histories(stand_in, 40, now=data.now)]
+        arrays = self.fit(data)
+        histories = [*data.histories(), *build_histories(model_of(data.id_map), 40, now=data.now)]
         batch = self.score(arrays, data, histories)
 
         for history, row in zip(histories, batch, strict=True):
@@ -173,9 +181,8 @@ class SignalLaws:
             interactions=build_interactions([]),
         )
         data = build_training_data(empty, now=NOW)
-        stand_in = replace(build_model(assets=ASSETS), id_map=data.id_map)
 
-        self.score(self.fit(data), data, build_histories(stand_in, 5, now=data.now))
+        self.score(self.fit(data), data, build_histories(model_of(data.id_map), 5, now=data.now))
 
     def test_no_customers(self) -> None:
         assert self.score(self.fit(planted_data()), planted_data(), []).size == 0

@@ -1,37 +1,38 @@
-"""One service with named points in it, as a process that a campaign may end in any way."""
+"""One service with failpoints in it, as a process that a campaign may end in any way."""
 
 from __future__ import annotations
 
 import contextlib
-import http.client
 import os
 import signal
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+import httpx
+
 from script.local.owned_process import LocalServerError
 from script.local.service_processes import ServiceEnvironment, ServiceProcess
 
 
 class FaultyService(ServiceProcess):
-    """`python -m tests.chaos.failpoints SERVICE`: a service with named points in it."""
+    """`python -m tests.chaos.instrumented_service SERVICE`: a service with failpoints in it."""
 
     def __init__(
         self,
         service: str,
-        surroundings: ServiceEnvironment,
+        environment: ServiceEnvironment,
         *,
         folder: Path,
-        points: Path,
+        failpoints: Path,
         without: Sequence[str] = (),
         name: str | None = None,
     ) -> None:
-        self._sabotage = ["--points", str(points), *(word for guard in without for word in ("--without", guard))]
-        super().__init__(service, surroundings, folder=folder, name=name or "")
+        self._options = ["--failpoints", str(failpoints), *(word for guard in without for word in ("--without", guard))]
+        super().__init__(service, environment, folder=folder, name=name or "")
 
     def _module(self) -> Sequence[str]:
-        return ["tests.chaos.failpoints", self.service, *self._sabotage]
+        return ["tests.chaos.instrumented_service", self.service, *self._options]
 
     def stop(self) -> None:
         """SIGTERM, also when it is frozen, and SIGKILL when it does not heed that; safe to repeat."""
@@ -49,15 +50,11 @@ class FaultyService(ServiceProcess):
 
     def get(self, path: str, *, timeout_seconds: float = 2.0) -> tuple[int, str]:
         """Return status and body of a GET of its own port; status 0 when nothing answers."""
-        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=timeout_seconds)
         try:
-            connection.request("GET", path)
-            answer = connection.getresponse()
-            return answer.status, answer.read().decode(errors="replace")
-        except (OSError, http.client.HTTPException) as error:
+            answer = httpx.get(self.url + path, timeout=timeout_seconds, trust_env=False, verify=False)
+        except httpx.TransportError as error:
             return 0, repr(error)
-        finally:
-            connection.close()
+        return answer.status_code, answer.text
 
     def is_ready(self) -> bool:
         return self.get("/health/ready")[0] == 200

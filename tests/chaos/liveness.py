@@ -13,7 +13,7 @@ from tests.chaos.comparison import Place
 from tests.chaos.direct import stored_offsets
 from tests.chaos.fuzzed_events import COMMANDS
 from tests.chaos.ledger import acknowledged
-from tests.chaos.processes import FaultyService, wait_until
+from tests.chaos.services import FaultyService, wait_until
 
 SERVED_SECONDS = 30.0  # a customer's own request waits no longer for its list: half of what counts as stuck
 PASSED_SECONDS = 60.0  # every message of a burst is stored or refused by then
@@ -23,52 +23,52 @@ _CONSUMERS = ("worker", "trainer")
 
 
 @dataclass
-class Survival:
-    """Whether the consumers live on; `look` while something is done to them."""
+class Liveness:
+    """Whether the consumers live on; `check` while something is done to them."""
 
     campaign: Campaign
     pids: dict[str, int | None]
     dead: set[str] = field(default_factory=set)
-    _next_look: float = 0.0
+    _next_check: float = 0.0
 
-    def look(self) -> None:
+    def check(self) -> None:
         """Ask each consumer whether it lives, about once a second."""
-        if time.monotonic() < self._next_look:
+        if time.monotonic() < self._next_check:
             return
-        self._next_look = time.monotonic() + _LIVENESS_PAUSE_SECONDS
+        self._next_check = time.monotonic() + _LIVENESS_PAUSE_SECONDS
         for name in _CONSUMERS:
-            service = self.campaign.stage[name]
+            service = self.campaign.system[name]
             if service.get("/health/live", timeout_seconds=5.0)[0] != 200:
                 self.dead.add(name)
 
 
 @contextlib.contextmanager
-def surviving(campaign: Campaign, fault: str) -> Iterator[Survival]:
+def staying_alive(campaign: Campaign, fault: str) -> Iterator[Liveness]:
     """In here and afterwards worker and trainer must be the same processes, and alive.
 
     Waits first until both are ready: a fault before this one may have started them again a moment ago.
     """
     for name in _CONSUMERS:
-        wait_until(campaign.stage[name].is_ready, seconds=_READY_SECONDS)
-    survival = Survival(campaign, {name: _pid(campaign.stage[name]) for name in _CONSUMERS})
-    yield survival
-    survival.look()
-    for name, pid in survival.pids.items():
-        service = campaign.stage[name]
+        wait_until(campaign.system[name].is_ready, seconds=_READY_SECONDS)
+    liveness = Liveness(campaign, {name: _pid(campaign.system[name]) for name in _CONSUMERS})
+    yield liveness
+    liveness.check()
+    for name, pid in liveness.pids.items():
+        service = campaign.system[name]
         is_same = pid is not None and _pid(service) == pid
         campaign.expect(is_same, f"{fault}: the {name} ended or was started again")
-        campaign.expect(name not in survival.dead, f"{fault}: /health/live of the {name} failed")
+        campaign.expect(name not in liveness.dead, f"{fault}: /health/live of the {name} failed")
         if not service.is_running:  # so that the faults after this one meet a whole system
             service.kill()
             service.start()
 
 
-def expect_passed(campaign: Campaign, fault: str, places: Iterable[Place], survival: Survival) -> bool:
+def expect_passed(campaign: Campaign, fault: str, places: Iterable[Place], liveness: Liveness) -> bool:
     """Both consumers must get past these messages in time."""
     waiting: list[Place] = []
 
     def passed() -> bool:
-        survival.look()
+        liveness.check()
         stored = {"worker": stored_offsets(campaign, "worker"), "trainer": stored_offsets(campaign, "trainer")}
         waiting[:] = [
             place
@@ -91,7 +91,7 @@ def expect_served(campaign: Campaign, fault: str, *, since: float) -> float:
     decided: dict[str, float] = {}
 
     def served() -> bool:
-        rows = campaign.stage.query(
+        rows = campaign.system.query(
             "SELECT request_id::text, extract(epoch FROM decided_at)::float FROM decisions"
             " WHERE request_id = ANY(%s::uuid[])",
             ids,
