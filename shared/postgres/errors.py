@@ -39,9 +39,15 @@ TRANSIENT_STATES = (
 # Data, integrity, and limits of the server: a value is at fault.
 VALUE_STATES = ("22", "23", "54")
 
-_DRIVER_ERRORS = (psycopg2.Error, asyncpg.PostgresError, asyncpg.InterfaceError)
-# Without a SQLSTATE: the connection broke, or never was.
-_CONNECTION_ERRORS = (psycopg2.OperationalError, psycopg2.InterfaceError, asyncpg.InterfaceError)
+_DRIVER_ERRORS = (psycopg2.Error, asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError)
+# Without a SQLSTATE: the connection broke, or never was. asyncpg raises InternalClientError when a connection breaks
+# while it changes its state, as at a shutdown of the server.
+_CONNECTION_ERRORS = (
+    psycopg2.OperationalError,
+    psycopg2.InterfaceError,
+    asyncpg.InterfaceError,
+    asyncpg.InternalClientError,
+)
 
 
 @contextmanager

@@ -100,9 +100,12 @@ class ModelConfiguration:
         if not isinstance(values["algorithm"], str) or type(values["seed"]) is not int:
             raise ConfigurationInvalid("algorithm must be a text and seed a whole number")
         try:
+            signals = {name: tuple(map(_from_json, values["components"][name])) for name in COMPONENTS}
             return cls(
                 algorithm=values["algorithm"],
-                **{name: tuple(map(_from_json, values["components"][name])) for name in COMPONENTS},
+                collaborative=signals[COLLABORATIVE],
+                content=signals[CONTENT],
+                profitability=signals[PROFITABILITY],
                 cold_start=_from_json(values["cold_start"]),
                 weights=Weights(**values["weights"]),
                 interaction_weights=InteractionWeights(**values["interaction_weights"]),
@@ -133,10 +136,14 @@ def build_configuration(
         for name, parameters in ALGORITHMS.get(part.strip(), {part.strip(): {}}).items()
     ]
     signals = [_from_json(values) for values in described]
-    of_component = {name: tuple(signal for signal in signals if signal.component == name) for name in COMPONENTS}
+    collaborative, content, profitability = (
+        tuple(signal for signal in signals if signal.component == name) for name in COMPONENTS
+    )
     return ModelConfiguration(
         algorithm=algorithm,
-        **of_component,
+        collaborative=collaborative,
+        content=content,
+        profitability=profitability,
         cold_start=_from_json({"signal": "segment_prior", **changed.get("segment_prior", {})}),
         weights=weights,
         interaction_weights=interaction_weights,

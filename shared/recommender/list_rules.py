@@ -79,7 +79,8 @@ def _limit_sectors(model: Model, scores: Scores, *, k: int, most: int) -> Lists:
     ranking = top_k(scores[np.newaxis, model.tie_order], len(scores))[0]
     candidates = model.tie_order[ranking[ranking != NO_ASSET]].tolist()
     places: dict[int, int] = {}
-    kept, left = [], []
+    kept: list[int] = []
+    left: list[int] = []
     for asset in candidates:
         sector = int(model.sector[asset])
         places[sector] = places.get(sector, 0) + 1

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from shared.recommender.pipeline import NO_ASSET
+from shared.recommender.list_rules import NO_ASSET
 from trainer.benchmark.ground_truth import Figures, GroundTruth, take
 from trainer.benchmark.known import Lists
 from trainer.evaluation.metrics import ndcg_at_k

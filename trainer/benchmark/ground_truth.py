@@ -12,7 +12,8 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from shared.recommender.candidates import accepted_risk_level
-from shared.recommender.pipeline import NO_ASSET, K
+from shared.recommender.list_rules import NO_ASSET
+from shared.recommender.pipeline import K
 from trainer.benchmark.known import KnownData, Lists, Split, candidates
 from trainer.benchmark.past_returns import PastReturns, past_returns
 

@@ -7,7 +7,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from shared.recommender.pipeline import NO_ASSET, K
+from shared.recommender.list_rules import NO_ASSET
+from shared.recommender.pipeline import K
 from trainer.benchmark.evaluation import GroundTruths, to_plain
 from trainer.benchmark.ground_truth import GroundTruth, mean_of_known, row_means
 from trainer.benchmark.known import Lists

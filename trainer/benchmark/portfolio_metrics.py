@@ -9,7 +9,7 @@ from __future__ import annotations
 import numpy as np
 from scipy import sparse
 
-from shared.recommender.pipeline import NO_ASSET
+from shared.recommender.list_rules import NO_ASSET
 from trainer.benchmark.ground_truth import Figures, GroundTruth, Mask, row_means
 from trainer.benchmark.known import Lists
 from trainer.benchmark.past_returns import pool

@@ -14,7 +14,8 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from shared.recommender.pipeline import NO_ASSET, K
+from shared.recommender.list_rules import NO_ASSET
+from shared.recommender.pipeline import K
 from trainer.benchmark.ground_truth import Figures, GroundTruth, Mask, row_means, take
 from trainer.benchmark.known import Lists
 

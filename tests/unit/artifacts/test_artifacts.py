@@ -50,7 +50,7 @@ def test_the_manifest_says_what_the_artifact_is_and_its_digest_is_returned(store
     digest = store.save_model(build_model(assets=5, version="v1"))
     assert store.manifest_sha256("v1") == digest
     manifest = json.loads((store.models_dir / "versions/v1/manifest.json").read_bytes())
-    assert manifest["format_version"] == 4
+    assert manifest["format_version"] == 5
     meaning = "what owning asset i says for asset j"
     assert manifest["arrays"]["item_item"]["similarity"] == {"meaning": meaning, "dtype": "<f4", "shape": [5, 5]}
     assert manifest["configuration"] == build_model(assets=5).configuration.to_json()

@@ -73,6 +73,7 @@ def test_a_connection_that_never_was_has_no_state_and_is_unavailable() -> None:
     assert kind(psycopg2.OperationalError("could not connect to server")) is DatabaseUnavailable
     assert kind(psycopg2.InterfaceError("connection already closed")) is DatabaseUnavailable
     assert kind(asyncpg.InterfaceError("the connection is closed")) is DatabaseUnavailable
+    assert kind(asyncpg.InternalClientError("cannot switch to state 12")) is DatabaseUnavailable
 
 
 def test_wrong_use_of_the_driver_is_a_bug() -> None:

@@ -19,7 +19,6 @@ from shared.recommender.id_map import AssetIdMap
 from shared.recommender.model import Model
 from shared.recommender.pipeline import build_batch, recommend
 from shared.recommender.signal import Arrays, Signal, check_arrays
-from shared.recommender.signals.profitability import Profitability
 from shared.recommender.training_data import TrainingData, day_number, end_of_day
 from shared.recommender.training_rows import TrainingRows, build_training_data
 from shared.recommender.types import CustomerHistory
@@ -94,9 +93,8 @@ class SignalLaws:
         return scores
 
     def configuration(self) -> ModelConfiguration:
-        """Return a configuration in which the signal is alone in its component; the others are fitted quickly."""
+        """Return a configuration in which the signal is alone in its component."""
         base = build_configuration("trend" if self.signal.name != "trend" else "item_item")
-        base = replace(base, profitability=(Profitability(trees=2),))
         if self.signal.name == "segment_prior":
             return replace(base, cold_start=self.signal)
         alone: dict[str, Any] = {self.signal.component: (self.signal,)}

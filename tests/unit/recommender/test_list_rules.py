@@ -34,7 +34,8 @@ def with_rules(model: Model, **rules: Any) -> Model:
 
 
 def choose(model: Model, *scores: list[float], k: int = 4) -> list[list[int]]:
-    return choose_assets(model, customers(len(scores)), np.array(scores), k).tolist()
+    found: list[list[int]] = choose_assets(model, customers(len(scores)), np.array(scores), k).tolist()
+    return found
 
 
 def test_equal_scores_are_in_the_order_of_the_model_and_not_of_the_isin() -> None:

@@ -8,7 +8,8 @@ from datetime import UTC, date, datetime
 import numpy as np
 
 from shared.recommender.id_map import AssetIdMap
-from shared.recommender.pipeline import NO_ASSET, K
+from shared.recommender.list_rules import NO_ASSET
+from shared.recommender.pipeline import K
 from shared.recommender.training_data import ClosePrices, InteractionRows, Purchases, TrainingData, day_number
 from shared.recommender.types import Asset, Customer, RiskLevel
 from trainer.benchmark.ground_truth import GroundTruth
