@@ -21,6 +21,10 @@ def _take_unknown_asset(draft: Draft) -> None:
     draft.fields["isin"] = "NO" + "".join(draft.random.choices(_ALPHANUMERIC, k=length))
 
 
+def _add_preset_and_weights(draft: Draft) -> None:
+    draft.fields |= {"preset": "popular", "weights": {"content": 1}}
+
+
 CUSTOMER: list[Change] = changes(
     "customer_id",
     missing="refused",
@@ -88,6 +92,13 @@ REQUEST: list[Change] = [
         },
         either={"number by other means": [{"content": "0.5"}, {"content": True}]},
     ),
+    *changes(
+        "preset",
+        missing="accepted",
+        refused={"other type": NO_STRINGS, "other name": ["", "Popular", "greedy", "return ", "balanced\x00"]},
+        accepted={"null": [None], "any allowed": ["popular", "balanced", "return", "low_volatility"]},
+    ),
+    Change("preset", "beside weights", "refused", _add_preset_and_weights),
 ]
 
 RETRAIN: list[Change] = changes(

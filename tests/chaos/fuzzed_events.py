@@ -213,6 +213,7 @@ class Fuzzer:
         if fields["event_type"] == "InteractionRecorded":
             fields["isin"] = self._random.choice([isin for isin in self._isins if isin != fields["isin"]])
         elif fields["event_type"] == "RecommendationRequested":
+            fields.pop("preset", None)
             fields["weights"] = {"profitability": self._random.uniform(0.1, 1.0), "content": 0.123}
         else:
             fields |= {"event_type": "ModelActivated", "version": f"other-{self._random.getrandbits(32)}"}

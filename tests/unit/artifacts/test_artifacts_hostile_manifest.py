@@ -74,8 +74,8 @@ def test_a_pointer_to_another_manifest_is_refused(volume: Volume) -> None:
 # --- the manifest ---
 
 MANIFEST_CHANGES: dict[str, dict[str, Any]] = {
-    "older format version": {"format_version": 3},
-    "newer format version": {"format_version": 5},
+    "older format version": {"format_version": 4},
+    "newer format version": {"format_version": 6},
     "no format version": {"format_version": None},
     "another version's": {"version": "v2"},
     "path as version": {"version": "../v1"},
