@@ -95,7 +95,7 @@ REQUEST: list[Change] = [
     *changes(
         "preset",
         missing="accepted",
-        refused={"other type": NO_STRINGS, "other name": ["", "Popular", "greedy", "return ", "balanced\x00"]},
+        refused={"other type": [0, True, [], {}], "other name": ["", "Popular", "greedy", "return ", "balanced\x00"]},
         accepted={"null": [None], "any allowed": ["popular", "balanced", "return", "low_volatility"]},
     ),
     Change("preset", "beside weights", "refused", _add_preset_and_weights),

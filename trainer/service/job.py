@@ -277,7 +277,7 @@ def _finished(
         reason=decision.reason,
         algorithm=model.configuration.algorithm,
         manifest_sha256=challenger.manifest_sha256,
-        metrics=model.metadata["metrics"],
+        metrics={**model.metadata["metrics"], "signals": model.metadata["signals"]},
         champion_metrics=champion.to_json() if champion else None,
         configuration=model.configuration.to_json(),
         watermark=model.metadata["watermark"],
