@@ -6,6 +6,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import lru_cache
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -96,6 +97,11 @@ class Hybrid:
             weights=self.weights,
             enforce_suitability=self.enforce_suitability,
         )
+
+    def weight_choice(self, known: KnownData, split: Split) -> Mapping[str, Any]:
+        """Return what was chosen at the time point, as the manifest of a model has it."""
+        choice: Mapping[str, Any] = _fit_hybrid(known, split).metadata["weights"]
+        return choice
 
 
 SIGNALS: Mapping[str, Signal] = {
