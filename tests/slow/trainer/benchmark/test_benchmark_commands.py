@@ -130,3 +130,26 @@ def test_a_split_without_relevant_cannot_be_judged(tmp_path: Path, capsys: pytes
 
     assert evaluate(data, recommend(data)) == 2
     assert "does not say what was relevant" in capsys.readouterr().err
+
+
+def test_cutoffs_make_a_folder_that_the_other_commands_read(data: Path) -> None:
+    tables, own = data.parent / "FAR-Trans", data.parent / "own"
+    buys = planted_folder().first_buys.rename(columns={"date": "timestamp"})
+    buys.assign(transactionID="1", transactionType="Buy").to_csv(tables / "transactions.csv", index=False)
+    limits = pd.DataFrame({"ISIN": [isin_of(index) for index in range(24)], "minDate": "2018-01-01"})
+    limits.assign(maxDate="2020-12-31").to_csv(tables / "limit_prices.csv", index=False)
+    chosen = ["--dates", "2019-12-01", "2020-03-01", "--until", "2020-06-30"]
+
+    assert main(["cutoffs", "--far-trans", str(tables), "--output", str(own), *chosen]) == 0
+    assert evaluate(own, recommend(own)) == 0
+
+    report = json.loads((data.parent / "report.json").read_text())
+    assert [point["time_point"] for point in report["by_time_point"]] == ["2019-12-01", "2020-03-01"]
+    assert report["mean"]["known_return_share"] == 1.0
+
+
+def test_cutoffs_without_transactions_are_refused(data: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    arguments = ["--far-trans", str(data.parent / "FAR-Trans"), "--output", str(data.parent / "own")]
+
+    assert main(["cutoffs", *arguments, "--dates", "2019-12-01", "--until", "2020-06-30"]) == 2
+    assert "transactions.csv cannot be read" in capsys.readouterr().err
