@@ -20,6 +20,7 @@ _FURTHER = (
     ("realised Sharpe", "realised_sharpe", 2),
     ("spread", "realised_spread", 3),
     ("regret", "regret", 3),
+    ("no price for a year", "unpriced_places", 2),
 )
 _PORTFOLIO = (
     ("Sharpe before", "portfolio_sharpe_before", 2),

@@ -16,7 +16,7 @@ def summarise_choices(choices: Mapping[str, Choice]) -> dict[str, Any]:
 
     `other_than_default`: time points at which another alternative than the default weights was taken, profitability
     aside. `changes`: of neighbouring time points, how many have different weights, and `largest_change` of each
-    weight between two neighbours. Shares are of the components' sum.
+    weight between two neighbours. `range`: of each weight. Components are shares of their sum.
     """
     ordered = dict(sorted(choices.items()))
     weights = [_weights(choice["chosen"]) for choice in ordered.values()]
