@@ -1,6 +1,6 @@
 """The FAR-Trans benchmark: `recommend` makes lists, `evaluate` compares lists with later purchases, `report` both.
 
-`cutoffs` makes a benchmark folder of other dates.
+`cutoffs` makes a benchmark folder of other dates, `examples` shows lists of a few customers.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from shared.errors import RecommenderError
 from trainer.benchmark.algorithms.registry import ALGORITHMS, missing_library
 from trainer.benchmark.cutoffs import write_cutoffs
 from trainer.benchmark.evaluation import build_ground_truths, evaluate_lists, time_points_of
+from trainer.benchmark.examples import example_sections
 from trainer.benchmark.lists import read_lists, write_lists
 from trainer.benchmark.protocol import Benchmark, find_reference_tables, read_benchmark, time_points
 from trainer.benchmark.running import run_algorithms
@@ -110,6 +111,14 @@ def cutoffs(parsed: argparse.Namespace) -> int:
     return 0
 
 
+def examples(parsed: argparse.Namespace) -> int:
+    """Print what a few customers own and their lists, as Markdown."""
+    benchmark = read_benchmark(parsed.data, reference_tables=parsed.far_trans)
+    sections = example_sections(benchmark, parsed.far_trans, day=parsed.date, customer_ids=parsed.customers)
+    print("\n\n".join(sections))
+    return 0
+
+
 def _say_what_is_missing(parsed: argparse.Namespace, benchmark: Benchmark) -> None:
     if not benchmark.has_reference_tables:
         print(f"no reference tables in {parsed.far_trans}: risk levels and attributes are unknown", file=sys.stderr)
@@ -150,6 +159,10 @@ def _parser() -> argparse.ArgumentParser:
     own.add_argument("--until", type=date.fromisoformat, required=True, metavar="DATE", help="the end of every window")
     own.add_argument("--output", type=Path, required=True, help="folder, for --data of the other commands")
     own.set_defaults(command=cutoffs)
+    few = commands.add_parser("examples", parents=[shared], help="show customers with their lists")
+    few.add_argument("--date", type=date.fromisoformat, required=True, help="the lists are of this day")
+    few.add_argument("--customers", nargs="+", required=True, metavar="ID")
+    few.set_defaults(command=examples)
     return parser
 
 

@@ -31,12 +31,11 @@ def write_cutoffs(far_trans: Path, output: Path, *, dates: Sequence[date], until
     date leaves nothing to evaluate.
     """
     buys = _first_buys(far_trans / TRANSACTIONS.file_name, until)
-    limits = read_csv(far_trans / LIMIT_PRICES.file_name, _LIMITS)
     prices = _read_prices(far_trans / CLOSE_PRICES.file_name)
     (output / "splits").mkdir(parents=True, exist_ok=True)
     counts, returns = {}, []
     for day in sorted(set(dates)):
-        split = _build_split(buys, limits, day=day, until=until)
+        split = _build_split(buys, priced_assets(far_trans, day, until), day=day, until=until)
         if not split["relevant"]:
             raise ReferenceDataInvalid(f"nobody with a history buys anything new between {day} and {until}")
         path = output / "splits" / f"{day.isoformat()}.json"
@@ -49,6 +48,13 @@ def write_cutoffs(far_trans: Path, output: Path, *, dates: Sequence[date], until
     return counts
 
 
+def priced_assets(far_trans: Path, first: date, last: date) -> list[str]:
+    """Return the ISINs whose published prices cover both days; raises ReferenceDataInvalid without the table."""
+    limits = read_csv(far_trans / LIMIT_PRICES.file_name, _LIMITS)
+    covered = (limits["min_date"].str[:10] <= first.isoformat()) & (limits["max_date"].str[:10] >= last.isoformat())
+    return sorted(map(str, limits.loc[covered, "isin"].unique()))
+
+
 def _first_buys(path: Path, until: date) -> pd.DataFrame:
     """Return when each customer first bought each asset, in order of the day, up to `until`."""
     rows = read_csv(path, _TRANSACTIONS)
@@ -57,10 +63,8 @@ def _first_buys(path: Path, until: date) -> pd.DataFrame:
     return rows.drop_duplicates(["customer_id", "isin"])
 
 
-def _build_split(buys: pd.DataFrame, limits: pd.DataFrame, *, day: date, until: date) -> dict[str, Any]:
+def _build_split(buys: pd.DataFrame, assets: list[str], *, day: date, until: date) -> dict[str, Any]:
     start, end = day.isoformat(), until.isoformat()
-    available = (limits["min_date"].str[:10] <= start) & (limits["max_date"].str[:10] >= end)
-    assets = sorted(limits.loc[available, "isin"].unique())
     before, after = buys[buys["traded_on"] <= start], buys[buys["traded_on"] > start]
     after = after[after["customer_id"].isin(before["customer_id"]) & after["isin"].isin(assets)]
     relevant = {str(name): sorted(isins) for name, isins in after.groupby("customer_id")["isin"]}

@@ -87,7 +87,7 @@ def _unpriced(truth: GroundTruth) -> Figures:
     """Return (A,) 1.0 where no price of the year up to the time point is known, else 0.0."""
     prices = truth.known.training.close_prices
     recent = prices.asset_index[(prices.day <= truth.known.day) & (prices.day > truth.known.day - YEAR_DAYS)]
-    return (np.bincount(recent, minlength=truth.known.shape[1]) == 0).astype(np.float64)
+    return np.asarray(np.bincount(recent, minlength=truth.known.shape[1]) == 0, dtype=np.float64)
 
 
 def _groups(truth: GroundTruth) -> dict[str, list[str]]:

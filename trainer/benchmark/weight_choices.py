@@ -57,7 +57,7 @@ def _weights(described: Mapping[str, Mapping[str, float]]) -> dict[str, float]:
     """Return one flat mapping of what `describe_weights` returns, components as shares."""
     total = sum(described["components"].values())
     shares = {name: round(value / total, 6) for name, value in described["components"].items()}
-    return shares | {f"{name} (signal)": value for name, value in described["signals"].items()}
+    return shares | {f"{name} (signal)": value + 0.0 for name, value in described["signals"].items()}
 
 
 def _moved(choice: Choice) -> bool:
