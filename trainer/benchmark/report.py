@@ -53,7 +53,10 @@ def write_report(
         "python": platform.python_version(),
         "left_out": missing,
         "algorithms": {name: {"seconds": round(seconds[name], 3), **reports[name]} for name in names},
-        "frontier": [_point(name, reports[name]) for name in frontier_names()],
+        "frontier": [
+            {**_point(name, reports[name]), "turnover": turnover(lists[name], lists.get(name.partition("@")[0]))}
+            for name in frontier_names()
+        ],
         "pareto": pareto(reports),
         "kept_places_of_hybrid": keep_places(pd.concat(lists[OURS]), truths),
         "weight_choices": summarise_choices(choices),
@@ -81,6 +84,16 @@ def _collect(
         if number % runs_per_time_point == 0:
             say(f"{run.time_point} done")
     return lists, {name: float(np.mean(values)) for name, values in seconds.items()}, choices
+
+
+def turnover(frames: Sequence[pd.DataFrame], today: Sequence[pd.DataFrame] | None) -> float | None:
+    """Return the share of places that the lists of `today` do not have; None where there are none to compare with."""
+    if today is None:
+        return None
+    keys = ["time_point", "customerID", "ISIN"]
+    places = pd.concat(frames)
+    kept = len(places.merge(pd.concat(today)[keys], on=keys))
+    return round(1.0 - kept / max(len(places), 1), 6)
 
 
 def _point(name: str, report: Mapping[str, Any]) -> dict[str, Any]:

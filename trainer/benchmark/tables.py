@@ -77,8 +77,8 @@ _HEADER = """\
 | unsuitable lists | s |
 |---|---|---|---|---|---|---|---|---|---|---|---|"""
 _FRONTIER_HEADER = """\
-| ranking | weight | nDCG@10 | ROI@10 | above market | points above | known | unsuitable lists |
-|---|---|---|---|---|---|---|---|"""
+| ranking | weight | nDCG@10 | ROI@10 | above market | points above | known | unsuitable lists | volatility | turnover |
+|---|---|---|---|---|---|---|---|---|---|"""
 _KEPT_HEADER = """\
 | kept places | nDCG@10 | ROI of them | others must return | best in hindsight |
 |---|---|---|---|---|"""
@@ -114,7 +114,8 @@ def _frontier_row(point: Mapping[str, Any]) -> str:
     figures = [figure(point[name]) for name in ("ndcg_at_10", "roi_at_10", "roi_above_market")]
     shares = [figure(point[name], 2) for name in ("known_return_share", "unsuitable_share")]
     above = f"{point['points_above_market']}/{point['time_points']}"
-    return cells([point["series"], f"{point['weight']:g}", *figures, above, *shares])
+    further = [figure(point["volatility"], 3), figure(point["turnover"], 2)]
+    return cells([point["series"], f"{point['weight']:g}", *figures, above, *shares, *further])
 
 
 def _pareto_sections(pareto: Mapping[str, Any]) -> list[str]:

@@ -38,12 +38,25 @@ def test_a_report_is_figures_tables_plots_and_lists(folder: Path) -> None:
 
     assert list(figures["algorithms"]) == list(CHOSEN)
     assert [point["weight"] for point in figures["frontier"]] == [0.0, 1.0]
+    assert figures["frontier"][0]["turnover"] < figures["frontier"][1]["turnover"] <= 1.0
     for name in CHOSEN:
         ndcg = figures["algorithms"][name]["mean"]["ndcg_at_10"]
         assert f"| {name} | {ndcg:.4f} |" in tables
         assert (folder / f"lists-{name}.csv").stat().st_size > 0
     for plot in ("ndcg-over-time.png", "frontier.png"):
         assert (folder / plot).read_bytes().startswith(b"\x89PNG")
+
+
+def test_turnover_is_the_share_of_places_that_the_lists_with_the_chosen_weights_do_not_have() -> None:
+    def lists(**of_customers: str) -> pd.DataFrame:
+        rows = [("2020-01-01", name, isin) for name, isins in of_customers.items() for isin in isins]
+        return pd.DataFrame(rows, columns=["time_point", "customerID", "ISIN"])
+
+    today, other = lists(ann="AB", bob="AB"), lists(ann="BC", bob="BA")
+
+    assert module.turnover([other], [today]) == 0.25  # C of ann; the order does not count
+    assert module.turnover([today], [today]) == 0.0
+    assert module.turnover([today], None) is None
 
 
 def test_the_pareto_front_is_of_all_points_and_marks_ours(folder: Path) -> None:
