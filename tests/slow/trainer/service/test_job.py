@@ -14,7 +14,7 @@ from shared.artifacts.publication import FileArtifacts
 from shared.errors import DatabaseUnavailable
 from shared.recommender.configuration import build_configuration
 from tests.builders import build_model
-from tests.unit.recommender.planted import build_purchases
+from tests.unit.recommender.planted import build_prices, build_purchases
 from tests.unit.trainer.service.job_world import BAD, COVERED, GOOD, World, rows
 from tests.unit.trainer.service.trainer_fakes import FakeRow, build_command
 
@@ -41,7 +41,8 @@ def test_a_first_model_is_promoted_with_everything_that_is_known_about_it() -> N
     assert row.result.metrics["selection"]["candidates"]["ease"]["ndcg_at_10"] > 0.1
     assert row.result.watermark["interaction_offsets"] == {"0": 7}
     assert row.result.configuration == GOOD.to_json()
-    assert world.artifacts.models["v1"].metadata["metrics"] == row.result.metrics
+    metadata = world.artifacts.models["v1"].metadata
+    assert {**metadata["metrics"], "signals": metadata["signals"]} == row.result.metrics
     assert world.store.offsets == COVERED
 
 
@@ -116,6 +117,18 @@ def test_without_purchases_a_model_of_content_and_profitability_is_promoted_unev
     assert not model.signals["segment_prior"]["popularity"].any()
     assert model.signals["content"]["similarity"].any()
     assert world.store.rows["v1"].result.metrics["evaluated"] is False  # type: ignore[union-attr]
+
+
+def test_without_prices_a_model_is_evaluated_and_promoted() -> None:
+    world = World()
+    world.store.training_rows = replace(rows(), close_prices=build_prices([]))
+
+    outcome = world.run("v1")
+
+    assert (outcome.kind, world.served()) == ("promoted", "v1")
+    assert world.artifacts.models["v1"].silent_components == {"profitability"}
+    curve = world.store.rows["v1"].result.metrics["frontier"]  # type: ignore[union-attr]
+    assert {point["roi_above_market"] for point in curve["points"]} == {None}
 
 
 def test_a_version_activated_by_hand_meanwhile_stays() -> None:
