@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 from datetime import timedelta
 from typing import Any
@@ -139,7 +140,17 @@ def test_a_new_asset_is_found_by_the_training_after_it_appears() -> None:
     assert 0.02 < np.mean(found) < 0.3
 
 
-@pytest.mark.parametrize("rules", [{"exploration_share": 1.1}, {"largest_sector_share": -0.1}, {"new_asset_days": 1.5}])
+@pytest.mark.parametrize(
+    "rules",
+    [
+        {"exploration_share": 1.1},
+        {"largest_sector_share": -0.1},
+        {"new_asset_days": 1.5},
+        {"new_asset_days": -1},
+        {"new_asset_days": 10**30},
+        {"exploration_share": math.nan},
+    ],
+)
 def test_rules_outside_their_range_are_refused(rules: dict[str, Any]) -> None:
     with pytest.raises(InvalidWeights):
         ListRules(**rules)
