@@ -27,6 +27,7 @@ CONTENT_FACTORS = (1.0, 2.0)
 PROFITABILITY_SHARES = (0.0, 0.025, 0.05, 0.075, 0.1)
 NDCG_TOLERANCE = 0.002
 LEAST_CUTOFFS = 3
+MOST_FIGURES = 2_000  # kept between trainings, those used last; one training needs about 700
 
 Figures = MutableMapping[tuple[str, str], float]  # (cutoff, configuration) -> nDCG@10; kept between trainings
 
@@ -158,12 +159,20 @@ def with_profitability_share(configuration: ModelConfiguration, share: float) ->
 
 
 def measure(cutoff: Cutoff, configurations: Sequence[ModelConfiguration], figures: Figures) -> list[float]:
-    """Return the nDCG@10 of the configurations at a cutoff; only what `figures` does not hold is computed."""
+    """Return the nDCG@10 of the configurations at a cutoff; only what `figures` does not hold is computed.
+
+    `figures` never grows beyond MOST_FIGURES.
+    """
     keys = [(cutoff.fingerprint, repr(configuration)) for configuration in configurations]
     missing = {key: one for key, one in zip(keys, configurations, strict=True) if key not in figures}
     if missing:
         figures.update(zip(missing, cutoff.evaluate(list(missing.values())), strict=True))
-    return [figures[key] for key in keys]
+    found = [figures[key] for key in keys]
+    for key in dict.fromkeys(keys):
+        figures[key] = figures.pop(key)  # the last ones of a dictionary are those used last
+    for key in list(figures)[:-MOST_FIGURES]:
+        del figures[key]
+    return found
 
 
 def describe_weights(configuration: ModelConfiguration) -> dict[str, Any]:

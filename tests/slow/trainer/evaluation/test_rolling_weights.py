@@ -16,6 +16,7 @@ from shared.recommender.types import Weights
 from tests.unit.recommender.planted import build_data
 from trainer.evaluation.rolling import RollingRules, rolling_cutoffs
 from trainer.evaluation.weights import (
+    MOST_FIGURES,
     PROFITABILITY_SHARES,
     Budget,
     Figures,
@@ -155,6 +156,26 @@ def test_what_was_measured_is_not_measured_again_unless_the_data_have_changed() 
     changed = replace(data, purchases=replace(data.purchases, asset_index=data.purchases.asset_index[::-1].copy()))
     choose(changed, figures=figures)
     assert len(figures) > len(measured)
+
+
+def test_what_is_kept_between_trainings_does_not_grow_and_holds_what_was_used_last() -> None:
+    figures = {("an older training", str(number)): 0.1 for number in range(MOST_FIGURES)}
+
+    choice = choose(build_data(), figures=figures)
+
+    assert len(figures) == MOST_FIGURES
+    kept = dict(figures)
+    assert choose(build_data(), figures=figures).to_json() == choice.to_json()
+    assert figures == kept
+
+
+def test_a_cutoff_keeps_nothing_that_was_derived_for_a_fit() -> None:
+    [cutoff, *_] = rolling_cutoffs(build_data(), rules=RULES, tradable=None, enforce_suitability=True)
+    rows = {name: value for name, value in vars(cutoff.training).items() if name != "_derived"}
+
+    cutoff.evaluate([HYBRID])
+
+    assert vars(cutoff.training) == {**rows, "_derived": {}}
 
 
 def test_with_too_few_cutoffs_the_weights_stay_as_they_are() -> None:
