@@ -27,6 +27,7 @@ CONTENT_FACTORS = (1.0, 2.0)
 PROFITABILITY_SHARES = (0.0, 0.025, 0.05, 0.075, 0.1)
 NDCG_TOLERANCE = 0.002
 LEAST_CUTOFFS = 3
+MOST_FIGURES = 2_000  # kept between trainings, the newest
 
 Figures = MutableMapping[tuple[str, str], float]  # (cutoff, configuration) -> nDCG@10; kept between trainings
 
@@ -162,7 +163,10 @@ def measure(cutoff: Cutoff, configurations: Sequence[ModelConfiguration], figure
     """Return the nDCG@10 of the configurations at a cutoff; only what `figures` does not hold is computed."""
     if missing := _missing(cutoff, configurations, figures):
         figures.update(zip(missing, cutoff.evaluate(list(missing.values())), strict=True))
-    return [figures[_key(cutoff, configuration)] for configuration in configurations]
+    found = [figures[_key(cutoff, configuration)] for configuration in configurations]
+    for oldest in list(figures)[:-MOST_FIGURES]:
+        del figures[oldest]
+    return found
 
 
 def describe_weights(configuration: ModelConfiguration) -> dict[str, Any]:

@@ -17,6 +17,7 @@ from shared.recommender.types import Weights
 from tests.unit.recommender.planted import build_data
 from trainer.evaluation.rolling import RollingRules, rolling_cutoffs
 from trainer.evaluation.weights import (
+    MOST_FIGURES,
     PROFITABILITY_SHARES,
     Budget,
     Figures,
@@ -24,6 +25,7 @@ from trainer.evaluation.weights import (
     choose_weights,
     describe_weights,
     find_best,
+    measure,
     weight_alternatives,
     with_profitability_share,
 )
@@ -166,6 +168,17 @@ def test_a_spent_budget_stops_at_the_first_cutoff_that_is_not_measured_yet() -> 
     choose(data, figures=figures)
     assert len(spent(rules=RULES).cutoffs) == RULES.most_cutoffs
     assert len(spent(rules=replace(RULES, most_cutoffs=9)).cutoffs) == RULES.most_cutoffs
+
+
+def test_only_the_newest_figures_are_kept() -> None:
+    figures: Figures = {("old", str(number)): 0.1 for number in range(MOST_FIGURES)}
+    [cutoff, *_] = rolling_cutoffs(build_data(), rules=RULES, tradable=None, enforce_suitability=True)
+
+    measure(cutoff, [HYBRID], figures)
+
+    assert len(figures) == MOST_FIGURES
+    assert ("old", "0") not in figures
+    assert list(figures)[-1][0] == cutoff.fingerprint
 
 
 def test_with_too_few_cutoffs_the_weights_stay_as_they_are() -> None:
