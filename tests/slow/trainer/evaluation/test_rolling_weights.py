@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from datetime import date, timedelta
+from functools import partial
 
 import numpy as np
 import pytest
@@ -24,6 +25,7 @@ from trainer.evaluation.weights import (
     choose_weights,
     describe_weights,
     find_best,
+    measure,
     weight_alternatives,
     with_profitability_share,
 )
@@ -158,15 +160,25 @@ def test_what_was_measured_is_not_measured_again_unless_the_data_have_changed() 
     assert len(figures) > len(measured)
 
 
-def test_what_is_kept_between_trainings_does_not_grow_and_holds_what_was_used_last() -> None:
-    figures = {("an older training", str(number)): 0.1 for number in range(MOST_FIGURES)}
+def test_a_spent_budget_stops_at_the_first_cutoff_that_is_not_measured_yet() -> None:
+    data, figures = build_data(), dict[tuple[str, str], float]()
+    spent = partial(choose_weights, data, HYBRID, budget=Budget(0.0), figures=figures)
 
-    choice = choose(build_data(), figures=figures)
+    assert len(spent(rules=RULES).cutoffs) == 1
+    choose(data, figures=figures)
+    assert len(spent(rules=RULES).cutoffs) == RULES.most_cutoffs
+    assert len(spent(rules=replace(RULES, most_cutoffs=9)).cutoffs) == RULES.most_cutoffs
+
+
+def test_only_the_newest_figures_are_kept() -> None:
+    figures: Figures = {("old", str(number)): 0.1 for number in range(MOST_FIGURES)}
+    [cutoff, *_] = rolling_cutoffs(build_data(), rules=RULES, tradable=None, enforce_suitability=True)
+
+    measure(cutoff, [HYBRID], figures)
 
     assert len(figures) == MOST_FIGURES
-    kept = dict(figures)
-    assert choose(build_data(), figures=figures).to_json() == choice.to_json()
-    assert figures == kept
+    assert ("old", "0") not in figures
+    assert list(figures)[-1][0] == cutoff.fingerprint
 
 
 def test_a_cutoff_keeps_nothing_that_was_derived_for_a_fit() -> None:
