@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from datetime import date, timedelta
 from functools import partial
@@ -15,7 +16,7 @@ from shared.recommender.pipeline import recommend_alternatives, recommend_indice
 from shared.recommender.training_data import TrainingData, day_number
 from shared.recommender.types import Weights
 from tests.unit.recommender.planted import build_data
-from trainer.evaluation.rolling import RollingRules, rolling_cutoffs
+from trainer.evaluation.rolling import Cutoff, RollingRules, rolling_cutoffs
 from trainer.evaluation.weights import (
     MOST_FIGURES,
     PROFITABILITY_SHARES,
@@ -179,6 +180,51 @@ def test_only_the_newest_figures_are_kept() -> None:
     assert len(figures) == MOST_FIGURES
     assert ("old", "0") not in figures
     assert list(figures)[-1][0] == cutoff.fingerprint
+
+
+def with_figures(patch: pytest.MonkeyPatch, figure: Callable[[bool, ModelConfiguration], float]) -> None:
+    """Let a cutoff have these figures; neighbouring cutoffs are even and odd."""
+
+    def evaluate(cutoff: Cutoff, configurations: Sequence[ModelConfiguration]) -> list[float]:
+        return [figure(cutoff.day // RULES.step_days % 2 == 1, one) for one in configurations]
+
+    patch.setattr(Cutoff, "evaluate", evaluate)
+
+
+def test_weights_stay_when_every_gain_is_within_its_standard_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    default = with_profitability_share(HYBRID, 0.0)
+
+    def noisy(is_odd: bool, configuration: ModelConfiguration) -> float:
+        if configuration == default or configuration.weights.profitability:
+            return 0.4
+        return 0.42 if is_odd else 0.385
+
+    with_figures(monkeypatch, noisy)
+    choice = choose(build_data())
+
+    assert choice.best != default
+    assert 0 < choice.gain < choice.standard_error
+    assert choice.chosen == default
+
+
+def test_a_share_of_profitability_whose_cost_is_not_sure_to_be_small_is_not_taken(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def costly(is_odd: bool, configuration: ModelConfiguration) -> float:
+        if configuration.weights.profitability < 0.03:
+            return 0.4
+        return 0.395 if is_odd else 0.404  # a mean loss of 0.0005
+
+    with_figures(monkeypatch, costly)
+    choice = choose(build_data())
+
+    assert choice.chosen.weights.profitability == 0.025
+
+
+def test_a_share_of_profitability_that_changes_nothing_is_not_taken(monkeypatch: pytest.MonkeyPatch) -> None:
+    with_figures(monkeypatch, lambda *_: 0.4)
+
+    assert choose(build_data()).chosen.weights.profitability == 0.0
 
 
 def test_a_cutoff_keeps_nothing_that_was_derived_for_a_fit() -> None:
