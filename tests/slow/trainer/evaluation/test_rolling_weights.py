@@ -13,7 +13,7 @@ import pytest
 from shared.recommender.configuration import ModelConfiguration, build_configuration
 from shared.recommender.fitting import fit_model
 from shared.recommender.pipeline import recommend_alternatives, recommend_indices
-from shared.recommender.training_data import TrainingData, day_number
+from shared.recommender.training_data import TrainingData, day_number, take_rows
 from shared.recommender.types import Weights
 from tests.unit.recommender.planted import build_data
 from trainer.evaluation.rolling import Cutoff, RollingRules, rolling_cutoffs
@@ -225,6 +225,31 @@ def test_a_share_of_profitability_that_changes_nothing_is_not_taken(monkeypatch:
     with_figures(monkeypatch, lambda *_: 0.4)
 
     assert choose(build_data()).chosen.weights.profitability == 0.0
+
+
+def newest_cutoff(data: TrainingData, rules: RollingRules = RULES) -> Cutoff:
+    return next(rolling_cutoffs(data, rules=rules, tradable=None, enforce_suitability=True))
+
+
+def test_a_cutoff_has_a_sample_of_many_customers_and_none_without_a_history() -> None:
+    data = build_data()
+    cutoff = newest_cutoff(data, replace(RULES, most_customers=10_000))
+    buyer = cutoff.histories[0].customer
+    is_early = (data.purchases.customer_index == data.customers.index(buyer)) & (data.purchases.day <= cutoff.day)
+    cold = newest_cutoff(
+        replace(data, purchases=take_rows(data.purchases, ~is_early)), replace(RULES, most_customers=10_000)
+    )
+
+    assert len(newest_cutoff(data, replace(RULES, most_customers=40)).histories) == 40 < len(cutoff.histories)
+    assert buyer not in [history.customer for history in cold.histories]
+    assert len(cold.histories) == len(cutoff.histories) - 1
+
+
+def test_the_fingerprint_of_a_cutoff_knows_its_prices() -> None:
+    data = build_data()
+    other = replace(data, close_prices=replace(data.close_prices, close=data.close_prices.close * 2))
+
+    assert newest_cutoff(other).fingerprint != newest_cutoff(data).fingerprint
 
 
 def test_a_cutoff_keeps_nothing_that_was_derived_for_a_fit() -> None:
