@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from shared.recommender.candidates import CatalogueView, candidate_mask
-from shared.recommender.components import SignalScores, build_components, scale_to_unit, score_signals
+from shared.recommender.components import SignalScores, build_components, exclusions, scale_to_unit, score_signals
 from shared.recommender.configuration import COMPONENTS, ModelConfiguration
 from shared.recommender.history import build_history_matrix
 from shared.recommender.list_rules import NO_ASSET, choose_assets
@@ -146,7 +146,7 @@ def weigh(
         contribution *= np.array([getattr(effective[weight], name) for weight in weights])[:, np.newaxis]
     scores = contributions[0] + contributions[1]
     scores += contributions[2]
-    np.copyto(scores, -np.inf, where=~candidates)
+    scores += exclusions(candidates)
     return BatchScores(contributions, scores, signals.cold)
 
 
