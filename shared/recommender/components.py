@@ -32,12 +32,6 @@ class StandardScores:
     mean: NDArray[np.float64]
     deviation: NDArray[np.float64]
 
-    def times(self, weight: float | NDArray[np.float64], *, out: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Write the standard scores, multiplied by one weight or (B, 1), to `out`, and return it."""
-        np.subtract(self.scores, self.mean, out=out)
-        out *= weight / self.deviation
-        return out
-
 
 @dataclass(frozen=True, eq=False)
 class SignalScores:
@@ -104,10 +98,13 @@ def _weighted_sum(
     if len(signals) == 1:
         return scores[0].scores
     total = np.zeros(scores[0].scores.shape)
-    weighted = np.empty_like(total)
+    weighted, weighted_means = np.empty_like(total), np.zeros((len(total), 1))
     for signal, of_signal in zip(signals, scores, strict=True):
         if signal.weight:
-            total += of_signal.times(_weight(signal, owned_count), out=weighted)
+            factor = _weight(signal, owned_count) / of_signal.deviation
+            total += np.multiply(of_signal.scores, factor, out=weighted)
+            weighted_means += of_signal.mean * factor
+    total -= weighted_means
     return total
 
 
@@ -141,8 +138,11 @@ def _standard_scores(scores: Sequence[Scores], candidates: NDArray[np.bool_]) ->
 
 def standardise(scores: Scores, candidates: NDArray[np.bool_]) -> NDArray[np.float64]:
     """Return (B, A) standard scores, mean 0 and deviation 1 over each row's candidates; a constant row gives 0."""
-    buffer = np.empty(candidates.shape)
-    return CandidateRows.of(candidates).measure(scores, buffer=buffer).times(1.0, out=buffer)
+    standard = np.empty(candidates.shape)
+    found = CandidateRows.of(candidates).measure(scores, buffer=standard)
+    np.subtract(scores, found.mean, out=standard)
+    standard /= found.deviation
+    return standard
 
 
 def scale_to_unit(scores: Scores, candidates: NDArray[np.bool_], *, out: NDArray[np.float64]) -> None:

@@ -140,11 +140,12 @@ def weigh(
     """Return the scores of customers by their signals' scores, each customer with their own weights."""
     effective = {weight: effective_weights(model, weight).normalised() for weight in set(weights)}
     factors = np.array([tuple(vars(effective[weight]).values()) for weight in weights]).reshape(-1, 3)
-    contributions = np.empty((len(COMPONENTS), *candidates.shape))
+    contributions = np.zeros((len(COMPONENTS), *candidates.shape))
     components = build_components(model.configuration, signals, candidates)
     for number, component in enumerate(components):
-        scale_to_unit(component, candidates, out=contributions[number])
-        contributions[number] *= factors[:, number, np.newaxis]
+        if factors[:, number].any():
+            scale_to_unit(component, candidates, out=contributions[number])
+            contributions[number] *= factors[:, number, np.newaxis]
     scores = contributions[0] + contributions[1]
     scores += contributions[2]
     scores += exclusions(candidates)
