@@ -188,7 +188,7 @@ class CandidateRows:
     @cached_property
     def count(self) -> NDArray[np.float64]:
         """(B, 1) how many candidates there are, at least 1."""
-        return np.maximum(self.ones.sum(axis=1, keepdims=True), 1.0)
+        return np.asarray(np.maximum(self.ones.sum(axis=1, keepdims=True), 1.0))
 
     def measure(self, scores: Scores, *, buffer: NDArray[np.float64]) -> StandardScores:
         """Return scores with mean and deviation. The variance of n differences to one of n values is at least the
