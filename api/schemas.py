@@ -11,7 +11,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationIn
 from shared.events import WEIGHTS_OR_PRESET, Preset, RequestedWeights
 from shared.identifiers import PLAIN_TEXT_PATTERN, CustomerId, Isin
 from shared.recommender.types import InteractionType
-from shared.served_list import RecommendationItem, rounded_or_none
+from shared.served_list import RecommendationItem, rounded, rounded_or_none
 
 CUSTOMER_EXAMPLE = "85583A768E48870A546D"
 
@@ -21,6 +21,7 @@ def _parsed(column: Any) -> Any:
     return json.loads(column) if isinstance(column, str) else column
 
 
+RoundedWeight = Annotated[float, BeforeValidator(rounded)]
 RoundedNumber = Annotated[float | None, BeforeValidator(rounded_or_none)]
 JsonObject = Annotated[dict[str, Any] | None, BeforeValidator(_parsed)]
 Limit = Annotated[int, Field(ge=1, le=1000)]
@@ -154,12 +155,22 @@ class ModelList(BaseModel):
     models: list[ModelItem]
 
 
+class ComponentWeights(BaseModel):
+    """The weights of the three components; they sum to one."""
+
+    model_config = ConfigDict(frozen=True)
+
+    collaborative: RoundedWeight = Field(examples=[0.72])
+    content: RoundedWeight = Field(examples=[0.08])
+    profitability: RoundedWeight = Field(examples=[0.2])
+
+
 class FrontierPoint(BaseModel):
     """The lists of a model at one setting of the weights, measured on the window of the model's figures."""
 
     model_config = ConfigDict(frozen=True)
 
-    weights: dict[str, float] = Field(examples=[{"collaborative": 0.72, "content": 0.08, "profitability": 0.2}])
+    weights: ComponentWeights
     ndcg_at_10: float
     ndcg_interval_95: tuple[float, float] | None
     roi_above_market: float | None = Field(description="monthly return of the listed assets minus that of all assets")
@@ -176,7 +187,7 @@ class Frontier(BaseModel):
     status: Literal["ok"] = "ok"
     version: str
     points: list[FrontierPoint]
-    presets: dict[Preset, dict[str, float]]
+    presets: dict[Preset, ComponentWeights]
 
 
 class Alive(BaseModel):

@@ -82,7 +82,9 @@ def test_a_damaged_artifact_is_refused_and_the_old_model_serves_on(world: Worker
     arrays = world.artifacts.models_dir / "versions" / broken.version / "arrays.npz"
     arrays.write_bytes(arrays.read_bytes()[:-10] + b"0123456789")
     pointer = {"sequence": 2, "version": broken.version, "manifest_sha256": digest}
-    (world.artifacts.models_dir / "CURRENT").write_text(json.dumps(pointer))
+    written = world.artifacts.models_dir / "CURRENT.new"
+    written.write_text(json.dumps(pointer))
+    written.replace(world.artifacts.models_dir / "CURRENT")
     world.wait(lambda: worker.metric("model_swaps_total", outcome="failed") >= 1, "the artifact is refused")
     request = world.ask("C1")
     world.answers([request])

@@ -131,8 +131,9 @@ def evaluate_candidates(
     if rules.choose_weights:
         progress(f"choosing the weights of {selection.best.algorithm}")
         choose = partial(choose_weights, rules=rules.rolling, budget=budget, figures=known)
-        evaluated = choose(latest.split.training, selection.best).chosen
         weights = choose(data, selection.best)
+        # Most cutoffs are the same and measured by now.
+        evaluated = choose(latest.split.training, selection.best).chosen
     progress(f"evaluating {evaluated.algorithm}")
     metrics = latest.evaluate(evaluated)
     frontier = measure_frontier(latest.fit(evaluated), latest.split)

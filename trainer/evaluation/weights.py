@@ -27,6 +27,7 @@ CONTENT_FACTORS = (1.0, 2.0)
 PROFITABILITY_SHARES = (0.0, 0.025, 0.05, 0.075, 0.1)
 NDCG_TOLERANCE = 0.002
 LEAST_CUTOFFS = 3
+MOST_FIGURES = 2_000  # kept between trainings, the newest
 
 Figures = MutableMapping[tuple[str, str], float]  # (cutoff, configuration) -> nDCG@10; kept between trainings
 
@@ -92,12 +93,13 @@ def choose_weights(  # noqa: PLR0913 - everything but what is chosen for is by k
     """
     default = with_profitability_share(configuration, 0.0)
     alternatives = weight_alternatives(default)
+    first = [*alternatives, *profitability_alternatives(default)]
     cutoffs: list[Cutoff] = []
     for cutoff in rolling_cutoffs(data, rules=rules, tradable=tradable, enforce_suitability=enforce_suitability):
-        if cutoffs and budget.is_spent():
+        if cutoffs and budget.is_spent() and _missing(cutoff, first, figures):
             break
         cutoffs.append(cutoff)
-        measure(cutoff, [*alternatives, *profitability_alternatives(default)], figures)
+        measure(cutoff, first, figures)
     names = tuple(date_of(cutoff.day).isoformat() for cutoff in cutoffs)
     if len(cutoffs) < LEAST_CUTOFFS:
         return WeightChoice(configuration, configuration, configuration, cutoffs=names)
@@ -159,11 +161,12 @@ def with_profitability_share(configuration: ModelConfiguration, share: float) ->
 
 def measure(cutoff: Cutoff, configurations: Sequence[ModelConfiguration], figures: Figures) -> list[float]:
     """Return the nDCG@10 of the configurations at a cutoff; only what `figures` does not hold is computed."""
-    keys = [(cutoff.fingerprint, repr(configuration)) for configuration in configurations]
-    missing = {key: one for key, one in zip(keys, configurations, strict=True) if key not in figures}
-    if missing:
+    if missing := _missing(cutoff, configurations, figures):
         figures.update(zip(missing, cutoff.evaluate(list(missing.values())), strict=True))
-    return [figures[key] for key in keys]
+    found = [figures[_key(cutoff, configuration)] for configuration in configurations]
+    for oldest in list(figures)[:-MOST_FIGURES]:
+        del figures[oldest]
+    return found
 
 
 def describe_weights(configuration: ModelConfiguration) -> dict[str, Any]:
@@ -176,3 +179,13 @@ def describe_weights(configuration: ModelConfiguration) -> dict[str, Any]:
 def profitability_alternatives(configuration: ModelConfiguration) -> list[ModelConfiguration]:
     """Return the configuration with each of PROFITABILITY_SHARES."""
     return [with_profitability_share(configuration, share) for share in PROFITABILITY_SHARES]
+
+
+def _missing(
+    cutoff: Cutoff, configurations: Sequence[ModelConfiguration], figures: Figures
+) -> dict[tuple[str, str], ModelConfiguration]:
+    return {key: one for one in configurations if (key := _key(cutoff, one)) not in figures}
+
+
+def _key(cutoff: Cutoff, configuration: ModelConfiguration) -> tuple[str, str]:
+    return cutoff.fingerprint, repr(configuration)

@@ -9,7 +9,7 @@ import pytest
 
 from api.app import create_app
 from api.gateway import Gateway
-from api.schemas import Frontier, FrontierPoint, ModelItem
+from api.schemas import ComponentWeights, Frontier, FrontierPoint, ModelItem
 from shared.events import ModelActivated, RetrainCancelled, RetrainRequested
 from shared.served_list import rounded_or_none
 from tests.asgi_client import AsgiClient
@@ -233,7 +233,7 @@ def test_with_the_broker_away_commands_are_503(
 
 
 def test_the_curve_of_a_model_is_read_by_its_version(client: AsgiClient, reader: FakeReader) -> None:
-    weights = {"collaborative": 0.9, "content": 0.1, "profitability": 0.0}
+    weights = ComponentWeights(content=0.1, collaborative=0.8999999999, profitability=0.0)
     point = FrontierPoint(
         weights=weights,
         ndcg_at_10=0.4,
@@ -249,5 +249,9 @@ def test_the_curve_of_a_model_is_read_by_its_version(client: AsgiClient, reader:
 
     assert found.status_code == 200
     assert found.json()["points"][0]["ndcg_interval_95"] == [0.38, 0.42]
-    assert found.json()["presets"] == {"popular": weights}
+    assert list(found.json()["presets"]["popular"].items()) == [
+        ("collaborative", 0.9),
+        ("content", 0.1),
+        ("profitability", 0.0),
+    ]
     assert missing.status_code == 404

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from datetime import date, timedelta
+from functools import partial
 
 import numpy as np
 import pytest
@@ -16,6 +17,7 @@ from shared.recommender.types import Weights
 from tests.unit.recommender.planted import build_data
 from trainer.evaluation.rolling import RollingRules, rolling_cutoffs
 from trainer.evaluation.weights import (
+    MOST_FIGURES,
     PROFITABILITY_SHARES,
     Budget,
     Figures,
@@ -23,6 +25,7 @@ from trainer.evaluation.weights import (
     choose_weights,
     describe_weights,
     find_best,
+    measure,
     weight_alternatives,
     with_profitability_share,
 )
@@ -155,6 +158,27 @@ def test_what_was_measured_is_not_measured_again_unless_the_data_have_changed() 
     changed = replace(data, purchases=replace(data.purchases, asset_index=data.purchases.asset_index[::-1].copy()))
     choose(changed, figures=figures)
     assert len(figures) > len(measured)
+
+
+def test_a_spent_budget_stops_at_the_first_cutoff_that_is_not_measured_yet() -> None:
+    data, figures = build_data(), dict[tuple[str, str], float]()
+    spent = partial(choose_weights, data, HYBRID, budget=Budget(0.0), figures=figures)
+
+    assert len(spent(rules=RULES).cutoffs) == 1
+    choose(data, figures=figures)
+    assert len(spent(rules=RULES).cutoffs) == RULES.most_cutoffs
+    assert len(spent(rules=replace(RULES, most_cutoffs=9)).cutoffs) == RULES.most_cutoffs
+
+
+def test_only_the_newest_figures_are_kept() -> None:
+    figures: Figures = {("old", str(number)): 0.1 for number in range(MOST_FIGURES)}
+    [cutoff, *_] = rolling_cutoffs(build_data(), rules=RULES, tradable=None, enforce_suitability=True)
+
+    measure(cutoff, [HYBRID], figures)
+
+    assert len(figures) == MOST_FIGURES
+    assert ("old", "0") not in figures
+    assert list(figures)[-1][0] == cutoff.fingerprint
 
 
 def test_with_too_few_cutoffs_the_weights_stay_as_they_are() -> None:
