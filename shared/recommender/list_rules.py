@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import zlib
+import hashlib
 from collections.abc import Sequence
 
 import numpy as np
@@ -110,5 +110,7 @@ def _explore(model: Model, histories: Sequence[CustomerHistory], ordered: Scores
 
 def explores(model: Model, customer_id: str) -> bool:
     """Return whether this customer's lists of this model may hold a new asset in the last place; never random."""
-    share = zlib.crc32(f"{model.version}/{customer_id}".encode()) / 2**32
+    # No checksum: the checksums of one customer with two versions differ by the same bits for every customer.
+    digest = hashlib.blake2b(f"{model.version}/{customer_id}".encode(), digest_size=8).digest()
+    share = int.from_bytes(digest) / 2**64
     return share < model.configuration.list_rules.exploration_share
