@@ -6,7 +6,7 @@ import platform
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError
 from importlib.metadata import version as library_version
@@ -23,7 +23,13 @@ from shared.recommender.fitting import fit_model
 from shared.recommender.model import Model
 from shared.recommender.training_data import TrainingData
 from shared.recommender.training_rows import build_training_data
-from trainer.evaluation.promotion import PromotionDecision, decide_promotion, find_problems, find_shortfalls
+from trainer.evaluation.promotion import (
+    Margins,
+    PromotionDecision,
+    decide_promotion,
+    find_problems,
+    find_shortfalls,
+)
 from trainer.evaluation.selection import Evaluation, SelectionRules, evaluate_candidates
 from trainer.service.model_registry import Champion, ModelRegistry
 from trainer.service.ports import (
@@ -50,7 +56,7 @@ class TrainingPlan:
 
     candidates: tuple[ModelConfiguration, ...]
     selection: SelectionRules
-    margin: float
+    margins: Margins
     seed: int
 
 
@@ -154,10 +160,9 @@ class TrainingJob:
             return PromotionDecision(False, "another version was activated by hand meanwhile")
         evaluation, watermark = challenger.evaluation, challenger.model.metadata["watermark"]
         return decide_promotion(
-            challenger=evaluation.metrics.ndcg_at_10 if evaluation.metrics else None,
-            champion=evaluation.champion.ndcg_at_10 if evaluation.champion else None,
-            standard_error=evaluation.standard_error,
-            least_margin=self._plan.margin,
+            evaluation.metrics,
+            champion=evaluation.champion,
+            margins=replace(self._plan.margins, standard_error=evaluation.standard_error),
             problems=challenger.problems,
             shortfalls=find_shortfalls(watermark, champion.watermark) if champion.is_served else None,
         )

@@ -14,9 +14,10 @@ from shared.errors import DatabaseUnavailable
 from shared.recommender.training_rows import TrainingRows
 from tests.builders import build_model
 from tests.unit.recommender.planted import build_purchases
+from tests.unit.trainer.evaluation.test_promotion import figures
 from tests.unit.trainer.service.job_world import BAD, COVERED, World, rows
 from tests.unit.trainer.service.trainer_fakes import build_command
-from trainer.evaluation.promotion import decide_promotion, find_shortfalls
+from trainer.evaluation.promotion import Margins, decide_promotion, find_shortfalls
 from trainer.service.job import TrainingThread
 from trainer.service.ports import Outcome, TrainingOrder
 
@@ -152,10 +153,10 @@ def test_exactly_half_is_enough_and_what_is_not_known_is_not_compared(
 
 
 def test_what_was_learned_from_counts_before_the_figures_and_safety_before_both() -> None:
-    figures: dict[str, Any] = {"challenger": 0.9, "champion": 0.1, "standard_error": 0.0, "least_margin": 0.01}
+    gate: dict[str, Any] = {"champion": figures(0.1), "margins": Margins(0.01, 0.005), "shortfalls": ["from 1 asset"]}
 
-    few = decide_promotion(**figures, problems=[], shortfalls=["from 1 asset"])
-    unsafe = decide_promotion(**figures, problems=["recommends an owned asset"], shortfalls=["from 1 asset"])
+    few = decide_promotion(figures(0.9), **gate, problems=[])
+    unsafe = decide_promotion(figures(0.9), **gate, problems=["recommends an owned asset"])
 
     assert (few.promoted, few.reason) == (False, "learned too little: from 1 asset")
     assert unsafe.reason.startswith("unsafe: ")
