@@ -8,6 +8,7 @@ from dataclasses import replace
 from functools import cache
 from typing import Any
 
+import pandas as pd
 import pytest
 
 from shared.errors import DatabaseUnavailable
@@ -15,11 +16,12 @@ from shared.recommender.training_rows import TrainingRows
 from tests.builders import build_model
 from tests.unit.recommender.planted import build_purchases
 from tests.unit.trainer.evaluation.test_promotion import figures
-from tests.unit.trainer.service.job_world import BAD, COVERED, World, rows
+from tests.unit.trainer.service.job_world import BAD, COVERED, GOOD, World, rows
 from tests.unit.trainer.service.trainer_fakes import build_command
 from trainer.evaluation.promotion import Margins, decide_promotion, find_shortfalls
 from trainer.service.job import TrainingThread
 from trainer.service.ports import Outcome, TrainingOrder
+from trainer.service.training_rows import digest_rows
 
 
 def without_most(table: str) -> TrainingRows:
@@ -160,6 +162,73 @@ def test_what_was_learned_from_counts_before_the_figures_and_safety_before_both(
 
     assert (few.promoted, few.reason) == (False, "learned too little: from 1 asset")
     assert unsafe.reason.startswith("unsafe: ")
+
+
+def with_one_price_changed() -> TrainingRows:
+    """Return the rows with one cent added to one of many thousand prices: every count is the same."""
+    prices = rows().close_prices.copy()
+    prices.loc[prices.index[0], "close_price"] += 0.01
+    return replace(rows(), close_prices=prices)
+
+
+def test_the_same_data_and_configuration_promote_nothing_and_the_reason_says_so() -> None:
+    world = with_champion()
+
+    outcome = world.run("v2")
+
+    assert (outcome.kind, world.served()) == ("stored", "v1")
+    assert outcome.reason == "nothing changed: v1 has the same data and configuration"
+    assert world.store.offsets == COVERED  # its interactions are covered all the same
+
+
+def test_rows_in_another_order_are_the_same_data() -> None:
+    world, shuffled = with_champion(), rows()
+    world.store.training_rows = replace(
+        shuffled,
+        assets=shuffled.assets[::-1],
+        customers=shuffled.customers[::-1],
+        purchases=shuffled.purchases.iloc[::-1].astype({"isin": "category"}),
+        close_prices=shuffled.close_prices.sample(frac=1.0, random_state=1),
+    )
+
+    assert world.run("v2").reason.startswith("nothing changed: ")
+
+
+@pytest.mark.parametrize("changed", ["one price", "configuration", "an older row without a digest"])
+def test_a_promotion_needs_one_change_of_data_or_configuration(changed: str) -> None:
+    world = with_champion()
+    if changed == "one price":
+        world.store.training_rows = with_one_price_changed()
+    elif changed == "configuration":
+        world.plan = replace(world.plan, candidates=(replace(GOOD, seed=GOOD.seed + 1),))
+    else:
+        row = world.store.rows["v1"]
+        assert row.result is not None
+        watermark = {name: value for name, value in row.result.watermark.items() if name != "data_sha256"}
+        world.store.rows["v1"] = replace(row, result=replace(row.result, watermark=watermark))
+
+    outcome = world.run("v2")
+
+    assert (outcome.kind, world.served()) == ("promoted", "v2"), outcome.reason
+
+
+def test_a_served_model_that_no_worker_can_load_is_replaced_without_any_change() -> None:
+    world = with_champion()
+    world.artifacts.damaged.add("v1")
+    world.registry.reconcile()
+
+    assert world.run("v2").kind == "promoted"
+
+
+def test_the_order_of_interactions_counts_and_so_does_one_row_twice() -> None:
+    interactions = pd.DataFrame(
+        {"customer_id": ["C1", "C1"], "isin": ["A", "A"], "interaction_type": ["click", "dismiss"], "occurred_at": 1.0}
+    )
+    first = replace(rows(), interactions=interactions)
+    turned = replace(first, interactions=interactions.iloc[::-1])
+    twice = replace(first, purchases=pd.concat([first.purchases, first.purchases.iloc[:1]]))
+
+    assert len({digest_rows(each) for each in (first, turned, twice)}) == 3
 
 
 def at_step(world: World, step: str, action: Callable[[], object]) -> None:

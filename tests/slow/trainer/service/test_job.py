@@ -41,7 +41,8 @@ def test_a_first_model_is_promoted_with_everything_that_is_known_about_it() -> N
     assert row.result.metrics["selection"]["candidates"]["ease"]["ndcg_at_10"] > 0.1
     assert row.result.watermark["interaction_offsets"] == {"0": 7}
     assert row.result.configuration == GOOD.to_json()
-    assert world.artifacts.models["v1"].metadata["metrics"] == row.result.metrics
+    metadata = world.artifacts.models["v1"].metadata
+    assert {**metadata["metrics"], "signals": metadata["signals"]} == row.result.metrics
     assert world.store.offsets == COVERED
 
 
