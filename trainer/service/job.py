@@ -170,6 +170,8 @@ class TrainingJob:
         )
         if decision.promoted and _is_same(challenger.model, champion):
             return PromotionDecision(False, f"nothing changed: {champion.version} has the same data and configuration")
+        if decision.promoted and (pinned := self._registry.fetch_pinned()) is not None:
+            return PromotionDecision(False, f"{pinned} is pinned; otherwise promoted: {decision.reason}")
         return decision
 
     def _find_problems(self, data: TrainingData, pointer: Pointer) -> list[str]:

@@ -231,6 +231,96 @@ def test_the_order_of_interactions_counts_and_so_does_one_row_twice() -> None:
     assert len({digest_rows(each) for each in (first, turned, twice)}) == 3
 
 
+def pin(world: World, version: str, *, pinned: bool = True) -> None:
+    world.registry.pin(version, pinned=pinned, command=build_command(len(world.store.commands) + 1))
+
+
+def test_a_pinned_version_is_not_replaced_by_trainings_until_it_is_unpinned() -> None:
+    world = with_champion()
+    world.store.training_rows = with_one_price_changed()
+    pin(world, "v1")
+
+    for version in ("v2", "v3"):
+        outcome = world.run(version)
+        assert (outcome.kind, world.served()) == ("stored", "v1")
+        assert outcome.reason.startswith("v1 is pinned; otherwise promoted: not worse than the champion: ")
+
+    pin(world, "v1", pinned=False)
+    assert (world.run("v4").kind, world.served()) == ("promoted", "v4")
+
+
+def test_a_pin_that_arrives_while_a_training_runs_counts() -> None:
+    world = with_champion()
+    world.store.training_rows = with_one_price_changed()
+    at_step(world, "checking", lambda: pin(world, "v1"))
+
+    assert (world.run("v2").kind, world.served()) == ("stored", "v1")
+
+
+def test_a_pin_of_a_version_that_is_not_served_stops_no_promotion() -> None:
+    world = with_champion()
+    world.store.training_rows = with_one_price_changed()
+    world.run("v2")
+    pin(world, "v1")
+    world.store.training_rows = rows()
+
+    assert (world.run("v3").kind, world.served()) == ("promoted", "v3")
+
+
+def test_an_unsafe_challenger_is_unsafe_whatever_is_pinned() -> None:
+    world = with_champion()
+    pin(world, "v1")
+    world.artifacts.damaged.add("v2")
+
+    assert world.run("v2").reason.startswith("unsafe: ")
+
+
+def test_a_pinned_version_that_no_worker_can_load_is_replaced() -> None:
+    world = with_champion()
+    pin(world, "v1")
+    world.artifacts.damaged.add("v1")
+    world.registry.reconcile()
+
+    assert (world.run("v2").kind, world.served()) == ("promoted", "v2")
+
+
+def test_an_interrupted_promotion_is_not_completed_over_a_version_that_was_pinned_since() -> None:
+    world = with_champion()
+    world.store.training_rows = with_one_price_changed()
+
+    def crash() -> None:
+        raise KeyError("power cut")
+
+    world.store.after_finish = crash
+    world.run("v2")
+    assert world.store.rows["v2"].status == "promoted"
+    pin(world, "v1")
+    world.restart()
+    world.registry.reconcile()
+
+    row = world.store.rows["v2"]
+    assert (row.status, row.reason, world.served()) == ("stored", "could not be promoted: v1 is pinned", "v1")
+
+
+def test_a_pinned_version_stays_on_the_volume_and_leaves_room_for_the_others() -> None:
+    world = with_champion()
+    for number in range(2, 8):
+        world.artifacts.save_model(build_model(version=f"v{number}"))
+        world.store.rows[f"v{number}"] = replace(trained().store.rows["v1"], version=f"v{number}", active=False)
+    for version in ("v2", "v3", "v4", "v5"):
+        pin(world, version)
+    world.registry.activate("v7")
+
+    assert world.artifacts.versions() == [f"v{number}" for number in range(1, 8)]
+    world.run("v8")
+
+    assert {"v2", "v3", "v4", "v5"} < set(world.artifacts.versions())
+    assert "v1" not in world.artifacts.versions()
+    assert len(world.artifacts.versions()) == 4 + 3
+    assert world.store.rows["v2"].servable is True
+    assert world.store.rows["v1"].servable is False
+
+
 def at_step(world: World, step: str, action: Callable[[], object]) -> None:
     """Do something when the training says that it comes to this step."""
     store_progress = world.store.store_progress
