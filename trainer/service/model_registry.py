@@ -155,6 +155,11 @@ class ModelRegistry:
                 self._follow_pointer()
             self._record_servable()
 
+    def follow_volume(self) -> None:
+        """Store what is on the volume now, whoever changed it; raises RegistryBusy and DatabaseUnavailable."""
+        with self.exclusively():
+            self._record_servable()
+
     def publish_pending(self) -> bool:
         """Announce the served version unless that is done; False when the broker did not take the announcement.
 

@@ -8,6 +8,7 @@ from itertools import pairwise
 import pytest
 from structlog.testing import capture_logs
 
+from shared.errors import DatabaseUnavailable
 from shared.events import (
     MODELS_COMMANDS,
     ModelActivated,
@@ -18,6 +19,7 @@ from shared.events import (
 )
 from tests.builders import build_model
 from tests.unit.trainer.service.loop_fakes import command
+from tests.unit.trainer.service.trainer_fakes import build_finished
 from tests.unit.trainer.service.trainer_world import World
 from trainer.service.ports import Outcome
 
@@ -275,3 +277,39 @@ def test_an_operator_may_activate_another_version_beside_a_pinned_one() -> None:
     assert world.artifacts.pointer is not None
     assert world.artifacts.pointer.version == "v2"
     assert pinned(world) == {"v1"}
+
+
+def test_what_an_operator_removes_from_the_volume_or_puts_back_is_in_the_rows_within_half_a_minute() -> None:
+    world = World()
+    world.store.rows["v1"] = replace(world.store.rows["v1"], result=build_finished("v1"))
+    world.steps()
+    saved = world.artifacts.models.pop("v1")
+
+    for is_there in (False, True):
+        if is_there:
+            world.artifacts.models["v1"] = saved
+        world.clock.advance(31)
+        world.steps()
+        assert world.store.rows["v1"].servable is is_there
+
+
+def test_a_database_that_is_away_delays_the_look_at_the_volume_and_nothing_else() -> None:
+    world = World()
+    world.store.rows["v1"] = replace(world.store.rows["v1"], result=build_finished("v1"))
+    world.steps()
+    world.artifacts.models.clear()
+    record = world.store.record_servable
+
+    def fail(_: object) -> None:
+        raise DatabaseUnavailable
+
+    world.store.record_servable = fail  # type: ignore[method-assign,assignment]
+    world.clock.advance(31)
+    command(world.broker, RetrainRequested(reason="meanwhile"))
+    world.steps()
+    assert reasons(world) == ["meanwhile"]
+
+    world.store.record_servable = record  # type: ignore[method-assign]
+    world.clock.advance(31)
+    world.steps()
+    assert world.store.rows["v1"].servable is False

@@ -255,3 +255,12 @@ class FakeTrainerStore:
 def build_command(offset: int, event_id: UUID | None = None, *, digest: str = "d") -> Command:
     """Build the record of a command that lies before this offset."""
     return Command(event_id or uuid4(), "RetrainRequested", digest, {(MODELS_COMMANDS, 0): offset})
+
+
+def build_finished(version: str, **changes: Any) -> FinishedTraining:
+    """Build the result of a training that promoted a model."""
+    figures: dict[str, Any] = {"metrics": {}, "champion_metrics": None, "configuration": {}, "watermark": {}}
+    result = FinishedTraining(
+        version, "promoted", "a reason", algorithm="ease", manifest_sha256="a" * 64, next_offsets={}, **figures
+    )
+    return replace(result, **changes)
