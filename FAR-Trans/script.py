@@ -12,11 +12,16 @@ import argparse
 import csv
 import os
 import re
+import runpy
 import sys
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, Self
+
+if __name__ == "__main__":  # before the imports that need the packages of the project
+    _enter = runpy.run_path(str(Path(__file__).resolve().parents[1] / "script/project_environment.py"))["enter"]
+    _enter("psycopg2", "rich")
 
 from rich.console import Console
 from rich.markup import escape

@@ -6,6 +6,7 @@ make demo [DATA=DIR] [ONCE=1] [LOAD_OPTIONS="--max-rejects 5%"]
 from __future__ import annotations
 
 import argparse
+import runpy
 import shlex
 import signal
 import socket
@@ -16,6 +17,10 @@ from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from types import FrameType
 from typing import NoReturn
+
+if __name__ == "__main__":  # before the imports that need the packages of the project
+    _enter = runpy.run_path(str(Path(__file__).resolve().parents[1] / "script/project_environment.py"))["enter"]
+    _enter("httpx", "psutil", "sqlalchemy")
 
 from sqlalchemy.engine import make_url
 

@@ -6,12 +6,18 @@ python script/generate_interactions.py 85583A768E48870A546D Technology 10
 from __future__ import annotations
 
 import random
+import runpy
 import sys
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import partial
+from pathlib import Path
 from typing import Annotated
+
+if __name__ == "__main__":  # before the imports that need the packages of the project
+    _enter = runpy.run_path(str(Path(__file__).resolve().parents[1] / "script/project_environment.py"))["enter"]
+    _enter("httpx", "typer")
 
 import typer
 from rich.console import Console

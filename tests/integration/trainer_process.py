@@ -89,10 +89,12 @@ class System:
     def store_as_worker(self) -> None:
         """Store the clicks, and let the worker's offsets be at the end of the log of interactions."""
         for event in self._clicked:
+            # Of a customer of the bank: a new one would change the figures of an evaluation.
             self.execute(
                 "INSERT INTO user_interactions"
-                " (event_id, customer_id, isin, interaction_type, occurred_at, partition, event_offset) VALUES"
-                f" ('{event.event_id}', '{event.customer_id}', '{event.isin}', 'click', '{event.occurred_at}', 0, 0)"
+                " (event_id, customer_id, isin, interaction_type, occurred_at, partition, event_offset)"
+                f" SELECT '{event.event_id}', min(customer_id), '{event.isin}', 'click', '{event.occurred_at}', 0, 0"
+                " FROM customer_information"
             )
         self._clicked.clear()
         consumer = Consumer({"bootstrap.servers": self.bootstrap_servers, "group.id": f"{self.prefix}ends"})
