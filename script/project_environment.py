@@ -25,9 +25,8 @@ def enter(*packages: str) -> None:
     is_inside = Path(sys.prefix).resolve() == environment.resolve()
     if is_inside or not os.access(str(program), os.X_OK):
         state = "is not complete" if is_inside else "is not set up"
-        sys.stderr.write(
-            f"The environment of the project {state}. Type: make -C {shlex.quote(str(REPOSITORY))} setup\n"
-        )
+        command = f"make -C {shlex.quote(str(REPOSITORY))} setup"
+        sys.stderr.write(f"The environment of the project {state}. Type: {command}\n")
         sys.exit(NOT_POSSIBLE)
     sys.stderr.write(f"{sys.executable} lacks {missing[0]}: continuing with {program}\n")
     sys.stderr.flush()
