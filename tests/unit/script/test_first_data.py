@@ -115,7 +115,10 @@ def test_arguments_of_compose_run_follow_the_command_of_the_load_service() -> No
     """`docker compose run --rm load --max-rejects 5%` replaces `command`, never `entrypoint`."""
     compose = (Path(__file__).resolve().parents[3] / "docker-compose.yml").read_text()
     (service,) = re.findall(r"^  load:\n((?:    .*\n)+)", compose, flags=re.MULTILINE)
-    assert "entrypoint: [python, script/first_data.py, --data, /data]" in service
+    (entrypoint,) = re.findall(
+        r"entrypoint: \[sh, -c, '.*exec python script/first_data\.py --data /data (\S+)', load\]", service
+    )
+    assert entrypoint == '"$$@"'
     assert "command: []" in service
 
     options = first_data.parse_arguments(["--data", "/data", "--max-rejects", "5%"])
