@@ -32,8 +32,9 @@ from sqlalchemy.engine import make_url
 
 from script.local.postgres import LocalPostgres, execute_statement
 from script.terminal import build_app
-from shared.far_trans.loading import FileAccess, SourceFile, check_files, load_table
+from shared.far_trans.loading import FileAccess, load_table
 from shared.far_trans.schema import TableSchema
+from shared.far_trans.source_files import SourceFile, check_files
 from shared.far_trans.store import PostgresReferenceStore
 from shared.far_trans.synthetic import synthesize
 from shared.identifiers import latest_date

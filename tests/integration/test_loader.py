@@ -14,8 +14,8 @@ import pytest
 from script.running_system import noted_demo
 from shared.errors import ReferenceDataInvalid
 from shared.far_trans.clean_rows import RowBlock
-from shared.far_trans.loading import check_files
 from shared.far_trans.schema import TABLES, TRANSACTIONS
+from shared.far_trans.source_files import check_files
 from shared.far_trans.store import PostgresReferenceStore
 from tests.far_trans_files import SOUND_ROWS, write_folder
 from tests.integration.loading import LOADER, TABLE_NAMES, count_rows, load, query, with_rows
@@ -129,7 +129,7 @@ def test_bad_rows_are_rejected_with_line_and_reason_and_the_others_are_loaded(
         SOUND_ROWS["transactions"],
         "C1,GRS1,1,Buy,2020-07-02,1,1,Branch",
         "C1,GRS1,2,Buy,2020-02-30,1,1,,",
-        'C1,GRS1,3,Buy,2020-07-02,1,1,"two\nlines",XATH',
+        'C1,GRS1,3,Buy,2020-07-02,1,1,"two\nlines\x1b",XATH',
         "C1,GRS1,4,Buy,2020-07-02,1,-1,,",
         "C1,GRS1,5,Swap,2020-07-02,1,1,,",
         ",GRS1,6,Buy,2020-07-02,1,1,,",
@@ -183,7 +183,7 @@ def test_folder_without_an_optional_file_loads_with_a_warning(
 
 def _truncate(folder: Path) -> None:
     path = folder / "transactions.csv"
-    path.write_bytes(path.read_bytes()[:-3])
+    path.write_bytes(path.read_bytes()[:-8])
 
 
 def _remove(folder: Path) -> None:

@@ -139,6 +139,7 @@ def _problems_of(ranking: Ranking, history: CustomerHistory, levels: Mapping[str
             found.add("recommends an unsuitable asset")
         if place.isin in owned:
             found.add("recommends an owned asset")
-        if not np.isfinite([place.score, *vars(place.contributions).values()]).all():
+        values = (place.score, *vars(place.contributions).values())
+        if not np.isfinite([value for value in values if value is not None]).all():
             found.add("gives a score that is not finite")
     return found

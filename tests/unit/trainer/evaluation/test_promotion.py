@@ -133,6 +133,15 @@ def test_a_sound_model_has_no_problems() -> None:
     assert find_problems(SAFE, build_histories(SAFE, 40), assets=ASSETS, now=NOW) == []
 
 
+def test_a_component_that_says_nothing_is_no_problem() -> None:
+    nothing = {"profitability.known": np.zeros(20, np.bool_)}
+    silent = build_model(
+        arrays=nothing, asset_risk_level=np.full(20, 3, dtype=np.int8), tradable=np.ones(20, dtype=np.bool_)
+    )
+
+    assert find_problems(silent, build_histories(silent, 40), assets=ASSETS, now=NOW) == []
+
+
 def test_a_model_that_calls_shares_safe_is_found_out_by_the_catalogue() -> None:
     lying = replace(SAFE, asset_risk_level=np.ones(20, dtype=np.int8))
 
