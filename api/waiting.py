@@ -66,7 +66,6 @@ class ListWaiters:
         self._due: dict[Waiter, None] = {}
         self._is_due = asyncio.Event()
         self._stopping = False
-        self._connections = 0
         self._metrics = metrics
         metrics.waiting_clients.set_function(lambda: self._slots)
 
@@ -111,8 +110,7 @@ class ListWaiters:
 
     def wake_all(self) -> None:
         """Check every waiter soon: the listening connection is new, and what was sent before it is missed."""
-        self._metrics.listener_reconnects.inc(1 if self._connections else 0)
-        self._connections += 1
+        self._metrics.listener_connections.inc()
         for waiters in self._waiters.values():
             self._add_due(waiters)
 

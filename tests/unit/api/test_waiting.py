@@ -183,7 +183,7 @@ def test_a_new_listening_connection_lets_every_waiter_check_once(
 
     assert [answer.status_code for answer in signed.run(wait_and_reconnect)] == [200, 200]
     assert [len(questions) for questions in reader.asked] == [2]
-    assert gateway.metrics.registry.get_sample_value("recommender_gateway_listener_reconnects_total") == 1
+    assert gateway.metrics.registry.get_sample_value("recommender_gateway_listener_connections_total") == 2
 
 
 def test_while_the_database_is_away_a_waiter_stays_and_is_answered_afterwards(
