@@ -6,7 +6,7 @@ from typing import Any
 
 from fastapi import FastAPI
 
-from api.schemas import FieldProblem, ListEvent, Problem, QueuedList
+from api.schemas import AwaitedList, FieldProblem, ListEvent, Problem, QueuedList
 
 DESCRIPTION = """
 Personal, suitable and explained asset recommendations.
@@ -63,6 +63,10 @@ LIST_HEADERS = {
     "X-Recommendation-Stale": _header("`true` when reference data was loaded after the list was made; else absent"),
 }
 
+AWAITED_LIST = [
+    {"name": name, "in": "query", "required": False, "description": field["description"], "schema": field["anyOf"][0]}
+    for name, field in AwaitedList.model_json_schema()["properties"].items()
+]
 LIST_ANSWERS: dict[int | str, dict[str, Any]] = {
     200: {"headers": LIST_HEADERS},
     202: {

@@ -102,6 +102,22 @@ class RecommendationList(BaseModel):
     recommendations: list[RecommendationItem]
 
 
+class AwaitedList(BaseModel):
+    """The query parameters of a client that waits for a list."""
+
+    request_id: UUID | None = Field(
+        default=None,
+        description="answer with the list of this request (`X-Request-ID` of its POST), or a later one of the customer",
+    )
+    wait: float | None = Field(
+        default=None,
+        ge=0,
+        le=30,
+        allow_inf_nan=False,
+        description="seconds to wait for the list; without `request_id`, for any list of the customer",
+    )
+
+
 class QueuedList(BaseModel):
     """The awaited list is not there yet: repeat the request after `Retry-After` seconds."""
 
