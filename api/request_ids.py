@@ -1,4 +1,4 @@
-"""Ids of requests that prove by themselves that a gateway gave them out (decision 28).
+"""Ids of requests that prove by themselves that a gateway gave them out (decision 31).
 
 With a key the id is a UUID of version 8 (RFC 9562). Its 122 free bits are, from the left: 66 bits of head, 28 bits that
 only the key can make from the head, and 28 bits that only the key can make from the head and the customer.
