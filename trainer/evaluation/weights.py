@@ -133,7 +133,7 @@ def profitability_costs(ndcg: NDArray[np.float64], days: Sequence[int], rules: R
     than LEAST_EFFECTIVE_CUTOFFS others, every share above 0 costs infinitely much.
     """
     losses = ndcg[:, :1] - ndcg
-    effective = np.flatnonzero(losses.any(axis=1))
+    effective = np.flatnonzero(losses.any(axis=1)).tolist()
     if len(effective) < LEAST_EFFECTIVE_CUTOFFS:
         return [0.0, *[math.inf] * (ndcg.shape[1] - 1)]
     recency = rules.weigh([days[position] for position in effective])
