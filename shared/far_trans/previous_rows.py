@@ -1,7 +1,7 @@
 """One earlier generation of each reference table: kept by loads and appends, restored by an undo.
 
-Every function runs in the transaction of its caller, who holds the loader's lock. Rows are deleted and inserted, so
-readers are never blocked and see the rows before the commit or those after it.
+Every function runs in the transaction of its caller, who holds the loader's lock. Rows of the reference tables are
+deleted and inserted, so readers are never blocked and see the rows before the commit or those after it.
 """
 
 from __future__ import annotations
@@ -11,17 +11,23 @@ from dataclasses import dataclass
 from typing import Literal
 
 from sqlalchemy import Connection, text
+from sqlalchemy.exc import OperationalError
 
+from shared.errors import ReferenceDataInvalid
 from shared.far_trans.schema import TableSchema
 
 Kind = Literal["load", "append"]
 
+_LOCK_NOT_AVAILABLE = "55P03"
+_KEPT_COUNT = "SELECT kept_count FROM previous_snapshots WHERE table_name = :table"
 _KEEP_SNAPSHOT = """
-INSERT INTO previous_snapshots (table_name, change_id, kind, row_count, rejected_count, source, loaded_at, replaced_at)
-SELECT table_name, :change_id, :kind, row_count, rejected_count, source, loaded_at, loaded_at
+INSERT INTO previous_snapshots
+    (table_name, change_id, kind, kept_count, row_count, rejected_count, source, loaded_at, replaced_at)
+SELECT table_name, :change_id, :kind, :kept_count, row_count, rejected_count, source, loaded_at, loaded_at
 FROM reference_snapshots WHERE table_name = :table
 ON CONFLICT (table_name) DO UPDATE SET
-    change_id = excluded.change_id, kind = excluded.kind, row_count = excluded.row_count,
+    change_id = excluded.change_id, kind = excluded.kind, kept_count = excluded.kept_count,
+    row_count = excluded.row_count,
     rejected_count = excluded.rejected_count, source = excluded.source, loaded_at = excluded.loaded_at,
     replaced_at = excluded.replaced_at, undone_at = NULL
 """
@@ -68,19 +74,21 @@ def next_change_id(connection: Connection) -> int:
 
 def move_all_rows(connection: Connection, schema: TableSchema, *, change_id: int) -> None:
     """Empty the table and keep its rows; before the first load there is nothing to keep."""
-    _keep(connection, schema, change_id=change_id, kind="load")
+    _clear(connection, schema)
     names = ", ".join(schema.column_names)
-    connection.execute(
+    moved = connection.execute(
         text(
             f"WITH old AS (DELETE FROM {schema.table} RETURNING {names}) "
             f"INSERT INTO previous_{schema.table} ({names}) SELECT {names} FROM old"
         )
     )
+    kept = {"table": schema.table, "change_id": change_id, "kind": "load", "kept_count": moved.rowcount}
+    connection.execute(text(_KEEP_SNAPSHOT), kept)
 
 
 def move_replaced_rows(connection: Connection, schema: TableSchema, *, appended: str, change_id: int) -> int:
     """Remove and keep the rows whose key the table `appended` has, and keep its keys; return how many were removed."""
-    _keep(connection, schema, change_id=change_id, kind="append")
+    _clear(connection, schema)
     names, keys = ", ".join(schema.column_names), ", ".join(schema.key)
     returned = ", ".join(f"row.{name}" for name in schema.column_names)
     removed = connection.execute(
@@ -89,11 +97,13 @@ def move_replaced_rows(connection: Connection, schema: TableSchema, *, appended:
             f"WHERE {_same_key(schema)} RETURNING {returned}) "
             f"INSERT INTO previous_{schema.table} ({names}) SELECT {names} FROM old"
         )
-    )
-    connection.execute(
+    ).rowcount
+    added = connection.execute(
         text(f"INSERT INTO previous_{schema.table} ({keys}, is_added_key) SELECT DISTINCT {keys}, true FROM {appended}")
-    )
-    return removed.rowcount
+    ).rowcount
+    kept = {"table": schema.table, "change_id": change_id, "kind": "append", "kept_count": removed + added}
+    connection.execute(text(_KEEP_SNAPSHOT), kept)
+    return removed
 
 
 def fetch_undoable(connection: Connection, tables: Sequence[str]) -> list[PreviousSnapshot]:
@@ -104,7 +114,11 @@ def fetch_undoable(connection: Connection, tables: Sequence[str]) -> list[Previo
 
 
 def restore_rows(connection: Connection, schema: TableSchema, *, kind: Kind) -> None:
-    """Put the kept rows back in place of those that replaced them, and forget them; the snapshot gets a new time."""
+    """Put the kept rows back in place of those that replaced them, and forget them; the snapshot gets a new time.
+
+    Raises ReferenceDataInvalid where kept rows are missing, as in a backup that was made while a load began.
+    """
+    _check_kept_rows(connection, schema)
     names = ", ".join(schema.column_names)
     if kind == "load":
         connection.execute(text(f"DELETE FROM {schema.table}"))
@@ -115,19 +129,29 @@ def restore_rows(connection: Connection, schema: TableSchema, *, kind: Kind) -> 
                 f"WHERE new.is_added_key AND {_same_key(schema)}"
             )
         )
-    connection.execute(
-        text(
-            f"WITH old AS (DELETE FROM previous_{schema.table} RETURNING *) "
-            f"INSERT INTO {schema.table} ({names}) SELECT {names} FROM old WHERE NOT is_added_key"
-        )
-    )
+    kept = f"SELECT {names} FROM previous_{schema.table} WHERE NOT is_added_key"
+    connection.execute(text(f"INSERT INTO {schema.table} ({names}) {kept}"))
+    _clear(connection, schema)
     connection.execute(text(_RESTORE_SNAPSHOT), {"table": schema.table})
 
 
-def _keep(connection: Connection, schema: TableSchema, *, change_id: int, kind: Kind) -> None:
-    connection.execute(text(f"DELETE FROM previous_{schema.table}"))
-    parameters = {"table": schema.table, "change_id": change_id, "kind": kind}
-    connection.execute(text(_KEEP_SNAPSHOT), parameters)
+def _check_kept_rows(connection: Connection, schema: TableSchema) -> None:
+    expected = connection.scalar(text(_KEPT_COUNT), {"table": schema.table})
+    found = connection.scalar(text(f"SELECT count(*) FROM previous_{schema.table}"))
+    if found != expected:
+        raise ReferenceDataInvalid(f"{schema.table}: {found} of {expected} kept rows are there: load the files again")
+
+
+def _clear(connection: Connection, schema: TableSchema) -> None:
+    """Forget the kept rows: at once, or row by row while somebody reads them, which a backup does."""
+    try:
+        with connection.begin_nested():
+            connection.execute(text(f"LOCK TABLE previous_{schema.table} IN ACCESS EXCLUSIVE MODE NOWAIT"))
+            connection.execute(text(f"TRUNCATE previous_{schema.table}"))
+    except OperationalError as error:
+        if getattr(error.orig, "pgcode", None) != _LOCK_NOT_AVAILABLE:
+            raise
+        connection.execute(text(f"DELETE FROM previous_{schema.table}"))
 
 
 def _same_key(schema: TableSchema) -> str:

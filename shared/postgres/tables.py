@@ -101,6 +101,7 @@ previous_snapshots = SqlTable(
     Column("table_name", Text, primary_key=True),
     Column("change_id", BigInteger, nullable=False),  # the same for all tables of one load or append, growing
     Column("kind", Text, nullable=False),  # 'load' or 'append'
+    Column("kept_count", BigInteger, nullable=False),  # rows of the table previous_...
     Column("row_count", BigInteger, nullable=False),
     Column("rejected_count", BigInteger, nullable=False),
     Column("source", Text, nullable=False),

@@ -154,6 +154,32 @@ def test_load_of_an_older_version_is_not_undone_by_rows_from_before_it(
     assert query(database_url, "SELECT market_id FROM markets") == [("OLD",)]
 
 
+def test_load_beside_a_backup_waits_for_nobody_and_keeps_its_rows(tmp_path: Path, database_url: str) -> None:
+    for count in (10, 11):
+        assert load(write_rows(tmp_path / "data", count=count), database_url) == 0
+    backup = psycopg2.connect(database_url)
+    try:
+        with backup.cursor() as cursor:
+            cursor.execute(f"LOCK TABLE {', '.join(f'previous_{name}' for name in TABLE_NAMES)} IN ACCESS SHARE MODE")
+        assert load(write_rows(tmp_path / "data", count=12), database_url) == 0
+    finally:
+        backup.close()
+    assert undo(database_url) == 0
+    assert query(database_url, "SELECT count(*) FROM markets") == [(11,)]
+
+
+def test_undo_without_all_kept_rows_is_refused(
+    tmp_path: Path, database_url: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for count in (10, 11):
+        assert load(write_rows(tmp_path / "data", count=count), database_url) == 0
+    rows = read_tables(database_url)
+    execute(database_url, "TRUNCATE previous_markets")
+    assert undo(database_url) == 2
+    assert "markets: 0 of 10 kept rows are there" in capsys.readouterr().err
+    assert read_tables(database_url) == rows
+
+
 def test_undo_that_would_empty_a_table_needs_the_option(
     tmp_path: Path, database_url: str, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -25,6 +25,7 @@ def upgrade() -> None:
         sa.Column("table_name", sa.Text(), primary_key=True),
         sa.Column("change_id", sa.BigInteger(), nullable=False),
         sa.Column("kind", sa.Text(), nullable=False),
+        sa.Column("kept_count", sa.BigInteger(), nullable=False),
         sa.Column("row_count", sa.BigInteger(), nullable=False),
         sa.Column("rejected_count", sa.BigInteger(), nullable=False),
         sa.Column("source", sa.Text(), nullable=False),
