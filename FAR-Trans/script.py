@@ -29,9 +29,8 @@ from rich.table import Table
 
 from shared.errors import CommitUnknown, DatabaseUnavailable, LoadRefused, RecommenderError, ReferenceDataInvalid
 from shared.far_trans.clean_rows import Reject
-from shared.far_trans.limits import CheckedFile, add_limit_options, check_limits, limits_of
+from shared.far_trans.limits import CheckedFile, add_change_options, add_limit_options, check_limits, limits_of
 from shared.far_trans.loading import FileAccess, append_folder, check_append, check_folder, load_folder
-from shared.far_trans.schema import TABLES
 from shared.far_trans.source_files import SourceFile, Step, check_files
 from shared.far_trans.store import PostgresReferenceStore
 
@@ -72,11 +71,7 @@ def parse_arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--data", type=Path, default=folder, help="folder with the CSV files (default: this one)")
     parser.add_argument("--database-url", default=os.environ.get("DATABASE_URL"), help="default: DATABASE_URL")
     parser.add_argument("--rejects", type=Path, default=rejects, help="file for invalid rows (default: %(default)s)")
-    parser.add_argument("--check", action="store_true", help="do everything but load, and say what a load would do")
-    modes = parser.add_mutually_exclusive_group()
-    modes.add_argument("--append", action="store_true", help="replace only rows with the key and date of a new row")
-    text = "restore what the last load or append replaced, in these tables (default: in all that it changed)"
-    modes.add_argument("--undo", nargs="*", choices=[schema.table for schema in TABLES], metavar="TABLE", help=text)
+    add_change_options(parser)
     add_limit_options(parser)
     return parser.parse_args(arguments)
 

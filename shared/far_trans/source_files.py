@@ -39,7 +39,7 @@ def check_files(directory: Path, *, only_present: bool = False) -> list[SourceFi
     """
     sources, faults = list[SourceFile](), list[str]()
     for schema in TABLES:
-        if only_present and not _find_paths(directory, schema):
+        if only_present and not find_paths(directory, schema):
             continue
         try:
             sources.append(_check_file(directory, schema))
@@ -54,13 +54,14 @@ def check_files(directory: Path, *, only_present: bool = False) -> list[SourceFi
     return sources
 
 
-def _find_paths(directory: Path, schema: TableSchema) -> list[Path]:
+def find_paths(directory: Path, schema: TableSchema) -> list[Path]:
+    """Return the files of this table that are in the folder, plain or compressed; one at most is right."""
     paths = (directory / schema.file_name, directory / f"{schema.file_name}.gz")
     return [path for path in paths if path.exists()]
 
 
 def _check_file(directory: Path, schema: TableSchema) -> SourceFile:
-    paths = _find_paths(directory, schema)
+    paths = find_paths(directory, schema)
     if not paths and schema.optional:
         return SourceFile(schema, None, 0)
     if not paths:
