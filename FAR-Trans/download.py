@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import csv
 import os
+import runpy
 import sys
 import tempfile
 import zipfile
@@ -17,6 +18,10 @@ from html.parser import HTMLParser
 from pathlib import Path, PurePosixPath
 from typing import IO, BinaryIO
 from urllib.parse import urljoin, urlsplit
+
+if __name__ == "__main__":  # before the imports that need the packages of the project
+    _enter = runpy.run_path(str(Path(__file__).resolve().parents[1] / "script/project_environment.py"))["enter"]
+    _enter("httpx", "rich")
 
 import httpx
 from rich.console import Console

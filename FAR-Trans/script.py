@@ -15,12 +15,19 @@ import argparse
 import csv
 import os
 import re
+import runpy
+import shlex
+import subprocess
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, Self
+
+if __name__ == "__main__":  # before the imports that need the packages of the project
+    _enter = runpy.run_path(str(Path(__file__).resolve().parents[1] / "script/project_environment.py"))["enter"]
+    _enter("psycopg2", "rich")
 
 from rich.console import Console
 from rich.markup import escape
@@ -29,7 +36,15 @@ from rich.table import Table
 
 from shared.errors import CommitUnknown, DatabaseUnavailable, LoadRefused, RecommenderError, ReferenceDataInvalid
 from shared.far_trans.clean_rows import Reject
-from shared.far_trans.limits import CheckedFile, add_change_options, add_limit_options, check_limits, limits_of
+from shared.far_trans.limits import (
+    CheckedFile,
+    add_change_options,
+    add_limit_options,
+    change_arguments,
+    check_limits,
+    limit_arguments,
+    limits_of,
+)
 from shared.far_trans.loading import FileAccess, append_folder, check_append, check_folder, load_folder
 from shared.far_trans.source_files import SourceFile, Step, check_files
 from shared.far_trans.store import PostgresReferenceStore
@@ -37,11 +52,14 @@ from shared.far_trans.store import PostgresReferenceStore
 if TYPE_CHECKING:
     from _csv import Writer
 
+REPOSITORY = Path(__file__).resolve().parent.parent
+COMPOSE = "compose"  # what script/running_system.py prints
 LOADED, SOME_REJECTED, UNTOUCHED, UNKNOWN = range(4)
 REJECTS_FILE_NAME = "far_trans.rejects.csv"
 MAX_REJECTS_CHARACTERS = 1 << 26
 _MAX_WARNING_CHARACTERS = 2_000
 _UNPRINTABLE = re.compile(r"[\x00-\x09\x0b-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]")
+_DATABASE_HELP = "default: DATABASE_URL, else that of the running demo, else that of docker compose"
 _WARNING, _REFUSED, _FAILED = "[yellow]warning:[/] ", "[red]refused:[/] ", "[red]failed:[/] "
 
 
@@ -50,7 +68,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parse_arguments(arguments)
     console = Console(stderr=True, highlight=False, soft_wrap=True)
     if not options.database_url:
-        console.print("Say where the database is: DATABASE_URL or --database-url postgresql://user@host:port/name")
+        options.database_url = find_database()
+    if options.database_url == COMPOSE:
+        return load_in_compose(options, console=console)
+    if not options.database_url:
+        console.print("No system of this clone runs: start one (make demo, or docker compose up --build -d), or")
+        console.print("say where the database is: DATABASE_URL or --database-url postgresql://user@host:port/name")
         return UNTOUCHED
     try:
         if options.undo is not None:
@@ -58,6 +81,27 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return (check if options.check else load)(options, console=console)
     except (RecommenderError, OSError) as error:
         return report_failure(error, rejects_path=options.rejects, console=console)
+
+
+def find_database() -> str:
+    """Return the address of the running demo's database, COMPOSE, or nothing."""
+    command = [sys.executable, "-m", "script.running_system"]
+    done = subprocess.run(command, cwd=REPOSITORY, stdout=subprocess.PIPE, text=True, check=False)
+    return done.stdout.strip() if done.returncode == 0 else ""
+
+
+def load_in_compose(options: argparse.Namespace, *, console: Console) -> int:
+    """Do the same inside the network of docker compose, where alone its database can be reached; return the exit code."""
+    try:
+        if options.undo is None:
+            check_files(options.data, only_present=options.append)
+    except (RecommenderError, OSError) as error:
+        return report_failure(error, rejects_path=options.rejects, console=console)
+    files = f"{options.data.resolve()}:/data:ro"
+    command = ["docker", "compose", "run", "--rm", "--volume", files, "load"]
+    command += [*limit_arguments(options), *change_arguments(options)]
+    _print(console, "", f"The database is that of docker compose: {shlex.join(command)}")
+    return subprocess.run(command, cwd=REPOSITORY, check=False).returncode
 
 
 def parse_arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
@@ -69,7 +113,7 @@ def parse_arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
     )
     folder, rejects = Path(__file__).parent, Path(REJECTS_FILE_NAME)
     parser.add_argument("--data", type=Path, default=folder, help="folder with the CSV files (default: this one)")
-    parser.add_argument("--database-url", default=os.environ.get("DATABASE_URL"), help="default: DATABASE_URL")
+    parser.add_argument("--database-url", default=os.environ.get("DATABASE_URL"), help=_DATABASE_HELP)
     parser.add_argument("--rejects", type=Path, default=rejects, help="file for invalid rows (default: %(default)s)")
     add_change_options(parser)
     add_limit_options(parser)

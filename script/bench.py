@@ -7,6 +7,7 @@ that DATABASE_URL names, else on a local one.
 from __future__ import annotations
 
 import os
+import runpy
 import subprocess
 import sys
 import tempfile
@@ -18,6 +19,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
 from typing import Annotated
+
+if __name__ == "__main__":  # before the imports that need the packages of the project
+    _enter = runpy.run_path(str(Path(__file__).resolve().parents[1] / "script/project_environment.py"))["enter"]
+    _enter("psycopg2", "typer")
 
 import psycopg2
 import typer

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import os
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from script.running_system import noted_demo
 from shared.errors import ReferenceDataInvalid
 from shared.far_trans.clean_rows import RowBlock
 from shared.far_trans.schema import TABLES, TRANSACTIONS
@@ -54,7 +56,41 @@ def test_address_of_the_database_comes_from_the_environment(
     assert LOADER.main(["--data", str(write_folder(tmp_path / "data"))]) == 0
 
 
-def test_no_address_of_a_database_is_a_message(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_without_an_address_the_database_of_the_running_demo_is_loaded(
+    tmp_path: Path, database_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DEMO_STATE_DIR", str(tmp_path))
+    with noted_demo(tmp_path, api_url="http://127.0.0.1:1", database_url=database_url):
+        assert LOADER.main(["--data", str(write_folder(tmp_path / "data"))]) == 0
+
+    assert count_rows(database_url) == dict.fromkeys(TABLE_NAMES, 1)
+
+
+def test_the_database_of_compose_is_loaded_inside_its_network(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    docker = tmp_path / "bin" / "docker"
+    docker.parent.mkdir()
+    docker.write_text('#!/bin/sh\ncase "$*" in *" ps "*) echo 4f5a;; *) echo "$@" > "$CALLED"; exit 1;; esac\n')
+    docker.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{docker.parent}:{os.environ['PATH']}")
+    monkeypatch.setenv("CALLED", str(tmp_path / "called"))
+    monkeypatch.setenv("DEMO_STATE_DIR", str(tmp_path))
+    folder = write_folder(tmp_path / "data")
+
+    assert LOADER.main(["--data", str(folder), "--max-rejects", "5%"]) == 1
+    called = (tmp_path / "called").read_text()
+    assert called.startswith(f"compose run --rm --volume {folder}:/data:ro load --max-rejects 0.05 ")
+    (folder / "markets.csv").unlink()
+    assert LOADER.main(["--data", str(folder), "--append", "--check"]) == 1
+    assert (tmp_path / "called").read_text().endswith(" --check --append\n")
+    assert LOADER.main(["--undo", "markets"]) == 1
+    assert (tmp_path / "called").read_text().endswith(" --undo markets\n")
+
+
+def test_no_address_of_a_database_is_a_message(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DEMO_STATE_DIR", str(tmp_path))
+    monkeypatch.setenv("PATH", str(tmp_path))  # no docker
     assert LOADER.main(["--data", str(write_folder(tmp_path / "data"))]) == 2
     assert "DATABASE_URL" in capsys.readouterr().err
 
