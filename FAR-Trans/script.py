@@ -91,7 +91,7 @@ def find_database() -> str:
 
 
 def load_in_compose(options: argparse.Namespace, *, console: Console) -> int:
-    """Do the same inside the network of docker compose, where alone its database can be reached; return the exit code."""
+    """Do the same inside the network of docker compose, where alone its database is reached; return the exit code."""
     try:
         if options.undo is None:
             check_files(options.data, only_present=options.append)

@@ -233,8 +233,8 @@ def test_file_that_loses_its_end_while_it_is_read_leaves_every_table_as_it_was(
         },
     )
 
-    def check_then_truncate(directory: Path) -> Any:
-        sources = check_files(directory)
+    def check_then_truncate(directory: Path, **options: Any) -> Any:
+        sources = check_files(directory, **options)
         path = directory / "close_prices.csv"
         path.write_bytes(path.read_bytes()[:-3])
         return sources
