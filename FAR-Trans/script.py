@@ -1,6 +1,8 @@
-"""Load the published FAR-Trans tables into Postgres: python FAR-Trans/script.py [--data DIR] [--check]
+"""Load the published FAR-Trans tables into Postgres: python FAR-Trans/script.py [--data DIR] [--append] [--check]
 
-Every file is checked before any table is touched, then all six tables are replaced at once.
+Every file is checked before any table is touched, then all six tables are replaced at once. --append adds the rows of
+the files that are there, each in place of the rows with its key and date. --undo restores what the last load or append
+replaced.
 Exit codes: 0 every row is loaded, or --check finds that a load would be accepted; 1 some rows were rejected, within the
 limit (the rejects file says why), the others are loaded; 2 nothing was touched (a file is missing, truncated or not as
 published, a limit is exceeded, or the database cannot be used); 3 not known (the connection was lost at the very end):
@@ -19,6 +21,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, Self
 
@@ -33,8 +36,16 @@ from rich.table import Table
 
 from shared.errors import CommitUnknown, DatabaseUnavailable, LoadRefused, RecommenderError, ReferenceDataInvalid
 from shared.far_trans.clean_rows import Reject
-from shared.far_trans.limits import CheckedFile, add_limit_options, limit_arguments, limits_of
-from shared.far_trans.loading import FileAccess, check_folder, load_folder
+from shared.far_trans.limits import (
+    CheckedFile,
+    add_change_options,
+    add_limit_options,
+    change_arguments,
+    check_limits,
+    limit_arguments,
+    limits_of,
+)
+from shared.far_trans.loading import FileAccess, append_folder, check_append, check_folder, load_folder
 from shared.far_trans.source_files import SourceFile, Step, check_files
 from shared.far_trans.store import PostgresReferenceStore
 
@@ -65,6 +76,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         console.print("say where the database is: DATABASE_URL or --database-url postgresql://user@host:port/name")
         return UNTOUCHED
     try:
+        if options.undo is not None:
+            return undo(options, console=console)
         return (check if options.check else load)(options, console=console)
     except (RecommenderError, OSError) as error:
         return report_failure(error, rejects_path=options.rejects, console=console)
@@ -78,14 +91,14 @@ def find_database() -> str:
 
 
 def load_in_compose(options: argparse.Namespace, *, console: Console) -> int:
-    """Load inside the network of docker compose, where alone its database can be reached; return the exit code."""
+    """Do the same inside the network of docker compose, where alone its database is reached; return the exit code."""
     try:
-        check_files(options.data)
+        if options.undo is None:
+            check_files(options.data, only_present=options.append)
     except (RecommenderError, OSError) as error:
         return report_failure(error, rejects_path=options.rejects, console=console)
     folder = str(options.data.resolve())
-    command = ["docker", "compose", "run", "--rm", "load", *limit_arguments(options)]
-    command += ["--check"] if options.check else []
+    command = ["docker", "compose", "run", "--rm", "load", *limit_arguments(options), *change_arguments(options)]
     shown = f"DATA_DIR={shlex.quote(folder)} {shlex.join(command)}"
     _print(console, "", f"The database is that of docker compose: {shown}")
     return subprocess.run(command, cwd=REPOSITORY, env={**os.environ, "DATA_DIR": folder}, check=False).returncode
@@ -102,30 +115,29 @@ def parse_arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--data", type=Path, default=folder, help="folder with the CSV files (default: this one)")
     parser.add_argument("--database-url", default=os.environ.get("DATABASE_URL"), help=_DATABASE_HELP)
     parser.add_argument("--rejects", type=Path, default=rejects, help="file for invalid rows (default: %(default)s)")
-    parser.add_argument("--check", action="store_true", help="do everything but load, and say what a load would do")
+    add_change_options(parser)
     add_limit_options(parser)
     return parser.parse_args(arguments)
 
 
 def load(options: argparse.Namespace, *, console: Console) -> int:
-    """Replace the six tables by the files of the folder, or none; return the exit code."""
+    """Replace the six tables by the files of the folder, or append those that are there; return the exit code."""
     sources = find_files(options, console=console)
+    change = append_folder if options.append else load_folder
     with _opened(options, sources, console=console) as (store, access):
-        loaded = load_folder(sources, store=store, limits=limits_of(options), access=access)
-        try:
-            store.tidy()
-        except DatabaseUnavailable as error:
-            _print(console, _WARNING, f"the data are loaded, but old rows still take space: {error}")
+        loaded = change(sources, store=store, limits=limits_of(options), access=access)
+        _tidy(store, [file.table for file in loaded], appended=options.append, console=console)
     return report(loaded, rejects_path=options.rejects, console=console)
 
 
 def check(options: argparse.Namespace, *, console: Console) -> int:
-    """Do everything but load, and print what a load would do; return the exit code."""
+    """Do everything but load or append, and print what they would do; return the exit code."""
     sources = find_files(options, console=console)
+    check_sources, column = (check_append, "rows to append") if options.append else (check_folder, "rows after a load")
     with _opened(options, sources, console=console) as (store, access):
-        checked = check_folder(sources, store=store, limits=limits_of(options), access=access)
+        checked = check_sources(sources, store=store, limits=limits_of(options), access=access)
         rows_now = store.count_rows()
-    summary = Table("table", "rows now", "rows after a load", "rejected")
+    summary = Table("table", "rows now", column, "rejected")
     for file in checked:
         summary.add_row(file.table, f"{rows_now[file.table]:,}", f"{file.row_count:,}", f"{file.rejected_count:,}")
     console.print(summary)
@@ -135,9 +147,39 @@ def check(options: argparse.Namespace, *, console: Console) -> int:
     return LOADED
 
 
+def undo(options: argparse.Namespace, *, console: Console) -> int:
+    """Restore the previous rows of the tables, or print what would be restored; return the exit code."""
+    with PostgresReferenceStore.connect(options.database_url, read_only=options.check) as store:
+        found, rows_now = store.fetch_undoable(options.undo), store.count_rows()
+        missing = [table for table in options.undo if table not in {snapshot.table for snapshot in found}]
+        if missing or not found:
+            raise LoadRefused(f"there is nothing to undo{' in ' if missing else ''}{', '.join(missing)}")
+        files = [CheckedFile(snapshot.source, snapshot.table, snapshot.row_count) for snapshot in found]
+        check_limits(files, row_counts=rows_now, limits=replace(limits_of(options), max_shrink=1.0))
+        summary = Table("table", "undone", "rows now", "rows before it", "loaded from")
+        for snapshot in found:
+            counts = (f"{rows_now[snapshot.table]:,}", f"{snapshot.row_count:,}")
+            summary.add_row(snapshot.table, snapshot.kind, *counts, escape(make_printable(snapshot.source)))
+        if not options.check:
+            with store.replacement():
+                store.restore(found)
+            _tidy(store, [snapshot.table for snapshot in found], appended=False, console=console)
+    console.print(summary)
+    if options.check:
+        console.print("Checked only: an undo would be accepted. The database is as it was.")
+    return LOADED
+
+
+def _tidy(store: PostgresReferenceStore, tables: Sequence[str], *, appended: bool, console: Console) -> None:
+    try:
+        store.tidy(tables, appended=appended)
+    except DatabaseUnavailable as error:
+        _print(console, _WARNING, f"the data are loaded, but old rows still take space: {error}")
+
+
 def find_files(options: argparse.Namespace, *, console: Console) -> list[SourceFile]:
     """Return the files of the folder; print a warning for missing ones and one for all ignored columns."""
-    sources = check_files(options.data)
+    sources = check_files(options.data, only_present=options.append)
     if any(source.path and source.path.resolve() == options.rejects.resolve() for source in sources):
         raise ReferenceDataInvalid(f"{options.rejects} is one of the files to load: name another rejects file")
     for schema in (source.schema for source in sources if source.path is None):
@@ -181,6 +223,7 @@ def report_failure(error: Exception, *, rejects_path: Path, console: Console) ->
     _print(console, _REFUSED if is_refused else _FAILED, str(error))
     if isinstance(error, CommitUnknown):
         console.print("The connection was lost at the very end: all six tables are new or none is. Load again.")
+        console.print("After --append or --undo: all tables that it changes. Repeat it: that has no second effect.")
         return UNKNOWN
     if is_refused and rejects_path.exists():
         _print(console, "", f"{rejects_path} lists the rejected rows.")

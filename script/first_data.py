@@ -17,8 +17,9 @@ from pathlib import Path
 
 from sqlalchemy import create_engine, func, select
 
-from shared.far_trans.limits import add_limit_options, limit_arguments
+from shared.far_trans.limits import add_change_options, add_limit_options, change_arguments, limit_arguments
 from shared.far_trans.schema import TABLES
+from shared.far_trans.source_files import find_paths
 from shared.postgres.engine import sqlalchemy_url
 from shared.postgres.tables import reference_snapshots
 
@@ -34,9 +35,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if options.only_if_empty and is_loaded(os.environ["DATABASE_URL"]):
         print("The database holds data already: it stays as it is.")
         return 0
-    folder, limits = options.data, [*limit_arguments(options), *(["--check"] if options.check else [])]
+    folder, limits = options.data, [*change_arguments(options), *limit_arguments(options)]
     with tempfile.TemporaryDirectory() as temporary:
-        if not any((folder / schema.file_name).exists() for schema in TABLES):
+        if options.append or options.undo is not None:
+            return load(folder, limits, rejects=Path(temporary) / "far_trans.rejects.csv")
+        if not any(find_paths(folder, schema) for schema in TABLES):
             if options.scale <= 0:
                 print(f"No FAR-Trans files in {folder} and SYNTHETIC_SCALE is 0: nothing is loaded.")
                 return 0
@@ -49,14 +52,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def parse_arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
-    """Return data, scale, only_if_empty and the limits of the loader."""
+    """Return data, scale, only_if_empty and the options of the loader."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, default=_FAR_TRANS, help="folder that may hold the published files")
     scale = float(os.environ.get("SYNTHETIC_SCALE") or 0.02)
     text = "of the synthetic set; 0: none (default: SYNTHETIC_SCALE, else 0.02)"
     parser.add_argument("--scale", type=float, default=scale, help=text)
     parser.add_argument("--only-if-empty", action="store_true", help="leave a database alone that holds a whole load")
-    parser.add_argument("--check", action="store_true", help="load nothing, as FAR-Trans/script.py --check")
+    add_change_options(parser)
     add_limit_options(parser)
     return parser.parse_args(arguments)
 

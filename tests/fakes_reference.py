@@ -23,6 +23,23 @@ class FakeReferenceStore:
     def fetch_today(self) -> date:
         return self.today
 
+    def fetch_loaded(self) -> frozenset[str]:
+        return frozenset(self.sources)
+
+    def append_table(self, schema: TableSchema, rows: RowSource, *, source: str) -> None:
+        assert self._incoming is not None, "rows are appended within a replacement only"
+        names = [column.name for column in schema.columns]
+
+        def key_of(line: bytes) -> tuple[bytes, ...]:
+            fields = line.split(b",")  # of rows without commas in their keys
+            return tuple(fields[names.index(name)] for name in schema.key)
+
+        new = b"".join(block.text for block in rows).splitlines(keepends=True)
+        keys = {key_of(line.rstrip(b"\n")) for line in new}
+        old = self.tables[schema.table].splitlines(keepends=True)
+        kept = [line for line in old if key_of(line.rstrip(b"\n")) not in keys]
+        self._incoming[schema.table] = (b"".join(kept + new), source)
+
     def count_rows(self) -> Mapping[str, int]:
         return {table: rows.count(b"\n") for table, rows in self.tables.items()}
 

@@ -142,3 +142,19 @@ def limit_arguments(options: argparse.Namespace) -> list[str]:
     """Return these options as arguments for another command that has them."""
     arguments = ["--max-rejects", f"{options.max_rejects!r}", "--max-shrink", f"{options.max_shrink!r}"]
     return arguments + [word for table in options.allow_empty for word in ("--allow-empty", table)]
+
+
+def add_change_options(parser: argparse.ArgumentParser) -> None:
+    """Add --check, --append and --undo; `change_arguments` reads them."""
+    parser.add_argument("--check", action="store_true", help="do everything but load, and say what a load would do")
+    changes = parser.add_mutually_exclusive_group()
+    changes.add_argument("--append", action="store_true", help="replace only rows with the key and date of a new row")
+    text = "restore what the last load or append replaced, in these tables (default: in all that it changed)"
+    tables = [schema.table for schema in TABLES]
+    changes.add_argument("--undo", nargs="*", choices=tables, metavar="TABLE", help=text)
+
+
+def change_arguments(options: argparse.Namespace) -> list[str]:
+    """Return these options as arguments for another command that has them."""
+    arguments = [f"--{name}" for name in ("check", "append") if getattr(options, name)]
+    return arguments if options.undo is None else [*arguments, "--undo", *options.undo]

@@ -1,4 +1,4 @@
-"""Replace the reference tables by one folder of published files: check every file, then load all of them or none."""
+"""Replace the reference tables by one folder of published files, or append to them: check all, load all or none."""
 
 from __future__ import annotations
 
@@ -37,6 +37,9 @@ class ReferenceStore(Protocol):
     def count_rows(self) -> Mapping[str, int]:
         """Return how many rows each table has now."""
 
+    def fetch_loaded(self) -> frozenset[str]:
+        """Return the tables that were loaded before."""
+
     def replacement(self) -> AbstractContextManager[None]:
         """Return one transaction: its end makes all tables that it replaced visible at once; an error, none of them."""
 
@@ -45,6 +48,9 @@ class ReferenceStore(Protocol):
 
         An error that `rows` raises ends the replacement without effect.
         """
+
+    def append_table(self, schema: TableSchema, rows: RowSource, *, source: str) -> None:
+        """Do the same, but remove only the rows whose key (`schema.key`) one of these rows has."""
 
 
 @dataclass(frozen=True)
@@ -68,9 +74,47 @@ def load_folder(
     checked = check_folder(sources, store=store, limits=limits, access=access, latest=latest)
     with store.replacement():
         for source, file in zip(sources, checked, strict=True):
-            found = load_table(source, store=store, latest=latest, access=access)
-            if found != (file.row_count, file.rejected_count):
-                raise ReferenceDataInvalid(f"{file.file_name} changed while it was loaded")
+            _expect(file, load_table(source, store=store, latest=latest, access=access))
+    return checked
+
+
+def append_folder(
+    sources: Sequence[SourceFile], *, store: ReferenceStore, limits: LoadLimits, access: FileAccess
+) -> list[CheckedFile]:
+    """Add the valid rows of these files, each in place of all rows with its key; all files or none.
+
+    Checks what `load_folder` checks, but that no table shrinks, and raises what it raises.
+    """
+    latest = latest_date(store.fetch_today())
+    checked = check_append(sources, store=store, limits=limits, access=access, latest=latest)
+    with store.replacement():
+        for source, file in zip(sources, checked, strict=True):
+            with _open_rows(source, "load", latest=latest, access=access) as rows:
+                store.append_table(source.schema, rows, source=_source_name(source))
+            _expect(file, (rows.row_count, rows.rejected_count))
+    return checked
+
+
+def _expect(file: CheckedFile, found: tuple[int, int]) -> None:
+    if found != (file.row_count, file.rejected_count):
+        raise ReferenceDataInvalid(f"{file.file_name} changed while it was loaded")
+
+
+def check_append(
+    sources: Sequence[SourceFile],
+    *,
+    store: ReferenceStore,
+    limits: LoadLimits,
+    access: FileAccess,
+    latest: date | None = None,
+) -> list[CheckedFile]:
+    """Return what an append would make of these files; touches no table. Raises what `append_folder` raises."""
+    loaded = store.fetch_loaded()
+    if missing := [source.schema.table for source in sources if source.schema.table not in loaded]:
+        raise ReferenceDataInvalid(f"nothing is loaded into {', '.join(missing)} yet: load the whole files first")
+    latest = latest or latest_date(store.fetch_today())
+    checked = [check_rows(source, latest=latest, access=access) for source in sources]
+    check_limits(checked, row_counts={}, limits=limits)
     return checked
 
 
@@ -107,8 +151,12 @@ def check_rows(source: SourceFile, *, latest: date, access: FileAccess) -> Check
 def load_table(source: SourceFile, *, store: ReferenceStore, latest: date, access: FileAccess) -> tuple[int, int]:
     """Replace the table of this file by its valid rows; return how many were loaded and how many were rejected."""
     with _open_rows(source, "load", latest=latest, access=access) as rows:
-        store.replace_table(source.schema, rows, source=str(source.path.resolve()) if source.path else "")
+        store.replace_table(source.schema, rows, source=_source_name(source))
     return rows.row_count, rows.rejected_count
+
+
+def _source_name(source: SourceFile) -> str:
+    return str(source.path.resolve()) if source.path else ""
 
 
 @contextmanager

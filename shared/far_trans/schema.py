@@ -43,11 +43,13 @@ class TableSchema:
     """One CSV file and the table that it fills; an optional file may be missing.
 
     `period` names the two date columns of which the first is never after the second. `has_line_numbers`: the table has
-    a column `line_number`, which says which of several rows of the same date is the latest.
+    a column `line_number`, which says which of several rows of the same date is the latest. `key` names the columns of
+    the table, its date among them, by which an append replaces rows; rows of one file may share a key.
     """
 
     table: str
     columns: tuple[Column, ...]
+    key: tuple[str, ...]
     optional: bool = False
     period: tuple[str, str] | None = None
     has_line_numbers: bool = False
@@ -60,6 +62,12 @@ class TableSchema:
     def header(self) -> str:
         """The published first line, without its end."""
         return ",".join(column.csv_name for column in self.columns)
+
+    @property
+    def column_names(self) -> tuple[str, ...]:
+        """The columns in the database, the line number first."""
+        names = tuple(column.name for column in self.columns)
+        return ("line_number", *names) if self.has_line_numbers else names
 
     def csv_names(self, *names: str) -> dict[str, str]:
         """Return the CSV spellings of these columns, each with the name in the database."""
@@ -76,6 +84,7 @@ CUSTOMER_INFORMATION = TableSchema(
         Column("lastQuestionnaireDate", "last_questionnaire_date", "date", earliest=EARLIEST_QUESTIONNAIRE),
         Column("timestamp", "recorded_on", "date", required=True),
     ),
+    key=("customer_id", "recorded_on"),
     has_line_numbers=True,
 )
 ASSET_INFORMATION = TableSchema(
@@ -91,6 +100,7 @@ ASSET_INFORMATION = TableSchema(
         Column("industry", "industry"),
         Column("timestamp", "recorded_on", "date", required=True),
     ),
+    key=("isin", "recorded_on"),
     has_line_numbers=True,
 )
 MARKETS = TableSchema(
@@ -105,6 +115,7 @@ MARKETS = TableSchema(
         Column("tradingHours", "trading_hours"),
         Column("marketClass", "market_class"),
     ),
+    key=("exchange_id", "market_id"),
 )
 CLOSE_PRICES = TableSchema(
     "close_prices",
@@ -113,6 +124,7 @@ CLOSE_PRICES = TableSchema(
         Column("timestamp", "priced_on", "date", required=True),
         Column("closePrice", "close_price", "price", required=True),
     ),
+    key=("isin", "priced_on"),
     optional=True,
     has_line_numbers=True,
 )
@@ -126,6 +138,7 @@ LIMIT_PRICES = TableSchema(
         Column("priceMaxDate", "price_max_date", "price"),
         Column("profitability", "profitability", "number"),
     ),
+    key=("isin", "max_date"),
     period=("minDate", "maxDate"),
     has_line_numbers=True,
 )
@@ -142,6 +155,7 @@ TRANSACTIONS = TableSchema(
         Column("channel", "channel"),
         Column("marketID", "market_id"),
     ),
+    key=("customer_id", "isin", "transaction_id", "transaction_type", "traded_on"),
     optional=True,
 )
 TABLES = (CUSTOMER_INFORMATION, ASSET_INFORMATION, MARKETS, LIMIT_PRICES, CLOSE_PRICES, TRANSACTIONS)

@@ -32,30 +32,42 @@ class SourceFile:
     ignored_columns: tuple[str, ...] = ()
 
 
-def check_files(directory: Path) -> list[SourceFile]:
-    """Return the six files in loading order. Raises ReferenceDataInvalid with every fault."""
+def check_files(directory: Path, *, only_present: bool = False) -> list[SourceFile]:
+    """Return the six files in loading order. Raises ReferenceDataInvalid with every fault.
+
+    `only_present`: leave out the files that are missing, whichever they are; one must be there.
+    """
     sources, faults = list[SourceFile](), list[str]()
     for schema in TABLES:
+        if only_present and not find_paths(directory, schema):
+            continue
         try:
             sources.append(_check_file(directory, schema))
         except ReferenceDataInvalid as error:
             faults.append(str(error))
         except OSError as error:
             faults.append(f"{schema.file_name} cannot be read: {error.strerror}")
+    if not sources and not faults:
+        faults.append(f"no file of a table is in {directory}")
     if faults:
         raise ReferenceDataInvalid("\n".join(faults))
     return sources
 
 
+def find_paths(directory: Path, schema: TableSchema) -> list[Path]:
+    """Return the files of this table that are in the folder, plain or compressed; one at most is right."""
+    paths = (directory / schema.file_name, directory / f"{schema.file_name}.gz")
+    return [path for path in paths if path.exists()]
+
+
 def _check_file(directory: Path, schema: TableSchema) -> SourceFile:
-    names = [schema.file_name, f"{schema.file_name}.gz"]
-    paths = [directory / name for name in names if (directory / name).exists()]
+    paths = find_paths(directory, schema)
     if not paths and schema.optional:
         return SourceFile(schema, None, 0)
     if not paths:
         raise ReferenceDataInvalid(f"{schema.file_name} is missing in {directory}")
     if len(paths) > 1:
-        raise ReferenceDataInvalid(f"{names[0]} and {names[1]} are both in {directory}: remove one")
+        raise ReferenceDataInvalid(f"{paths[0].name} and {paths[1].name} are both in {directory}: remove one")
     return check_source(paths[0], schema)
 
 

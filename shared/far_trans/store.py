@@ -1,14 +1,15 @@
 """The reference tables in Postgres, as FAR-Trans/script.py writes them: DELETE and COPY in one transaction for all.
 
 Old rows are deleted, not truncated: readers are never blocked, and each statement sees the old rows or the new ones.
+The rows that the last load or append removed are kept in tables of their own.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from datetime import UTC, date
-from typing import Self
+from typing import Any, Self
 
 import psycopg2
 import psycopg2.errors
@@ -20,15 +21,30 @@ from sqlalchemy.exc import ArgumentError, DBAPIError, SQLAlchemyError
 from shared.errors import CommitUnknown, DatabaseUnavailable, ReferenceDataInvalid
 from shared.far_trans.clean_rows import RowBlock
 from shared.far_trans.loading import RowSource
+from shared.far_trans.previous_rows import (
+    NOTE_REPLACEMENT,
+    PreviousSnapshot,
+    fetch_undoable,
+    move_all_rows,
+    move_replaced_rows,
+    next_change_id,
+    restore_rows,
+)
 from shared.far_trans.schema import TABLES, TableSchema
 from shared.identifiers import latest_date
 from shared.postgres.engine import build_engine
 from shared.postgres.errors import translated
-from shared.postgres.tables import reference_snapshots
+from shared.postgres.tables import previous_snapshots, reference_snapshots
 
 _LOADER_LOCK = 0x4641525F54524E53  # "FAR_TRNS": one loader at a time
 _READ_BYTES = 1 << 18
-_TABLE_NAMES = [schema.table for schema in TABLES]
+_TABLE_NAMES = tuple(schema.table for schema in TABLES)
+_WRITTEN_TABLES = (
+    *_TABLE_NAMES,
+    *(f"previous_{name}" for name in _TABLE_NAMES),
+    reference_snapshots.name,
+    previous_snapshots.name,
+)
 
 
 class PostgresReferenceStore:
@@ -37,6 +53,7 @@ class PostgresReferenceStore:
     def __init__(self, connection: Connection, *, lock_timeout_seconds: float) -> None:
         self._connection = connection
         self._lock_timeout_seconds = lock_timeout_seconds
+        self._change_id = 0
 
     @classmethod
     @contextmanager
@@ -106,8 +123,8 @@ class PostgresReferenceStore:
             milliseconds = round(self._lock_timeout_seconds * 1000)
             self._connection.execute(text(f"SET LOCAL lock_timeout = {milliseconds}"))
             # All locks at once and before the first change; readers, and a trainer's ACCESS SHARE, never conflict.
-            names = ", ".join([*_TABLE_NAMES, reference_snapshots.name])
-            self._connection.execute(text(f"LOCK TABLE {names} IN ROW EXCLUSIVE MODE"))
+            self._connection.execute(text(f"LOCK TABLE {', '.join(_WRITTEN_TABLES)} IN ROW EXCLUSIVE MODE"))
+            self._change_id = next_change_id(self._connection)
             yield
             try:
                 transaction.commit()
@@ -117,40 +134,83 @@ class PostgresReferenceStore:
     def replace_table(self, schema: TableSchema, rows: RowSource, *, source: str) -> None:
         """Replace the table by these rows and store the snapshot; readers see the old rows until the end."""
         with _translated():
-            self._connection.execute(text(f"DELETE FROM {schema.table}"))
-            taken = self._copy(schema, rows)
-            if taken != rows.row_count:
-                raise ReferenceDataInvalid(f"{rows.row_count} rows were sent, the database took {taken}")
-            values = {"row_count": rows.row_count, "rejected_count": rows.rejected_count, "source": source}
-            values |= {"loaded_at": func.clock_timestamp()}
+            move_all_rows(self._connection, schema, change_id=self._change_id)
+            self._take(schema, rows, into=schema.table)
+            self._store_snapshot(schema, row_count=rows.row_count, rejected_count=rows.rejected_count, source=source)
+
+    def append_table(self, schema: TableSchema, rows: RowSource, *, source: str) -> None:
+        """Replace the rows with the keys of these rows by them, and store the snapshot; the table must be loaded."""
+        appended = f"appended_{schema.table}"
+        with _translated():
+            self._connection.execute(text(f"CREATE TEMP TABLE {appended} (LIKE {schema.table}) ON COMMIT DROP"))
+            self._take(schema, rows, into=appended)
+            self._connection.execute(text(f"ANALYZE {appended}"))
+            removed_count = move_replaced_rows(self._connection, schema, appended=appended, change_id=self._change_id)
+            names = ", ".join(schema.column_names)
+            self._connection.execute(text(f"INSERT INTO {schema.table} ({names}) SELECT {names} FROM {appended}"))
+            row_count = reference_snapshots.c.row_count + (rows.row_count - removed_count)
+            self._store_snapshot(schema, row_count=row_count, rejected_count=rows.rejected_count, source=source)
+
+    def fetch_loaded(self) -> frozenset[str]:
+        """Return the tables that a load filled, or left empty because its file was missing."""
+        with _translated(), self._connection.begin():
+            return frozenset(self._connection.scalars(select(reference_snapshots.c.table_name)))
+
+    def fetch_undoable(self, tables: Sequence[str]) -> list[PreviousSnapshot]:
+        """Return what an undo of these tables restores; without names, of those of the newest load or append."""
+        with _translated(), self._connection.begin():
+            return fetch_undoable(self._connection, tables)
+
+    def restore(self, snapshots: Sequence[PreviousSnapshot]) -> None:
+        """Put the previous rows of these tables back, within a `replacement` only; what was current is not kept."""
+        with _translated():
+            for schema in TABLES:
+                for snapshot in snapshots:
+                    if snapshot.table == schema.table:
+                        restore_rows(self._connection, schema, kind=snapshot.kind)
+
+    def _take(self, schema: TableSchema, rows: RowSource, *, into: str) -> None:
+        taken = self._copy(schema, rows, into=into)
+        if taken != rows.row_count:
+            raise ReferenceDataInvalid(f"{rows.row_count} rows were sent, the database took {taken}")
+
+    def _store_snapshot(self, schema: TableSchema, **values: Any) -> None:
+        values |= {"loaded_at": func.clock_timestamp()}
+        if isinstance(values["row_count"], int):
             statement = insert(reference_snapshots).values(table_name=schema.table, **values)
             self._connection.execute(statement.on_conflict_do_update(index_elements=["table_name"], set_=values))
+        else:
+            table = reference_snapshots
+            self._connection.execute(table.update().where(table.c.table_name == schema.table).values(**values))
+        self._connection.execute(text(NOTE_REPLACEMENT), {"tables": [schema.table]})
 
-    def tidy(self) -> None:
-        """Give the space of the old rows back to their tables and refresh the planner's statistics.
+    def tidy(self, tables: Sequence[str] = _TABLE_NAMES, *, appended: bool = False) -> None:
+        """Give the space of the old rows back to these tables and refresh the planner's statistics.
 
-        Sets the time of the snapshots again: a list made from old rows just before the commit is then older.
+        Sets the time of their snapshots again: a list made from old rows just before the commit is then older.
+        `appended`: few rows changed, so only the kept rows of the generation before are tidied up.
         """
         with _translated():
             with self._connection.begin():
-                self._connection.execute(reference_snapshots.update().values(loaded_at=func.clock_timestamp()))
+                names = reference_snapshots.c.table_name
+                statement = reference_snapshots.update().where(names.in_(tables))
+                self._connection.execute(statement.values(loaded_at=func.clock_timestamp()))
+                self._connection.execute(text(NOTE_REPLACEMENT), {"tables": list(tables)})
             driver_connection = self._driver_connection()
             driver_connection.autocommit = True  # VACUUM runs in no transaction
             try:
                 with driver_connection.cursor() as cursor:
-                    for name in _TABLE_NAMES:
-                        cursor.execute(f"VACUUM (ANALYZE, TRUNCATE false) {name}")
+                    for name in tables:
+                        cursor.execute(f"VACUUM (TRUNCATE false) previous_{name}")
+                        if not appended:
+                            cursor.execute(f"VACUUM (ANALYZE, TRUNCATE false) {name}")
             finally:
                 driver_connection.autocommit = False
 
-    def _copy(self, schema: TableSchema, rows: RowSource) -> int:
-        names = [column.name for column in schema.columns]
-        texts = (block.text for block in rows)
-        if schema.has_line_numbers:
-            names.insert(0, "line_number")
-            texts = (_number_rows(block) for block in rows)
-        columns = ", ".join(names)
-        statement = f"COPY {schema.table} ({columns}) FROM STDIN (FORMAT text, DELIMITER ',', NULL '')"
+    def _copy(self, schema: TableSchema, rows: RowSource, *, into: str) -> int:
+        texts = (_number_rows(block) if schema.has_line_numbers else block.text for block in rows)
+        columns = ", ".join(schema.column_names)
+        statement = f"COPY {into} ({columns}) FROM STDIN (FORMAT text, DELIMITER ',', NULL '')"
         with self._driver_connection().cursor() as cursor:
             cursor.execute("SET LOCAL client_encoding = 'UTF8'")
             # It needs no readline, whatever its stub says.
@@ -164,8 +224,7 @@ class PostgresReferenceStore:
 
 
 def _check_tables(connection: Connection) -> None:
-    names = [*_TABLE_NAMES, reference_snapshots.name]
-    missing = [name for name in names if connection.scalar(text(f"SELECT to_regclass('{name}')")) is None]
+    missing = [name for name in _WRITTEN_TABLES if connection.scalar(text(f"SELECT to_regclass('{name}')")) is None]
     if missing:
         raise DatabaseUnavailable(
             f"the database has no table {', '.join(missing)}: run python -m shared.migrations first"

@@ -79,7 +79,40 @@ reference_snapshots = SqlTable(
     Column("source", Text, nullable=False),
     _timestamp("loaded_at", nullable=False, server_default=func.now()),
 )
-# A text that changes with every load; compared for equality only, so that no clock decides what is newer.
+
+
+def _previous_table(table: SqlTable) -> SqlTable:
+    """Build the table of the rows that the last load or append removed from a reference table.
+
+    After an append it also has a row for each key that was added (`is_added_key`), with no other columns.
+    """
+    columns = [Column(column.name, column.type) for column in table.columns]
+    is_added_key = Column("is_added_key", Boolean, nullable=False, server_default="false")
+    return SqlTable(f"previous_{table.name}", metadata, *columns, is_added_key)
+
+
+previous_tables = {
+    table.name: _previous_table(table)
+    for table in (customer_information, asset_information, markets, limit_prices, close_prices, transactions)
+}
+# The snapshot before the last load or append of each table: what an undo restores.
+previous_snapshots = SqlTable(
+    "previous_snapshots",
+    metadata,
+    Column("table_name", Text, primary_key=True),
+    Column("change_id", BigInteger, nullable=False),  # the same for all tables of one load or append, growing
+    Column("kind", Text, nullable=False),  # 'load' or 'append'
+    Column("kept_count", BigInteger, nullable=False),  # rows of the table previous_...
+    Column("row_count", BigInteger, nullable=False),
+    Column("rejected_count", BigInteger, nullable=False),
+    Column("source", Text, nullable=False),
+    _timestamp("loaded_at", nullable=False),
+    # `loaded_at` of the snapshot that replaced this one; an older loader changes only that of reference_snapshots.
+    _timestamp("replaced_at", nullable=False),
+    _timestamp("undone_at"),
+)
+
+# A text that changes with every load, append and undo; compared for equality only: no clock decides what is newer.
 REFERENCE_SNAPSHOTS = """
 SELECT coalesce(string_agg(table_name || ' ' || extract(epoch FROM loaded_at), ', ' ORDER BY table_name), '')
 FROM reference_snapshots

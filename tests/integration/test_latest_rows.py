@@ -164,7 +164,7 @@ def test_every_row_names_its_line_of_the_file_beside_rejects_blank_lines_and_quo
         "",
         "not an asset",
         "A2,Plain,,Bond,,,,,2020-01-02",
-        'A3,"two\nlines",,Bond,,,,,2020-01-02',
+        'A3,"two\nlines\x1b",,Bond,,,,,2020-01-02',
         "A4,Plain,,Bond,,,,,2020-01-02",
         "A5,Plain,,Bond,,,,,2020-01-02",
     )

@@ -220,9 +220,9 @@ def test_load_whose_connection_is_lost_after_the_commit_is_loaded_with_a_warning
 ) -> None:
     tidy = PostgresReferenceStore.tidy
 
-    def lose_the_connection(store: PostgresReferenceStore) -> None:
+    def lose_the_connection(store: PostgresReferenceStore, *names: Any, **options: Any) -> None:
         end_the_loader_session(database_url)
-        tidy(store)
+        tidy(store, *names, **options)
 
     monkeypatch.setattr(PostgresReferenceStore, "tidy", lose_the_connection)
     assert load(folder, database_url) == 0

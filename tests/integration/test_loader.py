@@ -81,6 +81,11 @@ def test_the_database_of_compose_is_loaded_inside_its_network(tmp_path: Path, mo
     assert LOADER.main(["--data", str(folder), "--max-rejects", "5%"]) == 1
     called = (tmp_path / "called").read_text()
     assert called.startswith(f"{folder} compose run --rm load --max-rejects 0.05 ")
+    (folder / "markets.csv").unlink()
+    assert LOADER.main(["--data", str(folder), "--append", "--check"]) == 1
+    assert (tmp_path / "called").read_text().endswith(" --check --append\n")
+    assert LOADER.main(["--undo", "markets"]) == 1
+    assert (tmp_path / "called").read_text().endswith(" --undo markets\n")
 
 
 def test_no_address_of_a_database_is_a_message(
@@ -230,8 +235,8 @@ def test_file_that_loses_its_end_while_it_is_read_leaves_every_table_as_it_was(
         },
     )
 
-    def check_then_truncate(directory: Path) -> Any:
-        sources = check_files(directory)
+    def check_then_truncate(directory: Path, **options: Any) -> Any:
+        sources = check_files(directory, **options)
         path = directory / "close_prices.csv"
         path.write_bytes(path.read_bytes()[:-3])
         return sources

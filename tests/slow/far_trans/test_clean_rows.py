@@ -262,3 +262,27 @@ def test_many_undecodable_rows_do_not_slow_the_loader_down() -> None:
     assert time.process_time() - started < 4.0  # 0.3 s; 10 s where each of them costs a search of the whole block
     assert len(rejects) == 10_000
     assert copied == good * 10_000
+
+
+@pytest.mark.parametrize(
+    ("value", "other_format"),
+    [
+        (b"\xe9", "bytes that are not UTF-8"),
+        (b'"a\xff"', "bytes that are not UTF-8"),
+        (b"\0", "binary data"),
+    ],
+)
+def test_ignored_column_must_be_text_in_utf_8(value: bytes, other_format: str) -> None:
+    header = b"note,ISIN,timestamp,closePrice\n"
+    copied, rejects, _ = clean(b"fine," + PRICE + value + b"," + PRICE, CLOSE_PRICES, header=header)
+    assert copied == PRICE
+    reason = f"an ignored column holds {other_format}"
+    assert [(reject.reason, reject.other_format) for reject in rejects] == [(reason, other_format)]
+
+
+def test_content_of_an_ignored_column_matters_to_nobody() -> None:
+    header = b"ISIN,note,timestamp,closePrice\n"
+    body = b'GRS1,"two\nlines, \x1b",2018-01-02,3.5\nGRS1,%b,2018-01-02,3.5\nGRS1,3;5,2018-01-02,3.5\n' % (b"x" * 5000)
+    copied, rejects, _ = clean(body, CLOSE_PRICES, header=header)
+    assert copied == PRICE * 3
+    assert rejects == []

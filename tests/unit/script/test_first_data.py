@@ -89,10 +89,30 @@ def test_options_of_the_loader_are_handed_on(published: Path, runs: Runs) -> Non
     assert arguments[:-2] == ["--max-rejects", "0.05", "--max-shrink", "0.5", "--allow-empty", "transactions"]
 
 
-def test_a_check_is_handed_on_so_that_nothing_is_loaded(published: Path, runs: Runs) -> None:
-    assert first_data.main(["--data", str(published), "--check"]) == 0
+@pytest.mark.parametrize(
+    "options",
+    [["--append"], ["--check"], ["--check", "--append"], ["--undo"], ["--undo", "markets", "close_prices"]],
+)
+def test_other_changes_than_a_load_are_handed_on(options: list[str], published: Path, runs: Runs) -> None:
+    assert first_data.main(["--data", str(published), *options]) == 0
 
-    assert "--check" in runs[0]
+    ((script, _, folder, *arguments),) = runs
+    assert (script, folder) == ("script.py", str(published))
+    assert arguments[: len(options)] == options
+
+
+@pytest.mark.parametrize("option", ["--append", "--undo"])
+def test_no_synthetic_set_is_appended_or_made_for_an_undo(option: str, tmp_path: Path, runs: Runs) -> None:
+    assert first_data.main(["--data", str(tmp_path), option]) == 0
+
+    assert [run[0] for run in runs] == ["script.py"]
+
+
+def test_compressed_files_that_lie_there_are_loaded(tmp_path: Path, runs: Runs) -> None:
+    (tmp_path / "transactions.csv.gz").touch()
+    assert first_data.main(["--data", str(tmp_path)]) == 0
+
+    assert [run[0] for run in runs] == ["script.py"]
 
 
 def test_options_of_the_loader_count_for_a_synthetic_set_too(tmp_path: Path, runs: Runs) -> None:
