@@ -14,6 +14,7 @@ Personal, suitable and explained asset recommendations.
 1. `POST /recommendations` requests a list: 200 as soon as the event broker has the request.
 2. `GET /recommendations/{customer_id}` reads the newest list a moment later.
 3. `POST /user_interactions` records a click: every list that is requested afterwards takes it into account.
+4. `POST /transactions` records an executed order: what a customer holds is not recommended.
 
 Failures are `application/problem+json` (RFC 9457).
 """

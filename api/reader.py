@@ -11,7 +11,7 @@ import asyncpg
 from api.ports import ArtifactState, CurrentFacts, CustomerLists, ListRow
 from api.schemas import AssetItem, Frontier, ModelItem, ModelList
 from shared.errors import DatabaseBusy, DatabaseUnavailable
-from shared.events import Event, InteractionRecorded, RecommendationRequested
+from shared.events import Event, InteractionRecorded, RecommendationRequested, TransactionRecorded
 from shared.far_trans.schema import parse_risk_level
 from shared.postgres.engine import asyncpg_url
 from shared.postgres.errors import translated
@@ -21,24 +21,20 @@ from shared.recommender.candidates import asset_risk_level
 REACHABLE_TIMEOUT_SECONDS = 2.0
 CLOSE_TIMEOUT_SECONDS = 0.5
 
-# Each list stores its reference data and the last interaction of the customer, so no clock decides what is newer.
+# A list keeps its reference data and the last interaction or order of the customer: no clock decides what is newer.
 _LISTS = f"""
 SELECT r.request_id, r.model_version, r.basis, r.items,
        r.customer_id IS NOT NULL
        OR EXISTS (SELECT FROM customer_information c WHERE c.customer_id = $1) AS known,
        r.reference_snapshot IS DISTINCT FROM ({REFERENCE_SNAPSHOTS}) AS is_stale,
-       coalesce((
-           SELECT i.sequence FROM user_interactions i
-           WHERE i.customer_id = $1 ORDER BY i.sequence DESC LIMIT 1
-       ), 0) > coalesce(r.interaction_sequence, 0) AS has_newer_interactions
+       greatest((SELECT max(i.sequence) FROM user_interactions i WHERE i.customer_id = $1),
+                (SELECT max(t.sequence) FROM recorded_transactions t WHERE t.customer_id = $1), 0)
+       > coalesce(r.interaction_sequence, 0) AS has_newer_interactions
 FROM (SELECT) AS one LEFT JOIN recommendations r ON r.customer_id = $1
 """
 _FACTS = """
 SELECT item.isin, asset.asset_category, asset.asset_sub_category,
-       EXISTS (
-           SELECT FROM transactions t
-           WHERE t.customer_id = $1 AND t.isin = item.isin AND t.transaction_type = 'Buy'
-       ) AS is_owned,
+       item.isin IN (SELECT p.isin FROM positions p WHERE p.customer_id = $1 AND p.held) AS is_owned,
        coalesce((
            SELECT i.interaction_type = 'dismiss' FROM user_interactions i
            WHERE i.customer_id = $1 AND i.isin = item.isin ORDER BY i.sequence DESC LIMIT 1
@@ -79,6 +75,7 @@ WHERE version = $1 AND status IN ('stored', 'promoted') AND manifest_sha256 IS N
 _FINGERPRINTS: dict[type[Event], str] = {
     RecommendationRequested: "SELECT fingerprint FROM decisions WHERE request_id = $1",
     InteractionRecorded: "SELECT fingerprint FROM user_interactions WHERE event_id = $1",
+    TransactionRecorded: "SELECT fingerprint FROM recorded_transactions WHERE event_id = $1",
 }
 # The connection broke, so the statement is repeated once on a new connection.
 _LOST_CONNECTION = (

@@ -20,6 +20,7 @@ from shared.events import (
     RecommendationRequested,
     RetrainCancelled,
     RetrainRequested,
+    TransactionRecorded,
 )
 from shared.identifiers import CustomerId, ModelVersion
 from shared.logging import get_logger
@@ -55,7 +56,7 @@ async def request_recommendations(body: schemas.RecommendationsBody, publish_eve
 async def read_recommendations(customer_id: Annotated[CustomerId, Path()], gateway: GatewayDependency) -> Response:
     """Read a customer's newest list, best first; it is empty for a known customer without one.
 
-    Assets are removed that meanwhile left the catalogue, became unsuitable, were bought or were dismissed.
+    Assets are removed that meanwhile left the catalogue, became unsuitable, are held or were dismissed.
     """
     lists = await gateway.reader.fetch_lists(customer_id)
     if not lists.known:
@@ -72,7 +73,7 @@ async def read_recommendations(customer_id: Annotated[CustomerId, Path()], gatew
         headers["X-Recommendation-Stale"] = "true"
     if items and (unknown := [name for name, value in items[0].components if value is None]):
         headers["X-Components-Unknown"] = ",".join(unknown)
-    # Only a list that is older than the reference data or the customer's last interaction needs a second read.
+    # Only a list that is older than the reference data or the customer's last interaction or order needs a second read.
     if items and (newest.is_stale or newest.has_newer_interactions):
         facts = await gateway.reader.fetch_current_facts(customer_id, [item.isin for item in items])
         shown = [item for item in items if _may_be_shown(item.isin, customer_id, facts)]
@@ -112,9 +113,22 @@ async def record_interaction(
     body: schemas.InteractionBody, gateway: GatewayDependency, publish_event: PublishEvent
 ) -> Response:
     """Record an interaction; every list that is requested afterwards takes it into account."""
-    if not await gateway.catalogue.knows(body.isin):
-        raise InvalidField("isin", "the catalogue has no such asset")
+    await _require_asset(body.isin, gateway)
     return await publish_event("user_interactions", InteractionRecorded, body, customer_id=body.customer_id)
+
+
+@router.post("/transactions", response_model=schemas.Acknowledged, responses=ACKNOWLEDGED, tags=["interactions"])
+async def record_transaction(
+    body: schemas.TransactionBody, gateway: GatewayDependency, publish_event: PublishEvent
+) -> Response:
+    """Record an executed order; every list that is requested afterwards takes it into account."""
+    await _require_asset(body.isin, gateway)
+    return await publish_event("transactions", TransactionRecorded, body, customer_id=body.customer_id)
+
+
+async def _require_asset(isin: str, gateway: GatewayDependency) -> None:
+    if not await gateway.catalogue.knows(isin):
+        raise InvalidField("isin", "the catalogue has no such asset")
 
 
 @router.get("/assets", response_model=schemas.AssetList, responses=problems(422, 503), tags=["catalogue"])

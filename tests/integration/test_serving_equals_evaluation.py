@@ -72,7 +72,7 @@ def test_the_worker_lists_what_the_evaluation_lists(database_url: str, tmp_path:
     worker = PostgresWorkerStore(database_url, cluster_id="c", consumer_group="worker")
     with worker.begin() as transaction:
         handle_batch(
-            Batch(interactions=(*clicks, *others)), transaction=transaction, catalogue=Catalogue(worker), scoring=None
+            Batch(writes=(*clicks, *others)), transaction=transaction, catalogue=Catalogue(worker), scoring=None
         )
 
     data = build_training_data(trainer.fetch_training_rows().rows, now=NOW)
