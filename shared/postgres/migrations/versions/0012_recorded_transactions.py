@@ -11,21 +11,26 @@ branch_labels = None
 depends_on = None
 
 # A load replaces `transactions` whole. A row that it brings stands for the recorded ones of the same transaction, asset
-# and day, so no load doubles an order, and none removes one that its files do not have yet.
+# and day, so no load doubles an order, and none removes one that its files do not have yet. A window finds them, not a
+# join: it reads the rows of the customers that a query names, and never the whole table.
 _ALL_TRANSACTIONS = """
 CREATE VIEW all_transactions AS
-SELECT customer_id, isin, transaction_id, transaction_type, traded_on, total_value, units, channel, market_id,
-       NULL::text AS currency, NULL::bigint AS sequence, 'file' AS origin
-FROM transactions
-UNION ALL
-SELECT customer_id, isin, transaction_id, transaction_type, traded_on, total_value, units, NULL, NULL,
-       currency, sequence, 'event'
-FROM recorded_transactions AS recorded
-WHERE NOT EXISTS (
-    SELECT FROM transactions AS loaded
-    WHERE loaded.customer_id = recorded.customer_id AND loaded.isin = recorded.isin
-      AND loaded.transaction_id = recorded.transaction_id
-      AND loaded.transaction_type = recorded.transaction_type AND loaded.traded_on = recorded.traded_on)
+SELECT customer_id, isin, transaction_id, transaction_type, traded_on, total_value, units, channel, market_id, currency,
+       sequence, CASE WHEN sequence IS NULL THEN 'file' ELSE 'event' END AS origin
+FROM (
+    SELECT *, count(*) FILTER (WHERE sequence IS NULL) OVER (
+        PARTITION BY customer_id, isin, transaction_id, transaction_type, traded_on) AS loaded
+    FROM (
+        SELECT customer_id, isin, transaction_id, transaction_type, traded_on, total_value, units, channel, market_id,
+               NULL::text AS currency, NULL::bigint AS sequence
+        FROM transactions
+        UNION ALL
+        SELECT customer_id, isin, transaction_id, transaction_type, traded_on, total_value, units, NULL, NULL,
+               currency, sequence
+        FROM recorded_transactions
+    ) AS every
+) AS counted
+WHERE sequence IS NULL OR loaded = 0
 """
 # Everything that was bought, and whether it is held: units bought less units sold, never below zero on the way, or a
 # buy of unknown units that no sale follows. Units beyond the bounds of an event are unknown. A billionth of what was
