@@ -16,6 +16,7 @@ import numpy as np
 
 from shared.backoff import retry_until
 from shared.errors import ArtifactInvalid, StaleOffsets, Stopped, describe_error
+from shared.events import INTERACTIONS_RECORDED, TRANSACTIONS_RECORDED
 from shared.logging import get_logger
 from shared.ports import Partition, Pointer
 from shared.recommender.configuration import ModelConfiguration
@@ -252,9 +253,8 @@ def _metadata(data: TrainingData, evaluation: Evaluation, worker_offsets: Mappin
             "purchases": len(data.purchases.day),
             "close_prices": len(data.close_prices.day),
             "interactions": len(data.interactions.occurred_at),
-            "interaction_offsets": {
-                str(partition): offset for (_, partition), offset in sorted(worker_offsets.items())
-            },
+            "interaction_offsets": _offsets_of(INTERACTIONS_RECORDED, worker_offsets),
+            "transaction_offsets": _offsets_of(TRANSACTIONS_RECORDED, worker_offsets),
         },
         "libraries": {"python": platform.python_version(), **{name: _library_version(name) for name in LIBRARIES}},
     }
@@ -265,6 +265,10 @@ def _library_version(name: str) -> str | None:
         return library_version(name)
     except PackageNotFoundError:
         return None
+
+
+def _offsets_of(topic: str, offsets: Mapping[Partition, int]) -> dict[str, int]:
+    return {str(number): offset for (name, number), offset in sorted(offsets.items()) if name == topic}
 
 
 def _finished(

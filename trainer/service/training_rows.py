@@ -14,7 +14,10 @@ from shared.far_trans.schema import parse_investment_capacity, parse_risk_level
 from shared.recommender.training_rows import TrainingRows
 from shared.recommender.types import Asset, Customer
 
-_TABLES = "asset_information, limit_prices, customer_information, transactions, close_prices, user_interactions"
+_TABLES = (
+    "asset_information, limit_prices, customer_information, transactions, recorded_transactions, close_prices,"
+    " user_interactions"
+)
 _IN_MEMORY_BYTES = 1 << 26  # a larger result goes to a temporary file
 
 # Rows dated before this, or after `latest`, are mistakes; Python cannot represent some of these dates.
@@ -24,7 +27,12 @@ _TYPES = {
     **dict.fromkeys(("customer_id", "isin", "interaction_type"), "category"),
     **{"day": "int32", "close_price": "float64", "occurred_at": "float64"},
 }
-_DATED = {"transactions": "traded_on", "close_prices": "priced_on", "user_interactions": "occurred_at"}
+_DATED = {
+    "transactions": "traded_on",
+    "recorded_transactions": "traded_on",
+    "close_prices": "priced_on",
+    "user_interactions": "occurred_at",
+}
 
 # GREATEST ignores NULL: an asset without limit prices keeps unknown dates; its prices decide whether it is tradable.
 _ASSETS = """
@@ -37,6 +45,11 @@ _CUSTOMERS = "SELECT customer_id, risk_level, investment_capacity FROM latest_cu
 _PURCHASES = """
 SELECT customer_id, isin, traded_on - DATE '1970-01-01' AS day FROM transactions
 WHERE transaction_type = 'Buy' AND {plausible}
+"""
+# Without those that a loaded file contains.
+_RECORDED_PURCHASES = """
+SELECT customer_id, isin, traded_on - DATE '1970-01-01' AS day FROM all_transactions
+WHERE transaction_type = 'Buy' AND origin = 'event' AND {plausible}
 """
 _CLOSE_PRICES = """
 SELECT isin, priced_on - DATE '1970-01-01' AS day, close_price FROM daily_close_prices WHERE {plausible}
@@ -64,6 +77,7 @@ def read_training_rows(connection: Connection, *, latest: date) -> TrainingRows:
             for customer_id, risk_level, capacity in connection.execute(text(_CUSTOMERS))
         ),
         purchases=_copy(connection, _PURCHASES.format(plausible=plausible["transactions"])),
+        recorded_purchases=_copy(connection, _RECORDED_PURCHASES.format(plausible=plausible["recorded_transactions"])),
         close_prices=_copy(connection, _CLOSE_PRICES.format(plausible=plausible["close_prices"])),
         interactions=_copy(connection, _INTERACTIONS.format(plausible=plausible["user_interactions"])),
         ignored=_count_ignored(connection, plausible),
