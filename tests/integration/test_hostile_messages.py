@@ -9,13 +9,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from sqlalchemy import create_engine, text
 
-from shared.events import (
-    INTERACTIONS_RECORDED,
-    RECOMMENDATIONS_REQUESTED,
-    InteractionRecorded,
-    content_digest,
-    decode,
-)
+from shared.events import RECOMMENDATIONS_REQUESTED, WRITE_TOPICS, InteractionRecorded, content_digest, decode
 from shared.ports import KeptEvent, Message
 from shared.postgres.engine import build_engine, sqlalchemy_url
 from shared.recommender.training_rows import build_training_data
@@ -90,7 +84,7 @@ def test_a_batch_of_anything_is_stored_and_can_be_read_back(store: PostgresWorke
 
 def handle(store: PostgresWorkerStore, messages: Sequence[Message], catalogue: Catalogue) -> Handled:
     batch = Batch(
-        tuple(one for one in messages if one.topic == INTERACTIONS_RECORDED),
+        tuple(one for one in messages if one.topic in WRITE_TOPICS),
         tuple(one for one in messages if one.topic == RECOMMENDATIONS_REQUESTED),
     )
     with store.begin() as transaction:
