@@ -6,6 +6,7 @@ RUN := $(VENV)/bin/python
 STAMP := $(VENV)/.installed-$(shell cksum requirements.lock pyproject.toml | cksum | cut -d' ' -f1)
 DATA ?=
 ONCE ?=
+FRESH ?=
 EXAMPLES ?= 50000
 LOAD_OPTIONS ?=
 EVENTS ?= 20000
@@ -38,8 +39,8 @@ lock:  ## recompute requirements.lock and requirements-image.lock (needs uv)
 	uv pip compile -q --universal --python-version 3.11 --all-extras --generate-hashes --no-emit-index-url --no-header pyproject.toml -o requirements.lock
 	uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header -c requirements.lock pyproject.toml -o requirements-image.lock
 
-demo: $(STAMP)  ## everything with one command: Kafka, Postgres, data, model, answers (DATA=DIR, ONCE=1 to stop after the answers)
-	@$(RUN) script/demo.py $(if $(DATA),--data $(DATA)) $(if $(ONCE),--once) $(LOAD_OPTIONS)
+demo: $(STAMP)  ## everything with one command: Kafka, Postgres, data, model, answers (DATA=DIR, ONCE=1 to stop after the answers, FRESH=1 to forget earlier demos)
+	@$(RUN) script/demo.py $(if $(DATA),--data $(DATA)) $(if $(ONCE),--once) $(if $(FRESH),--fresh) $(LOAD_OPTIONS)
 
 test: $(STAMP)  ## every test that this machine can run, in PROCESSES=4; skipped ones are named with the reason
 	@$(RUN) -m pytest -ra -n $(PROCESSES) --dist loadgroup --no-loadscope-reorder --hypothesis-profile=thorough

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import argparse
 import csv
+import os
+import runpy
 import sys
 import tempfile
 import zipfile
@@ -17,13 +19,17 @@ from pathlib import Path, PurePosixPath
 from typing import IO, BinaryIO
 from urllib.parse import urljoin, urlsplit
 
+if __name__ == "__main__":  # before the imports that need the packages of the project
+    _enter = runpy.run_path(str(Path(__file__).resolve().parents[1] / "script/project_environment.py"))["enter"]
+    _enter("httpx", "rich")
+
 import httpx
 from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn, TransferSpeedColumn
 from tenacity import retry, retry_if_exception_type, stop_after_attempt
 
 from shared.errors import ReferenceDataInvalid
-from shared.far_trans.loading import check_files
+from shared.far_trans.source_files import check_files
 
 DOI_PAGE = "https://doi.org/10.5525/gla.researchdata.1658"
 PUBLISHED_ROWS = {
@@ -191,6 +197,8 @@ def check_rows(folder: Path, published_rows: Mapping[str, int]) -> None:
     for source in check_files(folder):
         assert source.path is not None  # choose_members requires every file
         name, published = source.schema.file_name, published_rows[source.schema.file_name]
+        if not _has_published_form(source.path, source.schema.header):
+            raise ReferenceDataInvalid(f"{name} has another first line, or its last line has no end: it is truncated")
         with source.path.open(encoding="utf-8", errors="replace", newline="") as text:
             try:
                 count = sum(1 for row in csv.reader(text) if row) - 1
@@ -200,6 +208,14 @@ def check_rows(folder: Path, published_rows: Mapping[str, int]) -> None:
             faults.append(f"{name} has {count:,} rows, published are {published:,}")
     if faults:
         raise ReferenceDataInvalid("; ".join(faults))
+
+
+def _has_published_form(path: Path, header: str) -> bool:
+    """Return whether the first line is the published one and the last line has an end, stricter than the loader."""
+    with path.open("rb") as stream:
+        first = stream.readline(len(header) + 2)
+        stream.seek(-1, os.SEEK_END)
+        return first.rstrip(b"\r\n") == header.encode() and stream.read(1) == b"\n"
 
 
 if __name__ == "__main__":

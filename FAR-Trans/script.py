@@ -1,9 +1,10 @@
-"""Load the published FAR-Trans tables into Postgres: python FAR-Trans/script.py [--data DIR]
+"""Load the published FAR-Trans tables into Postgres: python FAR-Trans/script.py [--data DIR] [--check]
 
 Every file is checked before any table is touched, then all six tables are replaced at once.
-Exit codes: 0 every row is loaded; 1 some rows were rejected, within the limit (the rejects file says why), the others
-are loaded; 2 nothing was touched (a file is missing, truncated or not as published, a limit is exceeded, or the
-database cannot be used); 3 not known (the connection was lost at the very end): all six tables are new or none is.
+Exit codes: 0 every row is loaded, or --check finds that a load would be accepted; 1 some rows were rejected, within the
+limit (the rejects file says why), the others are loaded; 2 nothing was touched (a file is missing, truncated or not as
+published, a limit is exceeded, or the database cannot be used); 3 not known (the connection was lost at the very end):
+all six tables are new or none is.
 """
 
 from __future__ import annotations
@@ -12,11 +13,18 @@ import argparse
 import csv
 import os
 import re
+import runpy
+import shlex
+import subprocess
 import sys
-from collections.abc import Callable, Sequence
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, Self
+
+if __name__ == "__main__":  # before the imports that need the packages of the project
+    _enter = runpy.run_path(str(Path(__file__).resolve().parents[1] / "script/project_environment.py"))["enter"]
+    _enter("psycopg2", "rich")
 
 from rich.console import Console
 from rich.markup import escape
@@ -25,17 +33,22 @@ from rich.table import Table
 
 from shared.errors import CommitUnknown, DatabaseUnavailable, LoadRefused, RecommenderError, ReferenceDataInvalid
 from shared.far_trans.clean_rows import Reject
-from shared.far_trans.limits import CheckedFile, add_limit_options, limits_of
-from shared.far_trans.loading import FileAccess, SourceFile, Step, check_files, load_folder
+from shared.far_trans.limits import CheckedFile, add_limit_options, limit_arguments, limits_of
+from shared.far_trans.loading import FileAccess, check_folder, load_folder
+from shared.far_trans.source_files import SourceFile, Step, check_files
 from shared.far_trans.store import PostgresReferenceStore
 
 if TYPE_CHECKING:
     from _csv import Writer
 
+REPOSITORY = Path(__file__).resolve().parent.parent
+COMPOSE = "compose"  # what script/running_system.py prints
 LOADED, SOME_REJECTED, UNTOUCHED, UNKNOWN = range(4)
 REJECTS_FILE_NAME = "far_trans.rejects.csv"
 MAX_REJECTS_CHARACTERS = 1 << 26
+_MAX_WARNING_CHARACTERS = 2_000
 _UNPRINTABLE = re.compile(r"[\x00-\x09\x0b-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]")
+_DATABASE_HELP = "default: DATABASE_URL, else that of the running demo, else that of docker compose"
 _WARNING, _REFUSED, _FAILED = "[yellow]warning:[/] ", "[red]refused:[/] ", "[red]failed:[/] "
 
 
@@ -44,13 +57,37 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parse_arguments(arguments)
     console = Console(stderr=True, highlight=False, soft_wrap=True)
     if not options.database_url:
-        console.print("Say where the database is: DATABASE_URL or --database-url postgresql://user@host:port/name")
+        options.database_url = find_database()
+    if options.database_url == COMPOSE:
+        return load_in_compose(options, console=console)
+    if not options.database_url:
+        console.print("No system of this clone runs: start one (make demo, or docker compose up --build -d), or")
+        console.print("say where the database is: DATABASE_URL or --database-url postgresql://user@host:port/name")
         return UNTOUCHED
     try:
-        loaded = load(options, console=console)
+        return (check if options.check else load)(options, console=console)
     except (RecommenderError, OSError) as error:
         return report_failure(error, rejects_path=options.rejects, console=console)
-    return report(loaded, rejects_path=options.rejects, console=console)
+
+
+def find_database() -> str:
+    """Return the address of the running demo's database, COMPOSE, or nothing."""
+    command = [sys.executable, "-m", "script.running_system"]
+    done = subprocess.run(command, cwd=REPOSITORY, stdout=subprocess.PIPE, text=True, check=False)
+    return done.stdout.strip() if done.returncode == 0 else ""
+
+
+def load_in_compose(options: argparse.Namespace, *, console: Console) -> int:
+    """Load inside the network of docker compose, where alone its database can be reached; return the exit code."""
+    try:
+        check_files(options.data)
+    except (RecommenderError, OSError) as error:
+        return report_failure(error, rejects_path=options.rejects, console=console)
+    files = f"{options.data.resolve()}:/data:ro"
+    command = ["docker", "compose", "run", "--rm", "--volume", files, "load", *limit_arguments(options)]
+    command += ["--check"] if options.check else []
+    _print(console, "", f"The database is that of docker compose: {shlex.join(command)}")
+    return subprocess.run(command, cwd=REPOSITORY, check=False).returncode
 
 
 def parse_arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
@@ -62,32 +99,66 @@ def parse_arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
     )
     folder, rejects = Path(__file__).parent, Path(REJECTS_FILE_NAME)
     parser.add_argument("--data", type=Path, default=folder, help="folder with the CSV files (default: this one)")
-    parser.add_argument("--database-url", default=os.environ.get("DATABASE_URL"), help="default: DATABASE_URL")
+    parser.add_argument("--database-url", default=os.environ.get("DATABASE_URL"), help=_DATABASE_HELP)
     parser.add_argument("--rejects", type=Path, default=rejects, help="file for invalid rows (default: %(default)s)")
+    parser.add_argument("--check", action="store_true", help="do everything but load, and say what a load would do")
     add_limit_options(parser)
     return parser.parse_args(arguments)
 
 
-def load(options: argparse.Namespace, *, console: Console) -> list[CheckedFile]:
-    """Replace the six tables by the files of the folder, or none; return what was loaded."""
-    sources = check_files(options.data)
-    if any(source.path and source.path.resolve() == options.rejects.resolve() for source in sources):
-        raise ReferenceDataInvalid(f"{options.rejects} is one of the files to load: name another rejects file")
-    for schema in (source.schema for source in sources if source.path is None):
-        _print(console, _WARNING, f"{schema.file_name} is missing: table {schema.table} will be empty")
-    columns = (BarColumn(), DownloadColumn(), TransferSpeedColumn(), TimeRemainingColumn())
-    with (
-        PostgresReferenceStore.connect(options.database_url) as store,
-        RejectsFile(options.rejects) as rejects,
-        Progress(TextColumn("{task.description:<22}"), *columns, console=console) as progress,
-    ):
-        access = FileAccess(rejects.add, _open_with(progress, sources))
+def load(options: argparse.Namespace, *, console: Console) -> int:
+    """Replace the six tables by the files of the folder, or none; return the exit code."""
+    sources = find_files(options, console=console)
+    with _opened(options, sources, console=console) as (store, access):
         loaded = load_folder(sources, store=store, limits=limits_of(options), access=access)
         try:
             store.tidy()
         except DatabaseUnavailable as error:
             _print(console, _WARNING, f"the data are loaded, but old rows still take space: {error}")
-    return loaded
+    return report(loaded, rejects_path=options.rejects, console=console)
+
+
+def check(options: argparse.Namespace, *, console: Console) -> int:
+    """Do everything but load, and print what a load would do; return the exit code."""
+    sources = find_files(options, console=console)
+    with _opened(options, sources, console=console) as (store, access):
+        checked = check_folder(sources, store=store, limits=limits_of(options), access=access)
+        rows_now = store.count_rows()
+    summary = Table("table", "rows now", "rows after a load", "rejected")
+    for file in checked:
+        summary.add_row(file.table, f"{rows_now[file.table]:,}", f"{file.row_count:,}", f"{file.rejected_count:,}")
+    console.print(summary)
+    if any(file.rejected_count for file in checked):
+        _print(console, "", f"{options.rejects} says which rows would not be loaded and why.")
+    console.print("Checked only: a load would be accepted. The database is as it was.")
+    return LOADED
+
+
+def find_files(options: argparse.Namespace, *, console: Console) -> list[SourceFile]:
+    """Return the files of the folder; print a warning for missing ones and one for all ignored columns."""
+    sources = check_files(options.data)
+    if any(source.path and source.path.resolve() == options.rejects.resolve() for source in sources):
+        raise ReferenceDataInvalid(f"{options.rejects} is one of the files to load: name another rejects file")
+    for schema in (source.schema for source in sources if source.path is None):
+        _print(console, _WARNING, f"{schema.file_name} is missing: table {schema.table} will be empty")
+    if ignored := [source for source in sources if source.path and source.ignored_columns]:
+        names = [f"{source.path.name}: {', '.join(source.ignored_columns)}" for source in ignored if source.path]
+        _print(console, _WARNING, f"ignored columns: {'; '.join(names)}"[:_MAX_WARNING_CHARACTERS])
+    return sources
+
+
+@contextmanager
+def _opened(
+    options: argparse.Namespace, sources: Sequence[SourceFile], *, console: Console
+) -> Iterator[tuple[PostgresReferenceStore, FileAccess]]:
+    """Connect to the database; show progress while files are read, and write the rejects file."""
+    columns = (BarColumn(), DownloadColumn(), TransferSpeedColumn(), TimeRemainingColumn())
+    with (
+        PostgresReferenceStore.connect(options.database_url, read_only=options.check) as store,
+        RejectsFile(options.rejects) as rejects,
+        Progress(TextColumn("{task.description:<22}"), *columns, console=console) as progress,
+    ):
+        yield store, FileAccess(rejects.add, _open_with(progress, sources))
 
 
 def _open_with(progress: Progress, sources: Sequence[SourceFile]) -> Callable[[Path, Step], BinaryIO]:

@@ -10,9 +10,10 @@ import asyncpg
 
 from api.ports import ArtifactState, CurrentFacts, CustomerLists, ListRow
 from api.schemas import AssetItem, Frontier, ModelItem, ModelList
-from shared.errors import DatabaseBusy, DatabaseUnavailable
+from shared.errors import DatabaseBusy, DatabaseUnavailable, describe_error
 from shared.events import Event, InteractionRecorded, RecommendationRequested, TransactionRecorded
 from shared.far_trans.schema import parse_risk_level
+from shared.logging import get_logger
 from shared.postgres.engine import asyncpg_url
 from shared.postgres.errors import translated
 from shared.postgres.tables import REFERENCE_SNAPSHOTS
@@ -20,6 +21,8 @@ from shared.recommender.candidates import asset_risk_level
 
 REACHABLE_TIMEOUT_SECONDS = 2.0
 CLOSE_TIMEOUT_SECONDS = 0.5
+
+log = get_logger(__name__)
 
 # A list keeps its reference data and the last interaction or order of the customer: no clock decides what is newer.
 _LISTS = f"""
@@ -175,7 +178,11 @@ class PostgresGatewayReader:
         rows = await self._fetch("SELECT metrics->'frontier' AS curve FROM model_versions WHERE version = $1", version)
         if not rows or rows[0]["curve"] is None:
             return None
-        return Frontier(version=version, **json.loads(rows[0]["curve"]))
+        try:
+            return Frontier.model_validate({**json.loads(rows[0]["curve"]), "version": version})
+        except (TypeError, ValueError) as error:  # JSON that the trainer did not write; ValidationError is a ValueError
+            log.error("frontier.unreadable", version=version, error=describe_error(error))
+            return None
 
     async def fetch_artifact_state(self, version: str) -> ArtifactState:
         rows = await self._fetch(_SERVABLE, version)

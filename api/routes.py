@@ -9,14 +9,16 @@ from pydantic import TypeAdapter, ValidationError
 
 from api import schemas
 from api.errors import InvalidField, conflict, not_found
-from api.gateway import GatewayDependency, PublishEvent
+from api.gateway import Gateway, GatewayDependency, PublishEvent
 from api.json_bodies import REQUESTED_WITH, JsonRoute
 from api.openapi import ACKNOWLEDGED, LIST_HEADERS, problems
-from api.ports import CurrentFacts, ListRow
+from api.ports import ArtifactState, CurrentFacts, ListRow
 from shared.errors import describe_error
 from shared.events import (
     InteractionRecorded,
     ModelActivated,
+    ModelPinned,
+    ModelUnpinned,
     RecommendationRequested,
     RetrainCancelled,
     RetrainRequested,
@@ -191,14 +193,56 @@ async def activate(
     requested_with: RequestedWith = "docs",
 ) -> Response:
     """Serve a stored version, for example as a rollback; workers load it without a pause."""
+    await _check_servable(version, gateway)
+    return await publish_event("models/activate", ModelActivated, schemas.ChosenVersion(version=version))
+
+
+@router.post(
+    "/models/{version}/pin",
+    response_model=schemas.Acknowledged,
+    responses={**ACKNOWLEDGED, **problems(404, 409)},
+    tags=["models"],
+)
+async def pin(
+    version: Annotated[ModelVersion, Path()],
+    gateway: GatewayDependency,
+    publish_event: PublishEvent,
+    requested_with: RequestedWith = "docs",
+) -> Response:
+    """Keep a stored version on the models volume, and while it is served let no training replace it."""
+    await _check_servable(version, gateway)
+    return await publish_event("models/pin", ModelPinned, schemas.ChosenVersion(version=version))
+
+
+@router.post(
+    "/models/{version}/unpin",
+    response_model=schemas.Acknowledged,
+    responses={**ACKNOWLEDGED, **problems(404)},
+    tags=["models"],
+)
+async def unpin(
+    version: Annotated[ModelVersion, Path()],
+    gateway: GatewayDependency,
+    publish_event: PublishEvent,
+    requested_with: RequestedWith = "docs",
+) -> Response:
+    """End a pin, also of a version that is gone; the next training that is good enough may replace the version."""
+    await _check_trained(version, gateway)
+    return await publish_event("models/unpin", ModelUnpinned, schemas.ChosenVersion(version=version))
+
+
+async def _check_trained(version: str, gateway: Gateway) -> ArtifactState:
     state = await gateway.reader.fetch_artifact_state(version)
     if state == "unknown":
         raise not_found("There is no trained model of this version.")
-    if state == "gone":
+    return state
+
+
+async def _check_servable(version: str, gateway: Gateway) -> None:
+    if await _check_trained(version, gateway) == "gone":
         raise conflict(
             "The artifact of this version was removed (see KEPT_VERSIONS). GET /models lists servable versions."
         )
-    return await publish_event("models/activate", ModelActivated, schemas.Activation(version=version))
 
 
 # --- probes ---

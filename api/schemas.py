@@ -103,8 +103,8 @@ class RetrainBody(RequestBody):
     )
 
 
-class Activation(RequestBody):
-    """The fields of an activation; the version is part of the path."""
+class ChosenVersion(RequestBody):
+    """The fields of an activation, a pin or its end; the version is part of the path."""
 
     version: str
 
@@ -170,6 +170,7 @@ class ModelItem(BaseModel):
     servable: bool | None = Field(
         description="whether the artifact is on the models volume; null while the trainer has not reported it"
     )
+    pinned: bool = Field(description="stays on the models volume, and while it is served no training replaces it")
 
 
 class ModelList(BaseModel):

@@ -7,6 +7,7 @@ that DATABASE_URL names, else on a local one.
 from __future__ import annotations
 
 import os
+import runpy
 import subprocess
 import sys
 import tempfile
@@ -19,6 +20,10 @@ from pathlib import Path
 from statistics import median
 from typing import Annotated
 
+if __name__ == "__main__":  # before the imports that need the packages of the project
+    _enter = runpy.run_path(str(Path(__file__).resolve().parents[1] / "script/project_environment.py"))["enter"]
+    _enter("psycopg2", "typer")
+
 import psycopg2
 import typer
 from rich.console import Console
@@ -27,8 +32,9 @@ from sqlalchemy.engine import make_url
 
 from script.local.postgres import LocalPostgres, execute_statement
 from script.terminal import build_app
-from shared.far_trans.loading import FileAccess, SourceFile, check_files, load_table
+from shared.far_trans.loading import FileAccess, load_table
 from shared.far_trans.schema import TableSchema
+from shared.far_trans.source_files import SourceFile, check_files
 from shared.far_trans.store import PostgresReferenceStore
 from shared.far_trans.synthetic import synthesize
 from shared.identifiers import latest_date

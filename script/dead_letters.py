@@ -14,6 +14,7 @@ was done); 2 wrong usage or a setting missing; 3 the database or the broker did 
 from __future__ import annotations
 
 import json
+import runpy
 import sys
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import closing, contextmanager
@@ -22,6 +23,10 @@ from datetime import datetime
 from functools import cache, partial
 from pathlib import Path
 from typing import Annotated, Any
+
+if __name__ == "__main__":  # before the imports that need the packages of the project
+    _enter = runpy.run_path(str(Path(__file__).resolve().parents[1] / "script/project_environment.py"))["enter"]
+    _enter("sqlalchemy", "typer")
 
 import typer
 from rich.table import Table

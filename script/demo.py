@@ -6,6 +6,7 @@ make demo [DATA=DIR] [ONCE=1] [LOAD_OPTIONS="--max-rejects 5%"]
 from __future__ import annotations
 
 import argparse
+import runpy
 import shlex
 import signal
 import socket
@@ -16,6 +17,10 @@ from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from types import FrameType
 from typing import NoReturn
+
+if __name__ == "__main__":  # before the imports that need the packages of the project
+    _enter = runpy.run_path(str(Path(__file__).resolve().parents[1] / "script/project_environment.py"))["enter"]
+    _enter("httpx", "psutil", "sqlalchemy")
 
 from sqlalchemy.engine import make_url
 
@@ -34,6 +39,7 @@ from script.demo_setup import (
 )
 from script.local.owned_process import LocalServerError, free_port
 from script.local.service_processes import ServiceEnvironment, Services
+from script.running_system import noted_demo
 from script.terminal import build_screen, say
 from shared.far_trans.limits import add_limit_options, limit_arguments
 
@@ -88,6 +94,7 @@ class Demo:
             services = Services(environment, folder=data.state / "logs", api_port=port)
             stack.callback(services.stop)
             announce(f"API at {services['api'].url}")
+            stack.enter_context(noted_demo(root, api_url=services["api"].url, database_url=environment.database_url))
             self._answer(services, find_income_investor(data.folder))
             self.is_up = not self._options.once  # before the output that says how to stop it
             self._show_places(services, environment, data.state)
@@ -125,8 +132,10 @@ class Demo:
         lines = ["\nWhere everything is:", *(f"  {name:<9} {place}" for name, place in places.items())]
         if not self._options.once:
             clicks = [_program(), "script/generate_interactions.py", CLICKS.customer_id, CLICKS.sector, "10"]
-            lines += [f"\nMore clicks: {shlex.join([*clicks, '--api', services['api'].url])}"]
-            lines += ["Ctrl-C stops everything; data and models stay for the next time."]
+            lines += [f"\nMore clicks, in another terminal: {shlex.join(clicks)}"]
+            lines += [
+                "Ctrl-C stops everything; data and models stay for the next time. `make demo FRESH=1` removes them."
+            ]
         self._screen.print("\n".join(lines), markup=False, soft_wrap=True)
 
     def _report(self, text: str) -> None:

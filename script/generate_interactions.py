@@ -6,18 +6,25 @@ python script/generate_interactions.py 85583A768E48870A546D Technology 10
 from __future__ import annotations
 
 import random
+import runpy
 import sys
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import partial
+from pathlib import Path
 from typing import Annotated
+
+if __name__ == "__main__":  # before the imports that need the packages of the project
+    _enter = runpy.run_path(str(Path(__file__).resolve().parents[1] / "script/project_environment.py"))["enter"]
+    _enter("httpx", "typer")
 
 import typer
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-from script.api_client import ApiClient, ApiFailed, ServedList
+from script.api_client import ApiClient, ApiFailed, ApiUnavailable, ServedList
+from script.running_system import find_compose_api, find_demo
 from script.terminal import add_row, build_app, build_ranking, build_screen, run_app, say
 from shared.identifiers import is_customer_id
 from shared.recommender.types import InteractionType
@@ -58,9 +65,9 @@ def _check_customer_id(text: str) -> str:
 def generate(
     customer_id: Annotated[str, typer.Argument(callback=_check_customer_id, help="as 85583A768E48870A546D")],
     sector: Annotated[str, typer.Argument(help="as in GET /assets, for instance Technology")],
-    count: Annotated[int, typer.Argument(min=1, max=100_000, help="how many interactions to send")],
+    count: Annotated[int, typer.Argument(min=1, max=100_000, help="how many interactions to send")] = 10,
     *,
-    api: Annotated[str, typer.Option(envvar="API_URL")] = "http://127.0.0.1:8000",
+    api: Annotated[str, typer.Option(envvar="API_URL", help="default: the running demo's, else that of compose")] = "",
     interaction_type: Annotated[InteractionType, typer.Option("--type")] = InteractionType.CLICK,
     seed: Annotated[int, typer.Option(help="another seed chooses other assets")] = 7,
 ) -> None:
@@ -68,7 +75,7 @@ def generate(
     plan = Plan(customer_id, sector, count, interaction_type.value, seed)
     screen = build_screen()
     try:
-        with ApiClient(api) as client:
+        with ApiClient(api or find_api()) as client:
             print_outcome(*click_and_compare(client, plan, screen=screen), plan=plan, screen=screen)
     except ApiFailed as error:
         say(f"{error}\n{plan.progress()}")
@@ -76,6 +83,19 @@ def generate(
     except KeyboardInterrupt as error:
         say(f"Interrupted: {plan.progress()}")
         raise typer.Exit(130) from error
+
+
+def find_api() -> str:
+    """Return the address of the running system of this clone, and say whose it is; raises ApiUnavailable."""
+    demo = find_demo()
+    url = demo.api_url if demo else find_compose_api()
+    if url is None:
+        raise ApiUnavailable(
+            "No system of this clone runs. Start one (make demo, or docker compose up --build -d), or name its address:"
+            " --api http://HOST:PORT, or API_URL."
+        )
+    say(f"The API is that of {'the running demo' if demo else 'docker compose'}: {url}")
+    return url
 
 
 def click_and_compare(api: ApiClient, plan: Plan, *, screen: Console) -> tuple[ServedList, ServedList]:

@@ -14,13 +14,19 @@ or a setting missing; 3 the database or the broker did not answer.
 
 from __future__ import annotations
 
+import runpy
 import sys
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
+from pathlib import Path
 from typing import Annotated
+
+if __name__ == "__main__":  # before the imports that need the packages of the project
+    _enter = runpy.run_path(str(Path(__file__).resolve().parents[1] / "script/project_environment.py"))["enter"]
+    _enter("sqlalchemy", "typer")
 
 import typer
 from confluent_kafka import ConsumerGroupState, KafkaException

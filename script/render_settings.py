@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import runpy
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
+
+if __name__ == "__main__":  # before the imports that need the packages of the project
+    _enter = runpy.run_path(str(Path(__file__).resolve().parents[1] / "script/project_environment.py"))["enter"]
+    _enter("pydantic_settings")
 
 from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined

@@ -169,6 +169,20 @@ class ModelActivated(Event):
     version: ModelVersion
 
 
+class ModelPinned(Event):
+    """An operator pinned a stored version: it stays on the volume, and while it is served no training replaces it."""
+
+    event_type: Literal["ModelPinned"] = "ModelPinned"
+    version: ModelVersion
+
+
+class ModelUnpinned(Event):
+    """An operator ended the pin of a model version."""
+
+    event_type: Literal["ModelUnpinned"] = "ModelUnpinned"
+    version: ModelVersion
+
+
 class ModelPublished(Event):
     """The pointer file now names this version."""
 
@@ -182,7 +196,7 @@ EVENTS_OF_TOPIC: dict[str, tuple[type[Event], ...]] = {
     RECOMMENDATIONS_REQUESTED: (RecommendationRequested,),
     INTERACTIONS_RECORDED: (InteractionRecorded,),
     TRANSACTIONS_RECORDED: (TransactionRecorded,),
-    MODELS_COMMANDS: (RetrainRequested, RetrainCancelled, ModelActivated),
+    MODELS_COMMANDS: (RetrainRequested, RetrainCancelled, ModelActivated, ModelPinned, ModelUnpinned),
     MODELS_PUBLISHED: (ModelPublished,),
 }
 

@@ -277,7 +277,7 @@ class FakeArtifacts:
             raise ArtifactMissing
         return f"{crc32(version.encode()):064x}"
 
-    def activate(self, version: str, *, keep: int = 3) -> Pointer:
+    def activate(self, version: str, *, keep: int = 3, pinned: Collection[str] = ()) -> Pointer:
         sequence = self.pointer.sequence + 1 if self.pointer else 1
         self.pointer = Pointer(sequence, version, self.manifest_sha256(version))
         return self.pointer

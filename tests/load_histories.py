@@ -16,8 +16,9 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
 from shared.errors import ReferenceDataInvalid
 from shared.far_trans.limits import LoadLimits
-from shared.far_trans.loading import FileAccess, ReferenceStore, check_files, load_folder
+from shared.far_trans.loading import FileAccess, ReferenceStore, load_folder
 from shared.far_trans.schema import TABLES
+from shared.far_trans.source_files import check_files
 from tests.far_trans_files import NUMBERED_ROWS, write_folder
 
 OPTIONAL = {schema.table for schema in TABLES if schema.optional}

@@ -14,6 +14,7 @@ from shared.recommender.configuration import (
 )
 from shared.recommender.types import InteractionWeights, Weights
 from shared.settings import ServiceSettings
+from trainer.evaluation.promotion import Margins
 from trainer.evaluation.selection import SelectionRules
 from trainer.service.job import TrainingPlan
 from trainer.service.trigger import TriggerRules
@@ -32,6 +33,9 @@ class TrainerSettings(ServiceSettings):
     )
     promotion_margin: float = Field(
         0.01, ge=0, le=1, description="nDCG@10 that a challenger may be worse by, or one standard error if that is more"
+    )
+    promotion_roi_margin: float = Field(
+        0.005, ge=0, le=1, description="monthly return of the lists (ROI@10) that a challenger may be worse by"
     )
     candidate_algorithms: str = Field(
         ",".join(ALGORITHMS),
@@ -74,7 +78,7 @@ class TrainerSettings(ServiceSettings):
             selection=SelectionRules(
                 self.evaluation_window_days, self.selection_budget_seconds, choose_weights=self.choose_weights
             ),
-            margin=self.promotion_margin,
+            margins=Margins(self.promotion_margin, self.promotion_roi_margin),
             seed=self.training_seed,
         )
 

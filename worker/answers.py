@@ -41,7 +41,7 @@ class Scoring:
             return None
         try:
             return Weights(**self.model.metadata["metrics"]["frontier"]["presets"][preset])
-        except (KeyError, TypeError, InvalidWeights):
+        except (KeyError, TypeError, OverflowError, InvalidWeights):
             return None
 
 

@@ -15,7 +15,7 @@ from __future__ import annotations
 import hmac
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from hashlib import sha256
@@ -114,8 +114,8 @@ class FileArtifacts:
             self._publish(temporary, version)
         return sha256_of(files[MANIFEST_FILE])
 
-    def activate(self, version: str, *, keep: int = 3) -> Pointer:
-        """Let CURRENT name this version with the next sequence, then prune all but `keep` versions.
+    def activate(self, version: str, *, keep: int = 3, pinned: Collection[str] = ()) -> Pointer:
+        """Let CURRENT name this version with the next sequence, then prune all but `keep` versions and those `pinned`.
 
         A version that would not load is refused, and CURRENT stays as it was.
         """
@@ -125,14 +125,17 @@ class FileArtifacts:
             self.load_model(pointer)
             self._replace_current(pointer)
             protected = {pointer.version} | ({previous.version} if previous else set())
-            self._prune(keep, protected)
+            self._prune(keep, protected, pinned)
         return pointer
 
-    def prune(self, *, keep: int = 3) -> None:
-        """Remove the oldest versions beyond `keep`, never the current one (for versions that are not promoted)."""
+    def prune(self, *, keep: int = 3, pinned: Collection[str] = ()) -> None:
+        """Remove the oldest versions beyond `keep`, never the current one (for versions that are not promoted).
+
+        Those that are `pinned` stay and do not count.
+        """
         with self._writing():
             pointer = self.read_pointer()
-            self._prune(keep, {pointer.version} if pointer else set())
+            self._prune(keep, {pointer.version} if pointer else set(), pinned)
 
     def versions(self) -> list[str]:
         """Return the stored versions, the oldest first."""
@@ -219,8 +222,8 @@ class FileArtifacts:
         self._temporary_pointer.replace(self._current)
         sync_directory(self.models_dir)
 
-    def _prune(self, keep: int, protected: set[str]) -> None:
-        versions = self.versions()
+    def _prune(self, keep: int, protected: set[str], pinned: Collection[str]) -> None:
+        versions = [version for version in self.versions() if version not in pinned]
         removable = [version for version in versions if version not in protected]
         for version in removable[: max(0, len(versions) - keep)]:
             # Renamed first: a crash halfway leaves no version that looks whole and is not.

@@ -11,26 +11,32 @@ from shared.errors import LoadRefused
 from shared.far_trans.clean_rows import Reject
 from shared.far_trans.schema import TABLES
 
+DEFAULT_MAX_REJECTS = 0.01
 _ROUNDING = 1e-6  # rows; 29 of 100 is not more than 0.29
 
 
 @dataclass(frozen=True)
 class CheckedFile:
-    """What a load would make of one file; `first_reject` is None where every row is valid."""
+    """What a load would make of one file; `first_reject` is None where every row is valid.
+
+    `first_other_format` is the first rejected row that is written in another format than the published one.
+    """
 
     file_name: str
     table: str
     row_count: int
     rejected_count: int = 0
     first_reject: Reject | None = None
+    first_other_format: Reject | None = None
 
 
 @dataclass(frozen=True)
 class LoadLimits:
     """What a load accepts.
 
-    max_rejects: share of the rows of a file that may be rejected, in [0, 1]. max_shrink: share of its rows that a table
-    may lose, in [0, 1]. allow_empty: tables that may lose all their rows.
+    max_rejects: share of the rows of a file that may be rejected, in [0, 1]. A share above the default also lets rows
+    of another format be rejected one by one. max_shrink: share of its rows that a table may lose, in [0, 1].
+    allow_empty: tables that may lose all their rows.
     """
 
     max_rejects: float
@@ -45,7 +51,8 @@ def check_limits(files: Sequence[CheckedFile], *, row_counts: Mapping[str, int],
     """
     reasons = []
     for file in files:
-        reasons += [_find_too_many_rejects(file, limits), _find_shrunken(file, row_counts.get(file.table, 0), limits)]
+        reasons += [_find_other_format(file, limits), _find_too_many_rejects(file, limits)]
+        reasons += [_find_shrunken(file, row_counts.get(file.table, 0), limits)]
     if found := [reason for reason in reasons if reason]:
         raise LoadRefused("\n".join(found))
 
@@ -59,6 +66,17 @@ def _find_too_many_rejects(file: CheckedFile, limits: LoadLimits) -> str | None:
         f"{file.file_name}: {file.rejected_count:,} of {total:,} rows are rejected ({share}; the limit is "
         f"{100 * limits.max_rejects:.4g}%). The first one is line {reject.line_number:,}: {reject.reason}. "
         f"To load the other rows: --max-rejects {share}"
+    )
+
+
+def _find_other_format(file: CheckedFile, limits: LoadLimits) -> str | None:
+    reject = file.first_other_format
+    if reject is None or limits.max_rejects > DEFAULT_MAX_REJECTS:
+        return None
+    share = max(file.rejected_count / (file.row_count + file.rejected_count), 2 * DEFAULT_MAX_REJECTS)
+    return (
+        f"{file.file_name}: line {reject.line_number:,} has {reject.other_format}, so the whole file may be of another "
+        f"format ({reject.reason}). To reject such rows and load the others: --max-rejects {_percent(share)}"
     )
 
 

@@ -6,17 +6,17 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from datetime import date
+from functools import partial
 from io import BytesIO
 from pathlib import Path
-from typing import BinaryIO, Literal, Protocol
+from typing import BinaryIO, Protocol
 
 from shared.errors import ReferenceDataInvalid
-from shared.far_trans.clean_rows import BLOCK_BYTES, MAX_RAW_BYTES, CleanRows, Reject, RowBlock, check_header, truncated
+from shared.far_trans.clean_rows import BLOCK_BYTES, CleanRows, Reject, RowBlock
 from shared.far_trans.limits import CheckedFile, LoadLimits, check_limits
-from shared.far_trans.schema import TABLES, TableSchema
+from shared.far_trans.schema import TableSchema
+from shared.far_trans.source_files import SourceFile, Step, open_text
 from shared.identifiers import latest_date
-
-Step = Literal["check", "load"]
 
 
 class RowSource(Protocol):
@@ -48,49 +48,12 @@ class ReferenceStore(Protocol):
 
 
 @dataclass(frozen=True)
-class SourceFile:
-    """A checked file of the folder; `path` None where an optional one is missing."""
-
-    schema: TableSchema
-    path: Path | None
-    size_bytes: int
-
-
-@dataclass(frozen=True)
 class FileAccess:
     """How the files are read: `open_file` is called once for each step, `on_reject` gets every rejected row once."""
 
     on_reject: Callable[[Reject], None]
     open_file: Callable[[Path, Step], BinaryIO] = lambda path, step: path.open("rb")
     block_bytes: int = BLOCK_BYTES
-
-
-def check_files(directory: Path) -> list[SourceFile]:
-    """Return the six files in loading order. Raises ReferenceDataInvalid with every fault."""
-    sources, faults = list[SourceFile](), list[str]()
-    for schema in TABLES:
-        try:
-            sources.append(_check_file(directory / schema.file_name, schema))
-        except ReferenceDataInvalid as error:
-            faults.append(str(error))
-        except OSError as error:
-            faults.append(f"{schema.file_name} cannot be read: {error.strerror}")
-    if faults:
-        raise ReferenceDataInvalid("\n".join(faults))
-    return sources
-
-
-def _check_file(path: Path, schema: TableSchema) -> SourceFile:
-    if not path.exists():
-        if schema.optional:
-            return SourceFile(schema, None, 0)
-        raise ReferenceDataInvalid(f"{schema.file_name} is missing in {path.parent}")
-    with path.open("rb") as stream:
-        check_header(stream.readline(MAX_RAW_BYTES), schema)
-        stream.seek(-1, 2)
-        if stream.read(1) != b"\n":
-            raise truncated(schema)
-        return SourceFile(schema, path, stream.tell())
 
 
 def load_folder(
@@ -102,8 +65,7 @@ def load_folder(
     limit is exceeded, and ReferenceDataInvalid. Memory does not grow with the files.
     """
     latest = latest_date(store.fetch_today())
-    checked = [check_rows(source, latest=latest, access=access) for source in sources]
-    check_limits(checked, row_counts=store.count_rows(), limits=limits)
+    checked = check_folder(sources, store=store, limits=limits, access=access, latest=latest)
     with store.replacement():
         for source, file in zip(sources, checked, strict=True):
             found = load_table(source, store=store, latest=latest, access=access)
@@ -112,13 +74,34 @@ def load_folder(
     return checked
 
 
+def check_folder(
+    sources: Sequence[SourceFile],
+    *,
+    store: ReferenceStore,
+    limits: LoadLimits,
+    access: FileAccess,
+    latest: date | None = None,
+) -> list[CheckedFile]:
+    """Return what a load would make of these files; touches no table. Raises what `load_folder` raises."""
+    latest = latest or latest_date(store.fetch_today())
+    checked = [check_rows(source, latest=latest, access=access) for source in sources]
+    check_limits(checked, row_counts=store.count_rows(), limits=limits)
+    return checked
+
+
 def check_rows(source: SourceFile, *, latest: date, access: FileAccess) -> CheckedFile:
     """Return what a load would make of this file; touches no table."""
     with _open_rows(source, "check", latest=latest, access=access) as rows:
         for _ in rows:
             pass
-    counts = (rows.row_count, rows.rejected_count)
-    return CheckedFile(source.schema.file_name, source.schema.table, *counts, rows.first_reject)
+    return CheckedFile(
+        source.schema.file_name,
+        source.schema.table,
+        row_count=rows.row_count,
+        rejected_count=rows.rejected_count,
+        first_reject=rows.first_reject,
+        first_other_format=rows.first_other_format,
+    )
 
 
 def load_table(source: SourceFile, *, store: ReferenceStore, latest: date, access: FileAccess) -> tuple[int, int]:
@@ -131,7 +114,10 @@ def load_table(source: SourceFile, *, store: ReferenceStore, latest: date, acces
 @contextmanager
 def _open_rows(source: SourceFile, step: Step, *, latest: date, access: FileAccess) -> Iterator[CleanRows]:
     """Yield the rows of a file, none if it is missing; only the check reports rejects."""
-    header = BytesIO(f"{source.schema.header}\n".encode())
-    with access.open_file(source.path, step) if source.path else header as stream:
-        on_reject = access.on_reject if step == "check" else lambda _: None
-        yield CleanRows(stream, source.schema, on_reject=on_reject, latest=latest, block_bytes=access.block_bytes)
+    on_reject = access.on_reject if step == "check" else lambda _: None
+    clean = partial(CleanRows, schema=source.schema, on_reject=on_reject, latest=latest, block_bytes=access.block_bytes)
+    if source.path is None:
+        yield clean(BytesIO(f"{source.schema.header}\n".encode()))
+        return
+    with access.open_file(source.path, step) as stream, open_text(stream, source.path) as text:
+        yield clean(text)

@@ -44,14 +44,16 @@ _NUMBER = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?", re.AS
 _BYTE_ESCAPED = re.compile(r"[\udc80-\udcff]")
 
 
-def build_plain_rows_pattern(schema: TableSchema, *, latest: date | None = None) -> re.Pattern[bytes]:
+def build_plain_rows_pattern(
+    schema: TableSchema, *, columns: Sequence[Column | None] | None = None, latest: date | None = None
+) -> re.Pattern[bytes]:
     """Return a pattern that matches, from the start of a row, as many plain valid rows as follow each other.
 
-    `latest`: the last day that a date may name (default: tomorrow). No pattern compares two dates, so rows of a
-    table with a period are never plain.
+    `columns`: those of the file, None for an ignored one (default: those of the table). `latest`: the last day that a
+    date may name (default: tomorrow). No pattern compares two dates, so rows of a table with a period are never plain.
     """
     latest = latest or latest_date()
-    row = b",".join(_plain_field(column, latest) for column in schema.columns)
+    row = b",".join(_plain_field(column, latest) if column else _PLAIN_TEXT for column in columns or schema.columns)
     # Not "(?:...)*+": before Python 3.11.5 a possessive group that fails part way leaves its match inside a row.
     return re.compile(rb"(?>(?:%b\r?\n)*)" % (_MATCHES_NO_ROW if schema.period else row))
 
@@ -90,8 +92,8 @@ def find_fault(fields: Sequence[str], schema: TableSchema, *, latest: date | Non
 
     `latest`: the last day that a date may name (default: tomorrow).
     """
-    if len(fields) != len(schema.columns):
-        return f"expected {len(schema.columns)} columns, found {len(fields)}"
+    if fault := find_count_fault(fields, schema.columns):
+        return fault
     latest = latest or latest_date()
     values = dict(zip(schema.columns, fields, strict=True))
     for column, value in values.items():
@@ -102,6 +104,11 @@ def find_fault(fields: Sequence[str], schema: TableSchema, *, latest: date | Non
         if values[first] > values[last]:  # dates of this format compare like the days that they name
             return f"{first.csv_name} is after {last.csv_name}"
     return None
+
+
+def find_count_fault(fields: Sequence[object], columns: Sequence[object]) -> str | None:
+    """Return why a row of these fields is none of a file with these columns, or None."""
+    return None if len(fields) == len(columns) else f"expected {len(columns)} columns, found {len(fields)}"
 
 
 def _find_field_fault(value: str, column: Column, latest: date) -> str | None:

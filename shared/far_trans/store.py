@@ -40,17 +40,28 @@ class PostgresReferenceStore:
 
     @classmethod
     @contextmanager
-    def connect(cls, database_url: str, *, lock_timeout_seconds: float = 60.0) -> Iterator[Self]:
-        """Connect, check that the tables exist, and keep other loaders out. Raises DatabaseUnavailable."""
+    def connect(
+        cls, database_url: str, *, lock_timeout_seconds: float = 60.0, read_only: bool = False
+    ) -> Iterator[Self]:
+        """Connect, check that the tables exist, and keep other loaders out. Raises DatabaseUnavailable.
+
+        `read_only`: the session cannot change anything, and waits for no other loader.
+        """
+        settings = {"default_transaction_read_only": "on" if read_only else "off"}
         try:
-            engine = build_engine(database_url, application_name="far-trans-loader", tcp_user_timeout_seconds=0)
+            engine = build_engine(
+                database_url,
+                application_name="far-trans-loader",
+                tcp_user_timeout_seconds=0,
+                session_settings=settings,
+            )
         except (ValueError, ArgumentError) as error:
             raise DatabaseUnavailable("the database URL must be like postgresql://user@host:port/name") from error
         try:
             with _translated(), engine.connect() as connection:
                 with connection.begin():
                     _check_tables(connection)
-                    if not connection.scalar(text(f"SELECT pg_try_advisory_lock({_LOADER_LOCK})")):
+                    if not read_only and not connection.scalar(text(f"SELECT pg_try_advisory_lock({_LOADER_LOCK})")):
                         raise DatabaseUnavailable(
                             "another loader is at work on this database: wait for it, then repeat"
                         )

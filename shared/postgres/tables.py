@@ -226,6 +226,7 @@ model_versions = SqlTable(
     Column("configuration", JSONB),
     Column("watermark", JSONB),  # as_of, row counts, interaction offsets
     Column("manifest_sha256", Text),
+    Column("pinned", Boolean, nullable=False, server_default="false"),  # stays on the volume; served: until unpinned
     Column("servable", Boolean),  # whether the models volume has it; NULL while the trainer has not said so
     _timestamp("started_at", nullable=False, server_default=func.now()),
     _timestamp("finished_at"),

@@ -64,8 +64,9 @@ def candidate_mask(
         asset_levels = model.asset_risk_level if catalogue is None else catalogue.risk_level
         accepted = np.array([accepted_risk_level(history.customer) for history in histories], dtype=np.int8)
         mask &= asset_levels[np.newaxis] <= accepted[:, np.newaxis]
-    for row, history in enumerate(histories):
-        mask[row, model.id_map.known_indices([*history.owned, *dismissed_isins(history)])] = False
+    excluded = [model.id_map.known_indices([*history.owned, *dismissed_isins(history)]) for history in histories]
+    rows = np.repeat(np.arange(len(histories)), [len(assets) for assets in excluded])
+    mask[rows, [asset for assets in excluded for asset in assets]] = False
     return mask
 
 

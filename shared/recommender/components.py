@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,19 +22,31 @@ MOST_PORTFOLIO_FACTOR = 3.0  # no weight is multiplied or divided by more, howev
 
 
 @dataclass(frozen=True, eq=False)
+class StandardScores:
+    """One signal's scores (B, A) with the mean and the deviation (B, 1) over each row's candidates.
+
+    The standard score is (score - mean) / deviation. The deviation of a constant row is infinite: it gives 0.
+    """
+
+    scores: Scores
+    mean: NDArray[np.float64]
+    deviation: NDArray[np.float64]
+
+
+@dataclass(frozen=True, eq=False)
 class SignalScores:
-    """The scores of B customers by component: standard scores, or as they are where a component has one signal.
+    """The scores of B customers by component, standardised where a component has several signals.
 
     demand: (B, A) whether anybody has bought the asset, or this customer has interacted with it. cold: (B,) without a
     history. owned_count: (B,) how many assets each owns. priors: for the cold rows alone, what replaces the scores of
     a component.
     """
 
-    signals: Mapping[str, Sequence[Scores]]
+    signals: Mapping[str, Sequence[StandardScores]]
     demand: NDArray[np.bool_]
     cold: NDArray[np.bool_]
     owned_count: NDArray[np.int64]
-    priors: Mapping[str, Sequence[Scores]]
+    priors: Mapping[str, Sequence[StandardScores]]
 
 
 def score_signals(model: Model, batch: Batch, candidates: NDArray[np.bool_]) -> SignalScores:
@@ -45,7 +58,7 @@ def score_signals(model: Model, batch: Batch, candidates: NDArray[np.bool_]) -> 
     rows = np.flatnonzero(cold).tolist()
     segments = [_segment(batch.histories[row]) for row in rows]
     demand = np.repeat(model.bought[np.newaxis], len(batch.histories), axis=0)
-    demand[batch.history.nonzero()] = True
+    demand[np.repeat(np.arange(len(cold)), np.diff(batch.history.indptr)), batch.history.indices] = True
     known = {COLLABORATIVE: candidates & demand}
     scores, priors = {}, {}
     for name in COMPONENTS:
@@ -79,13 +92,19 @@ def build_components(
     return components
 
 
-def _weighted_sum(signals: Sequence[Signal], scores: Sequence[Scores], owned_count: NDArray[np.int64]) -> Scores:
+def _weighted_sum(
+    signals: Sequence[Signal], scores: Sequence[StandardScores], owned_count: NDArray[np.int64]
+) -> Scores:
     if len(signals) == 1:
-        return scores[0]
-    total = _weight(signals[0], owned_count) * np.asarray(scores[0], dtype=np.float64)
-    for signal, of_signal in zip(signals[1:], scores[1:], strict=True):
+        return scores[0].scores
+    total = np.zeros(scores[0].scores.shape)
+    weighted, weighted_means = np.empty_like(total), np.zeros((len(total), 1))
+    for signal, of_signal in zip(signals, scores, strict=True):
         if signal.weight:
-            total += _weight(signal, owned_count) * of_signal
+            factor = _weight(signal, owned_count) / of_signal.deviation
+            total += np.multiply(of_signal.scores, factor, out=weighted)
+            weighted_means += of_signal.mean * factor
+    total -= weighted_means
     return total
 
 
@@ -99,41 +118,87 @@ def _weight(signal: Signal, owned_count: NDArray[np.int64]) -> float | NDArray[n
 
 
 def _lower(scores: Scores, candidates: NDArray[np.bool_], demand: NDArray[np.bool_]) -> Scores:
-    lowest = np.where(candidates & demand, scores, np.inf).min(axis=1, initial=np.inf)
+    lowest = (scores - exclusions(candidates & demand)).min(axis=1, initial=np.inf)
     lowest[np.isinf(lowest)] = 0.0
     return np.where(demand, scores, lowest[:, np.newaxis])
 
 
-def _standard_scores(scores: Sequence[Scores], candidates: NDArray[np.bool_]) -> list[Scores]:
-    return list(scores) if len(scores) == 1 else [standardise(of_signal, candidates) for of_signal in scores]
+def exclusions(candidates: NDArray[np.bool_]) -> NDArray[np.float64]:
+    """Return (B, A) 0 for candidates and -inf for the rest, to add to scores; faster than np.where with this mask."""
+    return np.array([-np.inf, 0.0]).take(candidates.view(np.int8))
 
 
-def scale_to_unit(scores: Scores, candidates: NDArray[np.bool_], *, out: NDArray[np.float64]) -> None:
-    """Write (B, A) to `out`, each row min-max scaled to [0, 1] over its candidates; a constant row gives 0."""
-    # np.where before the reduction: a reduction's own `where` is several times slower.
-    infinity = np.float32(np.inf)
-    lowest = np.where(candidates, scores, infinity).min(axis=1, initial=infinity).astype(np.float64)
-    highest = np.where(candidates, scores, -infinity).max(axis=1, initial=-infinity).astype(np.float64)
-    varies = highest > lowest
-    lowest[~varies] = 0.0
-    # Dividing by infinity makes rows without any difference (or without any candidate) zero, without a branch.
-    span = np.subtract(highest, lowest, out=np.full_like(lowest, np.inf), where=varies)
-    np.subtract(scores, lowest[:, np.newaxis], out=out)
-    out /= span[:, np.newaxis]
+def _standard_scores(scores: Sequence[Scores], candidates: NDArray[np.bool_]) -> list[StandardScores]:
+    """Return the scores of a component's signals; a single one is not standardised."""
+    if len(scores) == 1:
+        return [StandardScores(scores[0], np.zeros((len(candidates), 1)), np.ones((len(candidates), 1)))]
+    rows, buffer = CandidateRows.of(candidates), np.empty(candidates.shape)
+    return [rows.measure(of_signal, buffer=buffer) for of_signal in scores]
 
 
 def standardise(scores: Scores, candidates: NDArray[np.bool_]) -> NDArray[np.float64]:
-    """Return (B, A) standard scores, mean 0 and deviation 1 over each row's candidates; a constant row gives 0.
-
-    Scaled to [0, 1] first, so that no square of a difference under- or overflows.
-    """
+    """Return (B, A) standard scores, mean 0 and deviation 1 over each row's candidates; a constant row gives 0."""
     standard = np.empty(candidates.shape)
-    scale_to_unit(scores, candidates, out=standard)
-    count = np.maximum(np.count_nonzero(candidates, axis=1), 1)
-    standard -= (np.where(candidates, standard, 0.0).sum(axis=1) / count)[:, np.newaxis]
-    variance = (np.where(candidates, standard, 0.0) ** 2).sum(axis=1) / count
-    standard /= np.sqrt(variance, out=np.full_like(variance, np.inf), where=variance > 0)[:, np.newaxis]
+    found = CandidateRows.of(candidates).measure(scores, buffer=standard)
+    np.subtract(scores, found.mean, out=standard)
+    standard /= found.deviation
     return standard
+
+
+def scale_to_unit(scores: Scores, candidates: NDArray[np.bool_], *, out: NDArray[np.float64]) -> None:
+    """Write (B, A) to `out`, each row min-max scaled to [0, 1] over its candidates; a constant row gives 0.
+
+    What is no candidate gets the value of the row's first candidate.
+    """
+    CandidateRows.of(candidates).subtract_first(scores, out=out)
+    out -= out.min(axis=1, initial=0.0, keepdims=True)
+    span = out.max(axis=1, initial=0.0, keepdims=True)
+    # Dividing by infinity makes rows without any difference (or without any candidate) zero, without a branch.
+    span[span == 0] = np.inf
+    out /= span
+
+
+@dataclass(frozen=True, eq=False)
+class CandidateRows:
+    """The candidates of B customers for reductions: a mask costs a branch for each score, a product with it does not.
+
+    ones: (B, A) 1.0 for candidates, else 0.0. first: (B,) the position of the first candidate.
+    """
+
+    ones: NDArray[np.float64]
+    first: NDArray[np.int64]
+
+    @classmethod
+    def of(cls, candidates: NDArray[np.bool_]) -> CandidateRows:
+        """Build from a mask (B, A)."""
+        first = candidates.argmax(axis=1) if candidates.shape[1] else np.zeros(len(candidates), np.int64)
+        return cls(candidates.astype(np.float64), first)
+
+    def subtract_first(self, scores: Scores, *, out: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Write scores minus that of the row's first candidate to `out`, 0 for the rest; return what was subtracted.
+
+        The extremes and sums of a row are then those of its candidates, and a constant row is exactly 0.
+        """
+        value = scores[np.arange(len(scores)), self.first] if scores.size else np.zeros(len(scores))
+        subtracted = value.astype(np.float64)[:, np.newaxis]
+        np.subtract(scores, subtracted, out=out)
+        out *= self.ones
+        return subtracted
+
+    @cached_property
+    def count(self) -> NDArray[np.float64]:
+        """(B, 1) how many candidates there are, at least 1."""
+        return np.asarray(np.maximum(self.ones.sum(axis=1, keepdims=True), 1.0))
+
+    def measure(self, scores: Scores, *, buffer: NDArray[np.float64]) -> StandardScores:
+        """Return scores with mean and deviation. The variance of n differences to one of n values is at least the
+        squared mean of them / n, so that the subtraction loses little precision.
+        """
+        first = self.subtract_first(scores, out=buffer)
+        mean = buffer.sum(axis=1, keepdims=True) / self.count
+        variance = np.einsum("ij,ij->i", buffer, buffer)[:, np.newaxis] / self.count - mean**2
+        deviation = np.sqrt(variance, out=np.full_like(variance, np.inf), where=variance > 0)
+        return StandardScores(scores, first + mean, deviation)
 
 
 def _segment(history: CustomerHistory) -> int:

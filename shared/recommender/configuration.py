@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
+from itertools import product
 from typing import Any
 
 from shared.errors import ConfigurationInvalid, InvalidWeights
@@ -21,6 +22,7 @@ COLLABORATIVE, CONTENT, PROFITABILITY = "collaborative", "content", "profitabili
 COMPONENTS = (COLLABORATIVE, CONTENT, PROFITABILITY)  # the order of every axis of three
 DEFAULT_WEIGHTS = Weights(collaborative=0.9, content=0.1, profitability=0.0)
 DEFAULT_SEED = 7
+MOST_OF_SIGNAL = {"weight": 1e6, "portfolio_power": 10.0}  # in absolute value: no sum of signals can overflow
 
 # Algorithm -> its collaborative signals, with the hyper-parameters that differ from the defaults (docs/decisions/0026).
 # Content, profitability and the cold start are the same for all.
@@ -64,6 +66,9 @@ class ModelConfiguration:
         names = [signal.name for signal in self.signals()]
         if doubles := sorted({name for name in names if names.count(name) > 1}):
             raise ConfigurationInvalid(f"signal {doubles[0]!r} is in the configuration twice")
+        for signal, (field, most) in product(self.signals(), MOST_OF_SIGNAL.items()):
+            if not abs(value := getattr(signal, field)) <= most:  # also true for NaN
+                raise ConfigurationInvalid(f"signal {signal.name!r} has the {field} {value!r}, beyond {most:g}")
         for component in COMPONENTS:
             if not getattr(self, component):
                 raise ConfigurationInvalid(f"component {component!r} has no signal")

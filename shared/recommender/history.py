@@ -6,6 +6,7 @@ import math
 from collections import defaultdict
 from collections.abc import Sequence
 from datetime import datetime
+from itertools import chain
 from typing import TypeAlias, TypeVar
 
 import numpy as np
@@ -39,9 +40,9 @@ def build_history_matrix(
     if now.utcoffset() is None:
         raise ValueError("now must carry a time zone")
     rows = [_history_row(id_map, history, interaction_weights, now) for history in histories]
-    row_ends = np.cumsum([0, *(len(row) for row in rows)], dtype=np.int32)
-    asset_indices = np.array([index for row in rows for index in row], dtype=np.int32)
-    values = np.array([value for row in rows for value in row.values()], dtype=np.float32)
+    row_ends = np.cumsum([0, *map(len, rows)], dtype=np.int32)
+    asset_indices = np.fromiter(chain.from_iterable(rows), np.int32, row_ends[-1])
+    values = np.fromiter(chain.from_iterable(row.values() for row in rows), np.float32, row_ends[-1])
     return sparse.csr_array((values, asset_indices, row_ends), shape=(len(rows), len(id_map)))
 
 
@@ -77,10 +78,13 @@ def _decayed_weights(
     history: CustomerHistory, interaction_weights: InteractionWeights, now: datetime
 ) -> dict[str, list[float]]:
     weights: dict[str, list[float]] = defaultdict(list)
+    if not history.interactions:
+        return weights
     dismissed = dismissed_isins(history)
+    of_type = {kind: interaction_weights.of(kind) for kind in InteractionType}
     for interaction in history.interactions[-interaction_weights.window :]:
         if interaction.isin not in dismissed:
             age_days = max(0.0, (now - interaction.occurred_at).total_seconds() / _SECONDS_PER_DAY)
             decay = time_decay(age_days, interaction_weights.half_life_days)
-            weights[interaction.isin].append(interaction_weights.of(interaction.type) * decay)
+            weights[interaction.isin].append(of_type[interaction.type] * decay)
     return weights

@@ -10,6 +10,7 @@ from enum import IntEnum, StrEnum
 
 from shared.errors import InvalidWeights
 
+MOST_NEW_ASSET_DAYS = 3_650
 INTERACTION_WINDOW = 1_000  # so many interactions of a customer, the newest of the log, are fetched for scoring
 
 
@@ -155,7 +156,7 @@ class ListRules:
     """What holds for a list besides the scores (docs/decisions/0027).
 
     largest_sector_share: of the places of a list. exploration_share: of the customers whose last place is for a new
-    asset. new_asset_days: how long an asset that nobody has bought is new. Raises InvalidWeights.
+    asset. new_asset_days: how long an asset that nobody has bought is new, ten years at most. Raises InvalidWeights.
     """
 
     largest_sector_share: float = 0.5
@@ -164,8 +165,10 @@ class ListRules:
 
     def __post_init__(self) -> None:
         shares = (self.largest_sector_share, self.exploration_share)
-        if not all(0 <= share <= 1 for share in shares) or type(self.new_asset_days) is not int:
-            raise InvalidWeights("shares of list rules must be from 0 to 1, and new_asset_days a whole number")
+        if not all(0 <= share <= 1 for share in shares):
+            raise InvalidWeights("shares of list rules must be from 0 to 1")
+        if type(self.new_asset_days) is not int or not 0 <= self.new_asset_days <= MOST_NEW_ASSET_DAYS:
+            raise InvalidWeights(f"new_asset_days must be a whole number from 0 to {MOST_NEW_ASSET_DAYS}")
 
 
 DEFAULT_LIST_RULES = ListRules()

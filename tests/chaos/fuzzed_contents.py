@@ -181,7 +181,7 @@ RETRAIN: list[Change] = changes(
     accepted={"any text": ["", " ", *ODD, "x" * 200, "'; DROP TABLE model_versions; --", "%s{}"]},
 )
 
-ACTIVATED: list[Change] = changes(
+CHOSEN_VERSION: list[Change] = changes(
     "version",
     missing="refused",
     refused={

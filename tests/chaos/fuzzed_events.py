@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from tests.chaos.fuzzed_contents import ACTIVATED, CUSTOMER, INTERACTION, REQUEST, RETRAIN, TRANSACTION
+from tests.chaos.fuzzed_contents import CHOSEN_VERSION, CUSTOMER, INTERACTION, REQUEST, RETRAIN, TRANSACTION
 from tests.chaos.fuzzed_fields import IDENTITY, Change, Draft, Raw, RefusedBy, Verdict, utc
 from tests.chaos.fuzzed_messages import MESSAGE
 
@@ -87,7 +87,9 @@ CHANGES: dict[str, Sequence[Change]] = {
     "TransactionRecorded": (*IDENTITY, *CUSTOMER, *TRANSACTION, *MESSAGE),
     "RetrainRequested": (*IDENTITY, *RETRAIN, *MESSAGE),
     "RetrainCancelled": (*IDENTITY, *MESSAGE),
-    "ModelActivated": (*IDENTITY, *ACTIVATED, *MESSAGE),
+    "ModelActivated": (*IDENTITY, *CHOSEN_VERSION, *MESSAGE),
+    "ModelPinned": (*IDENTITY, *CHOSEN_VERSION, *MESSAGE),
+    "ModelUnpinned": (*IDENTITY, *CHOSEN_VERSION, *MESSAGE),
 }
 TOPIC_OF = {
     "InteractionRecorded": INTERACTIONS,
@@ -96,9 +98,12 @@ TOPIC_OF = {
     "RetrainRequested": COMMANDS,
     "RetrainCancelled": COMMANDS,
     "ModelActivated": COMMANDS,
+    "ModelPinned": COMMANDS,
+    "ModelUnpinned": COMMANDS,
 }
 _CUSTOMER_EVENTS = ("InteractionRecorded", "RecommendationRequested", "TransactionRecorded")
-_COMMANDS = ("RetrainRequested", "RetrainCancelled", "ModelActivated")
+_VERSION_COMMANDS = ("ModelActivated", "ModelPinned", "ModelUnpinned")
+_COMMANDS = ("RetrainRequested", "RetrainCancelled", *_VERSION_COMMANDS)
 
 
 class Fuzzer:
@@ -198,7 +203,7 @@ class Fuzzer:
             fields["action"] = chance.choice(("request_recs", "refresh_recs"))
         elif event_type == "RetrainRequested":
             fields["reason"] = "fuzzed"
-        elif event_type == "ModelActivated":
+        elif event_type in _VERSION_COMMANDS:
             fields["version"] = f"{NAME_SPACE}{chance.randrange(40)}"
         return fields
 

@@ -14,7 +14,9 @@ from shared.events import (
     Event,
     InteractionRecorded,
     ModelActivated,
+    ModelPinned,
     ModelPublished,
+    ModelUnpinned,
     RecommendationRequested,
     RequestedWeights,
     RetrainCancelled,
@@ -74,6 +76,8 @@ GOLDEN: dict[str, tuple[str, Event]] = {
     "retrain_requested.v1": (events.MODELS_COMMANDS, RetrainRequested(**IDENTITY, reason="new data was loaded")),
     "retrain_cancelled.v1": (events.MODELS_COMMANDS, RetrainCancelled(**IDENTITY)),
     "model_activated.v1": (events.MODELS_COMMANDS, ModelActivated(**IDENTITY, version="20260102T030405Z-1a2b3c4d")),
+    "model_pinned.v1": (events.MODELS_COMMANDS, ModelPinned(**IDENTITY, version="20260102T030405Z-1a2b3c4d")),
+    "model_unpinned.v1": (events.MODELS_COMMANDS, ModelUnpinned(**IDENTITY, version="20260102T030405Z-1a2b3c4d")),
     "model_published.v1": (
         events.MODELS_PUBLISHED,
         ModelPublished(**IDENTITY, version="20260102T030405Z-1a2b3c4d", sequence=7, manifest_sha256=FINGERPRINT),

@@ -8,8 +8,8 @@ import psycopg2
 import pytest
 
 from script.bench import Timing, bench_database, measure, measure_command, report
-from shared.far_trans.loading import check_files
 from shared.far_trans.schema import TABLES, TRANSACTIONS
+from shared.far_trans.source_files import check_files
 from shared.far_trans.synthetic import synthesize
 
 pytestmark = pytest.mark.postgres

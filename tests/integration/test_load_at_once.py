@@ -15,8 +15,9 @@ import pytest
 from shared.errors import CommitUnknown, DatabaseUnavailable
 from shared.far_trans.clean_rows import RowBlock
 from shared.far_trans.limits import LoadLimits
-from shared.far_trans.loading import FileAccess, check_files, load_folder
+from shared.far_trans.loading import FileAccess, load_folder
 from shared.far_trans.schema import TABLES, TRANSACTIONS
+from shared.far_trans.source_files import check_files
 from shared.far_trans.store import PostgresReferenceStore
 from tests.far_trans_files import NUMBERED_ROWS, REPOSITORY
 from tests.integration.loading import LOADER, TABLE_NAMES, load, query, read_all, write_rows
@@ -40,7 +41,8 @@ import sys, time
 from pathlib import Path
 from shared.far_trans.store import PostgresReferenceStore
 from shared.far_trans.limits import LoadLimits
-from shared.far_trans.loading import FileAccess, check_files, load_folder
+from shared.far_trans.loading import FileAccess, load_folder
+from shared.far_trans.source_files import check_files
 
 folder, url, step, table = sys.argv[1:]
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import os
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,10 +11,11 @@ from typing import Any
 
 import pytest
 
+from script.running_system import noted_demo
 from shared.errors import ReferenceDataInvalid
 from shared.far_trans.clean_rows import RowBlock
-from shared.far_trans.loading import check_files
 from shared.far_trans.schema import TABLES, TRANSACTIONS
+from shared.far_trans.source_files import check_files
 from shared.far_trans.store import PostgresReferenceStore
 from tests.far_trans_files import SOUND_ROWS, write_folder
 from tests.integration.loading import LOADER, TABLE_NAMES, count_rows, load, query, with_rows
@@ -54,7 +56,36 @@ def test_address_of_the_database_comes_from_the_environment(
     assert LOADER.main(["--data", str(write_folder(tmp_path / "data"))]) == 0
 
 
-def test_no_address_of_a_database_is_a_message(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_without_an_address_the_database_of_the_running_demo_is_loaded(
+    tmp_path: Path, database_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DEMO_STATE_DIR", str(tmp_path))
+    with noted_demo(tmp_path, api_url="http://127.0.0.1:1", database_url=database_url):
+        assert LOADER.main(["--data", str(write_folder(tmp_path / "data"))]) == 0
+
+    assert count_rows(database_url) == dict.fromkeys(TABLE_NAMES, 1)
+
+
+def test_the_database_of_compose_is_loaded_inside_its_network(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    docker = tmp_path / "bin" / "docker"
+    docker.parent.mkdir()
+    docker.write_text('#!/bin/sh\ncase "$*" in *" ps "*) echo 4f5a;; *) echo "$@" > "$CALLED"; exit 1;; esac\n')
+    docker.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{docker.parent}:{os.environ['PATH']}")
+    monkeypatch.setenv("CALLED", str(tmp_path / "called"))
+    monkeypatch.setenv("DEMO_STATE_DIR", str(tmp_path))
+    folder = write_folder(tmp_path / "data")
+
+    assert LOADER.main(["--data", str(folder), "--max-rejects", "5%"]) == 1
+    called = (tmp_path / "called").read_text()
+    assert called.startswith(f"compose run --rm --volume {folder}:/data:ro load --max-rejects 0.05 ")
+
+
+def test_no_address_of_a_database_is_a_message(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DEMO_STATE_DIR", str(tmp_path))
+    monkeypatch.setenv("PATH", str(tmp_path))  # no docker
     assert LOADER.main(["--data", str(write_folder(tmp_path / "data"))]) == 2
     assert "DATABASE_URL" in capsys.readouterr().err
 
@@ -96,7 +127,7 @@ def test_bad_rows_are_rejected_with_line_and_reason_and_the_others_are_loaded(
         SOUND_ROWS["transactions"],
         "C1,GRS1,1,Buy,2020-07-02,1,1,Branch",
         "C1,GRS1,2,Buy,2020-02-30,1,1,,",
-        'C1,GRS1,3,Buy,2020-07-02,1,1,"two\nlines",XATH',
+        'C1,GRS1,3,Buy,2020-07-02,1,1,"two\nlines\x1b",XATH',
         "C1,GRS1,4,Buy,2020-07-02,1,-1,,",
         "C1,GRS1,5,Swap,2020-07-02,1,1,,",
         ",GRS1,6,Buy,2020-07-02,1,1,,",
@@ -150,7 +181,7 @@ def test_folder_without_an_optional_file_loads_with_a_warning(
 
 def _truncate(folder: Path) -> None:
     path = folder / "transactions.csv"
-    path.write_bytes(path.read_bytes()[:-3])
+    path.write_bytes(path.read_bytes()[:-8])
 
 
 def _remove(folder: Path) -> None:

@@ -291,6 +291,13 @@ def test_models_and_their_artifacts(database_url: str, engine: Engine) -> None:
     }
 
 
+@pytest.mark.parametrize("curve", [None, 3, [], {"points": 7}, {"points": [{"weights": {}}], "presets": {}}])
+def test_a_curve_that_cannot_be_read_is_none(database_url: str, engine: Engine, curve: Any) -> None:
+    row = {"version": "v1", "status": "promoted", "triggered_by": "test", "metrics": {"frontier": curve}}
+    add(engine, tables.model_versions, {**row, "started_at": datetime.now(UTC)})
+    assert read(database_url, lambda reader: reader.fetch_frontier("v1")) is None
+
+
 def test_without_models_none_is_active(database_url: str) -> None:
     page = read(database_url, lambda reader: reader.fetch_models(limit=3))
     assert (page.active, list(page.models)) == (None, [])

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from sqlalchemy import create_engine, text
 
+from shared.artifacts.publication import FileArtifacts
 from shared.events import (
     INTERACTIONS_RECORDED,
     RECOMMENDATIONS_REQUESTED,
@@ -20,15 +21,20 @@ from shared.events import (
 from shared.far_trans.synthetic import synthesize
 from shared.ports import Message
 from shared.postgres.engine import build_engine, sqlalchemy_url
-from shared.recommender.configuration import build_configuration
+from shared.recommender.configuration import ALGORITHMS, ModelConfiguration, build_configuration
 from shared.recommender.fitting import fit_model
 from shared.recommender.history import dismissed_isins
 from shared.recommender.list_rules import NO_ASSET
+from shared.recommender.model import Model
 from shared.recommender.pipeline import recommend_indices
+from shared.recommender.signal import REGISTRY, signal_class
+from shared.recommender.training_data import TrainingData
 from shared.recommender.training_rows import build_training_data
-from shared.recommender.types import INTERACTION_WINDOW, InteractionType, InteractionWeights, Weights
+from shared.recommender.types import INTERACTION_WINDOW, InteractionType, InteractionWeights
 from tests.integration.loading import load
+from trainer.evaluation.rolling import RollingRules
 from trainer.evaluation.splits import build_split
+from trainer.evaluation.weights import Budget, choose_weights, weight_alternatives, with_profitability_share
 from trainer.service.store import PostgresTrainerStore
 from worker.answers import Scoring
 from worker.catalogue import Catalogue
@@ -38,7 +44,19 @@ from worker.store import PostgresWorkerStore
 
 NOW = datetime.now(UTC) + timedelta(hours=1)  # later than every click of the test, however slow the machine
 CLICKS = InteractionWeights(click=0.3, view=0.9, watchlist=0.5, half_life_days=7.0)
-CONFIGURATION = build_configuration("ease_next_purchase", weights=Weights(0.5, 0.2, 0.3), interaction_weights=CLICKS)
+# Every signal that this installation can fit, beside those of the default.
+OTHERS = [
+    name
+    for name in REGISTRY
+    if name not in ALGORITHMS["ease_next_purchase"]
+    and signal_class(name).component == "collaborative"
+    and name != "segment_prior"
+    and signal_class(name).is_available()
+]
+CONFIGURATION = build_configuration(
+    "+".join(["ease_next_purchase", *OTHERS]), interaction_weights=CLICKS, changes={"lightfm": {"epochs": 2}}
+)
+ROLLING = RollingRules(most_cutoffs=3, most_customers=50)
 
 
 @pytest.mark.postgres
@@ -76,12 +94,14 @@ def test_the_worker_lists_what_the_evaluation_lists(database_url: str, tmp_path:
         )
 
     data = build_training_data(trainer.fetch_training_rows().rows, now=NOW)
-    model = fit_model(data, CONFIGURATION, version="v1")
+    configuration = choose(data)
+    FileArtifacts(tmp_path / "models").save_model(fit_model(data, configuration, version="v1"))
+    FileArtifacts(tmp_path / "models").activate("v1")
     position = {customer.customer_id: index for index, customer in enumerate(data.customers)}
     histories = data.histories([position[customer] for customer in customers])
-    offline = recommend_indices(model, histories, k=10, now=NOW)
+    offline = recommend_indices(fit_model(data, configuration, version="v1"), histories, k=10, now=NOW)
 
-    scoring = Scoring(model, k=10, now=lambda: NOW)
+    scoring = Scoring(served_model(tmp_path / "models"), k=10, now=lambda: NOW)
     requests = tuple(_request(customer, number) for number, customer in enumerate(customers))
     with worker.begin() as transaction:
         handled = handle_batch(
@@ -95,6 +115,26 @@ def test_the_worker_lists_what_the_evaluation_lists(database_url: str, tmp_path:
     assert (isins[0] in dismissed_isins(histories[1]), isins[1] in dismissed_isins(histories[2])) == (True, True)
     assert len({tuple(row) for row in evaluated}) > 10
     assert served == evaluated
+    assert scoring.model.configuration == configuration
+    assert not scoring.model.silent_components
+    assert {signal.name for signal in configuration.signals()} >= {name for name in REGISTRY if name != "lightfm"}
+
+
+def choose(data: TrainingData) -> ModelConfiguration:
+    """Return the configuration with the weights that a training chooses; every component gets one, and content more."""
+    choice = choose_weights(data, CONFIGURATION, rules=ROLLING, budget=Budget(600.0), figures={})
+    assert choice.tried == 18
+    *_, last = weight_alternatives(choice.chosen)
+    assert last.weights.content > choice.chosen.weights.content
+    return with_profitability_share(last, 0.1)
+
+
+def served_model(models_dir: Path) -> Model:
+    """Return the model that a worker loads from the volume."""
+    artifacts = FileArtifacts(models_dir)
+    pointer = artifacts.read_pointer()
+    assert pointer is not None
+    return artifacts.load_model(pointer)
 
 
 def _click(customer: str, isin: str, number: int, **fields: Any) -> Message:

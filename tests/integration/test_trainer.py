@@ -46,6 +46,12 @@ def test_from_the_first_model_over_clicks_and_requests_to_a_rollback(system: Sys
     )
     assert sum(row["next_offset"] for row in stored) == 50
 
+    system.command(RetrainRequested(reason="with nothing new"))
+    (same,) = eventually(lambda: system.rows("triggered_by LIKE 'request %: with nothing new' AND status = 'stored'"))
+    assert same["reason"] == f"nothing changed: {second['version']} has the same data and configuration"
+    assert system.pointer()["version"] == second["version"]
+
+    system.click(1, first=50)
     request = RetrainRequested(reason="an operator's wish")
     system.command(request)
     third = eventually(lambda: system.rows("active AND sequence = 3"))[0]
@@ -100,6 +106,7 @@ def test_a_killed_trainer_counts_from_where_the_last_training_ended_and_mends_it
 def test_sigterm_in_the_middle_of_a_training_ends_it_cleanly(system: System) -> None:
     trainer = system.trainer()
     eventually(lambda: system.rows("active"))
+    system.click(1)
     system.command(RetrainRequested(reason="long"))
     eventually(lambda: system.rows("status = 'training' AND progress <> 'queued'"))
 
@@ -169,6 +176,9 @@ def test_once_trains_a_first_model_and_exits(system: System) -> None:
     assert once() == 0
     (row,) = system.rows()
     assert (row["active"], row["sequence"]) == (True, 1)
+    assert once("--force") == 0
+    assert system.pointer()["sequence"] == 1  # the data are the same
+    system.click(1)
     assert once("--force") == 0
     assert system.pointer()["sequence"] == 2
 

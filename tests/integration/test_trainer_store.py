@@ -124,6 +124,25 @@ def test_a_refusal_demotes_what_was_never_served(store: TrainerStore) -> None:
     assert store.fetch_offsets([COMMANDS]) == {COMMANDS: StoredOffset(1)}
 
 
+def test_pins_are_kept_with_their_commands_and_only_of_what_is_servable(store: TrainerStore) -> None:
+    for version in ("v1", "v2"):
+        store.start_training(version, triggered_by="x")
+        store.finish_training(finished(version))
+    store.start_training("v3", triggered_by="x")
+    store.record_servable(["v1"])
+
+    wanted = enumerate(("v1", "v2", "v3", "v4"), start=1)
+    pins = [store.store_pin(version, pinned=True, command=build_command(number)) for number, version in wanted]
+
+    assert pins == [True, False, False, False]
+    assert set(store.fetch_pinned()) == {"v1"}
+    assert store.fetch_offsets([COMMANDS]) == {COMMANDS: StoredOffset(4)}
+    store.record_servable([])
+    assert store.store_pin("v1", pinned=False, command=build_command(5))  # also of what is gone
+    assert not store.store_pin("v4", pinned=False, command=build_command(6))
+    assert set(store.fetch_pinned()) == set()
+
+
 def test_a_dead_letter_is_kept_once(store: TrainerStore) -> None:
     message = Message(MODELS_COMMANDS, 0, 7, b"key", None)
     for _ in range(2):

@@ -48,6 +48,7 @@ class System:
         self.database_url = database_url
         self.models = folder / "models"
         self.trainers: list[ServiceProcess] = []
+        self._clicked: list[InteractionRecorded] = []  # what the worker has not stored
         create_topics(bootstrap_servers, prefix=prefix, partitions=PARTITIONS)
         config = producer_settings(bootstrap_servers, client_id="test")
         self.publisher = SyncKafkaEventPublisher(config, topic_prefix=prefix)
@@ -77,15 +78,25 @@ class System:
         self.query(statement)
 
     def click(self, count: int, *, first: int = 0, stored: bool = True) -> None:
-        """Publish clicks; `stored`: the offsets say that the worker has stored them."""
+        """Publish clicks; `stored`: rows and offsets are as after the worker has stored them."""
         for number in range(first, first + count):
             event = InteractionRecorded(customer_id=f"C{number}", isin="GRS000000000", type="click")
             self.publisher.publish(INTERACTIONS_RECORDED, key=event.customer_id, event=event)
+            self._clicked.append(event)
         if stored:
             self.store_as_worker()
 
     def store_as_worker(self) -> None:
-        """Let the worker's offsets be at the end of the log of interactions, as after it has stored them."""
+        """Store the clicks, and let the worker's offsets be at the end of the log of interactions."""
+        for event in self._clicked:
+            # Of a customer of the bank: a new one would change the figures of an evaluation.
+            self.execute(
+                "INSERT INTO user_interactions"
+                " (event_id, customer_id, isin, interaction_type, occurred_at, partition, event_offset)"
+                f" SELECT '{event.event_id}', min(customer_id), '{event.isin}', 'click', '{event.occurred_at}', 0, 0"
+                " FROM customer_information"
+            )
+        self._clicked.clear()
         consumer = Consumer({"bootstrap.servers": self.bootstrap_servers, "group.id": f"{self.prefix}ends"})
         place = f"'{fetch_cluster_id(self.bootstrap_servers)}', 'worker', '{INTERACTIONS_RECORDED}'"
         for partition in range(PARTITIONS):

@@ -14,6 +14,7 @@ from shared.recommender.candidates import asset_risk_level, is_suitable
 from shared.recommender.model import Model
 from shared.recommender.pipeline import recommend
 from shared.recommender.types import Asset, CustomerHistory, Ranking
+from trainer.evaluation.metrics import Metrics
 
 LEAST_SHARE = 0.5  # of the champion's purchases, customers and assets that a challenger must have learned from
 COUNTED = ("purchases", "customers", "assets")
@@ -27,35 +28,67 @@ class PromotionDecision:
     reason: str
 
 
+@dataclass(frozen=True)
+class Margins:
+    """How much worse than the champion a challenger may be.
+
+    ndcg_at_10: at least this, or the standard error of the difference, if that is more: a smaller one is chance.
+    roi_at_10: of the monthly return of the lists.
+    """
+
+    ndcg_at_10: float
+    roi_at_10: float
+    standard_error: float = 0.0
+
+
 def decide_promotion(
+    challenger: Metrics | None,
     *,
-    challenger: float | None,
-    champion: float | None,
-    standard_error: float,
-    least_margin: float,
+    champion: Metrics | None,
+    margins: Margins,
     problems: Sequence[str],
     shortfalls: Sequence[str] | None = None,
 ) -> PromotionDecision:
-    """Decide by nDCG@10 on the same split; None means not evaluated, or that there is no champion to compare with.
+    """Decide by nDCG@10 and ROI@10 on the same split; None: not evaluated, or there is no champion to compare with.
 
-    A challenger may be worse by the larger of `least_margin` and the standard error of the difference: a smaller
-    one is chance. Any problem that the safety check found keeps a model out, whatever its figures, and so does what
-    `find_shortfalls` found. `shortfalls` is None when no model is served: only then is a model promoted that could
-    not be evaluated, because any sound model is better than none.
+    Any problem that the safety check found keeps a model out, whatever its figures, and so does one unsuitable list of
+    the evaluation, and what `find_shortfalls` found. `shortfalls` is None when no model is served: only then is a model
+    promoted that could not be evaluated, because any sound model is better than none.
     """
-    if problems:
-        return PromotionDecision(False, f"unsafe: {'; '.join(problems)}")
+    unsafe = [*problems, *_find_unsuitable(challenger)]
+    if unsafe:
+        return PromotionDecision(False, f"unsafe: {'; '.join(unsafe)}")
     if shortfalls:
         return PromotionDecision(False, f"learned too little: {'; '.join(shortfalls)}")
-    if challenger is None or not math.isfinite(challenger):
+    if challenger is None or not math.isfinite(challenger.ndcg_at_10):
         return _decide_unevaluated(is_served=shortfalls is not None)
     if champion is None:
-        return PromotionDecision(True, f"no champion to compare with; nDCG@10 {challenger:.4f}")
-    margin = max(least_margin, standard_error)
-    compared = f"nDCG@10 {challenger:.4f}, champion {champion:.4f}, margin {margin:.4g}"
+        return PromotionDecision(True, f"no champion to compare with; nDCG@10 {challenger.ndcg_at_10:.4f}")
+    margin = max(margins.ndcg_at_10, margins.standard_error)
+    compared = f"nDCG@10 {challenger.ndcg_at_10:.4f}, champion {champion.ndcg_at_10:.4f}, margin {margin:.4g}"
+    if challenger.ndcg_at_10 < champion.ndcg_at_10 - margin:
+        return PromotionDecision(False, f"worse than the champion: {compared}")
+    returns = _compare_returns(challenger.roi_at_10, champion.roi_at_10, margin=margins.roi_at_10)
+    if not returns.promoted:
+        return returns
+    return PromotionDecision(True, f"not worse than the champion: {compared}; {returns.reason}")
+
+
+def _find_unsuitable(challenger: Metrics | None) -> list[str]:
+    share = challenger.unsuitable_share if challenger else 0.0
+    return [] if share == 0.0 else [f"{share:.2%} of the evaluated lists have an unsuitable asset"]
+
+
+def _compare_returns(challenger: float | None, champion: float | None, *, margin: float) -> PromotionDecision:
+    """A return that nobody knows is compared with nothing; unknown where the champion's is known is worse."""
+    if champion is None or not math.isfinite(champion):
+        return PromotionDecision(True, "ROI@10 of the champion unknown")
+    if challenger is None or not math.isfinite(challenger):
+        return PromotionDecision(False, f"worse than the champion: ROI@10 unknown, champion {champion:.4f}")
+    compared = f"ROI@10 {challenger:.4f}, champion {champion:.4f}, margin {margin:.4g}"
     if challenger < champion - margin:
         return PromotionDecision(False, f"worse than the champion: {compared}")
-    return PromotionDecision(True, f"not worse than the champion: {compared}")
+    return PromotionDecision(True, compared)
 
 
 def find_shortfalls(challenger: Mapping[str, Any], champion: Mapping[str, Any] | None) -> list[str]:
@@ -106,6 +139,7 @@ def _problems_of(ranking: Ranking, history: CustomerHistory, levels: Mapping[str
             found.add("recommends an unsuitable asset")
         if place.isin in owned:
             found.add("recommends an owned asset")
-        if not np.isfinite([place.score, *vars(place.contributions).values()]).all():
+        values = (place.score, *vars(place.contributions).values())
+        if not np.isfinite([value for value in values if value is not None]).all():
             found.add("gives a score that is not finite")
     return found

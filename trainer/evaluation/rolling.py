@@ -75,7 +75,8 @@ class Cutoff:
 
     def evaluate(self, configurations: Sequence[ModelConfiguration]) -> list[float]:
         """Return the nDCG@10 of configurations that differ in weights alone: the signals are fitted once."""
-        model = replace(fit_model(self.training, configurations[0], version="rolling"), tradable=self.tradable)
+        training = replace(self.training)  # a copy, so that nothing derived from the rows outlives the fit
+        model = replace(fit_model(training, configurations[0], version="rolling"), tradable=self.tradable)
         lists = recommend_alternatives(
             model,
             self.histories,

@@ -10,6 +10,8 @@ from shared.events import (
     Event,
     InteractionRecorded,
     ModelActivated,
+    ModelPinned,
+    ModelUnpinned,
     RetrainCancelled,
     RetrainRequested,
     TransactionRecorded,
@@ -83,6 +85,8 @@ class CommandHandler:
             self._cancel(command)
         elif isinstance(event, ModelActivated):
             self._registry.activate(event.version, command=command)
+        elif isinstance(event, ModelPinned | ModelUnpinned):
+            self._registry.pin(event.version, pinned=isinstance(event, ModelPinned), command=command)
         metrics.COMMANDS.labels(command.event_type).inc()
         self._consumer.commit(next_offsets)
 

@@ -2,21 +2,17 @@
 
 from __future__ import annotations
 
-import platform
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from importlib.metadata import PackageNotFoundError
-from importlib.metadata import version as library_version
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import numpy as np
 
 from shared.backoff import retry_until
 from shared.errors import ArtifactInvalid, StaleOffsets, Stopped, describe_error
-from shared.events import INTERACTIONS_RECORDED, TRANSACTIONS_RECORDED
 from shared.logging import get_logger
 from shared.ports import Partition, Pointer
 from shared.recommender.configuration import ModelConfiguration
@@ -24,22 +20,27 @@ from shared.recommender.fitting import fit_model
 from shared.recommender.model import Model
 from shared.recommender.training_data import TrainingData
 from shared.recommender.training_rows import build_training_data
-from trainer.evaluation.promotion import PromotionDecision, decide_promotion, find_problems, find_shortfalls
+from trainer.evaluation.promotion import (
+    Margins,
+    PromotionDecision,
+    decide_promotion,
+    find_problems,
+    find_shortfalls,
+)
 from trainer.evaluation.selection import Evaluation, SelectionRules, evaluate_candidates
 from trainer.service.model_registry import Champion, ModelRegistry
 from trainer.service.ports import (
     ArtifactStore,
-    FinishedTraining,
     Outcome,
     OutcomeKind,
     TrainerStore,
     TrainingOrder,
     TrainingSnapshot,
 )
+from trainer.service.training_record import DATA_DIGEST, build_finished, build_metadata
 
 SAFETY_SAMPLE = 500
 CANCELLED = "cancelled on request"
-LIBRARIES = ("numpy", "scipy", "scikit-learn", "rectools-lightfm")
 
 Result = TypeVar("Result")
 log = get_logger(__name__)
@@ -51,7 +52,7 @@ class TrainingPlan:
 
     candidates: tuple[ModelConfiguration, ...]
     selection: SelectionRules
-    margin: float
+    margins: Margins
     seed: int
 
 
@@ -130,7 +131,7 @@ class TrainingJob:
             figures=self._figures,
         )
         self._progress(order, f"fitting {evaluation.best.algorithm}")
-        metadata = _metadata(data, evaluation, snapshot.worker_offsets)
+        metadata = build_metadata(data, evaluation, snapshot)
         model = fit_model(data, evaluation.best, version=order.version, metadata=metadata)
         self._progress(order, "saving")
         digest = self._artifacts.save_model(model)
@@ -145,7 +146,13 @@ class TrainingJob:
         with self._registry.exclusively():
             self._check_wanted(order)
             decision = self._decide(challenger, champion)
-            finished = _finished(challenger, decision, covered)
+            finished = build_finished(
+                challenger.model,
+                challenger.evaluation,
+                decision=decision,
+                manifest_sha256=challenger.manifest_sha256,
+                covered=covered,
+            )
             problem = self._retry(lambda: self._registry.finish(finished))
             return PromotionDecision(False, problem) if problem else decision
 
@@ -154,14 +161,18 @@ class TrainingJob:
         if (pointer.version if pointer else None) != champion.version:
             return PromotionDecision(False, "another version was activated by hand meanwhile")
         evaluation, watermark = challenger.evaluation, challenger.model.metadata["watermark"]
-        return decide_promotion(
-            challenger=evaluation.metrics.ndcg_at_10 if evaluation.metrics else None,
-            champion=evaluation.champion.ndcg_at_10 if evaluation.champion else None,
-            standard_error=evaluation.standard_error,
-            least_margin=self._plan.margin,
+        decision = decide_promotion(
+            evaluation.metrics,
+            champion=evaluation.champion,
+            margins=replace(self._plan.margins, standard_error=evaluation.standard_error),
             problems=challenger.problems,
             shortfalls=find_shortfalls(watermark, champion.watermark) if champion.is_served else None,
         )
+        if decision.promoted and _is_same(challenger.model, champion):
+            return PromotionDecision(False, f"nothing changed: {champion.version} has the same data and configuration")
+        if decision.promoted and (pinned := self._registry.fetch_pinned()) is not None:
+            return PromotionDecision(False, f"{pinned} is pinned; otherwise promoted: {decision.reason}")
+        return decision
 
     def _find_problems(self, data: TrainingData, pointer: Pointer) -> list[str]:
         """Load the artifact as a worker does and check its lists for a sample of customers."""
@@ -242,48 +253,8 @@ def covered_offsets(snapshot: TrainingSnapshot, uncovered_from: Mapping[Partitio
     return {p: read[p] for p, offset in uncovered_from.items() if read.get(p, offset) > offset}
 
 
-def _metadata(data: TrainingData, evaluation: Evaluation, worker_offsets: Mapping[Partition, int]) -> dict[str, Any]:
-    """Return what the manifest contains besides the description of the arrays."""
-    return {
-        "metrics": evaluation.to_json(),
-        "watermark": {
-            "as_of": data.as_of.isoformat(),
-            "customers": len(data.customers),
-            "assets": len(data.assets),
-            "purchases": len(data.purchases.day),
-            "close_prices": len(data.close_prices.day),
-            "interactions": len(data.interactions.occurred_at),
-            "interaction_offsets": _offsets_of(INTERACTIONS_RECORDED, worker_offsets),
-            "transaction_offsets": _offsets_of(TRANSACTIONS_RECORDED, worker_offsets),
-        },
-        "libraries": {"python": platform.python_version(), **{name: _library_version(name) for name in LIBRARIES}},
-    }
-
-
-def _library_version(name: str) -> str | None:
-    try:
-        return library_version(name)
-    except PackageNotFoundError:
-        return None
-
-
-def _offsets_of(topic: str, offsets: Mapping[Partition, int]) -> dict[str, int]:
-    return {str(number): offset for (name, number), offset in sorted(offsets.items()) if name == topic}
-
-
-def _finished(
-    challenger: Challenger, decision: PromotionDecision, covered: Mapping[Partition, int]
-) -> FinishedTraining:
-    model, champion = challenger.model, challenger.evaluation.champion
-    return FinishedTraining(
-        version=model.version,
-        status="promoted" if decision.promoted else "stored",
-        reason=decision.reason,
-        algorithm=model.configuration.algorithm,
-        manifest_sha256=challenger.manifest_sha256,
-        metrics={**model.metadata["metrics"], "signals": model.metadata["signals"]},
-        champion_metrics=champion.to_json() if champion else None,
-        configuration=model.configuration.to_json(),
-        watermark=model.metadata["watermark"],
-        next_offsets=covered,
-    )
+def _is_same(model: Model, champion: Champion) -> bool:
+    """Return whether the served model was fitted on the same data with the same configuration."""
+    known = (champion.watermark or {}).get(DATA_DIGEST) if champion.is_served else None
+    same_data = known is not None and known == model.metadata["watermark"][DATA_DIGEST]
+    return same_data and champion.configuration == model.configuration

@@ -28,6 +28,7 @@ AFTER_FAILURE_SECONDS = 30.0
 MOST_AFTER_FAILURE_SECONDS = 600.0
 ANNOUNCE_AGAIN_SECONDS = 30.0
 ASK_WORKER_AGAIN_SECONDS = 1.0
+FOLLOW_VOLUME_SECONDS = 30.0
 
 log = get_logger(__name__)
 
@@ -74,6 +75,7 @@ class TrainerLoop:
         self._not_before = clock()  # triggers wait until then; requests do not
         self._without_promotion = 0  # trainings in a row
         self._ask_worker_at = self._ask_for_assets_at = self._announce_at = clock()
+        self._follow_volume_at = clock() + FOLLOW_VOLUME_SECONDS  # the start has just done so
         self._missing_assets_logged = False
         self._polling = Task("poll", self._poll, clock=clock, raise_bugs=True)
         self._messages = Task("messages", self._handle_pending, clock=clock)
@@ -81,6 +83,7 @@ class TrainerLoop:
             Task("outcome", self._take_outcome, clock=clock),
             Task("start", self._start_if_due, clock=clock),
             Task("announcement", self._announce, clock=clock),
+            Task("volume", self._follow_volume, clock=clock),
         )
 
     def begin(self) -> None:
@@ -270,3 +273,9 @@ class TrainerLoop:
     def _announce(self) -> None:
         if self._clock() >= self._announce_at and not self._registry.publish_pending():
             self._announce_at = self._clock() + ANNOUNCE_AGAIN_SECONDS
+
+    def _follow_volume(self) -> None:
+        """Let the rows follow what an operator removed from the volume, or put back."""
+        if self._clock() >= self._follow_volume_at:
+            self._registry.follow_volume()
+            self._follow_volume_at = self._clock() + FOLLOW_VOLUME_SECONDS

@@ -70,6 +70,11 @@ class ModelRegistry:
         pointer = self.current()
         return None if pointer == self._unservable else pointer
 
+    def fetch_pinned(self) -> str | None:
+        """Return the served version if it is pinned: no training replaces it. Raises DatabaseUnavailable."""
+        pointer = self.servable()
+        return pointer.version if pointer and pointer.version in self._store.fetch_pinned() else None
+
     def fetch_champion(self) -> Champion:
         """Return what is served now; raises DatabaseUnavailable."""
         pointer = self.current()
@@ -104,7 +109,7 @@ class ModelRegistry:
         if finished.status == "promoted":
             problem = self._promote(finished.version)
         else:
-            self._artifacts.prune(keep=self._keep)
+            self._artifacts.prune(keep=self._keep, pinned=self._store.fetch_pinned())
         self._record_servable()
         return problem
 
@@ -124,21 +129,35 @@ class ModelRegistry:
                 log.info("model.activated", version=version, sequence=pointer.sequence)
             self._record_servable()
 
+    def pin(self, version: str, *, pinned: bool, command: Command) -> None:
+        """Pin or unpin a version on request; one that is not there is refused.
+
+        Raises RegistryBusy and DatabaseUnavailable; safe to repeat.
+        """
+        with self.exclusively():
+            self._record_servable()
+            if self._store.store_pin(version, pinned=pinned, command=command):
+                log.info("model.pinned" if pinned else "model.unpinned", version=version)
+            else:
+                log.error("model.not_pinned", version=version, pinned=pinned, reason="no such version, or not servable")
+
     def reconcile(self) -> None:
         """Make the rows agree with the pointer, and complete a promotion that a crash interrupted.
 
         A version that does not load (of an older format, or damaged) keeps the pointer until there is another one, but
-        counts as no model.
+        counts as no model. One that is pinned meanwhile keeps the pointer.
         """
         with self.exclusively():
+            self._follow_pointer()
             for version in self._store.fetch_unpointed():
-                problem = self._promote(version)
+                problem = self._complete(version)
                 log.warning("promotion.completed", version=version, problem=problem)
-            pointer = self.current()
-            if pointer is not None:
-                self._unpublished = pointer
-                self._store.record_pointer(pointer)
-                self._check_servable(pointer)
+                self._follow_pointer()
+            self._record_servable()
+
+    def follow_volume(self) -> None:
+        """Store what is on the volume now, whoever changed it; raises RegistryBusy and DatabaseUnavailable."""
+        with self.exclusively():
             self._record_servable()
 
     def publish_pending(self) -> bool:
@@ -168,11 +187,27 @@ class ModelRegistry:
             self._unpublished = None
         return True
 
+    def _follow_pointer(self) -> None:
+        pointer = self.current()
+        if pointer is not None:
+            self._unpublished = pointer
+            self._store.record_pointer(pointer)
+            self._check_servable(pointer)
+
+    def _complete(self, version: str) -> str | None:
+        """Promote a version whose promotion was interrupted, unless the served one is pinned; return why not."""
+        pinned = self.fetch_pinned()
+        if pinned is None:
+            return self._promote(version)
+        reason = f"could not be promoted: {pinned} is pinned"
+        self._store.record_refusal(version, reason=reason)
+        return reason
+
     def _point_at(self, version: str, *, command: Command | None = None) -> Pointer:
         """Move the pointer unless it is there already, then the rows; raises ArtifactInvalid."""
         pointer = self.current()
         if pointer is None or pointer.version != version:
-            pointer = self._artifacts.activate(version, keep=self._keep)
+            pointer = self._artifacts.activate(version, keep=self._keep, pinned=self._store.fetch_pinned())
         self._unpublished = pointer
         self._store.record_pointer(pointer, command=command)
         return pointer

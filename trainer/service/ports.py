@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Literal, Protocol
@@ -127,11 +127,11 @@ class ArtifactStore(ArtifactReader, Protocol):
     def save_model(self, model: Model) -> str:
         """Write one version durably and return the SHA-256 of its manifest; CURRENT does not change."""
 
-    def activate(self, version: str, *, keep: int = 3) -> Pointer:
+    def activate(self, version: str, *, keep: int = 3, pinned: Collection[str] = ()) -> Pointer:
         """Let CURRENT name a stored version, then prune; raises ArtifactInvalid."""
 
-    def prune(self, *, keep: int = 3) -> None:
-        """Remove the oldest versions beyond `keep`, never the one that CURRENT names."""
+    def prune(self, *, keep: int = 3, pinned: Collection[str] = ()) -> None:
+        """Remove the oldest versions beyond `keep`, never one that is `pinned` or the one that CURRENT names."""
 
     def versions(self) -> Sequence[str]:
         """Return the versions that are on the volume, the oldest first."""
@@ -157,6 +157,9 @@ class TrainerStore(OffsetSource, Protocol):
 
         A version that is older than one that the pointer named is left out.
         """
+
+    def fetch_pinned(self) -> Collection[str]:
+        """Return the versions that are pinned."""
 
     def fetch_queued(self) -> VersionRow | None:
         """Return the requested training that waits in the queue."""
@@ -208,6 +211,12 @@ class TrainerStore(OffsetSource, Protocol):
 
     def record_refusal(self, version: str, *, reason: str, command: Command | None = None) -> None:
         """Store why a version was not activated, and the command that asked for it; the row may be missing."""
+
+    def store_pin(self, version: str, *, pinned: bool, command: Command) -> bool:
+        """Pin or unpin a finished version, and store the command.
+
+        Returns False when there is no such version, or for a pin when it is not servable.
+        """
 
     def record_servable(self, versions: Sequence[str]) -> None:
         """Store for every finished version whether it is one of these, which are on the volume."""

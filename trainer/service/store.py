@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 from uuid import UUID
@@ -80,6 +80,10 @@ class PostgresTrainerStore:
     def fetch_unpointed(self) -> Sequence[str]:
         with self._begin() as connection:
             return list(connection.scalars(_UNPOINTED))
+
+    def fetch_pinned(self) -> Collection[str]:
+        with self._begin() as connection:
+            return frozenset(connection.scalars(select(model_versions.c.version).where(model_versions.c.pinned)))
 
     def fetch_queued(self) -> VersionRow | None:
         statement = select(*_VERSION_COLUMNS).where(WAITING).order_by(model_versions.c.version).limit(1)
@@ -174,6 +178,15 @@ class PostgresTrainerStore:
         with self._begin() as connection:
             self._store_command(connection, command)
             connection.execute(_REFUSED, {"version": version, "reason": reason})
+
+    def store_pin(self, version: str, *, pinned: bool, command: Command) -> bool:
+        row = model_versions.c
+        possible = and_(row.version == version, row.manifest_sha256.is_not(None))
+        if pinned:
+            possible = and_(possible, row.servable.is_distinct_from(False))
+        with self._begin() as connection:
+            self._store_command(connection, command)
+            return connection.execute(update(model_versions).where(possible).values(pinned=pinned)).rowcount == 1
 
     def record_servable(self, versions: Sequence[str]) -> None:
         row = model_versions.c

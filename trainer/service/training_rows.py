@@ -1,12 +1,14 @@
-"""Read everything that a model is fitted on from one snapshot, by COPY into compact columns."""
+"""Read everything that a model is fitted on from one snapshot, by COPY into compact columns; digest its content."""
 
 from __future__ import annotations
 
 import tempfile
 from collections.abc import Mapping
 from datetime import date
+from hashlib import sha256
 from typing import Any
 
+import numpy as np
 import pandas as pd
 from sqlalchemy import Connection, text
 
@@ -82,6 +84,21 @@ def read_training_rows(connection: Connection, *, latest: date) -> TrainingRows:
         interactions=_copy(connection, _INTERACTIONS.format(plausible=plausible["user_interactions"])),
         ignored=_count_ignored(connection, plausible),
     )
+
+
+def digest_rows(rows: TrainingRows) -> str:
+    """Return the SHA-256 of the content: equal for equal rows, in whatever order the database returns them.
+
+    Only interactions have an order, that of the log.
+    """
+    digest = sha256()
+    for records in (rows.assets, rows.customers):
+        digest.update("\n".join(sorted(map(repr, records))).encode())
+    for frame in (rows.purchases, rows.recorded_purchases, rows.close_prices):
+        digest.update(np.sort(pd.util.hash_pandas_object(frame, index=False).to_numpy()).tobytes())
+        digest.update(len(frame).to_bytes(8))
+    digest.update(pd.util.hash_pandas_object(rows.interactions, index=False).to_numpy().tobytes())
+    return digest.hexdigest()
 
 
 def _plausible(table: str, latest: date) -> str:

@@ -66,8 +66,11 @@ class ItemItem(SimilaritySignal):
 
 def fit_autoencoder(gram: NDArray[np.floating[Any]], *, penalty: NDArray[np.float64]) -> NDArray[np.float32]:
     """Return B (A, A) of a linear autoencoder: P = (gram + diag(penalty))^-1, B_ij = -P_ij / P_jj."""
-    precision = np.linalg.inv(gram.astype(np.float64) + np.diag(penalty))
-    return with_largest_diagonal((precision / -np.diag(precision)).astype(np.float32))
+    used = np.flatnonzero(np.diag(gram))  # for other assets B is 0, and inverting takes the third power of their number
+    precision = np.linalg.inv(gram[np.ix_(used, used)].astype(np.float64) + np.diag(penalty[used]))
+    similarity = np.zeros(gram.shape, dtype=np.float32)
+    similarity[np.ix_(used, used)] = precision / -np.diag(precision)
+    return with_largest_diagonal(similarity)
 
 
 def with_largest_diagonal(matrix: NDArray[np.floating[Any]]) -> NDArray[np.float32]:

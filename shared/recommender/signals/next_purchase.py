@@ -49,8 +49,7 @@ class NextPurchase(Signal):
         features = sparse.hstack([holdings, sparse.csr_array(np.ones((len(day), 1)))], format="csr")
         weighted = (sparse.diags_array(weight) @ features).T.tocsr()
         penalty = np.append(np.full(asset_count, self.l2), self.intercept_l2)
-        gram = (weighted @ features).toarray() + np.diag(penalty)
-        solution = np.linalg.solve(gram, (weighted @ bought).toarray())
+        solution = solve_ridge((weighted @ features).toarray(), penalty, (weighted @ bought).toarray())
         return {
             "matrix": with_largest_diagonal(solution[:-1]),
             "intercept": np.ascontiguousarray(solution[-1], np.float32),
@@ -58,6 +57,16 @@ class NextPurchase(Signal):
 
     def score(self, arrays: Arrays, batch: Batch) -> Scores:
         return np.asarray(batch.history @ arrays["matrix"] + arrays["intercept"])
+
+
+def solve_ridge(
+    gram: NDArray[np.float64], penalty: NDArray[np.float64], target: NDArray[np.float64]
+) -> NDArray[np.float64]:
+    """Return (gram + diag(penalty))^-1 target, for a gram F'F and a target F'Y: 0 where F has no entry."""
+    used = np.flatnonzero(np.diag(gram))  # solving takes the third power of their number
+    solution = np.zeros(target.shape)
+    solution[used] = np.linalg.solve(gram[np.ix_(used, used)] + np.diag(penalty[used]), target[used])
+    return solution
 
 
 def build_baskets(purchases: FirstPurchases, *, asset_count: int) -> tuple[Matrix, Matrix, NDArray[np.int32]]:

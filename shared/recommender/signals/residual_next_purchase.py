@@ -12,7 +12,7 @@ from scipy import sparse
 from shared.recommender.history import time_decay
 from shared.recommender.signal import Arrays, ArraySpec
 from shared.recommender.signals.item_item import SimilaritySignal, with_largest_diagonal
-from shared.recommender.signals.next_purchase import Matrix, build_baskets
+from shared.recommender.signals.next_purchase import Matrix, build_baskets, solve_ridge
 from shared.recommender.signals.trend import shrink
 from shared.recommender.training_data import TrainingData
 
@@ -60,8 +60,8 @@ class ResidualNextPurchase(SimilaritySignal):
         features = _scale_rows(holdings, sizes**-self.size_power)
         weight = time_decay(data.last_day - day.astype(np.float64), self.half_life_days)
         weighted = sparse.csr_array(_scale_rows(features, weight).T)
-        gram = (weighted @ features).toarray() + self.l2 * np.eye(asset_count)
-        solution = np.linalg.solve(gram, (weighted @ shares).toarray() - expected.times(weighted))
+        target = (weighted @ shares).toarray() - expected.times(weighted)
+        solution = solve_ridge((weighted @ features).toarray(), np.full(asset_count, self.l2), target)
         mean_share = expected.times(sparse.csr_array(weight[np.newaxis]))[0] / weight.sum()
         popularity = np.maximum(mean_share, 0.0) + self.share_offset
         return {"similarity": with_largest_diagonal(solution / popularity**self.popularity_power)}

@@ -71,15 +71,25 @@ def test_blank_lines_are_no_rows_but_count_as_lines() -> None:
 def test_line_numbers_are_right_behind_quoted_line_ends() -> None:
     quoted = MARKET % b'"one\ntwo\nthree"'
     body = MARKET % b"plain" + quoted + b"bad\n" + MARKET % b"x" + b'a,"b\nc",bad\n' + b"bad\n"
-    _, rejects, rows = clean(body, MARKETS)
+    copied, rejects, rows = clean(body, MARKETS)
     assert [(reject.line_number, reject.raw) for reject in rejects] == [
-        (3, quoted),
         (6, b"bad\n"),
         (8, b'a,"b\nc",bad\n'),
         (10, b"bad\n"),
     ]
-    assert rejects[0].reason == "description holds a control character or a line separator"
-    assert (rows.row_count, rows.rejected_count) == (2, 4)
+    assert copied == MARKET % b"plain" + MARKET % b"one two three" + MARKET % b"x"
+    assert (rows.row_count, rows.rejected_count) == (3, 3)
+
+
+def test_line_break_in_a_key_is_rejected() -> None:
+    copied, rejects, _ = clean(b'ATHEX,"XA\nTH",Athens,,Greece,,,\n', MARKETS)
+    assert copied == b""
+    assert [reject.reason for reject in rejects] == ["marketID holds a control character or a line separator"]
+
+
+def test_lone_carriage_return_in_a_text_is_rejected() -> None:
+    _, rejects, _ = clean(MARKET % b'"one\rtwo"', MARKETS)
+    assert [reject.reason for reject in rejects] == ["description holds a control character or a line separator"]
 
 
 @pytest.mark.parametrize(
@@ -142,14 +152,31 @@ def test_long_text_within_the_limit_is_kept() -> None:
     assert rejects == []
 
 
-@pytest.mark.parametrize("end", [b"GRS2,2018", b'GRS2,"2018', b"GRS2,2018-01-02,4", b"x" * (2 * MAX_RECORD_BYTES)])
+@pytest.mark.parametrize(
+    "end", [b"GRS2,2018", b'GRS2,"2018', b"GRS2,2018-01-02,-4", b"GRS2,2018-01-02,4,", b"x" * (2 * MAX_RECORD_BYTES)]
+)
 def test_file_that_ends_inside_a_line_is_refused(end: bytes) -> None:
     with pytest.raises(ReferenceDataInvalid, match=r"close_prices\.csv ends inside a line"):
         clean(PRICE + end, CLOSE_PRICES)
 
 
+@pytest.mark.parametrize("end", [PRICE[:-1], PRICE[:-1] + b"\r", b'"GRS1",2018-01-02,"3.5"'])
+@pytest.mark.parametrize("block_bytes", [5, 1 << 18])
+def test_last_line_needs_no_end_if_it_is_a_valid_row(end: bytes, block_bytes: int) -> None:
+    copied, rejects, _ = clean(PRICE + end, CLOSE_PRICES, block_bytes=block_bytes)
+    assert copied == PRICE * 2
+    assert rejects == []
+
+
+def test_open_quote_before_the_last_line_costs_its_line_only() -> None:
+    copied, rejects, _ = clean(b'"GRS1,2018-01-02,3.5\n' + PRICE + PRICE[:-1], CLOSE_PRICES)
+    assert copied == PRICE * 2
+    assert [(reject.line_number, reject.reason) for reject in rejects] == [(2, "a quote is not closed")]
+
+
 @pytest.mark.parametrize(
-    "header", [b"", b"ISIN,timestamp\n", b"ISIN,timestamp,price\n", b"timestamp,ISIN,closePrice\n", b"\xff\n"]
+    "header",
+    [b"", b"ISIN,timestamp\n", b"ISIN,timestamp,price\n", b"ISIN,timestamp,closePrice,isin\n", b"\xff\n"],
 )
 def test_other_header_is_refused(header: bytes) -> None:
     with pytest.raises(ReferenceDataInvalid, match="the header is not as published"):

@@ -10,7 +10,7 @@ import pytest
 from api.app import create_app
 from api.gateway import Gateway
 from api.schemas import ComponentWeights, Frontier, FrontierPoint, ModelItem
-from shared.events import ModelActivated, RetrainCancelled, RetrainRequested
+from shared.events import Event, ModelActivated, ModelPinned, ModelUnpinned, RetrainCancelled, RetrainRequested
 from shared.served_list import rounded_or_none
 from tests.asgi_client import AsgiClient
 from tests.fakes_gateway import FakePublisher, FakeReader, broker_down, build_asset
@@ -42,14 +42,21 @@ MODEL_KEYS = [
     "finished_at",
     "activated_at",
     "servable",
+    "pinned",
 ]
 
 
 def model_row(version: str, *, day: int = 1, **changes: Any) -> ModelItem:
     started_at = datetime(2026, 1, 1, tzinfo=UTC) + timedelta(days=day)
-    values: dict[str, Any] = dict.fromkeys(MODEL_KEYS)
+    values: dict[str, Any] = {**dict.fromkeys(MODEL_KEYS), "active": False, "pinned": False}
     return ModelItem(
-        **{**values, "version": version, "status": "promoted", "active": False, "started_at": started_at, **changes}
+        **{
+            **values,
+            "version": version,
+            "status": "promoted",
+            "started_at": started_at,
+            **changes,
+        }
     )
 
 
@@ -157,6 +164,76 @@ def test_a_trained_version_can_be_activated(
     [published] = publisher.published
     assert isinstance(published.event, ModelActivated)
     assert (published.key, published.event.version) == ("hybrid", "v1")
+
+
+@pytest.mark.parametrize(("command", "event_type"), [("pin", ModelPinned), ("unpin", ModelUnpinned)])
+def test_a_trained_version_can_be_pinned_and_unpinned(
+    client: AsgiClient, publisher: FakePublisher, reader: FakeReader, command: str, event_type: type[Event]
+) -> None:
+    reader.models.append(model_row("v1", pinned=True))
+    answer = client.post(f"/models/v1/{command}", headers=COMMAND)
+
+    assert (answer.status_code, answer.text) == (200, '{"status":"ok"}')
+    [published] = publisher.published
+    assert (published.topic, published.key) == ("models.commands.v1", "hybrid")
+    assert type(published.event) is event_type
+    assert published.event.model_dump()["version"] == "v1"
+    assert answer.headers["X-Request-ID"] == str(published.event.event_id)
+    assert client.get("/models").json()["models"][0]["pinned"] is True
+
+
+@pytest.mark.parametrize("command", ["pin", "unpin"])
+@pytest.mark.parametrize("version", ["never-made", "..", "%2e%2e%2fetc", "a b", "x" * 65])
+def test_a_pin_of_what_was_never_trained_publishes_nothing(
+    client: AsgiClient, publisher: FakePublisher, command: str, version: str
+) -> None:
+    assert client.post(f"/models/{version}/{command}", headers=COMMAND).status_code in {404, 422}
+    assert publisher.published == []
+
+
+@pytest.mark.parametrize("command", ["pin", "unpin"])
+def test_a_pin_without_a_json_type_or_the_header_of_a_command_is_415(
+    client: AsgiClient, publisher: FakePublisher, reader: FakeReader, command: str
+) -> None:
+    reader.models.append(model_row("v1"))
+    assert client.post(f"/models/v1/{command}").status_code == 415
+    assert publisher.published == []
+
+
+def test_a_pin_of_a_version_that_is_gone_is_409_and_the_end_of_its_pin_is_accepted(
+    client: AsgiClient, publisher: FakePublisher, reader: FakeReader
+) -> None:
+    reader.models.append(model_row("v1", servable=False, pinned=True))
+
+    assert client.post("/models/v1/pin", headers=COMMAND).status_code == 409
+    assert client.post("/models/v1/unpin", headers=COMMAND).status_code == 200
+    assert [type(one.event) for one in publisher.published] == [ModelUnpinned]
+
+
+def test_a_pin_its_end_and_an_activation_with_one_key_are_three_commands(
+    client: AsgiClient, publisher: FakePublisher, reader: FakeReader
+) -> None:
+    reader.models.append(model_row("v1"))
+    headers = {**COMMAND, "Idempotency-Key": "k"}
+    for command in ("pin", "unpin", "activate", "pin"):
+        assert client.post(f"/models/v1/{command}", headers=headers).status_code == 200
+
+    names = [type(one.event).__name__ for one in publisher.published]
+    assert names[:3] == ["ModelPinned", "ModelUnpinned", "ModelActivated"]
+    assert publisher.published[0].event.event_id not in {one.event.event_id for one in publisher.published[1:3]}
+
+
+@pytest.mark.parametrize("command", ["pin", "unpin"])
+def test_with_database_or_broker_away_a_pin_is_503(
+    client: AsgiClient, publisher: FakePublisher, reader: FakeReader, command: str
+) -> None:
+    reader.models.append(model_row("v1"))
+    publisher.failure = broker_down()
+    assert client.post(f"/models/v1/{command}", headers=COMMAND).status_code == 503
+    publisher.failure = None
+    reader.unavailable = True
+    assert client.post(f"/models/v1/{command}", headers=COMMAND).status_code == 503
+    assert publisher.published == []
 
 
 @pytest.mark.parametrize("status", [None, "failed", "training"])

@@ -184,6 +184,16 @@ def test_versions_that_were_not_promoted_can_be_pruned_too(store: FileArtifacts)
     assert store.versions() == ["v1", "v4"]
 
 
+def test_pinned_versions_stay_and_do_not_count(store: FileArtifacts) -> None:
+    save(store, "v1", "v2", "v3", "v4", "v5")
+    store.activate("v5", keep=2, pinned={"v1", "v3", "gone"})
+    assert store.versions() == ["v1", "v3", "v4", "v5"]
+    store.prune(keep=1, pinned={"v1"})
+    assert store.versions() == ["v1", "v5"]
+    store.prune(keep=1)
+    assert store.versions() == ["v5"]
+
+
 def test_what_is_not_a_version_is_neither_counted_nor_removed(store: FileArtifacts) -> None:
     save(store, "v1")
     versions = store.models_dir / "versions"

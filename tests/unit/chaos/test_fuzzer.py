@@ -36,7 +36,7 @@ from tests.chaos.fuzzed_fields import Verdict
 NOW = datetime.now(UTC)  # the reader compares with its own clock too; the fuzzer keeps an hour away from the bound
 ISINS = ("GRS434003000", "US0378331005", "DE0007164600")
 LARGEST = 120_000
-MESSAGES = 10_000
+MESSAGES = 20_000
 STORED = (
     Stored(INTERACTIONS, "0b7c3c0e-3f5e-4a53-9d0f-5f1d0c2a9b11"),
     Stored(REQUESTS, "1b7c3c0e-3f5e-4a53-9d0f-5f1d0c2a9b11"),
@@ -76,7 +76,7 @@ def test_the_same_seed_gives_the_same_messages() -> None:
     assert list(islice(stream(7), 300)) != list(islice(stream(8), 300))
 
 
-def test_the_reader_agrees_with_the_verdict_of_ten_thousand_messages(messages: list[Fuzzed]) -> None:
+def test_the_reader_agrees_with_the_verdict_of_twenty_thousand_messages(messages: list[Fuzzed]) -> None:
     disagreements = Counter(
         (each.event_type, each.field, each.change, each.verdict)
         for each in messages

@@ -12,8 +12,9 @@ import pytest
 from shared.errors import LoadRefused, ReferenceDataInvalid
 from shared.far_trans.clean_rows import Reject
 from shared.far_trans.limits import LoadLimits
-from shared.far_trans.loading import FileAccess, check_files, load_folder
+from shared.far_trans.loading import FileAccess, load_folder
 from shared.far_trans.schema import CLOSE_PRICES, LIMIT_PRICES, TABLES, TRANSACTIONS, TableSchema
+from shared.far_trans.source_files import check_files
 from tests.fakes_reference import FakeReferenceStore
 from tests.far_trans_files import SOUND_ROWS, header_of, load_command, write_folder
 
@@ -49,14 +50,14 @@ def test_transactions_and_close_prices_may_be_missing(tmp_path: Path) -> None:
 def test_every_fault_of_a_folder_is_named_at_once(tmp_path: Path) -> None:
     write_folder(tmp_path)
     (tmp_path / "markets.csv").unlink()
-    (tmp_path / "limit_prices.csv").write_text(header_of(LIMIT_PRICES) + SOUND_ROWS["limit_prices"])
+    (tmp_path / "limit_prices.csv").write_text(header_of(LIMIT_PRICES).replace(",", ";") + SOUND_ROWS["limit_prices"])
     (tmp_path / "asset_information.csv").write_text("ISIN\n")
     (tmp_path / "transactions.csv").write_bytes(b"")
     with pytest.raises(ReferenceDataInvalid) as caught:
         check_files(tmp_path)
     for fault in (
         "markets.csv is missing",
-        "limit_prices.csv ends inside a line",
+        "limit_prices.csv: the header is not as published: the fields are separated by semicolon",
         "asset_information.csv: the header is not as published",
         "transactions.csv: the header is not as published",
     ):

@@ -101,6 +101,12 @@ def test_a_signal_is_fitted_once_for_several_configurations() -> None:
         ({"interaction_weights": {"window": 0}}, "window"),
         ({"seed": "7"}, "seed must be a whole number|a whole number"),
         ({"surplus": 1}, "surplus"),
+        ({"cold_start": {"signal": "segment_prior", "weight": 1e308}}, "weight 1e\\+308"),
+        ({"cold_start": {"signal": "segment_prior", "portfolio_power": -1e308}}, "portfolio_power -1e\\+308"),
+        ({"list_rules": {"exploration_share": 2}}, "from 0 to 1"),
+        ({"list_rules": {"exploration_share": "1"}}, "malformed"),
+        ({"list_rules": {"new_asset_days": 10**30}}, "new_asset_days"),
+        ({"list_rules": {"surplus": 1}}, "surplus"),
     ],
 )
 def test_what_is_wrong_with_a_configuration_is_named(changes: dict[str, Any], problem: str) -> None:

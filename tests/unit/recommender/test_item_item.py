@@ -9,8 +9,9 @@ from scipy import sparse
 from shared.recommender.history import HistoryMatrix
 from shared.recommender.signal import Signal
 from shared.recommender.signals.edlae import Edlae
-from shared.recommender.signals.item_item import ItemItem
+from shared.recommender.signals.item_item import ItemItem, fit_autoencoder, with_largest_diagonal
 from shared.recommender.signals.lightfm import LightFm
+from shared.recommender.signals.next_purchase import solve_ridge
 from tests.unit.recommender.small_data import data_of_history, data_of_purchases
 
 EASE = ItemItem(l2=2.0)
@@ -107,3 +108,13 @@ def test_edlae_shrinks_by_the_owners_of_one_asset_and_divides_by_a_power_of_thos
     assert by_popularity[0, 1] == pytest.approx(plain[0, 1] / 3**0.5, rel=1e-6)
     assert by_popularity[1, 0] == pytest.approx(plain[1, 0] / 4**0.5, rel=1e-6)
     assert (np.diag(by_popularity) == max(by_popularity[0, 1], by_popularity[1, 0])).all()
+
+
+def test_assets_without_entries_change_no_solution() -> None:
+    features = np.random.default_rng(7).random((30, 6)) * np.array([1, 1, 0, 1, 0, 1])
+    gram, penalty, target = features.T @ features, np.arange(1.0, 7.0), features.T @ features[:, ::-1]
+    precision = np.linalg.inv(gram + np.diag(penalty))
+    expected = with_largest_diagonal(precision / -np.diag(precision))
+
+    np.testing.assert_allclose(fit_autoencoder(gram, penalty=penalty), expected, rtol=1e-6)
+    np.testing.assert_allclose(solve_ridge(gram, penalty, target), precision @ target, atol=1e-12)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 from datetime import timedelta
 from typing import Any
@@ -13,14 +14,23 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from shared.errors import InvalidWeights
+from shared.recommender.candidates import build_catalogue_view
 from shared.recommender.configuration import build_configuration
 from shared.recommender.fitting import fit_model
 from shared.recommender.list_rules import NO_ASSET, choose_assets, explores, top_k
 from shared.recommender.model import NO_SECTOR, Model
 from shared.recommender.pipeline import recommend
 from shared.recommender.training_data import ClosePrices, date_of, take_rows
-from shared.recommender.types import CustomerHistory, ListRules
-from tests.builders import build_asset, build_history, build_isins, build_model
+from shared.recommender.types import CustomerHistory, ListRules, RiskLevel
+from tests.builders import (
+    NOW,
+    build_asset,
+    build_customer,
+    build_history,
+    build_interaction,
+    build_isins,
+    build_model,
+)
 from tests.unit.recommender.planted import build_data
 from tests.unit.recommender.small_data import data_of_purchases
 
@@ -100,6 +110,35 @@ def test_a_share_of_the_customers_finds_a_new_asset_in_the_last_place() -> None:
     assert (choose_assets(with_rules(model, exploration_share=0.0), customers(2000), scores, 4)[:, 3] == 3).all()
 
 
+def test_after_each_training_other_customers_explore() -> None:
+    first, second = (build_model(assets=5, version=version) for version in ("v1", "v2"))
+
+    both = [explores(first, f"C{number}") and explores(second, f"C{number}") for number in range(2000)]
+
+    assert 0.002 < np.mean(both) < 0.03  # a tenth of a tenth
+
+
+def test_no_list_explores_a_new_asset_that_is_dismissed_unsuitable_or_gone() -> None:
+    tradable, new = np.ones(12, np.bool_), np.arange(12) == 5
+    levels = np.where(new, 4, 1).astype(np.int8)
+    model = with_rules(
+        build_model(assets=12, tradable=tradable, new=new, asset_risk_level=levels), exploration_share=1.0
+    )
+    isin = model.id_map.isins[5]
+    today = build_catalogue_view(
+        model.id_map, {one: RiskLevel.CONSERVATIVE for one in model.id_map.isins if one != isin}
+    )
+    anybody, careful = customers(20), [build_history(build_customer("C1", RiskLevel.BALANCED))]
+    dismissing = [build_history(interactions=[build_interaction(isin, "dismiss")])]
+
+    def lists(histories: list[CustomerHistory], **options: Any) -> list[bool]:
+        found = recommend(model, histories, k=4, now=NOW, **options)
+        return [isin in {asset.isin for asset in one.assets} for one in found]
+
+    assert all(lists(anybody))
+    assert not any([*lists(careful), *lists(dismissing), *lists(anybody, catalogue=today)])
+
+
 def test_a_list_that_has_a_new_asset_or_no_other_candidates_stays() -> None:
     model = with_rules(build_model(assets=5, new=np.array([False, True, False, False, True])), exploration_share=1.0)
 
@@ -139,7 +178,17 @@ def test_a_new_asset_is_found_by_the_training_after_it_appears() -> None:
     assert 0.02 < np.mean(found) < 0.3
 
 
-@pytest.mark.parametrize("rules", [{"exploration_share": 1.1}, {"largest_sector_share": -0.1}, {"new_asset_days": 1.5}])
+@pytest.mark.parametrize(
+    "rules",
+    [
+        {"exploration_share": 1.1},
+        {"largest_sector_share": -0.1},
+        {"new_asset_days": 1.5},
+        {"new_asset_days": -1},
+        {"new_asset_days": 10**30},
+        {"exploration_share": math.nan},
+    ],
+)
 def test_rules_outside_their_range_are_refused(rules: dict[str, Any]) -> None:
     with pytest.raises(InvalidWeights):
         ListRules(**rules)

@@ -119,7 +119,7 @@ def test_the_weight_of_a_signal_grows_with_the_portfolio_from_a_third_to_three_t
 
     collaborative = build_components(configuration, signals, candidates)[0]
 
-    edlae, trend = signals.signals["collaborative"]
+    edlae, trend = ((one.scores - one.mean) / one.deviation for one in signals.signals["collaborative"])
     factors = [(3, 1 / 2), (3, 1 / 2), (4 / 3, (3 / 4) ** 0.5), (1, 1), (4 / 9, 3 / 2), (1 / 3, 2), (1 / 3, 3)]
     for row, (of_edlae, of_trend) in enumerate(factors):
         np.testing.assert_allclose(collaborative[row], of_edlae * edlae[row] + 2 * of_trend * trend[row], atol=1e-12)

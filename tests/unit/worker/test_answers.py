@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -57,6 +58,10 @@ def test_a_preset_has_the_weights_that_the_model_measured_for_it(world: World) -
         None,
         {"frontier": 3},
         {"frontier": {"presets": {"return": {"collaborative": "x"}}}},
+        {"frontier": {"presets": []}},
+        {"frontier": {"presets": {"return": {"collaborative": 10**400, "content": 1, "profitability": 1}}}},
+        {"frontier": {"presets": {"return": {"collaborative": math.inf, "content": 1, "profitability": 1}}}},
+        {"frontier": {"presets": {"return": {"collaborative": 1e308, "content": 1e308, "profitability": 1}}}},
         {"frontier": {"presets": {"return": {"collaborative": -1, "content": 0, "profitability": 0}}}},
     ],
 )

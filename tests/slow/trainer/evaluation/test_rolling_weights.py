@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from datetime import date, timedelta
 from functools import partial
@@ -12,10 +13,10 @@ import pytest
 from shared.recommender.configuration import ModelConfiguration, build_configuration
 from shared.recommender.fitting import fit_model
 from shared.recommender.pipeline import recommend_alternatives, recommend_indices
-from shared.recommender.training_data import TrainingData, day_number
+from shared.recommender.training_data import TrainingData, day_number, take_rows
 from shared.recommender.types import Weights
 from tests.unit.recommender.planted import build_data
-from trainer.evaluation.rolling import RollingRules, rolling_cutoffs
+from trainer.evaluation.rolling import Cutoff, RollingRules, rolling_cutoffs
 from trainer.evaluation.weights import (
     MOST_FIGURES,
     PROFITABILITY_SHARES,
@@ -179,6 +180,85 @@ def test_only_the_newest_figures_are_kept() -> None:
     assert len(figures) == MOST_FIGURES
     assert ("old", "0") not in figures
     assert list(figures)[-1][0] == cutoff.fingerprint
+
+
+def with_figures(patch: pytest.MonkeyPatch, figure: Callable[[bool, ModelConfiguration], float]) -> None:
+    """Let a cutoff have these figures; neighbouring cutoffs are even and odd."""
+
+    def evaluate(cutoff: Cutoff, configurations: Sequence[ModelConfiguration]) -> list[float]:
+        return [figure(cutoff.day // RULES.step_days % 2 == 1, one) for one in configurations]
+
+    patch.setattr(Cutoff, "evaluate", evaluate)
+
+
+def test_weights_stay_when_every_gain_is_within_its_standard_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    default = with_profitability_share(HYBRID, 0.0)
+
+    def noisy(is_odd: bool, configuration: ModelConfiguration) -> float:
+        if configuration == default or configuration.weights.profitability:
+            return 0.4
+        return 0.42 if is_odd else 0.385
+
+    with_figures(monkeypatch, noisy)
+    choice = choose(build_data())
+
+    assert choice.best != default
+    assert 0 < choice.gain < choice.standard_error
+    assert choice.chosen == default
+
+
+def test_a_share_of_profitability_whose_cost_is_not_sure_to_be_small_is_not_taken(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def costly(is_odd: bool, configuration: ModelConfiguration) -> float:
+        if configuration.weights.profitability < 0.03:
+            return 0.4
+        return 0.395 if is_odd else 0.404  # a mean loss of 0.0005
+
+    with_figures(monkeypatch, costly)
+    choice = choose(build_data())
+
+    assert choice.chosen.weights.profitability == 0.025
+
+
+def test_a_share_of_profitability_that_changes_nothing_is_not_taken(monkeypatch: pytest.MonkeyPatch) -> None:
+    with_figures(monkeypatch, lambda *_: 0.4)
+
+    assert choose(build_data()).chosen.weights.profitability == 0.0
+
+
+def newest_cutoff(data: TrainingData, rules: RollingRules = RULES) -> Cutoff:
+    return next(rolling_cutoffs(data, rules=rules, tradable=None, enforce_suitability=True))
+
+
+def test_a_cutoff_has_a_sample_of_many_customers_and_none_without_a_history() -> None:
+    data = build_data()
+    cutoff = newest_cutoff(data, replace(RULES, most_customers=10_000))
+    buyer = cutoff.histories[0].customer
+    is_early = (data.purchases.customer_index == data.customers.index(buyer)) & (data.purchases.day <= cutoff.day)
+    cold = newest_cutoff(
+        replace(data, purchases=take_rows(data.purchases, ~is_early)), replace(RULES, most_customers=10_000)
+    )
+
+    assert len(newest_cutoff(data, replace(RULES, most_customers=40)).histories) == 40 < len(cutoff.histories)
+    assert buyer not in [history.customer for history in cold.histories]
+    assert len(cold.histories) == len(cutoff.histories) - 1
+
+
+def test_the_fingerprint_of_a_cutoff_knows_its_prices() -> None:
+    data = build_data()
+    other = replace(data, close_prices=replace(data.close_prices, close=data.close_prices.close * 2))
+
+    assert newest_cutoff(other).fingerprint != newest_cutoff(data).fingerprint
+
+
+def test_a_cutoff_keeps_nothing_that_was_derived_for_a_fit() -> None:
+    [cutoff, *_] = rolling_cutoffs(build_data(), rules=RULES, tradable=None, enforce_suitability=True)
+    rows = {name: value for name, value in vars(cutoff.training).items() if name != "_derived"}
+
+    cutoff.evaluate([HYBRID])
+
+    assert vars(cutoff.training) == {**rows, "_derived": {}}
 
 
 def test_with_too_few_cutoffs_the_weights_stay_as_they_are() -> None:

@@ -25,6 +25,8 @@ from shared.events import (
     MODELS_COMMANDS,
     Event,
     ModelActivated,
+    ModelPinned,
+    ModelUnpinned,
     RetrainCancelled,
     RetrainRequested,
     decode,
@@ -108,6 +110,7 @@ class TrainerMachine(RuleBasedStateMachine):
         self.effects: list[UUID] = []
         self.letters: dict[int, str] = {}
         self.served = "v1"
+        self.pinned: set[str] = set()
 
     # --- messages ---
 
@@ -122,6 +125,10 @@ class TrainerMachine(RuleBasedStateMachine):
             self.effects.append(event.event_id)
             if isinstance(event, ModelActivated) and event.version in self.world.artifacts.models:
                 self.served = event.version
+            if isinstance(event, ModelPinned) and event.version in self.world.artifacts.models:
+                self.pinned.add(event.version)
+            if isinstance(event, ModelUnpinned):
+                self.pinned.discard(event.version)
         elif event.model_dump(exclude={"occurred_at"}) != self.sent[event.event_id].model_dump(exclude={"occurred_at"}):
             self.letters[offset] = "EventIdReused"
 
@@ -136,6 +143,10 @@ class TrainerMachine(RuleBasedStateMachine):
     @rule(version=st.sampled_from(["v1", "v2", "v3", "gone"]))
     def activate(self, version: str) -> None:
         self.send(ModelActivated(version=version))
+
+    @rule(version=st.sampled_from(["v1", "v2", "v3", "gone"]), pinned=st.booleans(), poisoned=st.booleans())
+    def pin(self, version: str, pinned: bool, poisoned: bool) -> None:
+        self.send(ModelPinned(version=version) if pinned else ModelUnpinned(version=version), poisoned=poisoned)
 
     @precondition(lambda self: self.sent)
     @rule(data=st.data(), changed=st.booleans())
@@ -277,6 +288,7 @@ class TrainerMachine(RuleBasedStateMachine):
         assert letters == self.letters
         assert self.world.artifacts.pointer is not None
         assert self.world.artifacts.pointer.version == self.served
+        assert {version for version, row in self.world.store.rows.items() if row.pinned} == self.pinned
         self.step(0.1)
         assert REGISTRY.get_sample_value("recommender_trainer_interactions_since_last") == self.uncovered()
         self.every_interaction_is_covered_once_the_worker_has_stored_it()

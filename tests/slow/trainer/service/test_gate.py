@@ -8,17 +8,20 @@ from dataclasses import replace
 from functools import cache
 from typing import Any
 
+import pandas as pd
 import pytest
 
 from shared.errors import DatabaseUnavailable
 from shared.recommender.training_rows import TrainingRows
 from tests.builders import build_model
 from tests.unit.recommender.planted import build_purchases
-from tests.unit.trainer.service.job_world import BAD, COVERED, World, rows
+from tests.unit.trainer.evaluation.test_promotion import figures
+from tests.unit.trainer.service.job_world import BAD, COVERED, GOOD, World, rows
 from tests.unit.trainer.service.trainer_fakes import build_command
-from trainer.evaluation.promotion import decide_promotion, find_shortfalls
+from trainer.evaluation.promotion import Margins, decide_promotion, find_shortfalls
 from trainer.service.job import TrainingThread
 from trainer.service.ports import Outcome, TrainingOrder
+from trainer.service.training_rows import digest_rows
 
 
 def without_most(table: str) -> TrainingRows:
@@ -152,13 +155,172 @@ def test_exactly_half_is_enough_and_what_is_not_known_is_not_compared(
 
 
 def test_what_was_learned_from_counts_before_the_figures_and_safety_before_both() -> None:
-    figures: dict[str, Any] = {"challenger": 0.9, "champion": 0.1, "standard_error": 0.0, "least_margin": 0.01}
+    gate: dict[str, Any] = {"champion": figures(0.1), "margins": Margins(0.01, 0.005), "shortfalls": ["from 1 asset"]}
 
-    few = decide_promotion(**figures, problems=[], shortfalls=["from 1 asset"])
-    unsafe = decide_promotion(**figures, problems=["recommends an owned asset"], shortfalls=["from 1 asset"])
+    few = decide_promotion(figures(0.9), **gate, problems=[])
+    unsafe = decide_promotion(figures(0.9), **gate, problems=["recommends an owned asset"])
 
     assert (few.promoted, few.reason) == (False, "learned too little: from 1 asset")
     assert unsafe.reason.startswith("unsafe: ")
+
+
+def with_one_price_changed() -> TrainingRows:
+    """Return the rows with one cent added to one of many thousand prices: every count is the same."""
+    prices = rows().close_prices.copy()
+    prices.loc[prices.index[0], "close_price"] += 0.01
+    return replace(rows(), close_prices=prices)
+
+
+def test_the_same_data_and_configuration_promote_nothing_and_the_reason_says_so() -> None:
+    world = with_champion()
+
+    outcome = world.run("v2")
+
+    assert (outcome.kind, world.served()) == ("stored", "v1")
+    assert outcome.reason == "nothing changed: v1 has the same data and configuration"
+    assert world.store.offsets == COVERED  # its interactions are covered all the same
+
+
+def test_rows_in_another_order_are_the_same_data() -> None:
+    world, shuffled = with_champion(), rows()
+    world.store.training_rows = replace(
+        shuffled,
+        assets=shuffled.assets[::-1],
+        customers=shuffled.customers[::-1],
+        purchases=shuffled.purchases.iloc[::-1].astype({"isin": "category"}),
+        close_prices=shuffled.close_prices.sample(frac=1.0, random_state=1),
+    )
+
+    assert world.run("v2").reason.startswith("nothing changed: ")
+
+
+@pytest.mark.parametrize("changed", ["one price", "configuration", "an older row without a digest"])
+def test_a_promotion_needs_one_change_of_data_or_configuration(changed: str) -> None:
+    world = with_champion()
+    if changed == "one price":
+        world.store.training_rows = with_one_price_changed()
+    elif changed == "configuration":
+        world.plan = replace(world.plan, candidates=(replace(GOOD, seed=GOOD.seed + 1),))
+    else:
+        row = world.store.rows["v1"]
+        assert row.result is not None
+        watermark = {name: value for name, value in row.result.watermark.items() if name != "data_sha256"}
+        world.store.rows["v1"] = replace(row, result=replace(row.result, watermark=watermark))
+
+    outcome = world.run("v2")
+
+    assert (outcome.kind, world.served()) == ("promoted", "v2"), outcome.reason
+
+
+def test_a_served_model_that_no_worker_can_load_is_replaced_without_any_change() -> None:
+    world = with_champion()
+    world.artifacts.damaged.add("v1")
+    world.registry.reconcile()
+
+    assert world.run("v2").kind == "promoted"
+
+
+def test_the_order_of_interactions_counts_and_so_do_one_row_twice_and_an_executed_order() -> None:
+    interactions = pd.DataFrame(
+        {"customer_id": ["C1", "C1"], "isin": ["A", "A"], "interaction_type": ["click", "dismiss"], "occurred_at": 1.0}
+    )
+    first = replace(rows(), interactions=interactions)
+    turned = replace(first, interactions=interactions.iloc[::-1])
+    twice = replace(first, purchases=pd.concat([first.purchases, first.purchases.iloc[:1]]))
+
+    ordered = replace(first, recorded_purchases=first.purchases.iloc[:1])
+
+    assert len({digest_rows(each) for each in (first, turned, twice, ordered)}) == 4
+
+
+def pin(world: World, version: str, *, pinned: bool = True) -> None:
+    world.registry.pin(version, pinned=pinned, command=build_command(len(world.store.commands) + 1))
+
+
+def test_a_pinned_version_is_not_replaced_by_trainings_until_it_is_unpinned() -> None:
+    world = with_champion()
+    world.store.training_rows = with_one_price_changed()
+    pin(world, "v1")
+
+    for version in ("v2", "v3"):
+        outcome = world.run(version)
+        assert (outcome.kind, world.served()) == ("stored", "v1")
+        assert outcome.reason.startswith("v1 is pinned; otherwise promoted: not worse than the champion: ")
+
+    pin(world, "v1", pinned=False)
+    assert (world.run("v4").kind, world.served()) == ("promoted", "v4")
+
+
+def test_a_pin_that_arrives_while_a_training_runs_counts() -> None:
+    world = with_champion()
+    world.store.training_rows = with_one_price_changed()
+    at_step(world, "checking", lambda: pin(world, "v1"))
+
+    assert (world.run("v2").kind, world.served()) == ("stored", "v1")
+
+
+def test_a_pin_of_a_version_that_is_not_served_stops_no_promotion() -> None:
+    world = with_champion()
+    world.store.training_rows = with_one_price_changed()
+    world.run("v2")
+    pin(world, "v1")
+    world.store.training_rows = rows()
+
+    assert (world.run("v3").kind, world.served()) == ("promoted", "v3")
+
+
+def test_an_unsafe_challenger_is_unsafe_whatever_is_pinned() -> None:
+    world = with_champion()
+    pin(world, "v1")
+    world.artifacts.damaged.add("v2")
+
+    assert world.run("v2").reason.startswith("unsafe: ")
+
+
+def test_a_pinned_version_that_no_worker_can_load_is_replaced() -> None:
+    world = with_champion()
+    pin(world, "v1")
+    world.artifacts.damaged.add("v1")
+    world.registry.reconcile()
+
+    assert (world.run("v2").kind, world.served()) == ("promoted", "v2")
+
+
+def test_an_interrupted_promotion_is_not_completed_over_a_version_that_was_pinned_since() -> None:
+    world = with_champion()
+    world.store.training_rows = with_one_price_changed()
+
+    def crash() -> None:
+        raise KeyError("power cut")
+
+    world.store.after_finish = crash
+    world.run("v2")
+    assert world.store.rows["v2"].status == "promoted"
+    pin(world, "v1")
+    world.restart()
+    world.registry.reconcile()
+
+    row = world.store.rows["v2"]
+    assert (row.status, row.reason, world.served()) == ("stored", "could not be promoted: v1 is pinned", "v1")
+
+
+def test_a_pinned_version_stays_on_the_volume_and_leaves_room_for_the_others() -> None:
+    world = with_champion()
+    for number in range(2, 8):
+        world.artifacts.save_model(build_model(version=f"v{number}"))
+        world.store.rows[f"v{number}"] = replace(trained().store.rows["v1"], version=f"v{number}", active=False)
+    for version in ("v2", "v3", "v4", "v5"):
+        pin(world, version)
+    world.registry.activate("v7")
+
+    assert world.artifacts.versions() == [f"v{number}" for number in range(1, 8)]
+    world.run("v8")
+
+    assert {"v2", "v3", "v4", "v5"} < set(world.artifacts.versions())
+    assert "v1" not in world.artifacts.versions()
+    assert len(world.artifacts.versions()) == 4 + 3
+    assert world.store.rows["v2"].servable is True
+    assert world.store.rows["v1"].servable is False
 
 
 def at_step(world: World, step: str, action: Callable[[], object]) -> None:

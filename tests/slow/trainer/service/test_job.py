@@ -2,21 +2,28 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from shared.artifacts.publication import FileArtifacts
 from shared.errors import DatabaseUnavailable
 from shared.recommender.configuration import build_configuration
+from shared.recommender.training_rows import TrainingRows
 from tests.builders import build_model
-from tests.unit.recommender.planted import build_purchases
+from tests.unit.recommender.planted import build_prices, build_purchases, build_rows
 from tests.unit.trainer.service.job_world import BAD, COVERED, GOOD, World, rows
 from tests.unit.trainer.service.trainer_fakes import FakeRow, build_command
+from trainer.evaluation.rolling import RollingRules
+from worker.model_slot import smoke_test
+
+FEW_CUTOFFS = RollingRules(most_cutoffs=3, most_customers=40, least_customers=10)
 
 
 @cache
@@ -41,7 +48,8 @@ def test_a_first_model_is_promoted_with_everything_that_is_known_about_it() -> N
     assert row.result.metrics["selection"]["candidates"]["ease"]["ndcg_at_10"] > 0.1
     assert row.result.watermark["interaction_offsets"] == {"0": 7}
     assert row.result.configuration == GOOD.to_json()
-    assert world.artifacts.models["v1"].metadata["metrics"] == row.result.metrics
+    metadata = world.artifacts.models["v1"].metadata
+    assert {**metadata["metrics"], "signals": metadata["signals"]} == row.result.metrics
     assert world.store.offsets == COVERED
 
 
@@ -116,6 +124,53 @@ def test_without_purchases_a_model_of_content_and_profitability_is_promoted_unev
     assert not model.signals["segment_prior"]["popularity"].any()
     assert model.signals["content"]["similarity"].any()
     assert world.store.rows["v1"].result.metrics["evaluated"] is False  # type: ignore[union-attr]
+
+
+def test_without_prices_a_model_is_evaluated_and_promoted() -> None:
+    world = World()
+    world.store.training_rows = replace(rows(), close_prices=build_prices([]))
+
+    outcome = world.run("v1")
+
+    assert (outcome.kind, world.served()) == ("promoted", "v1")
+    assert world.artifacts.models["v1"].silent_components == {"profitability"}
+    curve = world.store.rows["v1"].result.metrics["frontier"]  # type: ignore[union-attr]
+    assert {point["roi_above_market"] for point in curve["points"]} == {None}
+
+
+def one_day(bank: TrainingRows) -> TrainingRows:
+    day = bank.purchases["day"].max()
+    last = bank.close_prices[bank.close_prices["day"] == day]
+    return replace(bank, purchases=bank.purchases.assign(day=day), close_prices=last)
+
+
+def extreme_prices(bank: TrainingRows) -> TrainingRows:
+    values = np.random.default_rng(1).choice([1e308, 5e-324, 1.0, np.inf, np.nan, 0.0, -1.0], len(bank.close_prices))
+    return replace(bank, close_prices=bank.close_prices.assign(close_price=values))
+
+
+ODD_BANKS: dict[str, Callable[[], TrainingRows]] = {
+    "one asset": lambda: build_rows(customers=80, assets=1),
+    "two assets": lambda: build_rows(customers=80, assets=2),
+    "one customer": lambda: build_rows(customers=1, assets=12),
+    "one sector": lambda: replace(rows(), assets=tuple(replace(asset, sector="Energy") for asset in rows().assets)),
+    "one day": lambda: one_day(rows()),
+    "each day three times": lambda: replace(rows(), close_prices=pd.concat([rows().close_prices] * 3)),
+    "extreme prices": lambda: extreme_prices(rows()),
+}
+
+
+@pytest.mark.parametrize("bank", ODD_BANKS.values(), ids=ODD_BANKS)
+@pytest.mark.filterwarnings("ignore:(overflow|invalid value):RuntimeWarning")
+def test_an_odd_bank_gets_a_model(bank: Callable[[], TrainingRows]) -> None:
+    world = World(build_configuration("ease_next_purchase"))
+    world.plan = replace(world.plan, selection=replace(world.plan.selection, choose_weights=True, rolling=FEW_CUTOFFS))
+    world.store.training_rows = bank()
+
+    outcome = world.run("v1")
+
+    assert (outcome.kind, world.served()) == ("promoted", "v1")
+    smoke_test(world.artifacts.models["v1"])
 
 
 def test_a_version_activated_by_hand_meanwhile_stays() -> None:

@@ -10,13 +10,34 @@ import pytest
 from shared.recommender.pipeline import recommend
 from shared.recommender.types import Customer, CustomerHistory, InvestmentCapacity, RiskLevel
 from tests.builders import NOW, build_asset, build_histories, build_history, build_isins, build_model
-from trainer.evaluation.promotion import decide_promotion, find_problems
+from trainer.evaluation.metrics import Metrics
+from trainer.evaluation.promotion import Margins, decide_promotion, find_problems
 
 ISINS = build_isins(20)
 ASSETS = [build_asset(isin) for isin in ISINS]  # shares: level 3
 SAFE = build_model(asset_risk_level=np.full(20, 3, dtype=np.int8), tradable=np.ones(20, dtype=np.bool_))
 CAREFUL = CustomerHistory(Customer("C1", RiskLevel.CONSERVATIVE, InvestmentCapacity.UNKNOWN))
 BOLD = CustomerHistory(Customer("C2", RiskLevel.AGGRESSIVE, InvestmentCapacity.UNKNOWN))
+
+
+def figures(ndcg: float | None, roi: float | None = None, *, unsuitable: float = 0.0) -> Metrics | None:
+    """Return the figures of an evaluation; None for what was not evaluated."""
+    if ndcg is None:
+        return None
+    return Metrics(
+        customers=10,
+        ndcg_at_10=ndcg,
+        ndcg_at_10_warm=None,
+        ndcg_at_10_cold=None,
+        ndcg_at_10_cold_assets=None,
+        cold_customers=0,
+        cold_asset_buyers=0,
+        cold_asset_share=0.0,
+        roi_at_10=roi,
+        known_return_share=0.0 if roi is None else 1.0,
+        unsuitable_share=unsuitable,
+        ndcg_of_customers=np.zeros(10),
+    )
 
 
 @pytest.mark.parametrize(
@@ -34,7 +55,11 @@ def test_a_challenger_may_be_worse_by_the_margin_and_no_more(
     challenger: float | None, champion: float | None, promoted: bool, reason: str
 ) -> None:
     decision = decide_promotion(
-        challenger=challenger, champion=champion, standard_error=0.002, least_margin=0.01, problems=[], shortfalls=[]
+        figures(challenger),
+        champion=figures(champion),
+        margins=Margins(0.01, 0.005, standard_error=0.002),
+        problems=[],
+        shortfalls=[],
     )
 
     assert decision.promoted is promoted
@@ -44,16 +69,60 @@ def test_a_challenger_may_be_worse_by_the_margin_and_no_more(
 @pytest.mark.parametrize(("standard_error", "promoted"), [(0.03, True), (0.01, False)])
 def test_a_difference_within_the_standard_error_is_chance(standard_error: float, promoted: bool) -> None:
     decision = decide_promotion(
-        challenger=0.40, champion=0.42, standard_error=standard_error, least_margin=0.01, problems=[]
+        figures(0.40),
+        champion=figures(0.42),
+        margins=Margins(0.01, 0.005, standard_error=standard_error),
+        problems=[],
     )
 
     assert decision.promoted is promoted
     assert f"margin {standard_error:g}" in decision.reason
 
 
+@pytest.mark.parametrize(
+    ("challenger", "champion", "promoted", "reason"),
+    [
+        (0.010, 0.012, True, "ROI@10 0.0100, champion 0.0120, margin 0.005"),
+        (0.010, 0.016, False, "worse than the champion: ROI@10 0.0100, champion 0.0160, margin 0.005"),
+        (-0.02, -0.01, False, "worse than the champion: ROI@10 -0.0200"),
+        (0.0, -0.5, True, "ROI@10 0.0000"),
+        (None, 0.016, False, "worse than the champion: ROI@10 unknown, champion 0.0160"),
+        (float("nan"), 0.016, False, "worse than the champion: ROI@10 unknown"),
+        (0.010, None, True, "ROI@10 of the champion unknown"),
+        (0.010, float("nan"), True, "ROI@10 of the champion unknown"),
+        (None, None, True, "ROI@10 of the champion unknown"),
+    ],
+)
+def test_a_better_ndcg_does_not_buy_a_worse_return_beyond_its_margin(
+    challenger: float | None, champion: float | None, promoted: bool, reason: str
+) -> None:
+    decision = decide_promotion(
+        figures(0.9, challenger),
+        champion=figures(0.1, champion),
+        margins=Margins(0.01, 0.005),
+        problems=[],
+        shortfalls=[],
+    )
+
+    assert decision.promoted is promoted
+    assert reason in decision.reason
+
+
+@pytest.mark.parametrize("champion", [None, 0.1])
+@pytest.mark.parametrize("share", [1e-6, 1.0])
+def test_one_unsuitable_list_of_the_evaluation_keeps_the_best_model_out(champion: float | None, share: float) -> None:
+    decision = decide_promotion(
+        figures(0.9, 0.9, unsuitable=share), champion=figures(champion), margins=Margins(0.01, 0.005), problems=[]
+    )
+
+    assert not decision.promoted
+    assert decision.reason.startswith("unsafe: ")
+    assert "of the evaluated lists have an unsuitable asset" in decision.reason
+
+
 def test_a_problem_keeps_the_best_model_out() -> None:
     decision = decide_promotion(
-        challenger=0.9, champion=0.1, standard_error=0.0, least_margin=0.01, problems=["recommends an owned asset"]
+        figures(0.9), champion=figures(0.1), margins=Margins(0.01, 0.005), problems=["recommends an owned asset"]
     )
 
     assert not decision.promoted
@@ -62,6 +131,15 @@ def test_a_problem_keeps_the_best_model_out() -> None:
 
 def test_a_sound_model_has_no_problems() -> None:
     assert find_problems(SAFE, build_histories(SAFE, 40), assets=ASSETS, now=NOW) == []
+
+
+def test_a_component_that_says_nothing_is_no_problem() -> None:
+    nothing = {"profitability.known": np.zeros(20, np.bool_)}
+    silent = build_model(
+        arrays=nothing, asset_risk_level=np.full(20, 3, dtype=np.int8), tradable=np.ones(20, dtype=np.bool_)
+    )
+
+    assert find_problems(silent, build_histories(silent, 40), assets=ASSETS, now=NOW) == []
 
 
 def test_a_model_that_calls_shares_safe_is_found_out_by_the_catalogue() -> None:

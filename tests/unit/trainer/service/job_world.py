@@ -13,6 +13,7 @@ from shared.recommender.types import Weights
 from tests.unit.recommender.planted import build_rows
 from tests.unit.trainer.service.loop_fakes import FakeAnnouncements, FakeTrainerArtifacts
 from tests.unit.trainer.service.trainer_fakes import FakeTrainerStore
+from trainer.evaluation.promotion import Margins
 from trainer.evaluation.selection import SelectionRules
 from trainer.service.job import TrainingJob, TrainingPlan
 from trainer.service.model_registry import ModelRegistry
@@ -38,7 +39,7 @@ class World:
         self.stop = threading.Event()
         self.restart()
         rules = SelectionRules(window_days=90, budget_seconds=60.0, choose_weights=False)
-        self.plan = TrainingPlan(candidates or (GOOD,), rules, margin=0.01, seed=7)
+        self.plan = TrainingPlan(candidates or (GOOD,), rules, Margins(0.01, 0.005), seed=7)
 
     def restart(self) -> None:
         self.registry = ModelRegistry(artifacts=self.artifacts, store=self.store, publisher=self.announcements, keep=3)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
 
 from shared.errors import ArtifactInvalid, PublishFailed
@@ -19,20 +19,21 @@ class FakeTrainerArtifacts(FakeArtifacts):
         super().__init__()
         self.before_activate: Callable[[], None] = lambda: None
 
-    def activate(self, version: str, *, keep: int = 3) -> Pointer:
+    def activate(self, version: str, *, keep: int = 3, pinned: Collection[str] = ()) -> Pointer:
         self.before_activate()
         if version in self.damaged:
             raise ArtifactInvalid("damaged")
         pointer = super().activate(version, keep=keep)
-        self.prune(keep=keep)
+        self.prune(keep=keep, pinned=pinned)
         return pointer
 
     def versions(self) -> list[str]:
         return list(self.models)
 
-    def prune(self, *, keep: int = 3) -> None:
+    def prune(self, *, keep: int = 3, pinned: Collection[str] = ()) -> None:
         current = self.pointer.version if self.pointer else None
-        for version in [v for v in self.models if v != current][: max(0, len(self.models) - keep)]:
+        counted = [version for version in self.models if version not in pinned]
+        for version in [v for v in counted if v != current][: max(0, len(counted) - keep)]:
             del self.models[version]
 
 

@@ -17,6 +17,7 @@ from tests.builders import build_model, written
 from tests.fakes import FakeClock, FakeConsumer
 from tests.unit.trainer.service.loop_fakes import FakeAnnouncements, FakeTrainerArtifacts, build_broker, command
 from tests.unit.trainer.service.trainer_fakes import FakeRow, FakeTrainerStore
+from trainer.evaluation.promotion import Margins
 from trainer.evaluation.selection import SelectionRules
 from trainer.service.job import TrainingPlan, TrainingThread
 from trainer.service.leadership import Dependencies, Leadership
@@ -90,7 +91,7 @@ class World:
         dependencies = Dependencies(self.lease, self.store, self.artifacts, self.registry, self.open_consumer)
         self.leadership = Leadership(
             dependencies,
-            plan=TrainingPlan((), SelectionRules(90, 60.0, choose_weights=False), margin=0.01, seed=7),
+            plan=TrainingPlan((), SelectionRules(90, 60.0, choose_weights=False), Margins(0.01, 0.005), seed=7),
             rules=TriggerRules(1000, 600),
             stop=self.stop,
             heartbeat=self.heartbeat,

@@ -2,14 +2,24 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from itertools import pairwise
 
 import pytest
 from structlog.testing import capture_logs
 
-from shared.events import MODELS_COMMANDS, ModelActivated, RetrainCancelled, RetrainRequested
+from shared.errors import DatabaseUnavailable
+from shared.events import (
+    MODELS_COMMANDS,
+    ModelActivated,
+    ModelPinned,
+    ModelUnpinned,
+    RetrainCancelled,
+    RetrainRequested,
+)
 from tests.builders import build_model
 from tests.unit.trainer.service.loop_fakes import command
+from tests.unit.trainer.service.trainer_fakes import build_finished
 from tests.unit.trainer.service.trainer_world import World
 from trainer.service.ports import Outcome
 
@@ -210,3 +220,96 @@ def test_an_outcome_is_not_forgotten_when_the_database_is_away_just_then() -> No
         world.steps(1)
 
     assert reasons(world) == ["first", "second"]
+
+
+def pinned(world: World) -> set[str]:
+    return {version for version, row in world.store.rows.items() if row.pinned}
+
+
+def test_pins_have_their_effect_in_the_order_of_the_log_and_once_each() -> None:
+    world = World()
+    first = ModelPinned(version="v1")
+    command(world.broker, first)
+    world.steps()
+    assert pinned(world) == {"v1"}
+
+    command(world.broker, ModelUnpinned(version="v1"))
+    command(world.broker, first)  # a repetition does not pin again
+    world.steps()
+
+    assert pinned(world) == set()
+    assert world.store.offsets[COMMANDS] == 3
+    assert world.store.letters == {}
+
+
+def test_a_pin_under_the_id_of_an_activation_is_a_dead_letter() -> None:
+    world = World()
+    first = ModelActivated(version="v1")
+    command(world.broker, first)
+    command(world.broker, ModelPinned(event_id=first.event_id, version="v1"))
+    world.steps()
+
+    assert world.store.letters[(MODELS_COMMANDS, 0, 1)].startswith("EventIdReused: ")
+    assert pinned(world) == set()
+
+
+@pytest.mark.parametrize("version", ["never-made", "v1"])
+def test_a_pin_of_what_is_not_there_has_no_effect_but_counts_as_handled(version: str) -> None:
+    world = World()
+    world.artifacts.models.clear()
+    world.store.rows["v1"] = replace(world.store.rows["v1"], servable=False)
+    with capture_logs() as logs:
+        command(world.broker, ModelPinned(version=version))
+        world.steps()
+
+    assert pinned(world) == set()
+    assert world.store.offsets[COMMANDS] == 1
+    assert [line["version"] for line in logs if line["event"] == "model.not_pinned"] == [version]
+
+
+def test_an_operator_may_activate_another_version_beside_a_pinned_one() -> None:
+    world = World()
+    world.artifacts.save_model(build_model(version="v2"))
+    command(world.broker, ModelPinned(version="v1"))
+    command(world.broker, ModelActivated(version="v2"))
+    world.steps()
+
+    assert world.artifacts.pointer is not None
+    assert world.artifacts.pointer.version == "v2"
+    assert pinned(world) == {"v1"}
+
+
+def test_what_an_operator_removes_from_the_volume_or_puts_back_is_in_the_rows_within_half_a_minute() -> None:
+    world = World()
+    world.store.rows["v1"] = replace(world.store.rows["v1"], result=build_finished("v1"))
+    world.steps()
+    saved = world.artifacts.models.pop("v1")
+
+    for is_there in (False, True):
+        if is_there:
+            world.artifacts.models["v1"] = saved
+        world.clock.advance(31)
+        world.steps()
+        assert world.store.rows["v1"].servable is is_there
+
+
+def test_a_database_that_is_away_delays_the_look_at_the_volume_and_nothing_else() -> None:
+    world = World()
+    world.store.rows["v1"] = replace(world.store.rows["v1"], result=build_finished("v1"))
+    world.steps()
+    world.artifacts.models.clear()
+    record = world.store.record_servable
+
+    def fail(_: object) -> None:
+        raise DatabaseUnavailable
+
+    world.store.record_servable = fail  # type: ignore[method-assign,assignment]
+    world.clock.advance(31)
+    command(world.broker, RetrainRequested(reason="meanwhile"))
+    world.steps()
+    assert reasons(world) == ["meanwhile"]
+
+    world.store.record_servable = record  # type: ignore[method-assign]
+    world.clock.advance(31)
+    world.steps()
+    assert world.store.rows["v1"].servable is False

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any
@@ -32,6 +32,7 @@ class FakeRow:
     reason: str | None = None
     result: FinishedTraining | None = None
     servable: bool | None = None
+    pinned: bool = False
     finished_at: datetime | None = None
 
     def seen(self) -> VersionRow:
@@ -87,6 +88,10 @@ class FakeTrainerStore:
         pointed = max((v for v, row in self.rows.items() if row.sequence is not None), default="")
         unpointed = (v for v, row in self.rows.items() if row.status == "promoted" and row.sequence is None)
         return sorted(v for v in unpointed if v > pointed)
+
+    def fetch_pinned(self) -> Collection[str]:
+        self._check()
+        return {version for version, row in self.rows.items() if row.pinned}
 
     def fetch_queued(self) -> VersionRow | None:
         self._check()
@@ -187,6 +192,14 @@ class FakeTrainerStore:
             demoted = row.status == "promoted" and row.sequence is None
             self.rows[version] = replace(row, reason=reason, status="stored" if demoted else row.status)
 
+    def store_pin(self, version: str, *, pinned: bool, command: Command) -> bool:
+        self._keep(command)
+        row = self.rows.get(version)
+        if row is None or row.status not in {"stored", "promoted"} or (pinned and row.servable is False):
+            return False
+        self.rows[version] = replace(row, pinned=pinned)
+        return True
+
     def record_servable(self, versions: Sequence[str]) -> None:
         self._check()
         for version, row in self.rows.items():
@@ -242,3 +255,12 @@ class FakeTrainerStore:
 def build_command(offset: int, event_id: UUID | None = None, *, digest: str = "d") -> Command:
     """Build the record of a command that lies before this offset."""
     return Command(event_id or uuid4(), "RetrainRequested", digest, {(MODELS_COMMANDS, 0): offset})
+
+
+def build_finished(version: str, **changes: Any) -> FinishedTraining:
+    """Build the result of a training that promoted a model."""
+    figures: dict[str, Any] = {"metrics": {}, "champion_metrics": None, "configuration": {}, "watermark": {}}
+    result = FinishedTraining(
+        version, "promoted", "a reason", algorithm="ease", manifest_sha256="a" * 64, next_offsets={}, **figures
+    )
+    return replace(result, **changes)
