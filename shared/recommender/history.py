@@ -65,7 +65,7 @@ def dismissed_isins(history: CustomerHistory) -> set[str]:
 def _history_row(
     id_map: AssetIdMap, history: CustomerHistory, interaction_weights: InteractionWeights, now: datetime
 ) -> dict[int, float]:
-    row = dict.fromkeys(id_map.known_indices([*history.owned, *history.formerly_held]), 1.0)
+    row = dict.fromkeys(id_map.known_indices(history.ever_owned), 1.0)
     for isin, weights in _decayed_weights(history, interaction_weights, now).items():
         # fsum is exact, so the order in which the store returns interactions cannot change a list.
         value = min(1.0, math.fsum(weights))

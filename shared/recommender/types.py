@@ -91,6 +91,11 @@ class CustomerHistory:
     dismissed: tuple[str, ...] = ()
     formerly_held: tuple[str, ...] = ()
 
+    @property
+    def ever_owned(self) -> tuple[str, ...]:
+        """What signals learn from and score with: everything that was ever bought, sold or not."""
+        return self.owned + self.formerly_held
+
 
 @dataclass(frozen=True)
 class Weights:
