@@ -53,7 +53,7 @@ async def read_recommendations(
 ) -> Response:
     """Read a customer's newest list, best first; it is empty for a known customer without one.
 
-    Assets are removed that meanwhile left the catalogue, became unsuitable, were bought or were dismissed. With
+    Assets are removed that meanwhile left the catalogue, became unsuitable, are held or were dismissed. With
     `request_id` or `wait` the answer is 202 while the awaited list is not there.
     """
     if request.scope["query_string"] and (awaited := _parse_awaited(request)) is not None:

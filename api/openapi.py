@@ -15,6 +15,7 @@ Personal, suitable and explained asset recommendations.
 2. `GET /recommendations/{customer_id}` reads the newest list a moment later. With `request_id` and `wait` it answers as
    soon as the list of that request is there.
 3. `POST /user_interactions` records a click: every list that is requested afterwards takes it into account.
+4. `POST /transactions` records an executed order: what a customer holds is not recommended.
 
 Failures are `application/problem+json` (RFC 9457).
 """

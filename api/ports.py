@@ -21,8 +21,8 @@ ArtifactState = Literal["servable", "gone", "unknown"]
 class ListRow:
     """The newest list of a customer; `items` is the JSON array that the worker stored.
 
-    `is_stale`: reference data was loaded after the list was made. `has_newer_interactions`: the customer interacted
-    after the list was made.
+    `is_stale`: reference data was loaded after the list was made. `has_newer_interactions`: the customer interacted, or
+    an order was recorded, after the list was made.
     """
 
     request_id: UUID

@@ -14,7 +14,13 @@ from api.listener import listen_forever
 from api.ports import Answer, ArtifactState, CurrentFacts, CustomerLists, ListRow, Question, RequestRow
 from api.schemas import AssetItem, Frontier, ModelItem, ModelList
 from shared.errors import DatabaseBusy, DatabaseUnavailable, describe_error
-from shared.events import RECOMMENDATIONS_REQUESTED, Event, InteractionRecorded, RecommendationRequested
+from shared.events import (
+    RECOMMENDATIONS_REQUESTED,
+    Event,
+    InteractionRecorded,
+    RecommendationRequested,
+    TransactionRecorded,
+)
 from shared.far_trans.schema import parse_risk_level
 from shared.logging import get_logger
 from shared.postgres.engine import asyncpg_url
@@ -29,16 +35,15 @@ log = get_logger(__name__)
 
 # A letter that was replayed is under way again.
 _OPEN_LETTER = f"d.topic = '{RECOMMENDATIONS_REQUESTED}' AND d.replayed_at IS NULL"
-# Each list stores its reference data and the last interaction of the customer, so no clock decides what is newer.
+# A list keeps its reference data and the last interaction or order of the customer: no clock decides what is newer.
 _LISTS = f"""
 SELECT r.request_id, r.model_version, r.basis, r.items,
        r.customer_id IS NOT NULL
        OR EXISTS (SELECT FROM customer_information c WHERE c.customer_id = $1) AS known,
        r.reference_snapshot IS DISTINCT FROM ({REFERENCE_SNAPSHOTS}) AS is_stale,
-       coalesce((
-           SELECT i.sequence FROM user_interactions i
-           WHERE i.customer_id = $1 ORDER BY i.sequence DESC LIMIT 1
-       ), 0) > coalesce(r.interaction_sequence, 0) AS has_newer_interactions
+       greatest((SELECT max(i.sequence) FROM user_interactions i WHERE i.customer_id = $1),
+                (SELECT max(t.sequence) FROM recorded_transactions t WHERE t.customer_id = $1), 0)
+       > coalesce(r.interaction_sequence, 0) AS has_newer_interactions
 FROM (SELECT) AS one LEFT JOIN recommendations r ON r.customer_id = $1
 """
 # Statements of the same shape as _LISTS, for many questions at once. A decision and the list are of one transaction,
@@ -46,10 +51,9 @@ FROM (SELECT) AS one LEFT JOIN recommendations r ON r.customer_id = $1
 _ANSWERS = f"""
 SELECT r.request_id, r.model_version, r.basis, r.items,
        r.reference_snapshot IS DISTINCT FROM ({REFERENCE_SNAPSHOTS}) AS is_stale,
-       coalesce((
-           SELECT i.sequence FROM user_interactions i
-           WHERE i.customer_id = asked.customer_id ORDER BY i.sequence DESC LIMIT 1
-       ), 0) > coalesce(r.interaction_sequence, 0) AS has_newer_interactions,
+       greatest((SELECT max(i.sequence) FROM user_interactions i WHERE i.customer_id = asked.customer_id),
+                (SELECT max(t.sequence) FROM recorded_transactions t WHERE t.customer_id = asked.customer_id), 0)
+       > coalesce(r.interaction_sequence, 0) AS has_newer_interactions,
        CASE WHEN asked.request_id IS NULL THEN r.request_id IS NOT NULL
             ELSE decision.request_id IS NOT NULL OR coalesce(letter.has_later_list, false) END AS is_answered,
        decision.request_id IS NULL AND letter.has_later_list IS FALSE AS has_failed
@@ -81,10 +85,7 @@ WHERE decision.request_id IS NOT NULL OR letter.failed_at IS NOT NULL
 """
 _FACTS = """
 SELECT item.isin, asset.asset_category, asset.asset_sub_category,
-       EXISTS (
-           SELECT FROM transactions t
-           WHERE t.customer_id = $1 AND t.isin = item.isin AND t.transaction_type = 'Buy'
-       ) AS is_owned,
+       item.isin IN (SELECT p.isin FROM positions p WHERE p.customer_id = $1 AND p.held) AS is_owned,
        coalesce((
            SELECT i.interaction_type = 'dismiss' FROM user_interactions i
            WHERE i.customer_id = $1 AND i.isin = item.isin ORDER BY i.sequence DESC LIMIT 1
@@ -125,6 +126,7 @@ WHERE version = $1 AND status IN ('stored', 'promoted') AND manifest_sha256 IS N
 _FINGERPRINTS: dict[type[Event], str] = {
     RecommendationRequested: "SELECT fingerprint FROM decisions WHERE request_id = $1",
     InteractionRecorded: "SELECT fingerprint FROM user_interactions WHERE event_id = $1",
+    TransactionRecorded: "SELECT fingerprint FROM recorded_transactions WHERE event_id = $1",
 }
 # The connection broke, so the statement is repeated once on a new connection.
 _LOST_CONNECTION = (

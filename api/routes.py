@@ -19,6 +19,7 @@ from shared.events import (
     ModelUnpinned,
     RetrainCancelled,
     RetrainRequested,
+    TransactionRecorded,
 )
 from shared.identifiers import ModelVersion
 
@@ -38,9 +39,22 @@ async def record_interaction(
     body: schemas.InteractionBody, gateway: GatewayDependency, publish_event: PublishEvent
 ) -> Response:
     """Record an interaction; every list that is requested afterwards takes it into account."""
-    if not await gateway.catalogue.knows(body.isin):
-        raise InvalidField("isin", "the catalogue has no such asset")
+    await _require_asset(body.isin, gateway)
     return await publish_event("user_interactions", InteractionRecorded, body, customer_id=body.customer_id)
+
+
+@router.post("/transactions", response_model=schemas.Acknowledged, responses=ACKNOWLEDGED, tags=["interactions"])
+async def record_transaction(
+    body: schemas.TransactionBody, gateway: GatewayDependency, publish_event: PublishEvent
+) -> Response:
+    """Record an executed order; every list that is requested afterwards takes it into account."""
+    await _require_asset(body.isin, gateway)
+    return await publish_event("transactions", TransactionRecorded, body, customer_id=body.customer_id)
+
+
+async def _require_asset(isin: str, gateway: GatewayDependency) -> None:
+    if not await gateway.catalogue.knows(isin):
+        raise InvalidField("isin", "the catalogue has no such asset")
 
 
 @router.get("/assets", response_model=schemas.AssetList, responses=problems(422, 503), tags=["catalogue"])

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import json
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Annotated, Any, Literal
 from uuid import UUID
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationInfo, field_validator
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationInfo, field_validator
 
-from shared.events import WEIGHTS_OR_PRESET, Preset, RequestedWeights
-from shared.identifiers import PLAIN_TEXT_PATTERN, CustomerId, Isin
+from shared.events import WEIGHTS_OR_PRESET, EventTime, Preset, RequestedWeights, TotalValue, TransactionType, Units
+from shared.identifiers import EVENT_CLOCK_TOLERANCE, PLAIN_TEXT_PATTERN, Currency, CustomerId, Isin, TransactionId
 from shared.recommender.types import InteractionType
 from shared.served_list import RecommendationItem, rounded, rounded_or_none
 
@@ -20,6 +20,13 @@ CUSTOMER_EXAMPLE = "85583A768E48870A546D"
 def _parsed(column: Any) -> Any:
     """Return the value of a JSONB column, which asyncpg returns as text."""
     return json.loads(column) if isinstance(column, str) else column
+
+
+def _not_ahead(moment: datetime) -> datetime:
+    """Reject a time that consumers would reject."""
+    if moment - EVENT_CLOCK_TOLERANCE > datetime.now(UTC):
+        raise ValueError("is more than a day ahead")
+    return moment
 
 
 RoundedWeight = Annotated[float, BeforeValidator(rounded)]
@@ -69,6 +76,24 @@ class InteractionBody(RequestBody):
     customer_id: CustomerId = Field(description="the bank's id of the customer", examples=[CUSTOMER_EXAMPLE])
     isin: Isin = Field(description="an asset of the catalogue (`GET /assets`)", examples=["GRS434003000"])
     type: InteractionType = Field(description="what the customer did", examples=["click"])
+
+
+class TransactionBody(RequestBody):
+    """Record an executed order of a customer."""
+
+    customer_id: CustomerId = Field(description="the bank's id of the customer", examples=[CUSTOMER_EXAMPLE])
+    isin: Isin = Field(description="an asset of the catalogue (`GET /assets`)", examples=["GRS434003000"])
+    type: TransactionType = Field(description="what the customer did", examples=["Buy"])
+    units: Units = Field(description="how much was bought or sold, more than 0", examples=[45])
+    total_value: TotalValue = Field(description="the amount that was paid or received", examples=[580.5])
+    currency: Currency | None = Field(default=None, description="of the amount (ISO 4217)", examples=["EUR"])
+    executed_at: Annotated[EventTime, AfterValidator(_not_ahead)] = Field(
+        description="when the order was executed; its day in UTC is the day of the transaction",
+        examples=["2026-01-02T10:30:00Z"],
+    )
+    transaction_id: TransactionId = Field(
+        description="the bank's id of the transaction; orders with equal fields count once", examples=["8061977"]
+    )
 
 
 class RetrainBody(RequestBody):

@@ -9,7 +9,7 @@ from datetime import UTC, datetime, timedelta
 
 from shared import errors
 from shared.errors import BrokerUnavailable, ContractViolation, RecommenderError
-from shared.events import EVENTS_OF_TOPIC, InteractionRecorded, RecommendationRequested, decode
+from shared.events import EVENTS_OF_TOPIC, InteractionRecorded, RecommendationRequested, TransactionRecorded, decode
 from shared.identifiers import EVENT_CLOCK_TOLERANCE
 from shared.kafka.producer import SyncKafkaEventPublisher
 from shared.postgres.dead_letter_store import DeadLetter, DeadLetterBox
@@ -51,7 +51,7 @@ class Repair:
             event = decode(repaired.topic, repaired.value)
         except ContractViolation as error:
             return _not_before(repaired) or str(error)
-        if isinstance(event, InteractionRecorded | RecommendationRequested):
+        if isinstance(event, InteractionRecorded | RecommendationRequested | TransactionRecorded):
             expected = event.customer_id.encode()
             if repaired.key != expected:
                 return f"the key {repaired.key!r} is not the customer_id {expected!r}"
@@ -88,7 +88,7 @@ class ReplayCheck:
             return Verdict(problem)
         repaired = repair.applied_to(letter)
         event = decode(repaired.topic, repaired.value)
-        if isinstance(event, InteractionRecorded) and not self.box.has_asset(event.isin):
+        if isinstance(event, InteractionRecorded | TransactionRecorded) and not self.box.has_asset(event.isin):
             return Verdict(f"UnknownAsset: the catalogue has no {event.isin}: load reference data that has it")
         kept = self.box.fetch_kept(event)
         if kept is not None:
@@ -146,6 +146,5 @@ def _not_before(letter: DeadLetter) -> str | None:
         event = decode(letter.topic, letter.value, logged_at=datetime.now(UTC) + _FAR_AHEAD)
     except (ContractViolation, OverflowError):
         return None
-    return (
-        f"occurred_at {event.occurred_at.isoformat()} is ahead: not before {event.occurred_at - EVENT_CLOCK_TOLERANCE}"
-    )
+    name, moment = max(event.times().items(), key=lambda item: item[1])
+    return f"{name} {moment.isoformat()} is ahead: not before {moment - EVENT_CLOCK_TOLERANCE}"

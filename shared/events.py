@@ -18,21 +18,31 @@ from shared.identifiers import (
     EARLIEST_EVENT,
     EVENT_CLOCK_TOLERANCE,
     PLAIN_TEXT_PATTERN,
+    Currency,
     CustomerId,
     Fingerprint,
     Isin,
     ModelVersion,
+    TransactionId,
 )
 from shared.recommender.types import InteractionType, Weights
 
 RECOMMENDATIONS_REQUESTED = "recommendations.requested.v1"
 INTERACTIONS_RECORDED = "interactions.recorded.v1"
+TRANSACTIONS_RECORDED = "transactions.recorded.v1"
 MODELS_COMMANDS = "models.commands.v1"
 MODELS_PUBLISHED = "models.published.v1"
+
+# Keyed by customer_id, with the same number of partitions: one worker owns all partitions of a customer. The events of
+# WRITE_TOPICS change what a list depends on, so a request waits for those that were acknowledged before it.
+WRITE_TOPICS = (INTERACTIONS_RECORDED, TRANSACTIONS_RECORDED)
+CUSTOMER_TOPICS = (RECOMMENDATIONS_REQUESTED, *WRITE_TOPICS)
 
 MODEL_NAME = "hybrid"  # the key of both model topics
 
 LARGEST_WEIGHT = 1e6
+LARGEST_AMOUNT = 1e12  # of units and money, as in the files: sums of it do not overflow
+LEAST_UNITS = 1e-9  # a smaller number underflows where it is multiplied
 Preset = Literal["popular", "balanced", "return", "low_volatility"]
 WEIGHTS_OR_PRESET = "give weights or a preset, not both"
 
@@ -47,6 +57,9 @@ def _readable_time(moment: datetime) -> datetime:
 
 
 EventTime = Annotated[AwareDatetime, AfterValidator(_readable_time)]
+TransactionType = Literal["Buy", "Sell"]
+Units = Annotated[float, Field(ge=LEAST_UNITS, le=LARGEST_AMOUNT, allow_inf_nan=False, strict=True)]
+TotalValue = Annotated[float, Field(ge=0, le=LARGEST_AMOUNT, allow_inf_nan=False, strict=True)]
 
 
 def _now() -> datetime:
@@ -62,6 +75,10 @@ class Event(BaseModel):
     occurred_at: EventTime = Field(default_factory=_now)
     schema_version: Literal[1] = 1
     fingerprint: Fingerprint | None = None
+
+    def times(self) -> dict[str, datetime]:
+        """Return the times by the sender's clock, by the name of their field."""
+        return {"occurred_at": self.occurred_at}
 
 
 class RequestedWeights(BaseModel):
@@ -111,6 +128,27 @@ class InteractionRecorded(Event):
     type: InteractionType
 
 
+class TransactionRecorded(Event):
+    """An order of a customer was executed. Several may share a `transaction_id`: the whole content is one order.
+
+    units: bought or sold, whichever `type` says. total_value: in `currency`. executed_at: its day in UTC is the day of
+    the transaction.
+    """
+
+    event_type: Literal["TransactionRecorded"] = "TransactionRecorded"
+    customer_id: CustomerId
+    isin: Isin
+    type: TransactionType
+    units: Units
+    total_value: TotalValue
+    currency: Currency | None = None
+    executed_at: EventTime
+    transaction_id: TransactionId
+
+    def times(self) -> dict[str, datetime]:
+        return {**super().times(), "executed_at": self.executed_at}
+
+
 class RetrainRequested(Event):
     """An operator requested a training."""
 
@@ -157,6 +195,7 @@ class ModelPublished(Event):
 EVENTS_OF_TOPIC: dict[str, tuple[type[Event], ...]] = {
     RECOMMENDATIONS_REQUESTED: (RecommendationRequested,),
     INTERACTIONS_RECORDED: (InteractionRecorded,),
+    TRANSACTIONS_RECORDED: (TransactionRecorded,),
     MODELS_COMMANDS: (RetrainRequested, RetrainCancelled, ModelActivated, ModelPinned, ModelUnpinned),
     MODELS_PUBLISHED: (ModelPublished,),
 }
@@ -172,7 +211,7 @@ def encode(event: Event) -> bytes:
 def decode(topic: str, payload: bytes | None, *, logged_at: datetime | None = None) -> Event:
     """Return the event in `payload`; `topic` is the name without a prefix.
 
-    `occurred_at` must not be more than EVENT_CLOCK_TOLERANCE after `logged_at` (the time of the message in the log, if
+    Its times must not be more than EVENT_CLOCK_TOLERANCE after `logged_at` (the time of the message in the log, if
     known) or after now, whichever is later; a broker whose clock is slow therefore causes no rejection. Raises
     ContractViolation with the reason when no event type of the topic matches.
     """
@@ -208,8 +247,9 @@ def content_digest(event: Event) -> str:
 
 
 def _check_clock(event: Event, latest: datetime) -> None:
-    if event.occurred_at - EVENT_CLOCK_TOLERANCE > latest:
-        raise ContractViolation(
-            f"occurred_at: {event.occurred_at.isoformat()} is more than a day after the log's time"
-            f" {latest.isoformat(timespec='seconds')}"
-        )
+    for name, moment in event.times().items():
+        if moment - EVENT_CLOCK_TOLERANCE > latest:
+            raise ContractViolation(
+                f"{name}: {moment.isoformat()} is more than a day after the log's time"
+                f" {latest.isoformat(timespec='seconds')}"
+            )

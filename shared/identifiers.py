@@ -13,6 +13,8 @@ CUSTOMER_ID_PATTERN = r"^[A-Za-z0-9_][A-Za-z0-9_.:-]{0,63}$"
 ISIN_PATTERN = r"^[A-Za-z0-9]{1,20}$"
 MODEL_VERSION_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$"
 FINGERPRINT_PATTERN = r"^[\x21-\x7e]{1,64}$"
+TRANSACTION_ID_PATTERN = r"^[\x21-\x7e]{1,64}$"
+CURRENCY_PATTERN = r"^[A-Z]{3}$"
 # No control characters and no line separators: such text can be stored, logged and displayed.
 PLAIN_TEXT_PATTERN = r"^[^\x00-\x1f\x7f-\x9f\u2028\u2029]*$"
 
@@ -20,6 +22,8 @@ CustomerId = Annotated[str, Field(min_length=1, max_length=64, pattern=CUSTOMER_
 Isin = Annotated[str, Field(min_length=1, max_length=20, pattern=ISIN_PATTERN)]
 ModelVersion = Annotated[str, Field(min_length=1, max_length=64, pattern=MODEL_VERSION_PATTERN)]
 Fingerprint = Annotated[str, Field(min_length=1, max_length=64, pattern=FINGERPRINT_PATTERN)]
+TransactionId = Annotated[str, Field(min_length=1, max_length=64, pattern=TRANSACTION_ID_PATTERN)]
+Currency = Annotated[str, Field(min_length=3, max_length=3, pattern=CURRENCY_PATTERN)]
 
 EARLIEST_EVENT = datetime(2000, 1, 1, tzinfo=UTC)
 EVENT_CLOCK_TOLERANCE = timedelta(days=1)  # how far the time of an event may be ahead of the time of the log

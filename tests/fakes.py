@@ -15,7 +15,7 @@ from shared.errors import (
     RecommenderError,
     TopicReplaced,
 )
-from shared.events import INTERACTIONS_RECORDED, RECOMMENDATIONS_REQUESTED, encode
+from shared.events import CUSTOMER_TOPICS, encode
 from shared.ports import POLL_BYTES, Message, OffsetSource, Partition, Pointer
 from shared.recommender.model import Model
 
@@ -43,9 +43,7 @@ class FakeBroker:
         self.partitions = partitions
         self.clock = clock
         self.logs: dict[Partition, list[Message]] = {
-            (topic, number): []
-            for topic in (RECOMMENDATIONS_REQUESTED, INTERACTIONS_RECORDED)
-            for number in range(partitions)
+            (topic, number): [] for topic in CUSTOMER_TOPICS for number in range(partitions)
         }
         self.lows: dict[Partition, int] = dict.fromkeys(self.logs, 0)
         self.ends: dict[Partition, int] = dict.fromkeys(self.logs, 0)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
@@ -14,7 +14,7 @@ from shared.errors import (
     DatabaseUnavailable,
     StaleOffsets,
 )
-from shared.events import InteractionRecorded
+from shared.events import InteractionRecorded, TransactionRecorded, content_digest
 from shared.ports import KeptEvent, Message, Partition, StoredOffset
 from shared.recommender.history import dismissed_isins
 from shared.recommender.types import INTERACTION_WINDOW, Customer, CustomerHistory, Interaction
@@ -28,12 +28,15 @@ class FakeTables:
     offsets: dict[Partition, int] = field(default_factory=dict)
     topic_ids: dict[Partition, str] = field(default_factory=dict)  # of the offsets
     interactions: dict[UUID, tuple[Message, InteractionRecorded, datetime]] = field(default_factory=dict)
+    transactions: dict[UUID, tuple[Message, TransactionRecorded]] = field(default_factory=dict)
     decisions: dict[UUID, Decision] = field(default_factory=dict)
     lists: dict[str, Decision] = field(default_factory=dict)  # that made the list, or named it last
-    known_by_lists: dict[str, tuple[int, str]] = field(default_factory=dict)  # interactions, reference snapshot
+    known_by_lists: dict[str, tuple[int, str]] = field(
+        default_factory=dict
+    )  # interactions and orders, reference snapshot
     dead_letters: dict[tuple[Partition, int], tuple[Message, str]] = field(default_factory=dict)
     customers: dict[str, Customer] = field(default_factory=dict)
-    owned: dict[str, set[str]] = field(default_factory=dict)
+    owned: dict[str, set[str]] = field(default_factory=dict)  # loaded buys of unknown units
     displays: dict[str, AssetDisplay] = field(default_factory=dict)
     snapshots: dict[str, datetime] = field(default_factory=dict)
 
@@ -166,6 +169,30 @@ class FakeTransaction:
             if (event := events.get(event_id)) is not None
         }
 
+    def insert_transactions(self, transactions: Sequence[tuple[Message, TransactionRecorded]]) -> frozenset[UUID]:
+        for _, event in transactions:
+            self._store(event.customer_id)
+        self._check_not_aborted()
+        kept, new = self._tables.transactions, set()
+        contents = {content_digest(event) for _, event in kept.values()}
+        for message, event in transactions:
+            if event.event_id not in kept and content_digest(event) not in contents:
+                kept[event.event_id] = (message, event)
+                contents.add(content_digest(event))
+                new.add(event.event_id)
+        return frozenset(new)
+
+    def fetch_kept_transactions(self, event_ids: Sequence[UUID]) -> Mapping[UUID, KeptEvent]:
+        kept = self._tables.transactions
+        return {
+            event_id: KeptEvent(
+                {"customer_id": event.customer_id, "isin": event.isin}, event.fingerprint, content_digest(event)
+            )
+            for event_id in event_ids
+            if event_id in kept
+            for event in [kept[event_id][1]]
+        }
+
     def insert_dead_letters(self, letters: Sequence[tuple[Message, str]]) -> None:
         self._check_not_aborted()
         for message, reason in letters:
@@ -202,7 +229,7 @@ class FakeTransaction:
             self._tables.decisions[decision.request_id] = decision
             if decision.answered_from == "scored":
                 self._tables.lists[decision.customer_id] = decision
-                known = (len(self._of(decision.customer_id)), reference_snapshot)
+                known = (self._count_writes(decision.customer_id), reference_snapshot)
                 self._tables.known_by_lists[decision.customer_id] = known
             else:
                 answered = self._tables.lists[decision.customer_id]
@@ -210,22 +237,49 @@ class FakeTransaction:
         return frozenset(new)
 
     def _known_now(self, customer_id: str) -> tuple[int, str]:
-        return len(self._of(customer_id)), self._tables.reference_snapshot
+        return self._count_writes(customer_id), self._tables.reference_snapshot
+
+    def _count_writes(self, customer_id: str) -> int:
+        return len(self._of(customer_id)) + len(self._orders_of(customer_id))
+
+    def _orders_of(self, customer_id: str) -> list[TransactionRecorded]:
+        return [event for _, event in self._tables.transactions.values() if event.customer_id == customer_id]
 
     def _history(self, customer_id: str) -> CustomerHistory:
         interactions = tuple(
             Interaction(event.isin, event.type, event.occurred_at) for _, event, _ in self._of(customer_id)
         )
+        loaded = self._tables.owned.get(customer_id, set())
+        held = find_held(loaded, self._orders_of(customer_id))
+        bought = loaded | {order.isin for order in self._orders_of(customer_id) if order.type == "Buy"}
         history = CustomerHistory(
             self._tables.customers.get(customer_id, Customer(customer_id)),
-            tuple(sorted(self._tables.owned.get(customer_id, ()))),
+            tuple(sorted(held)),
             interactions,
+            formerly_held=tuple(sorted(bought - held)),
         )
         dismissed = tuple(sorted(dismissed_isins(history)))
         return replace(history, interactions=interactions[-INTERACTION_WINDOW:], dismissed=dismissed)
 
     def _of(self, customer_id: str) -> list[tuple[Message, InteractionRecorded, datetime]]:
         return [row for row in self._tables.interactions.values() if row[1].customer_id == customer_id]
+
+
+def find_held(loaded: Collection[str], orders: Sequence[TransactionRecorded]) -> set[str]:
+    """Return the assets that are held after these orders, which came in this order of the log.
+
+    `loaded` are assets that were bought before, in unknown units: any sale closes them. Orders count by their day.
+    """
+    unknown, units = set(loaded), dict.fromkeys([order.isin for order in orders], 0.0)
+    bought = dict.fromkeys(units, 0.0)
+    for order in sorted(orders, key=lambda order: order.executed_at.astimezone(UTC).date()):
+        if order.type == "Buy":
+            units[order.isin] += order.units
+            bought[order.isin] += order.units
+        else:
+            units[order.isin] = max(0.0, units[order.isin] - order.units)
+            unknown.discard(order.isin)
+    return unknown | {isin for isin, left in units.items() if left > 1e-9 * bought[isin]}
 
 
 def display_of(isin: str, **fields: Any) -> AssetDisplay:

@@ -9,7 +9,7 @@ from uuid import UUID
 
 from hypothesis import strategies as st
 
-from shared.events import INTERACTIONS_RECORDED, RECOMMENDATIONS_REQUESTED
+from shared.events import CUSTOMER_TOPICS, INTERACTIONS_RECORDED, TRANSACTIONS_RECORDED
 from shared.ports import Message
 from shared.recommender.types import InteractionType
 
@@ -58,6 +58,7 @@ WEIGHTS = st.dictionaries(
     st.sampled_from([0, -0.0, 1, 0.5, 5e-324, 1e6, 1e6 + 1, -1, "1", None, float("nan")]) | st.floats(0, 1e6),
 )
 VALID_WEIGHTS = st.fixed_dictionaries({"content": st.floats(1e-300, 1e6)})
+ORDER_FIELDS = ["units", "total_value", "currency", "executed_at", "transaction_id"]
 FIELDS = ["event_id", "occurred_at", "schema_version", "event_type", "fingerprint", "customer_id", "isin", "type"]
 
 
@@ -68,7 +69,7 @@ def hostile_messages(isins: tuple[str, ...]) -> st.SearchStrategy[list[Message]]
 
 @st.composite
 def _messages(draw: st.DrawFn, isins: tuple[str, ...]) -> Message:
-    topic = draw(st.sampled_from([INTERACTIONS_RECORDED, RECOMMENDATIONS_REQUESTED]))
+    topic = draw(st.sampled_from(CUSTOMER_TOPICS))
     fields = draw(_fields(topic, isins))
     key: bytes | None = str(fields.get("customer_id")).encode(errors="replace")
     value: bytes | None = json.dumps(fields).encode()
@@ -96,6 +97,16 @@ def _fields(draw: st.DrawFn, topic: str, isins: tuple[str, ...]) -> dict[str, An
             "isin": draw(st.sampled_from([*isins[:3], "GONE"])),
             "type": kind,
         }
+    elif topic == TRANSACTIONS_RECORDED:
+        fields |= {
+            "event_type": "TransactionRecorded",
+            "isin": draw(st.sampled_from([*isins[:3], "GONE"])),
+            "type": draw(st.sampled_from(["Buy", "Sell"])),
+            "units": draw(st.sampled_from([1e-9, 0.1, 1.0, 1e12])),
+            "total_value": draw(st.sampled_from([0.0, 5e-324, 1e12])),
+            "executed_at": (LOGGED_AT - timedelta(hours=draw(st.integers(-24, 24)))).isoformat(),
+            "transaction_id": draw(st.sampled_from(["T1", "T2"])),
+        }
     else:
         action = draw(st.sampled_from(["request_recs", "refresh_recs"]))
         fields |= {
@@ -105,7 +116,7 @@ def _fields(draw: st.DrawFn, topic: str, isins: tuple[str, ...]) -> dict[str, An
         }
     what = draw(st.sampled_from(["keep", "keep", "keep", "change", "remove"]))
     if what == "change":
-        fields[draw(st.sampled_from([*FIELDS, "action", "weights"]))] = draw(EXTREMES | ANY_JSON)
+        fields[draw(st.sampled_from([*FIELDS, *ORDER_FIELDS, "action", "weights"]))] = draw(EXTREMES | ANY_JSON)
     elif what == "remove":
         fields.pop(draw(st.sampled_from(FIELDS)), None)
     return fields

@@ -13,7 +13,7 @@ from pydantic import ValidationError
 
 from shared.artifacts.publication import FileArtifacts
 from shared.errors import RecommenderError
-from shared.events import INTERACTIONS_RECORDED, MODELS_COMMANDS
+from shared.events import MODELS_COMMANDS, WRITE_TOPICS
 from shared.health import HealthServer, Heartbeat
 from shared.kafka.client_settings import ConsumerSettings, producer_settings
 from shared.kafka.consumer import KafkaEventConsumer
@@ -111,7 +111,7 @@ def _build_dependencies(settings: TrainerSettings, cluster_id: str) -> Dependenc
     def open_consumer() -> EventConsumer:
         return KafkaEventConsumer(
             ConsumerSettings(settings.kafka_bootstrap_servers, group, settings.topic_prefix),
-            topics=(INTERACTIONS_RECORDED, MODELS_COMMANDS),
+            topics=(*WRITE_TOPICS, MODELS_COMMANDS),
             offsets=store,
         )
 

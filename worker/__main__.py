@@ -10,6 +10,7 @@ from contextlib import closing
 from functools import partial
 
 from shared.artifacts.publication import FileArtifacts
+from shared.events import CUSTOMER_TOPICS
 from shared.health import HealthServer, Heartbeat
 from shared.kafka.client_settings import ConsumerSettings
 from shared.kafka.consumer import KafkaEventConsumer
@@ -19,7 +20,6 @@ from shared.logging import configure_logging, get_logger
 from worker.answers import Scoring
 from worker.catalogue import Catalogue
 from worker.loop import Dependencies, WorkerLoop
-from worker.message_buffer import CONSUMED_TOPICS
 from worker.metrics import WorkerMetrics
 from worker.model_slot import ModelSlot
 from worker.settings import WorkerSettings
@@ -85,7 +85,7 @@ class WorkerProcess:
                 settings.topic_prefix,
                 settings.session_timeout_seconds,
             ),
-            topics=CONSUMED_TOPICS,
+            topics=CUSTOMER_TOPICS,
             offsets=store,
         )
         with closing(store), closing(consumer):

@@ -1,7 +1,7 @@
 """Handle messages inside one transaction.
 
 Every handler is safe to repeat: an event has its effect once. Topic and `event_id` identify an event: another event
-with the same ones is a dead letter; an interaction and a request may share an `event_id`.
+with the same ones is a dead letter; events of different topics may share an `event_id`.
 """
 
 from __future__ import annotations
@@ -12,14 +12,22 @@ from typing import TypeVar
 from uuid import UUID
 
 from shared.errors import ContractViolation, UnknownAsset, describe_error
-from shared.events import InteractionRecorded, RecommendationRequested, decode
+from shared.events import (
+    INTERACTIONS_RECORDED,
+    TRANSACTIONS_RECORDED,
+    InteractionRecorded,
+    RecommendationRequested,
+    TransactionRecorded,
+    decode,
+)
 from shared.ports import KeptEvent, Message
 from worker.answers import Scoring, decide
 from worker.catalogue import Catalogue
 from worker.message_buffer import Batch
 from worker.ports import Decision, WorkerTransaction
 
-CustomerEvent = TypeVar("CustomerEvent", InteractionRecorded, RecommendationRequested)
+CustomerEvent = TypeVar("CustomerEvent", InteractionRecorded, TransactionRecorded, RecommendationRequested)
+Write = TypeVar("Write", InteractionRecorded, TransactionRecorded)
 Decoded = list[tuple[Message, CustomerEvent]]
 DeadLetter = tuple[Message, Exception]
 
@@ -30,35 +38,50 @@ class Handled:
 
     decisions: tuple[Decision, ...] = ()
     interactions: int = 0
+    transactions: int = 0
     dead_letters: tuple[DeadLetter, ...] = ()
 
 
 def handle_batch(
     batch: Batch, *, transaction: WorkerTransaction, catalogue: Catalogue, scoring: Scoring | None
 ) -> Handled:
-    """Store the interactions, answer the requests, and store messages that break the contract as dead letters."""
-    interactions = handle_interactions(batch.interactions, transaction=transaction, catalogue=catalogue)
+    """Store interactions and orders, answer requests, and store messages that break the contract as dead letters."""
+    interactions = handle_interactions(
+        batch.writes_of(INTERACTIONS_RECORDED), transaction=transaction, catalogue=catalogue
+    )
+    transactions = handle_transactions(
+        batch.writes_of(TRANSACTIONS_RECORDED), transaction=transaction, catalogue=catalogue
+    )
     requests = Handled()
     if batch.requests and scoring is not None:
         requests = handle_requests(batch.requests, transaction=transaction, catalogue=catalogue, scoring=scoring)
-    dead_letters = interactions.dead_letters + requests.dead_letters
+    dead_letters = interactions.dead_letters + transactions.dead_letters + requests.dead_letters
     transaction.insert_dead_letters([(message, describe_error(error)) for message, error in dead_letters])
-    return Handled(requests.decisions, interactions.interactions, dead_letters)
+    return Handled(requests.decisions, interactions.interactions, transactions.transactions, dead_letters)
 
 
 def handle_interactions(
     messages: Sequence[Message], *, transaction: WorkerTransaction, catalogue: Catalogue
 ) -> Handled:
     """Store each interaction once."""
-    events, dead_letters = _decode(messages, InteractionRecorded)
-    known = catalogue.displays(event.isin for _, event in events)
-    dead_letters += [(message, UnknownAsset(event.isin)) for message, event in events if event.isin not in known]
-    events = [(message, event) for message, event in events if event.isin in known]
+    events, dead_letters = _decode_known(messages, InteractionRecorded, catalogue)
     first, repeated = _first_of_each(events)
     new = transaction.insert_interactions(first)
     repeated += [(message, event) for message, event in first if event.event_id not in new]
     dead_letters += _reused(repeated, transaction.fetch_kept)
     return Handled(interactions=len(new), dead_letters=tuple(dead_letters))
+
+
+def handle_transactions(
+    messages: Sequence[Message], *, transaction: WorkerTransaction, catalogue: Catalogue
+) -> Handled:
+    """Store each executed order once; another event with the content of a stored one has no effect."""
+    events, dead_letters = _decode_known(messages, TransactionRecorded, catalogue)
+    first, repeated = _first_of_each(events)
+    new = transaction.insert_transactions(first)
+    repeated += [(message, event) for message, event in first if event.event_id not in new]
+    dead_letters += _reused(repeated, transaction.fetch_kept_transactions)
+    return Handled(transactions=len(new), dead_letters=tuple(dead_letters))
 
 
 def handle_requests(
@@ -75,6 +98,16 @@ def handle_requests(
     dead_letters += _reused(repeated, transaction.fetch_decided)
     decisions = [decision for decision in decisions if decision.request_id in new]
     return Handled(decisions=tuple(decisions), dead_letters=tuple(dead_letters))
+
+
+def _decode_known(
+    messages: Sequence[Message], event_type: type[Write], catalogue: Catalogue
+) -> tuple[Decoded[Write], list[DeadLetter]]:
+    """Decode events about assets; an asset that the catalogue does not have makes a dead letter."""
+    events, dead_letters = _decode(messages, event_type)
+    known = catalogue.displays(event.isin for _, event in events)
+    dead_letters += [(message, UnknownAsset(event.isin)) for message, event in events if event.isin not in known]
+    return [(message, event) for message, event in events if event.isin in known], dead_letters
 
 
 def _decode(
@@ -108,7 +141,8 @@ def _first_of_each(events: Decoded[CustomerEvent]) -> tuple[Decoded[CustomerEven
 def _reused(
     events: Decoded[CustomerEvent], fetch: Callable[[Sequence[UUID]], Mapping[UUID, KeptEvent]]
 ) -> list[DeadLetter]:
-    """Return the events that differ from the stored event with their event_id."""
+    """Return the events that differ from the stored event with their event_id; an order may be stored under another."""
     kept = fetch([event.event_id for _, event in events]) if events else {}
-    conflicts = ((message, kept[event.event_id].find_conflict(event)) for message, event in events)
+    found = [(message, event, kept[event.event_id]) for message, event in events if event.event_id in kept]
+    conflicts = ((message, stored.find_conflict(event)) for message, event, stored in found)
     return [(message, conflict) for message, conflict in conflicts if conflict is not None]

@@ -1,4 +1,4 @@
-"""The main loop of the worker: poll, wait for interactions, one transaction, commit. No failure ends the process."""
+"""The main loop of the worker: poll, wait for earlier writes, one transaction, commit. No failure ends the process."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from shared.errors import ContractViolation, OffsetOutOfRange, describe_error
-from shared.events import INTERACTIONS_RECORDED, RECOMMENDATIONS_REQUESTED
+from shared.events import CUSTOMER_TOPICS, RECOMMENDATIONS_REQUESTED, WRITE_TOPICS
 from shared.health import Heartbeat
 from shared.liveness import Progress, measure_progress
 from shared.logging import get_logger
@@ -17,7 +17,7 @@ from shared.retry_policy import NOT_OF_A_MESSAGE, BackOff, RetryDecision, RetryP
 from worker.answers import Scoring
 from worker.catalogue import Catalogue
 from worker.handlers import Handled, handle_batch
-from worker.message_buffer import CONSUMED_TOPICS, Batch, MessageBuffer, ReadYourWrites
+from worker.message_buffer import Batch, MessageBuffer, ReadYourWrites
 from worker.metrics import WorkerMetrics
 from worker.model_slot import ModelSlot
 from worker.narrowing import Narrowed, narrow
@@ -45,9 +45,9 @@ class Dependencies:
 
 
 class WorkerLoop:
-    """Consumes both topics in one thread.
+    """Consumes the customer topics in one thread.
 
-    Between two steps it keeps the polled messages, the requests that wait for interactions, and the last failure.
+    Between two steps it keeps the polled messages, the requests that wait for earlier writes, and the last failure.
     """
 
     def __init__(self, dependencies: Dependencies, *, batch_size: int) -> None:
@@ -94,7 +94,7 @@ class WorkerLoop:
         if self._clock() < self._resume_at:
             return
         self._dependencies.catalogue.refresh()
-        # 2. Requests wait until every interaction that was acknowledged before them is polled.
+        # 2. Requests wait until every interaction and order that was acknowledged before them is polled.
         self._batch = self._next_batch()
         if self._batch is not None:
             self._process(self._batch)
@@ -135,10 +135,11 @@ class WorkerLoop:
 
     def _poll(self) -> None:
         backing_off = self._clock() < self._resume_at
-        held = CONSUMED_TOPICS if backing_off else self._held_without_model()
-        has_work = self._buffer.waiting(INTERACTIONS_RECORDED) or (self._has_model and self._buffer.requests(1))
+        held = CUSTOMER_TOPICS if backing_off else self._held_without_model()
+        has_writes = any(self._buffer.waiting(topic) for topic in WRITE_TOPICS)
+        has_work = has_writes or (self._has_model and self._buffer.requests(1))
         idle = backing_off or self._waiting is not None or not has_work
-        waiting = [self._buffer.waiting(topic) for topic in CONSUMED_TOPICS if topic not in held]
+        waiting = [self._buffer.waiting(topic) for topic in CUSTOMER_TOPICS if topic not in held]
         wanted = self._batch_size if self._waiting else self._batch_size - max(waiting, default=0)
         changed = self._buffer.poll(timeout_seconds=POLL_SECONDS if idle else 0.0, held=held, wanted=wanted)
         if changed:
@@ -150,14 +151,14 @@ class WorkerLoop:
         if requests:
             self._waiting = ReadYourWrites(requests, consumer=self._consumer, clock=self._clock)
         targets = self._waiting.targets if self._waiting else {}
-        interactions = self._buffer.interactions(self._batch_size, targets=targets)
+        writes = self._buffer.writes(self._batch_size, targets=targets)
         if self._waiting is None:
-            return Batch(interactions) if interactions else None
-        has_more = self._buffer.count_before(targets) > len(interactions)
+            return Batch(writes) if writes else None
+        has_more = self._buffer.count_before(targets) > len(writes)
         if self._waiting.is_reached() and not has_more:
-            return Batch(interactions, self._waiting.requests)
-        if has_more or len(interactions) >= self._batch_size:
-            return Batch(interactions)  # far behind: several transactions, then the requests
+            return Batch(writes, self._waiting.requests)
+        if has_more or len(writes) >= self._batch_size:
+            return Batch(writes)  # far behind: several transactions, then the requests
         waiting, self._waiting = self._waiting, None  # without progress the requests start to wait anew
         waiting.check_progress()
         self._waiting = waiting

@@ -9,35 +9,41 @@ from dataclasses import dataclass
 from itertools import chain, islice
 
 from shared.errors import BrokerUnavailable
-from shared.events import INTERACTIONS_RECORDED, RECOMMENDATIONS_REQUESTED
+from shared.events import CUSTOMER_TOPICS, RECOMMENDATIONS_REQUESTED, WRITE_TOPICS
 from shared.ports import EventConsumer, Message, Partition
 
-CONSUMED_TOPICS = (RECOMMENDATIONS_REQUESTED, INTERACTIONS_RECORDED)
 BATCH_BYTES = 16 << 20  # keys and values of one batch; one message may be larger
-WAIT_SECONDS = 5.0  # for interactions that requests wait for, without any progress
+WAIT_SECONDS = 5.0  # for interactions and orders that requests wait for, without any progress
 
 
 @dataclass(frozen=True)
 class Batch:
-    """The messages of one transaction, each partition's in the order of the log; interactions are handled first."""
+    """The messages of one transaction, each partition's in the order of the log.
 
-    interactions: tuple[Message, ...] = ()
+    writes: interactions and orders, which are handled before the requests.
+    """
+
+    writes: tuple[Message, ...] = ()
     requests: tuple[Message, ...] = ()
 
     def __len__(self) -> int:
-        return len(self.interactions) + len(self.requests)
+        return len(self.writes) + len(self.requests)
 
     @property
     def messages(self) -> tuple[Message, ...]:
         """All messages, in the order in which they are handled."""
-        return self.interactions + self.requests
+        return self.writes + self.requests
+
+    def writes_of(self, topic: str) -> tuple[Message, ...]:
+        """Return the writes of one topic."""
+        return tuple(message for message in self.writes if message.topic == topic)
 
     def split(self, count: int) -> tuple[Batch, Batch]:
         """Return the first `count` messages, and the others."""
-        after = max(0, count - len(self.interactions))
+        after = max(0, count - len(self.writes))
         return (
-            Batch(self.interactions[:count], self.requests[:after]),
-            Batch(self.interactions[count:], self.requests[after:]),
+            Batch(self.writes[:count], self.requests[:after]),
+            Batch(self.writes[count:], self.requests[after:]),
         )
 
 
@@ -46,7 +52,7 @@ class MessageBuffer:
 
     Memory is bounded by messages and by bytes. Pausing discards what librdkafka has fetched ahead, so the buffer polls
     only what a batch needs, and pauses a topic only when two batches of it wait. Requests of a partition are not polled
-    while its interactions cannot be read.
+    while its interactions or orders cannot be read.
     """
 
     def __init__(self, consumer: EventConsumer, *, batch_size: int, batch_bytes: int = BATCH_BYTES) -> None:
@@ -57,7 +63,7 @@ class MessageBuffer:
         self._queues: dict[Partition, deque[Message]] = {}
         self._stored: dict[Partition, int] = {}  # next offsets in the database
         self._paused: frozenset[Partition] = frozenset()
-        self._blocked: frozenset[Partition] = frozenset()  # their interactions cannot be read
+        self._blocked: frozenset[Partition] = frozenset()  # their writes cannot be read
         self._full: set[str] = set()
 
     @property
@@ -102,14 +108,14 @@ class MessageBuffer:
         """Return the oldest waiting requests, at most the bytes of one batch."""
         return self._up_to(limit, self._of(RECOMMENDATIONS_REQUESTED))
 
-    def interactions(self, limit: int, *, targets: Mapping[Partition, int]) -> tuple[Message, ...]:
-        """Return the oldest waiting interactions, those below the target offsets first, at most one batch of bytes."""
-        every = self._of(INTERACTIONS_RECORDED)
+    def writes(self, limit: int, *, targets: Mapping[Partition, int]) -> tuple[Message, ...]:
+        """Return the oldest waiting writes, those below the target offsets first, at most one batch of bytes."""
+        every = self._of(*WRITE_TOPICS)
         others = (message for message in every if message.offset >= targets.get(_partition(message), 0))
         return self._up_to(limit, chain(self._before(targets), others))
 
     def count_before(self, targets: Mapping[Partition, int]) -> int:
-        """Return how many interactions below the target offsets wait."""
+        """Return how many writes below the target offsets wait."""
         return sum(1 for _ in self._before(targets))
 
     def starts(self, batch: Batch) -> dict[Partition, int]:
@@ -131,8 +137,8 @@ class MessageBuffer:
             if queue:
                 self._queues[partition] = queue
 
-    def _of(self, topic: str) -> Iterator[Message]:
-        return chain.from_iterable(queue for (name, _), queue in self._queues.items() if name == topic)
+    def _of(self, *topics: str) -> Iterator[Message]:
+        return chain.from_iterable(queue for (name, _), queue in self._queues.items() if name in topics)
 
     def _up_to(self, limit: int, messages: Iterator[Message]) -> tuple[Message, ...]:
         """Return the first message and those after it, up to `limit` messages and the bytes of one batch."""
@@ -167,7 +173,7 @@ class MessageBuffer:
 
     def _pause(self, held: Collection[str]) -> None:
         self._block()
-        for topic in CONSUMED_TOPICS:
+        for topic in CUSTOMER_TOPICS:
             waiting, size = self.waiting(topic), sum(message.size_bytes for message in self._of(topic))
             if waiting >= 2 * self._batch_size or size >= 2 * self._batch_bytes:
                 self._full.add(topic)
@@ -179,16 +185,16 @@ class MessageBuffer:
         self._paused = frozenset(wanted)
 
     def _block(self) -> None:
-        """Discard requests whose interactions cannot be read, and read them again when they can.
+        """Discard requests whose interactions or orders cannot be read, and read them again when they can.
 
-        The interactions are out of range, or this worker does not own their partition: an interaction that was
-        acknowledged before such a request could be missing.
+        These are out of range, or this worker does not own their partition: one that was acknowledged before such a
+        request could be missing.
         """
         readable = self._consumer.assignment()
         blocked = frozenset(
             partition
             for partition in self._stored
-            if partition[0] == RECOMMENDATIONS_REQUESTED and (INTERACTIONS_RECORDED, partition[1]) not in readable
+            if partition[0] == RECOMMENDATIONS_REQUESTED and not readable.issuperset(_writes_beside(partition[1]))
         )
         for partition in blocked - self._blocked:
             self._queues.pop(partition, None)
@@ -203,14 +209,14 @@ class MessageBuffer:
 
 
 class ReadYourWrites:
-    """The requests of one batch, and the offsets up to which the interactions of their partitions must be polled.
+    """The requests of one batch, and the offsets up to which the writes of their partitions must be polled.
 
-    The requests are fixed before the broker is asked for the high watermarks: an interaction that was acknowledged
-    before one of these requests lies below them. Raises BrokerUnavailable when the broker does not answer.
+    The requests are fixed before the broker is asked for the high watermarks: an interaction or order that was
+    acknowledged before one of these requests lies below them. Raises BrokerUnavailable when the broker does not answer.
     """
 
     def __init__(self, requests: tuple[Message, ...], *, consumer: EventConsumer, clock: Callable[[], float]) -> None:
-        partitions = {(INTERACTIONS_RECORDED, message.partition) for message in requests}
+        partitions = {partition for message in requests for partition in _writes_beside(message.partition)}
         foreign = partitions - consumer.assignment()
         if foreign:
             raise BrokerUnavailable(f"not owned together with their requests: {sorted(foreign)}")
@@ -222,17 +228,17 @@ class ReadYourWrites:
         self._least_missing = self._count_missing()
 
     def is_reached(self) -> bool:
-        """Return whether all interactions below the targets were polled."""
+        """Return whether all writes below the targets were polled."""
         return self._count_missing() == 0
 
     def check_progress(self) -> None:
-        """Raise BrokerUnavailable when no interaction below the targets arrived for WAIT_SECONDS."""
+        """Raise BrokerUnavailable when no write below the targets arrived for WAIT_SECONDS."""
         missing = self._count_missing()
         if missing < self._least_missing:
             self._least_missing = missing
             self._deadline = self._clock() + WAIT_SECONDS
         elif self._clock() > self._deadline:
-            raise BrokerUnavailable(f"{missing} interactions below the high watermarks do not arrive")
+            raise BrokerUnavailable(f"{missing} interactions or orders below the high watermarks do not arrive")
 
     def _count_missing(self) -> int:
         owned = self._consumer.assignment()
@@ -240,6 +246,11 @@ class ReadYourWrites:
             max(0, target - self._consumer.position(partition)) if partition in owned else target + 1
             for partition, target in self.targets.items()
         )
+
+
+def _writes_beside(number: int) -> set[Partition]:
+    """Return the partitions with the interactions and orders of the customers of this partition number."""
+    return {(topic, number) for topic in WRITE_TOPICS}
 
 
 def _partition(message: Message) -> Partition:

@@ -7,7 +7,7 @@ from functools import partial
 from prometheus_client import REGISTRY, CollectorRegistry, Counter, Gauge, Histogram, Info
 
 from shared.errors import ContractViolation, describe_error
-from shared.events import INTERACTIONS_RECORDED, RECOMMENDATIONS_REQUESTED
+from shared.events import CUSTOMER_TOPICS, INTERACTIONS_RECORDED, TRANSACTIONS_RECORDED
 from shared.logging import get_logger
 from shared.ports import EventConsumer
 from worker.handlers import Handled
@@ -46,12 +46,10 @@ class WorkerMetrics:
         """Count and log a stored batch."""
         self.batches.inc()
         self.batch_seconds.observe(seconds)
-        for topic, messages in (
-            (INTERACTIONS_RECORDED, batch.interactions),
-            (RECOMMENDATIONS_REQUESTED, batch.requests),
-        ):
+        for topic in CUSTOMER_TOPICS:
+            count = sum(1 for message in batch.messages if message.topic == topic)
             dead = sum(1 for message, _ in handled.dead_letters if message.topic == topic)
-            self.messages.labels(topic, "stored").inc(len(messages) - dead)
+            self.messages.labels(topic, "stored").inc(count - dead)
             self.messages.labels(topic, "dead_letter").inc(dead)
         for decision in handled.decisions:
             self.answers.labels(decision.answered_from).inc()
@@ -70,7 +68,8 @@ class WorkerMetrics:
             )
         log.debug(
             "batch.stored",
-            interactions=len(batch.interactions),
+            interactions=len(batch.writes_of(INTERACTIONS_RECORDED)),
+            transactions=len(batch.writes_of(TRANSACTIONS_RECORDED)),
             requests=len(batch.requests),
             decisions=len(handled.decisions),
             seconds=round(seconds, 4),

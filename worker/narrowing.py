@@ -64,5 +64,6 @@ def _join(results: list[Handled]) -> Handled:
     return Handled(
         decisions=tuple(decision for each in results for decision in each.decisions),
         interactions=sum(each.interactions for each in results),
+        transactions=sum(each.transactions for each in results),
         dead_letters=tuple(letter for each in results for letter in each.dead_letters),
     )

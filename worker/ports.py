@@ -9,7 +9,7 @@ from datetime import datetime
 from typing import Protocol
 from uuid import UUID
 
-from shared.events import InteractionRecorded
+from shared.events import InteractionRecorded, TransactionRecorded
 from shared.ports import KeptEvent, Message, OffsetSource, Partition
 from shared.recommender.types import CustomerHistory, Weights
 from shared.served_list import RecommendationItem
@@ -78,6 +78,12 @@ class WorkerTransaction(Protocol):
     def fetch_kept(self, event_ids: Sequence[UUID]) -> Mapping[UUID, KeptEvent]:
         """Return those of these interactions that are stored."""
 
+    def insert_transactions(self, transactions: Sequence[tuple[Message, TransactionRecorded]]) -> frozenset[UUID]:
+        """Store each event_id and each content once; return the event_ids that were stored."""
+
+    def fetch_kept_transactions(self, event_ids: Sequence[UUID]) -> Mapping[UUID, KeptEvent]:
+        """Return those of these orders that are stored."""
+
     def insert_dead_letters(self, letters: Sequence[tuple[Message, str]]) -> None:
         """Store messages that no retry can help, each once, with the reason."""
 
@@ -88,13 +94,14 @@ class WorkerTransaction(Protocol):
         """Return customer and history for every id; an unknown id gives a Customer without properties.
 
         Interactions are the last INTERACTION_WINDOW of the log, in its order, whatever the clocks of their senders
-        say. Owned and dismissed assets are complete.
+        say. Owned, formerly held and dismissed assets are complete, from loaded files and recorded orders.
         """
 
     def fetch_fresh_lists(self, customer_ids: Sequence[str]) -> Mapping[str, ServedList]:
         """Return stored lists that are fresh.
 
-        A list is fresh while the customer's last interaction and the reference data are those that it was made with.
+        A list is fresh while the customer's last interaction or order and the reference data are those that it was made
+        with.
         """
 
     def insert_decisions(self, decisions: Sequence[Decision], *, reference_snapshot: str) -> frozenset[UUID]:

@@ -9,12 +9,8 @@ CUSTOMERS = """
 SELECT customer_id, risk_level, investment_capacity FROM latest_customers WHERE customer_id = ANY(:customer_ids)
 """
 
-OWNED = """
-SELECT customer_id, array_agg(DISTINCT isin ORDER BY isin) AS isins
-FROM transactions
-WHERE customer_id = ANY(:customer_ids) AND transaction_type = 'Buy'
-GROUP BY customer_id
-"""
+# What was bought and is held, or was sold entirely (migration 0012).
+POSITIONS = "SELECT customer_id, isin, held FROM positions WHERE customer_id = ANY(:customer_ids) ORDER BY isin"
 
 # A row that Python cannot represent (year 1, BC, infinity) or of a type that this version does not know must not stop
 # scoring: the time is moved into the readable range, an unknown type is left out. Every other column is text.
@@ -63,14 +59,12 @@ WHERE interaction_type = '{InteractionType.DISMISS.value}'
 GROUP BY customer_id
 """
 
-NEWEST_INTERACTIONS = """
-SELECT asked.customer_id, coalesce(newest.sequence, 0) AS sequence
+# Interactions and orders are numbered together.
+NEWEST_WRITES = """
+SELECT asked.customer_id, greatest(
+    (SELECT max(sequence) FROM user_interactions WHERE customer_id = asked.customer_id),
+    (SELECT max(sequence) FROM recorded_transactions WHERE customer_id = asked.customer_id), 0) AS sequence
 FROM unnest(CAST(:customer_ids AS text[])) AS asked(customer_id)
-LEFT JOIN LATERAL (
-    SELECT sequence FROM user_interactions
-    WHERE customer_id = asked.customer_id
-    ORDER BY sequence DESC LIMIT 1
-) AS newest ON true
 """
 
 # A customer's list is a copy of the decision that made it.
@@ -78,7 +72,7 @@ STORE_LISTS = f"""
 INSERT INTO recommendations (customer_id, request_id, model_version, basis, weights, items, interaction_sequence,
                              reference_snapshot, created_at)
 SELECT customer_id, request_id, model_version, basis, weights, items, newest.sequence, :reference_snapshot, now()
-FROM decisions JOIN ({NEWEST_INTERACTIONS}) AS newest USING (customer_id)
+FROM decisions JOIN ({NEWEST_WRITES}) AS newest USING (customer_id)
 WHERE request_id = ANY(CAST(:request_ids AS uuid[]))
 ORDER BY customer_id
 ON CONFLICT (customer_id) DO UPDATE SET
@@ -97,7 +91,8 @@ WHERE decision.request_id = ANY(CAST(:request_ids AS uuid[])) AND list.customer_
 # Sent at the commit; PostgreSQL drops what a savepoint undoes.
 NOTIFY = "SELECT count(pg_notify(:channel, payload)) FROM unnest(CAST(:payloads AS text[])) AS sent(payload)"
 
-# A list is fresh while the last interaction and the reference data are those that it was made with; no clock is used.
+# A list is fresh while the last interaction or order and the reference data are those that it was made
+# with; no clock is used.
 FRESH_LISTS = f"""
 SELECT customer_id, model_version, basis, weights, items
 FROM recommendations AS list
@@ -105,6 +100,9 @@ WHERE customer_id = ANY(:customer_ids)
   AND list.reference_snapshot = ({REFERENCE_SNAPSHOTS})
   AND NOT EXISTS (
       SELECT FROM user_interactions AS newer
+      WHERE newer.customer_id = list.customer_id AND newer.sequence > coalesce(list.interaction_sequence, 0))
+  AND NOT EXISTS (
+      SELECT FROM recorded_transactions AS newer
       WHERE newer.customer_id = list.customer_id AND newer.sequence > coalesce(list.interaction_sequence, 0))
 """
 

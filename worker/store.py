@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
+from datetime import UTC
 from typing import Any
 from uuid import UUID
 
@@ -12,7 +13,7 @@ from sqlalchemy import Connection, select, text
 from sqlalchemy.dialects.postgresql import insert
 
 from shared.errors import InvalidWeights
-from shared.events import RECOMMENDATIONS_REQUESTED, InteractionRecorded
+from shared.events import RECOMMENDATIONS_REQUESTED, InteractionRecorded, TransactionRecorded, content_digest
 from shared.far_trans.schema import parse_investment_capacity, parse_risk_level
 from shared.identifiers import is_customer_id
 from shared.ports import KeptEvent, Message, Partition, StoredOffset
@@ -21,7 +22,7 @@ from shared.postgres.engine import build_engine
 from shared.postgres.errors import translated
 from shared.postgres.notifications import CHANNEL, build_payloads
 from shared.postgres.offset_store import GroupOffsets
-from shared.postgres.tables import REFERENCE_SNAPSHOTS, decisions, user_interactions
+from shared.postgres.tables import REFERENCE_SNAPSHOTS, decisions, recorded_transactions, user_interactions
 from shared.recommender.types import Customer, CustomerHistory, Interaction, InteractionType, Weights
 from shared.served_list import RecommendationItem
 from worker import queries
@@ -105,6 +106,23 @@ class PostgresWorkerTransaction:
             for event_id, customer_id, isin, kind, fingerprint in self._connection.execute(statement)
         }
 
+    def insert_transactions(self, transactions: Sequence[tuple[Message, TransactionRecorded]]) -> frozenset[UUID]:
+        if not transactions:
+            return frozenset()
+        statement = insert(recorded_transactions).on_conflict_do_nothing().returning(recorded_transactions.c.event_id)
+        rows = [_transaction_row(message, event) for message, event in transactions]
+        return frozenset(self._connection.execute(statement, rows).scalars())
+
+    def fetch_kept_transactions(self, event_ids: Sequence[UUID]) -> Mapping[UUID, KeptEvent]:
+        columns = recorded_transactions.c
+        statement = select(
+            columns.event_id, columns.customer_id, columns.isin, columns.fingerprint, columns.content_digest
+        ).where(columns.event_id.in_(event_ids))
+        return {
+            event_id: KeptEvent({"customer_id": customer_id, "isin": isin}, fingerprint, digest)
+            for event_id, customer_id, isin, fingerprint, digest in self._connection.execute(statement)
+        }
+
     def insert_dead_letters(self, letters: Sequence[tuple[Message, str]]) -> None:
         insert_dead_letters(self._connection, letters, offsets=self._offsets)
         self._notify(_requesting_customers(message for message, _ in letters))
@@ -122,7 +140,9 @@ class PostgresWorkerTransaction:
     def fetch_histories(self, customer_ids: Sequence[str]) -> Mapping[str, CustomerHistory]:
         ids = sorted(set(customer_ids))
         customers = {row.customer_id: row for row in self._rows(queries.CUSTOMERS, ids)}
-        owned = {row.customer_id: row.isins for row in self._rows(queries.OWNED, ids)}
+        positions: dict[tuple[str, bool], list[str]] = {}
+        for row in self._rows(queries.POSITIONS, ids):
+            positions.setdefault((row.customer_id, row.held), []).append(row.isin)
         dismissed = {row.customer_id: row.isins for row in self._rows(queries.DISMISSED, ids)}
         interactions: dict[str, list[Interaction]] = {}
         for row in self._rows(queries.INTERACTIONS, ids):
@@ -131,9 +151,10 @@ class PostgresWorkerTransaction:
         return {
             customer_id: CustomerHistory(
                 _customer(customer_id, customers.get(customer_id)),
-                tuple(owned.get(customer_id, ())),
+                tuple(positions.get((customer_id, True), ())),
                 tuple(interactions.get(customer_id, ())),
                 tuple(dismissed.get(customer_id, ())),
+                tuple(positions.get((customer_id, False), ())),
             )
             for customer_id in ids
         }
@@ -196,6 +217,19 @@ def _interaction_row(message: Message, event: InteractionRecorded) -> dict[str, 
         "isin": event.isin,
         "interaction_type": event.type.value,
         "occurred_at": event.occurred_at,
+        "fingerprint": event.fingerprint,
+        "partition": message.partition,
+        "event_offset": message.offset,
+    }
+
+
+def _transaction_row(message: Message, event: TransactionRecorded) -> dict[str, Any]:
+    columns = ("event_id", "customer_id", "isin", "transaction_id", "total_value", "units", "currency", "executed_at")
+    return {
+        **{name: getattr(event, name) for name in columns},
+        "transaction_type": event.type,
+        "traded_on": event.executed_at.astimezone(UTC).date(),
+        "content_digest": content_digest(event),
         "fingerprint": event.fingerprint,
         "partition": message.partition,
         "event_offset": message.offset,

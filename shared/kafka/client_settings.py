@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-# Both customer topics must map a key to the same partition number, whichever service produces.
+# All customer topics must map a key to the same partition number, whichever service produces.
 PARTITIONER = "murmur2_random"
 QUEUE_MESSAGES = 10_000
 BATCH_BYTES = 65_536

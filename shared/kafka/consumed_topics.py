@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Collection, Mapping
 
 from shared.errors import BrokerUnavailable, TopicReplaced
-from shared.events import INTERACTIONS_RECORDED, RECOMMENDATIONS_REQUESTED
+from shared.events import CUSTOMER_TOPICS
 from shared.kafka.metadata import KafkaMetadata, Topic, TopicQuery
 from shared.logging import get_logger
 from shared.ports import OffsetSource, Partition
@@ -14,7 +14,6 @@ from shared.ports import OffsetSource, Partition
 log = get_logger(__name__)
 
 UNASSIGNED_SECONDS = 60.0  # librdkafka notices new partitions within 10 s, and a rebalance takes less
-_CUSTOMER_TOPICS = (RECOMMENDATIONS_REQUESTED, INTERACTIONS_RECORDED)
 
 
 class StartOffsets:
@@ -162,7 +161,7 @@ class TopicWatch:
     def _describe(self, topics: dict[str, Topic], overdue: Collection[Partition]) -> str | None:
         if missing := sorted(self._names - topics.keys()):
             return f"topics do not exist: {', '.join(missing)}"
-        counts = {name: topics[name].partitions for name in _CUSTOMER_TOPICS if name in self._names}
+        counts = {name: topics[name].partitions for name in CUSTOMER_TOPICS if name in self._names}
         if len(set(counts.values())) > 1:
             return f"the customer topics differ in their number of partitions: {counts}"
         if overdue:

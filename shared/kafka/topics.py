@@ -58,7 +58,7 @@ def create_topics(
     admin = AdminClient({"bootstrap.servers": bootstrap_servers})
     durability = durability or TopicDurability()
     kept = {"retention.ms": str(durability.retention_hours * 3_600_000)}
-    customer_topics = [prefix + events.RECOMMENDATIONS_REQUESTED, prefix + events.INTERACTIONS_RECORDED]
+    customer_topics = [prefix + topic for topic in events.CUSTOMER_TOPICS]
     wanted = [
         *(_new_topic(name, partitions, durability, kept) for name in customer_topics),
         _new_topic(prefix + events.MODELS_COMMANDS, 1, durability, kept),

@@ -14,12 +14,19 @@ from pydantic import BaseModel, ValidationError
 from sqlalchemy import ColumnElement, Connection, Row, Select, exists, func, select, update
 from sqlalchemy.dialects.postgresql import insert
 
-from shared.events import Event, InteractionRecorded, RecommendationRequested
+from shared.events import Event, InteractionRecorded, RecommendationRequested, TransactionRecorded
 from shared.ports import KeptEvent, Message
 from shared.postgres.engine import build_engine
 from shared.postgres.errors import translated
 from shared.postgres.offset_store import GroupOffsets
-from shared.postgres.tables import asset_information, dead_letters, decisions, model_commands, user_interactions
+from shared.postgres.tables import (
+    asset_information,
+    dead_letters,
+    decisions,
+    model_commands,
+    recorded_transactions,
+    user_interactions,
+)
 
 _COLUMNS = dead_letters.c
 _PAGE_LETTERS = 500
@@ -144,6 +151,10 @@ class DeadLetterBox:
             kept = user_interactions.c
             statement = select(kept.customer_id, kept.isin, kept.interaction_type.label("type"), kept.fingerprint)
             statement = statement.where(kept.event_id == event.event_id)
+        elif isinstance(event, TransactionRecorded):
+            order = recorded_transactions.c
+            statement = select(order.customer_id, order.isin, order.fingerprint, order.content_digest)
+            statement = statement.where(order.event_id == event.event_id)
         elif isinstance(event, RecommendationRequested):
             made = decisions.c
             statement = select(made.customer_id, made.action, made.fingerprint, made.content_digest)

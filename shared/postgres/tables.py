@@ -137,6 +137,32 @@ user_interactions = SqlTable(
     Index("ix_user_interactions_customer_id_isin_sequence", "customer_id", "isin", "sequence"),
 )
 
+# Executed orders, each once. The view `all_transactions` (migration 0012) joins them with the loaded `transactions` and
+# says in `origin` where a row is from; the view `positions` says what is held.
+recorded_transactions = SqlTable(
+    "recorded_transactions",
+    metadata,
+    Column("event_id", Uuid, primary_key=True),
+    Column("customer_id", Text, nullable=False),
+    Column("isin", Text, nullable=False),
+    Column("transaction_id", Text, nullable=False),
+    Column("transaction_type", Text, nullable=False),
+    Column("traded_on", Date, nullable=False),  # the day of executed_at in UTC
+    Column("total_value", Float, nullable=False),
+    Column("units", Float, nullable=False),
+    Column("currency", Text),
+    _timestamp("executed_at", nullable=False),
+    Column("content_digest", Text, nullable=False),  # shared.events.content_digest
+    Column("fingerprint", Text),
+    Column("partition", Integer, nullable=False),
+    Column("event_offset", BigInteger, nullable=False),
+    _timestamp("recorded_at", nullable=False, server_default=func.now()),
+    # The numbers of user_interactions: one order of everything that a customer did.
+    Column("sequence", BigInteger, server_default=text("nextval('user_interactions_sequence_seq')"), nullable=False),
+    UniqueConstraint("content_digest", name="recorded_transactions_content_digest_key"),
+    Index("ix_recorded_transactions_customer_id_sequence", "customer_id", "sequence"),
+)
+
 # The newest list of each customer, as the API answers it.
 recommendations = SqlTable(
     "recommendations",
@@ -147,7 +173,7 @@ recommendations = SqlTable(
     Column("basis", Text, nullable=False),
     Column("weights", JSONB, nullable=False),
     Column("items", JSONB, nullable=False),
-    # What the list knew: the customer's last interaction (0: none), and which reference data. NULL in older rows.
+    # What the list knew: the customer's last interaction or order (0: none), and the reference data. NULL in old rows.
     Column("interaction_sequence", BigInteger),
     Column("reference_snapshot", Text),
     _timestamp("created_at", nullable=False),

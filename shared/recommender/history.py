@@ -31,10 +31,11 @@ def build_history_matrix(
     interaction_weights: InteractionWeights,
     now: datetime,
 ) -> HistoryMatrix:
-    """Return (B, A) float32 rows: 1.0 for an owned asset, else the sum of its decayed interactions, at most 1.0.
+    """Return (B, A) float32 rows: 1.0 for an asset owned now or formerly, else the sum of its decayed interactions.
 
-    Interactions with a dismissed asset count 0 (owning it still counts), unknown ISINs are ignored, and an interaction
-    dated after `now` counts as if it happened at `now`. Columns of a row ascend. Raises ValueError on naive `now`.
+    At most 1.0. Interactions with a dismissed asset count 0 (owning it still counts), unknown ISINs are ignored, and an
+    interaction dated after `now` counts as if it happened at `now`. Columns of a row ascend. Raises ValueError on naive
+    `now`.
     """
     if now.utcoffset() is None:
         raise ValueError("now must carry a time zone")
@@ -64,7 +65,7 @@ def dismissed_isins(history: CustomerHistory) -> set[str]:
 def _history_row(
     id_map: AssetIdMap, history: CustomerHistory, interaction_weights: InteractionWeights, now: datetime
 ) -> dict[int, float]:
-    row = dict.fromkeys(id_map.known_indices(history.owned), 1.0)
+    row = dict.fromkeys(id_map.known_indices(history.ever_owned), 1.0)
     for isin, weights in _decayed_weights(history, interaction_weights, now).items():
         # fsum is exact, so the order in which the store returns interactions cannot change a list.
         value = min(1.0, math.fsum(weights))

@@ -67,8 +67,8 @@ class Batch:
     history: HistoryMatrix
 
     def owned(self) -> list[list[int]]:
-        """Return the positions of the assets that each customer owns."""
-        return [self.id_map.known_indices(history.owned) for history in self.histories]
+        """Return the positions of the assets that each customer owns or owned, as in a training."""
+        return [self.id_map.known_indices(history.ever_owned) for history in self.histories]
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -32,8 +32,9 @@ PRICE_LAG_DAYS = 30  # prices that end longer than this before a purchase do not
 class TrainingRows:
     """One consistent snapshot of all rows that a model is fitted on.
 
-    purchases: customer_id, isin, day. close_prices: isin, day, close_price. interactions: customer_id, isin,
-    interaction_type, occurred_at, in the order of the log. Days count from 1970-01-01, occurred_at is seconds since
+    purchases: customer_id, isin, day. recorded_purchases: the same, of executed orders that arrived as events.
+    close_prices: isin, day, close_price. interactions: customer_id, isin, interaction_type, occurred_at, in the order
+    of the log. Days count from 1970-01-01, occurred_at is seconds since
     then (UTC). ignored: for each table, how many rows were left out because of an impossible date.
     """
 
@@ -42,6 +43,9 @@ class TrainingRows:
     purchases: pd.DataFrame
     close_prices: pd.DataFrame
     interactions: pd.DataFrame
+    recorded_purchases: pd.DataFrame = field(
+        default_factory=lambda: pd.DataFrame(columns=["customer_id", "isin", "day"])
+    )
     ignored: Mapping[str, int] = field(default_factory=dict)
 
 
@@ -49,7 +53,8 @@ def build_training_data(rows: TrainingRows, *, now: datetime) -> TrainingData:
     """Return the arrays of everything known at `now`, without rows of assets that are not in the catalogue.
 
     The newest purchase decides `as_of`, without purchases the newest price; never later than `now`. Later rows are
-    left out. Raises NotEnoughData when there is no asset.
+    left out. A recorded purchase never decides `as_of`, which follows the market data: a later one counts at `as_of`.
+    Raises NotEnoughData when there is no asset.
     """
     if not rows.assets:
         raise NotEnoughData("there is no asset to recommend: load the reference tables first")
@@ -61,11 +66,13 @@ def build_training_data(rows: TrainingRows, *, now: datetime) -> TrainingData:
     purchases = _build_purchases(rows.purchases, customer_index, asset_index)
     prices = _build_close_prices(rows.close_prices, asset_index)
     as_of = _as_of(purchases, prices, now)
+    recorded = _build_purchases(rows.recorded_purchases, customer_index, asset_index)
+    purchases = _join(take_rows(purchases, purchases.day <= day_number(as_of)), recorded, latest=day_number(as_of))
     return TrainingData(
         id_map=id_map,
         assets=tuple(by_isin[isin] for isin in id_map.isins),
         customers=customers,
-        purchases=take_rows(purchases, purchases.day <= day_number(as_of)),
+        purchases=purchases,
         close_prices=take_rows(prices, prices.day <= day_number(as_of)),
         interactions=_build_interactions(rows.interactions, customer_index, asset_index),
         as_of=as_of,
@@ -90,7 +97,9 @@ def _as_of(purchases: Purchases, prices: ClosePrices, now: datetime) -> date:
 def _all_customers(rows: TrainingRows) -> tuple[Customer, ...]:
     """Return all customers by id: the described ones and those who only bought or interacted."""
     known = {customer.customer_id: customer for customer in rows.customers}
-    active: Iterable[str] = pd.concat([rows.purchases["customer_id"], rows.interactions["customer_id"]]).unique()
+    active: Iterable[str] = pd.concat(
+        [frame["customer_id"] for frame in (rows.purchases, rows.recorded_purchases, rows.interactions)]
+    ).unique()
     others = {str(customer_id) for customer_id in active} - known.keys()
     return tuple(known.get(name, Customer(name)) for name in sorted(known.keys() | others))
 
@@ -108,9 +117,21 @@ def _build_purchases(frame: pd.DataFrame, customers: Mapping[str, int], assets: 
         _codes(frame["isin"], assets),
         frame["day"].to_numpy(dtype=np.int32),
     )
-    order = np.lexsort((asset, customer, day))
-    rows = Purchases(customer[order], asset[order], day[order])
+    rows = _in_order(Purchases(customer, asset, day))
     return take_rows(rows, (rows.customer_index >= 0) & (rows.asset_index >= 0))
+
+
+def _join(purchases: Purchases, recorded: Purchases, *, latest: int) -> Purchases:
+    """Return both in order of the day; a recorded purchase after `latest` counts on that day."""
+    day = np.minimum(recorded.day, np.int32(latest))
+    recorded = Purchases(recorded.customer_index, recorded.asset_index, day)
+    columns = {name: np.concatenate([values, vars(recorded)[name]]) for name, values in vars(purchases).items()}
+    return _in_order(Purchases(**columns))
+
+
+def _in_order(rows: Purchases) -> Purchases:
+    order = np.lexsort((rows.asset_index, rows.customer_index, rows.day))
+    return Purchases(rows.customer_index[order], rows.asset_index[order], rows.day[order])
 
 
 def _build_close_prices(frame: pd.DataFrame, assets: Mapping[str, int]) -> ClosePrices:

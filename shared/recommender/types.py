@@ -77,8 +77,10 @@ class Interaction:
 
 @dataclass(frozen=True)
 class CustomerHistory:
-    """What a customer owns (has ever bought) and what they did in the app, in the order of the log.
+    """What a customer owns and what they did in the app, in the order of the log.
 
+    `formerly_held` is what they bought and sold entirely: it may be recommended again, and says as much of their taste
+    as what they own. In a training and an evaluation everything that was ever bought counts as owned.
     `interactions` may be the newest ones only. `dismissed` are all assets whose last interaction ever is a dismissal;
     those among `interactions` need not be repeated there.
     """
@@ -87,6 +89,12 @@ class CustomerHistory:
     owned: tuple[str, ...] = ()
     interactions: tuple[Interaction, ...] = ()
     dismissed: tuple[str, ...] = ()
+    formerly_held: tuple[str, ...] = ()
+
+    @property
+    def ever_owned(self) -> tuple[str, ...]:
+        """What signals learn from and score with: everything that was ever bought, sold or not."""
+        return self.owned + self.formerly_held
 
 
 @dataclass(frozen=True)

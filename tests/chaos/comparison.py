@@ -16,7 +16,7 @@ Place = tuple[str, int, int]  # topic, partition, offset
 
 @dataclass(frozen=True)
 class Row:
-    """One effect: a row of user_interactions or of decisions."""
+    """One effect: a row of user_interactions, of recorded_transactions or of decisions."""
 
     event_id: str
     customer_id: str
@@ -24,7 +24,7 @@ class Row:
     offset: int
     kept_at: float  # Unix time, by the worker's clock for decisions
     isins: frozenset[str] = frozenset()  # of a decision's list
-    sequence: int = 0  # of an interaction: the order in which the worker kept them
+    sequence: int = 0  # of an interaction or order: the order in which the worker kept them
 
 
 @dataclass(frozen=True)
@@ -34,9 +34,10 @@ class Effects:
     interactions: Sequence[Row]
     decisions: Sequence[Row]
     rewinds: Sequence[str] = ()
+    transactions: Sequence[Row] = ()
 
     def of(self, kind: Kind) -> Sequence[Row]:
-        return self.interactions if kind == "interaction" else self.decisions
+        return {"interaction": self.interactions, "order": self.transactions, "request": self.decisions}[kind]
 
 
 @dataclass(frozen=True)
@@ -107,7 +108,7 @@ class Outages:
 
 def compare(calls: Sequence[Call], effects: Effects, *, outages: Outages, until: float) -> Verdict:
     """Return the verdict; `until` is when the database was read."""
-    promised = acknowledged(calls, "interaction") + acknowledged(calls, "request")
+    promised = promised_effects(calls)
     return Verdict(
         acknowledged=len(promised),
         lost=Finding.of(find_lost(promised, effects)),
@@ -116,17 +117,23 @@ def compare(calls: Sequence[Call], effects: Effects, *, outages: Outages, until:
             find_inversions(calls, effects)
             + find_forgotten(calls, effects)
             + find_out_of_sequence(effects.interactions)
+            + find_out_of_sequence(effects.transactions, "order")
             + [*effects.rewinds]
         ),
         stuck=Finding.of(find_stuck(promised, effects, outages=outages, until=until)),
     )
 
 
-def find_out_of_sequence(rows: Sequence[Row]) -> list[str]:
-    """Return the interactions of one customer and partition that were kept in another order than the log's."""
+def promised_effects(calls: Sequence[Call]) -> list[Call]:
+    """Return the acknowledged calls of every kind."""
+    return [call for kind in KINDS for call in acknowledged(calls, kind)]
+
+
+def find_out_of_sequence(rows: Sequence[Row], kind: Kind = "interaction") -> list[str]:
+    """Return what of one customer and partition was kept in another order than the log's."""
     in_log = sorted(rows, key=lambda row: (row.customer_id, row.partition, row.offset))
     return [
-        f"interaction {later.event_id} was kept before {earlier.event_id}"
+        f"{kind} {later.event_id} was kept before {earlier.event_id}"
         for earlier, later in pairwise(in_log)
         if (earlier.customer_id, earlier.partition) == (later.customer_id, later.partition)
         and later.sequence < earlier.sequence
@@ -135,10 +142,7 @@ def find_out_of_sequence(rows: Sequence[Row]) -> list[str]:
 
 def find_lost(promised: Iterable[Call], effects: Effects) -> list[str]:
     """Return the acknowledged calls that have no row; a dead letter is no effect."""
-    kept: Mapping[Kind, set[str]] = {
-        "interaction": {row.event_id for row in effects.interactions},
-        "request": {row.event_id for row in effects.decisions},
-    }
+    kept = {kind: {row.event_id for row in effects.of(kind)} for kind in KINDS}
     return [f"{call.kind} {call.event_id}" for call in promised if call.event_id not in kept[call.kind]]
 
 
@@ -172,30 +176,43 @@ def find_inversions(calls: Sequence[Call], effects: Effects) -> list[str]:
 
 
 def count_read_your_clicks(calls: Sequence[Call]) -> int:
-    """Return how many lists were promised after a dismissal: so often `find_forgotten` could have found something."""
+    """Return how many lists were promised after a dismissal or an order.
+
+    So often `find_forgotten` could have found something.
+    """
     first: dict[str, int] = {}
-    for call in acknowledged(calls, "interaction"):
-        if call.dismissed is not None:
-            first.setdefault(call.customer_id, call.sequence)
+    for call in _excluding(calls):
+        first[call.customer_id] = min(call.sequence, first.get(call.customer_id, call.sequence))
     return sum(call.sequence > first.get(call.customer_id, call.sequence) for call in acknowledged(calls, "request"))
 
 
 def find_forgotten(calls: Sequence[Call], effects: Effects) -> list[str]:
-    """Return the lists with an asset that the customer had dismissed before they asked (read your clicks)."""
+    """Return the lists with an asset that the customer had dismissed, or bought and never sold, before they asked."""
     decisions = {row.event_id: row for row in effects.decisions}
-    dismissed: dict[str, list[Call]] = defaultdict(list)
-    for call in acknowledged(calls, "interaction"):
-        if call.dismissed is not None:
-            dismissed[call.customer_id].append(call)
+    excluded: dict[str, list[Call]] = defaultdict(list)
+    for call in _excluding(calls):
+        excluded[call.customer_id].append(call)
     found = []
     for request in acknowledged(calls, "request"):
         row = decisions.get(request.event_id or "")
         found += [
-            f"request {request.event_id} lists {earlier.dismissed}, dismissed before"
-            for earlier in dismissed[request.customer_id]
-            if row is not None and earlier.sequence < request.sequence and earlier.dismissed in row.isins
+            f"request {request.event_id} lists {isin}, {'dismissed' if earlier.dismissed else 'bought'} before"
+            for earlier in excluded[request.customer_id]
+            for isin in (earlier.dismissed, earlier.trade and earlier.trade[1])
+            if row is not None and earlier.sequence < request.sequence and isin in row.isins
         ]
     return found
+
+
+def _excluding(calls: Sequence[Call]) -> list[Call]:
+    """Return the acknowledged dismissals, and the purchases that no call, whatever its outcome, was to sell."""
+    sold = {(call.customer_id, call.trade[1]) for call in calls if call.trade and call.trade[0] == "Sell"}
+    bought = [
+        call
+        for call in acknowledged(calls, "order")
+        if call.trade and call.trade[0] == "Buy" and (call.customer_id, call.trade[1]) not in sold
+    ]
+    return [call for call in acknowledged(calls, "interaction") if call.dismissed is not None] + bought
 
 
 def find_stuck(promised: Iterable[Call], effects: Effects, *, outages: Outages, until: float) -> list[str]:
@@ -239,4 +256,4 @@ def _unasked(kind: Kind, calls: Sequence[Call], rows: Sequence[Row]) -> list[str
     ]
 
 
-KINDS: tuple[Kind, Kind] = ("interaction", "request")
+KINDS: tuple[Kind, ...] = ("interaction", "order", "request")

@@ -10,6 +10,7 @@ from typing import Any, Self
 from confluent_kafka import KafkaError, KafkaException, Message, Producer, TopicPartition
 from confluent_kafka.admin import AdminClient, OffsetSpec
 
+from shared import events
 from shared.events import INTERACTIONS_RECORDED, RECOMMENDATIONS_REQUESTED, Event, encode
 from shared.kafka.client_settings import producer_settings
 from tests.chaos.campaign import Campaign
@@ -105,7 +106,7 @@ def partition_count(campaign: Campaign) -> int:
 
 def fetch_lag(campaign: Campaign) -> int:
     """Return how many messages the workers have not stored yet; a broker that does not answer counts as one."""
-    wanted = [(topic, number) for topic in CUSTOMER_TOPICS for number in range(partition_count(campaign))]
+    wanted = [(topic, number) for topic in events.CUSTOMER_TOPICS for number in range(partition_count(campaign))]
     admin = AdminClient({"bootstrap.servers": campaign.system.kafka.bootstrap_servers, "log_level": 0})
     futures = admin.list_offsets({TopicPartition(*partition): _LATEST for partition in wanted}, request_timeout=5.0)
     try:

@@ -17,7 +17,7 @@ from shared.recommender.types import InteractionType
 from tests.chaos.campaign import Campaign
 from tests.chaos.direct import DirectProducer, acknowledge, partition_count, place_of
 from tests.chaos.fuzzed_comparison import Delivered
-from tests.chaos.fuzzed_events import COMMANDS, INTERACTIONS, NAME_SPACE, REQUESTS, Fuzzed, Fuzzer, Stored
+from tests.chaos.fuzzed_events import COMMANDS, INTERACTIONS, NAME_SPACE, REQUESTS, TRANSACTIONS, Fuzzed, Fuzzer, Stored
 from tests.chaos.liveness import Liveness, expect_passed, expect_served, staying_alive
 from tests.chaos.services import wait_until
 
@@ -154,7 +154,7 @@ def _fuzzer(campaign: Campaign) -> Fuzzer:
 def _largest_message(campaign: Campaign) -> int:
     """Return what both the topics and a producer with default settings let through."""
     admin = AdminClient({"bootstrap.servers": campaign.system.kafka.bootstrap_servers, "log_level": 0})
-    topics = [ConfigResource(ResourceType.TOPIC, topic) for topic in (INTERACTIONS, REQUESTS, COMMANDS)]
+    topics = [ConfigResource(ResourceType.TOPIC, topic) for topic in (INTERACTIONS, REQUESTS, TRANSACTIONS, COMMANDS)]
     settings = [future.result(30.0) for future in admin.describe_configs(topics).values()]
     return min(MOST_MESSAGE_BYTES, *(int(each["max.message.bytes"].value) for each in settings))
 
@@ -165,6 +165,7 @@ def _stored_events(campaign: Campaign) -> list[Stored]:
     for topic, table, column in (
         (INTERACTIONS, "user_interactions", "event_id"),
         (REQUESTS, "decisions", "request_id"),
+        (TRANSACTIONS, "recorded_transactions", "event_id"),
     ):
         rows = campaign.system.query(
             f"SELECT {column}::text FROM {table} WHERE NOT starts_with(customer_id, %s) LIMIT %s",

@@ -15,7 +15,7 @@ from tests.chaos.comparison import (
     find_out_of_sequence,
     find_repeated_ids,
 )
-from tests.chaos.fuzzed_events import COMMANDS, INTERACTIONS, REQUESTS, Fuzzed
+from tests.chaos.fuzzed_events import COMMANDS, INTERACTIONS, REQUESTS, TRANSACTIONS, Fuzzed
 
 
 @dataclass(frozen=True)
@@ -59,7 +59,9 @@ def compare_fuzzed(delivered: Sequence[Delivered], letters: Sequence[Letter], ef
         messages=Counter(each.fuzzed.verdict for each in delivered),
         repetitions=sum(each.fuzzed.is_repetition for each in delivered),
         dead_letters=Counter(letter.error_class for letter in own),
-        out_of_order=Finding.of(find_out_of_sequence(effects.interactions)),
+        out_of_order=Finding.of(
+            find_out_of_sequence(effects.interactions) + find_out_of_sequence(effects.transactions, "order")
+        ),
         **{name: Finding.of(examples) for name, examples in found.items()},
     )
 
@@ -85,7 +87,11 @@ def _find_in_message(fuzzed: Fuzzed, letters: Sequence[Letter], rows: int) -> It
 
 
 def _rows_by_place(effects: Effects) -> Counter[Place]:
-    topics = ((INTERACTIONS, effects.interactions), (REQUESTS, effects.decisions))
+    topics = (
+        (INTERACTIONS, effects.interactions),
+        (REQUESTS, effects.decisions),
+        (TRANSACTIONS, effects.transactions),
+    )
     return Counter((topic, row.partition, row.offset) for topic, rows in topics for row in rows)
 
 

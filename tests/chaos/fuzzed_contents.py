@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import string
+from datetime import timedelta
 
-from tests.chaos.fuzzed_fields import NO_STRINGS, ODD, Change, Draft, Raw, broken_text, changes
+from tests.chaos.fuzzed_fields import NO_STRINGS, ODD, Change, Draft, Raw, Values, broken_text, changes, utc
 
 _ALPHANUMERIC = string.ascii_letters + string.digits
 _ID_CHARACTERS = _ALPHANUMERIC + "_.:-"
+_PRINTABLE = _ALPHANUMERIC + string.punctuation
 
 
 def _identifier(draft: Draft) -> str:
@@ -37,7 +39,21 @@ CUSTOMER: list[Change] = changes(
     accepted={"any allowed": _identifier},
 )
 
-INTERACTION: list[Change] = [
+
+def _instant(**ahead: float) -> Values:
+    return lambda draft: utc(draft.now + timedelta(**ahead))
+
+
+def _bad_amounts() -> dict[str, Values]:
+    return {
+        "other type": [None, "", "45", "1e3", True, [], {}, [1], {"value": 1}],
+        "negative": [-1, -1e-9, -1e308, -(2**63)],
+        "too large": [1e308, 1e12 + 1, 10**30, 2**63],
+        "not finite": [Raw(token) for token in ("NaN", "Infinity", "-Infinity", "1e999", "-1e999")],
+    }
+
+
+ASSET: list[Change] = [
     *changes(
         "isin",
         missing="refused",
@@ -49,6 +65,10 @@ INTERACTION: list[Change] = [
         accepted={"any of the catalogue": lambda draft: draft.random.choice(draft.isins)},
     ),
     Change("isin", "unknown asset", "refused", _take_unknown_asset, "catalogue"),
+]
+
+INTERACTION: list[Change] = [
+    *ASSET,
     *changes(
         "type",
         missing="refused",
@@ -57,6 +77,59 @@ INTERACTION: list[Change] = [
             "other name": ["", "Click", "CLICK", "buy", " click", "click\n", "click\x00", "x" * 5000],
         },
         accepted={"any allowed": ["click", "view", "watchlist", "dismiss"]},
+    ),
+]
+
+TRANSACTION: list[Change] = [
+    *ASSET,
+    *changes(
+        "type",
+        missing="refused",
+        refused={
+            "other type": NO_STRINGS,
+            "other name": ["", "buy", "SELL", "click", " Buy", "Buy\n", "Sell\x00", "x" * 5000],
+        },
+        accepted={"any allowed": ["Buy", "Sell"]},
+    ),
+    *changes(
+        "units",
+        missing="refused",
+        refused={**_bad_amounts(), "zero": [0, 0.0, -0.0, 5e-324, 1e-10]},
+        accepted={"extremes": [1e-9, 1, 0.1, 1e12, 16.666666666666668]},
+    ),
+    *changes(
+        "total_value",
+        missing="refused",
+        refused=_bad_amounts(),
+        accepted={"extremes": [0, 0.0, 5e-324, 1e12, 215.00000000000003]},
+    ),
+    *changes(
+        "currency",
+        missing="accepted",
+        refused={
+            "other type": NO_STRINGS[1:],
+            "not allowed": ["eur", "E1R", "EU", "EURO"],
+            **broken_text("currency", longest=3),
+        },
+        accepted={"null": [None], "any allowed": ["EUR", "XXX", "USD"]},
+    ),
+    *changes(
+        "executed_at",
+        missing="refused",
+        refused={
+            "other type": [None, True, [], {}],
+            "before 2000": ["1900-01-01T00:00:00Z", "1999-12-31T23:59:59Z", "0001-01-01T05:00:00+05:30"],
+            "no time": ["", "now", "2024-01-01", "2024-01-01T00:00:00", "NaN"],
+            "year 9999": ["9999-12-31T23:59:59Z"],
+            "more than a day ahead": _instant(hours=25),
+        },
+        accepted={"less than a day ahead": _instant(hours=23), "early": ["2000-01-01T00:00:00Z"]},
+    ),
+    *changes(
+        "transaction_id",
+        missing="refused",
+        refused={"other type": NO_STRINGS, **broken_text("transaction_id", longest=64)},
+        accepted={"any printable": lambda draft: "".join(draft.random.choices(_PRINTABLE, k=64))},
     ),
 ]
 

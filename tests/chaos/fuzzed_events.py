@@ -13,13 +13,14 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from tests.chaos.fuzzed_contents import CHOSEN_VERSION, CUSTOMER, INTERACTION, REQUEST, RETRAIN
+from tests.chaos.fuzzed_contents import CHOSEN_VERSION, CUSTOMER, INTERACTION, REQUEST, RETRAIN, TRANSACTION
 from tests.chaos.fuzzed_fields import IDENTITY, Change, Draft, Raw, RefusedBy, Verdict, utc
 from tests.chaos.fuzzed_messages import MESSAGE
 
 NAME_SPACE = "fuzz-"  # of the customers whose events are fuzzed
 INTERACTIONS = "interactions.recorded.v1"
 REQUESTS = "recommendations.requested.v1"
+TRANSACTIONS = "transactions.recorded.v1"
 COMMANDS = "models.commands.v1"
 MODEL_KEY = "hybrid"
 
@@ -83,6 +84,7 @@ class _Sent:
 CHANGES: dict[str, Sequence[Change]] = {
     "InteractionRecorded": (*IDENTITY, *CUSTOMER, *INTERACTION, *MESSAGE),
     "RecommendationRequested": (*IDENTITY, *CUSTOMER, *REQUEST, *MESSAGE),
+    "TransactionRecorded": (*IDENTITY, *CUSTOMER, *TRANSACTION, *MESSAGE),
     "RetrainRequested": (*IDENTITY, *RETRAIN, *MESSAGE),
     "RetrainCancelled": (*IDENTITY, *MESSAGE),
     "ModelActivated": (*IDENTITY, *CHOSEN_VERSION, *MESSAGE),
@@ -92,13 +94,14 @@ CHANGES: dict[str, Sequence[Change]] = {
 TOPIC_OF = {
     "InteractionRecorded": INTERACTIONS,
     "RecommendationRequested": REQUESTS,
+    "TransactionRecorded": TRANSACTIONS,
     "RetrainRequested": COMMANDS,
     "RetrainCancelled": COMMANDS,
     "ModelActivated": COMMANDS,
     "ModelPinned": COMMANDS,
     "ModelUnpinned": COMMANDS,
 }
-_CUSTOMER_EVENTS = ("InteractionRecorded", "RecommendationRequested")
+_CUSTOMER_EVENTS = ("InteractionRecorded", "RecommendationRequested", "TransactionRecorded")
 _VERSION_COMMANDS = ("ModelActivated", "ModelPinned", "ModelUnpinned")
 _COMMANDS = ("RetrainRequested", "RetrainCancelled", *_VERSION_COMMANDS)
 
@@ -187,6 +190,15 @@ class Fuzzer:
             fields["customer_id"] = f"{NAME_SPACE}{chance.randrange(40)}"
         if event_type == "InteractionRecorded":
             fields |= {"isin": chance.choice(self._isins), "type": chance.choice(("click", "view", "watchlist"))}
+        elif event_type == "TransactionRecorded":
+            fields |= {
+                "isin": chance.choice(self._isins),
+                "type": chance.choice(("Buy", "Sell")),
+                "units": chance.choice((1, 0.1, 45.0)),
+                "total_value": chance.uniform(0, 1e6),
+                "executed_at": utc(self._now()),
+                "transaction_id": f"fuzz-{chance.getrandbits(64)}",
+            }
         elif event_type == "RecommendationRequested":
             fields["action"] = chance.choice(("request_recs", "refresh_recs"))
         elif event_type == "RetrainRequested":
@@ -215,7 +227,7 @@ class Fuzzer:
         return self._again(sent, to_json(fields, self._random), "other content", "event_id")
 
     def _change_content(self, fields: dict[str, Any]) -> None:
-        if fields["event_type"] == "InteractionRecorded":
+        if fields["event_type"] in ("InteractionRecorded", "TransactionRecorded"):
             fields["isin"] = self._random.choice([isin for isin in self._isins if isin != fields["isin"]])
         elif fields["event_type"] == "RecommendationRequested":
             fields.pop("preset", None)

@@ -14,7 +14,8 @@ from typing import Literal
 
 import httpx
 
-Kind = Literal["interaction", "request"]
+Kind = Literal["interaction", "order", "request"]
+Trade = tuple[Literal["Buy", "Sell"], str]  # and the ISIN
 Outcome = Literal["acknowledged", "rejected", "unknown"]
 
 
@@ -34,6 +35,7 @@ class Call:
     event_id: str | None = None  # from X-Request-ID
     answered_at: float = 0.0  # Unix time
     dismissed: str | None = None  # an ISIN that this customer never touches again
+    trade: Trade | None = None  # of an order; a customer buys an asset once, and sells all of it or nothing
 
 
 @dataclass
@@ -45,11 +47,19 @@ class Ledger:
     _sequences: dict[str, itertools.count[int]] = field(default_factory=dict)
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
-    def begin(self, customer_id: str, kind: Kind, *, key: str | None = None, dismissed: str | None = None) -> Call:
+    def begin(
+        self,
+        customer_id: str,
+        kind: Kind,
+        *,
+        key: str | None = None,
+        dismissed: str | None = None,
+        trade: Trade | None = None,
+    ) -> Call:
         """Return a call of unknown outcome with the customer's next sequence number; `close` keeps it."""
         with self._lock:
             sequence = next(self._sequences.setdefault(customer_id, itertools.count(1)))
-        return Call(customer_id, kind, sequence, key=key, dismissed=dismissed)
+        return Call(customer_id, kind, sequence, key=key, dismissed=dismissed, trade=trade)
 
     def close(self, call: Call, outcome: Outcome, event_id: str | None = None) -> Call:
         """Keep what the client was told in the end."""

@@ -1,4 +1,4 @@
-"""Many customers who ask, click and dismiss through the HTTP API, each waiting for an answer before the next call."""
+"""Many customers who ask, click, dismiss, buy and sell through the HTTP API, each with one call at a time."""
 
 from __future__ import annotations
 
@@ -8,10 +8,11 @@ import random
 import threading
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 
 import httpx
 
-from tests.chaos.ledger import Call, Ledger, Outcome, outcome_of
+from tests.chaos.ledger import Call, Ledger, Outcome, Trade, outcome_of
 
 PAUSE_POLL_SECONDS = 0.05
 RETRY_SECONDS = (0.3, 1.5)
@@ -20,6 +21,10 @@ CALL_TIMEOUT = httpx.Timeout(25.0, connect=3.0)  # the gateway answers within it
 KEY_SHARE = 0.5  # of the calls carry an Idempotency-Key
 REQUEST_SHARE = 0.45
 READ_SHARE = 0.3  # of the requests are followed by a read of the list
+ORDER_SHARE = 0.1  # of the calls, once a list was read
+SELL_SHARE = 0.3  # of the orders, once something was bought
+MOST_BOUGHT = 25
+UNITS = 10  # of every order: what is sold is sold entirely
 DISMISS_SHARE = 0.15  # of the interactions, once a list was read
 MOST_DISMISSED = 25
 WEIGHTS_SHARE = 0.1
@@ -109,6 +114,8 @@ class _Customer:
     over: threading.Event
     _dismissed: set[str] = field(default_factory=set)
     _listed: list[str] = field(default_factory=list)
+    _bought: set[str] = field(default_factory=set)
+    _held: list[str] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         self._random = random.Random(f"{self.population.seed}/{self.customer_id}")
@@ -122,8 +129,11 @@ class _Customer:
                 if self.over.is_set():
                     break
                 pace.calls_under_way += 1
-                if self._random.random() < REQUEST_SHARE:
+                chance = self._random.random()
+                if chance < REQUEST_SHARE:
                     await self._request()
+                elif chance < REQUEST_SHARE + ORDER_SHARE and (trade := self._choose_trade()):
+                    await self._trade(trade)
                 else:
                     await self._interact()
                 pace.calls_under_way -= 1
@@ -153,26 +163,43 @@ class _Customer:
         call = self.ledger.begin(self.customer_id, "interaction", key=self._key(), dismissed=dismissed)
         await self._make(call, "/user_interactions", body)
 
+    async def _trade(self, trade: Trade) -> None:
+        kind, isin = trade
+        body: dict[str, object] = {
+            "customer_id": self.customer_id,
+            "isin": isin,
+            "type": kind,
+            "units": UNITS,
+            "total_value": round(self._random.uniform(1.0, 1e4), 2),
+            "executed_at": datetime.now(UTC).isoformat(),
+            "transaction_id": f"{self._random.getrandbits(96):024x}",
+        }
+        call = self.ledger.begin(self.customer_id, "order", key=self._key(), trade=trade)
+        acknowledged = await self._make(call, "/transactions", body)
+        if acknowledged and kind == "Buy":
+            self._held.append(isin)
+
     async def _read(self) -> None:
         with contextlib.suppress(httpx.TransportError):
             answer = await self._http.get(f"/recommendations/{self.customer_id}")
             if answer.status_code == 200:
                 self._listed = [item["isin"] for item in answer.json()["recommendations"]]
 
-    async def _make(self, call: Call, path: str, body: dict[str, object]) -> None:
-        """Try until the outcome is known, as long as a key makes that safe."""
+    async def _make(self, call: Call, path: str, body: dict[str, object]) -> bool:
+        """Try until the outcome is known, as long as a key makes that safe; return whether it was acknowledged."""
         headers = {"Idempotency-Key": call.key} if call.key else {}
         may_be_kept = False
         for _ in range(ATTEMPTS):
             outcome, event_id = await post(self._http, path, body, headers)
             if outcome == "acknowledged":
                 self.ledger.close(call, outcome, event_id)
-                return
+                return True
             may_be_kept |= outcome == "unknown"
             await asyncio.sleep(self._random.uniform(*RETRY_SECONDS))
             if call.key is None or not may_be_kept or self.over.is_set():
                 break
         self.ledger.close(call, "unknown" if may_be_kept else "rejected")
+        return False
 
     def _key(self) -> str | None:
         return f"{self._random.getrandbits(96):024x}" if self._random.random() < KEY_SHARE else None
@@ -181,6 +208,17 @@ class _Customer:
         wanted = self._random.random() < DISMISS_SHARE and len(self._dismissed) < MOST_DISMISSED
         listed = [isin for isin in self._listed if isin not in self._dismissed]
         return self._random.choice(listed) if wanted and listed else None
+
+    def _choose_trade(self) -> Trade | None:
+        """Choose what is sold entirely, or what of the last list is bought for the first time."""
+        if self._held and self._random.random() < SELL_SHARE:
+            return "Sell", self._held.pop(self._random.randrange(len(self._held)))
+        listed = [isin for isin in self._listed if isin not in self._bought]
+        if not listed or len(self._bought) >= MOST_BOUGHT:
+            return None
+        isin = self._random.choice(listed)
+        self._bought.add(isin)
+        return "Buy", isin
 
     def _choose_asset(self) -> str:
         while (isin := self._random.choice(self.population.isins)) in self._dismissed:

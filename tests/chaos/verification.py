@@ -15,10 +15,10 @@ from tests.chaos.comparison import (
     compare,
     count_read_your_clicks,
     find_lost,
+    promised_effects,
 )
 from tests.chaos.fuzzed_comparison import Letter, compare_fuzzed
 from tests.chaos.fuzzed_events import COMMANDS, NAME_SPACE
-from tests.chaos.ledger import acknowledged
 from tests.chaos.system import System
 
 # What is not there a minute after the last fault is stuck; what is not there after two counts as lost.
@@ -31,7 +31,7 @@ def verify(campaign: Campaign, *, timeout_seconds: float = EFFECT_TIMEOUT_SECOND
     """Return the verdict on every acknowledged call; call it when everything runs and the load has ended."""
     deadline = time.monotonic() + timeout_seconds
     calls = campaign.ledger.calls()
-    promised = acknowledged(calls, "interaction") + acknowledged(calls, "request")
+    promised = promised_effects(calls)
     while True:
         effects = fetch_effects(campaign.system)
         fuzzed = _compare_fuzzed(campaign)
@@ -39,7 +39,7 @@ def verify(campaign: Campaign, *, timeout_seconds: float = EFFECT_TIMEOUT_SECOND
         if not missing or time.monotonic() > deadline:
             break
         time.sleep(1.0)
-    campaign.notes["lists asked for after a dismissal"] = count_read_your_clicks(calls)
+    campaign.notes["lists asked for after a dismissal or an order"] = count_read_your_clicks(calls)
     _check_dead_letters(campaign)
     _check_models(campaign)
     verdict = compare(calls, effects, outages=campaign.outages(), until=time.time())
@@ -55,6 +55,11 @@ def fetch_effects(system: System, *, fuzzed: bool = False) -> Effects:
         f" FROM user_interactions WHERE {condition}",
         *parameters,
     )
+    transactions = system.query(
+        "SELECT event_id::text, customer_id, partition, event_offset, extract(epoch FROM recorded_at)::float, sequence"
+        f" FROM recorded_transactions WHERE {condition}",
+        *parameters,
+    )
     decisions = system.query(
         "SELECT request_id::text, customer_id, partition, event_offset, extract(epoch FROM decided_at)::float,"
         f" ARRAY(SELECT jsonb_array_elements(items)->>'isin') FROM decisions WHERE {condition}",
@@ -68,6 +73,7 @@ def fetch_effects(system: System, *, fuzzed: bool = False) -> Effects:
             f"offset of {group}: {topic}[{partition}] from {was} back to {now}"
             for group, topic, partition, was, now in rewinds
         ],
+        [Row(*row[:5], sequence=row[5]) for row in transactions],  # type: ignore[misc]
     )
 
 

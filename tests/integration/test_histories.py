@@ -53,7 +53,7 @@ def store(database_url: str) -> Iterator[PostgresWorkerStore]:
 
 
 @pytest.mark.parametrize("others", [20, 5_000])
-@pytest.mark.parametrize("query", ["INTERACTIONS", "DISMISSED", "NEWEST_INTERACTIONS", "FRESH_LISTS"])
+@pytest.mark.parametrize("query", ["INTERACTIONS", "DISMISSED", "NEWEST_WRITES", "FRESH_LISTS"])
 def test_what_is_read_does_not_grow_with_the_interactions_of_a_customer(
     engine: Engine, query: str, others: int
 ) -> None:

@@ -10,9 +10,10 @@ from hypothesis import HealthCheck, given, settings
 from sqlalchemy import create_engine, text
 
 from shared.events import (
-    INTERACTIONS_RECORDED,
     RECOMMENDATIONS_REQUESTED,
+    WRITE_TOPICS,
     InteractionRecorded,
+    TransactionRecorded,
     content_digest,
     decode,
 )
@@ -71,10 +72,13 @@ def test_a_batch_of_anything_is_stored_and_can_be_read_back(store: PostgresWorke
                         fields = {"customer_id": event.customer_id, "isin": event.isin, "type": event.type.value}
                         kept: KeptEvent = transaction.fetch_kept([event.event_id])[event.event_id]
                         assert kept.fields == fields
+                    elif isinstance(event, TransactionRecorded):
+                        orders.add(content_digest(event))
                     else:
                         kept = transaction.fetch_decided([event.event_id])[event.event_id]
                         assert kept.content_digest == content_digest(event)
 
+    orders: set[str] = set()
     handle_and_read()
     trainer = PostgresTrainerStore(
         build_engine(database_url, application_name="trainer", pool_size=4),
@@ -86,11 +90,14 @@ def test_a_batch_of_anything_is_stored_and_can_be_read_back(store: PostgresWorke
     with create_engine(sqlalchemy_url(database_url)).connect() as connection:
         assert connection.scalar(text("SELECT count(*) FROM dead_letters")) > 0
         assert connection.scalar(text("SELECT count(*) FROM decisions")) > 0
+        stored = list(connection.scalars(text("SELECT content_digest FROM recorded_transactions")))
+    assert orders
+    assert sorted(stored) == sorted(orders)
 
 
 def handle(store: PostgresWorkerStore, messages: Sequence[Message], catalogue: Catalogue) -> Handled:
     batch = Batch(
-        tuple(one for one in messages if one.topic == INTERACTIONS_RECORDED),
+        tuple(one for one in messages if one.topic in WRITE_TOPICS),
         tuple(one for one in messages if one.topic == RECOMMENDATIONS_REQUESTED),
     )
     with store.begin() as transaction:

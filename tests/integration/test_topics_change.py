@@ -9,7 +9,7 @@ import pytest
 from confluent_kafka import KafkaException, Producer, TopicCollection
 from confluent_kafka.admin import AdminClient, NewPartitions, NewTopic
 
-from shared.events import INTERACTIONS_RECORDED, RECOMMENDATIONS_REQUESTED, RecommendationRequested
+from shared.events import CUSTOMER_TOPICS, RECOMMENDATIONS_REQUESTED, RecommendationRequested
 from shared.kafka.client_settings import producer_settings
 from tests.integration.test_offsets import command
 from tests.integration.worker_process import WorkerWorld
@@ -90,7 +90,7 @@ def test_partitions_that_are_added_while_a_worker_runs_are_read_within_a_minute(
     worker = world.start()
     world.answers(ask_all(world, ["C1"]))
     count = 2 * world.partitions
-    names = [world.topic_prefix + topic for topic in (RECOMMENDATIONS_REQUESTED, INTERACTIONS_RECORDED)]
+    names = [world.topic_prefix + topic for topic in CUSTOMER_TOPICS]
     for future in admin.create_partitions([NewPartitions(name, count) for name in names]).values():
         future.result(10.0)
 

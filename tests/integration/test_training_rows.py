@@ -8,7 +8,9 @@ from uuid import uuid4
 import pytest
 from sqlalchemy import Engine, text
 
+from tests.integration.ports.store_world import keep_orders, order
 from tests.integration.trainer_process import postgres_store
+from worker.store import PostgresWorkerStore
 
 pytestmark = pytest.mark.postgres
 
@@ -64,6 +66,24 @@ def test_rows_whose_date_cannot_be_true_are_left_out_and_counted(engine: Engine)
     assert asset.tradable_from == date(1990, 1, 1)
     assert asset.tradable_until is not None
     assert asset.tradable_until >= datetime.now(UTC).date()
+
+
+def test_recorded_purchases_are_those_that_no_file_contains(engine: Engine, database_url: str) -> None:
+    fill(engine)
+    executed_at = datetime(2022, 11, 29, 12, tzinfo=UTC)
+    store = PostgresWorkerStore(database_url, cluster_id="cluster", consumer_group="worker")
+    keep_orders(
+        store,
+        order("X1", customer_id="C", transaction_id="t", executed_at=executed_at),  # a row of the file
+        order("X1", customer_id="C", transaction_id="u", executed_at=executed_at),
+        order("X1", customer_id="C", transaction_id="v", executed_at=executed_at, type="Sell"),
+    )
+    store.close()
+
+    read = postgres_store(engine).fetch_training_rows().rows
+
+    assert read.recorded_purchases.to_dict("list") == {"customer_id": ["C"], "isin": ["X1"], "day": [NEWEST]}
+    assert len(read.purchases) == 2
 
 
 def test_an_asset_without_limit_prices_has_no_dates(engine: Engine) -> None:

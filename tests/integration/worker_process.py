@@ -14,8 +14,10 @@ import urllib.request
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import psycopg2
 import psycopg2.extras
@@ -27,8 +29,10 @@ from shared.artifacts.publication import FileArtifacts
 from shared.events import (
     INTERACTIONS_RECORDED,
     RECOMMENDATIONS_REQUESTED,
+    TRANSACTIONS_RECORDED,
     InteractionRecorded,
     RecommendationRequested,
+    TransactionRecorded,
     encode,
 )
 from shared.kafka.client_settings import producer_settings
@@ -171,6 +175,18 @@ class WorkerWorld:
             self.send(INTERACTIONS_RECORDED, key=customer_id, value=encode(event))
         else:
             self.producer.produce(self.topic_prefix + INTERACTIONS_RECORDED, encode(event), customer_id)
+        return event
+
+    def order(self, customer_id: str, isin: str, kind: Any = "Buy", **fields: Any) -> TransactionRecorded:
+        """Publish an executed order of ten units and return once it is acknowledged."""
+        known: dict[str, Any] = {
+            "units": 10.0,
+            "total_value": 100.0,
+            "executed_at": datetime.now(UTC),
+            "transaction_id": uuid4().hex,
+        }
+        event = TransactionRecorded(customer_id=customer_id, isin=isin, type=kind, **{**known, **fields})
+        self.send(TRANSACTIONS_RECORDED, key=customer_id, value=encode(event))
         return event
 
     def ask(self, customer_id: str, action: Any = "refresh_recs", **fields: Any) -> RecommendationRequested:

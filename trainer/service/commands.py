@@ -14,6 +14,7 @@ from shared.events import (
     ModelUnpinned,
     RetrainCancelled,
     RetrainRequested,
+    TransactionRecorded,
     content_digest,
     decode,
 )
@@ -28,7 +29,7 @@ log = get_logger(__name__)
 
 
 class CommandHandler:
-    """Handles messages of both topics; the loop takes what a command changed."""
+    """Handles messages of every topic; the loop takes what a command changed."""
 
     def __init__(self, consumer: EventConsumer, store: TrainerStore, registry: ModelRegistry) -> None:
         self._consumer = consumer
@@ -38,12 +39,12 @@ class CommandHandler:
         self._queue_changed = False
 
     def handle(self, message: Message) -> bool:
-        """Handle a message and return whether it is an interaction; safe to repeat.
+        """Handle a message and return whether it is an interaction or an order; safe to repeat.
 
         Raises ContractViolation when no retry can help the message.
         """
         event = decode(message.topic, message.value, logged_at=message.logged_at)
-        if isinstance(event, InteractionRecorded):
+        if isinstance(event, InteractionRecorded | TransactionRecorded):
             return True
         self._handle_command(event, {(message.topic, message.partition): message.offset + 1})
         return False

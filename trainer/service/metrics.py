@@ -10,7 +10,7 @@ TRAINING_SECONDS = Histogram(
 )
 TRAINING_NOW = Gauge("recommender_trainer_training_now", "1 while a training is under way")
 INTERACTIONS_SINCE_LAST = Gauge(
-    "recommender_trainer_interactions_since_last", "Interactions that no finished training covers"
+    "recommender_trainer_interactions_since_last", "Interactions and orders that no finished training covers"
 )
 ACTIVE_SEQUENCE = Gauge("recommender_trainer_active_sequence", "Sequence of the pointer file")
 LEADING = Gauge("recommender_trainer_leading", "1 for the trainer that trains, 0 for one that stands by")

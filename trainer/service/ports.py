@@ -20,8 +20,8 @@ OutcomeKind = Literal["promoted", "stored", "failed", "abandoned"]
 class TrainingSnapshot:
     """Everything that a model is fitted on, read in one transaction.
 
-    worker_offsets: for each partition of the interactions topic, the next offset of the worker. The rows contain every
-    interaction before it, and none after it.
+    worker_offsets: for each partition of interactions and of executed orders, the next offset of the worker. The rows
+    contain every one before it, and none after it.
     """
 
     rows: TrainingRows
@@ -144,10 +144,10 @@ class TrainerStore(OffsetSource, Protocol):
         """Return whether the reference tables contain an asset."""
 
     def fetch_training_rows(self) -> TrainingSnapshot:
-        """Read everything that a model is fitted on, and how far the worker has stored interactions."""
+        """Read everything that a model is fitted on, and how far the worker has stored interactions and orders."""
 
     def fetch_worker_offsets(self) -> Mapping[Partition, int]:
-        """Return the worker's next offset of each partition of the interactions topic."""
+        """Return the worker's next offset of each partition of interactions and of executed orders."""
 
     def fetch_active_version(self) -> VersionRow | None:
         """Return the row of the served version."""

@@ -13,7 +13,7 @@ from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.exc import SQLAlchemyError
 
 from shared.errors import StaleOffsets
-from shared.events import INTERACTIONS_RECORDED
+from shared.events import WRITE_TOPICS
 from shared.identifiers import latest_date
 from shared.ports import Message, Partition, Pointer, StoredOffset
 from shared.postgres.dead_letter_store import insert_dead_letters
@@ -221,7 +221,7 @@ class PostgresTrainerStore:
         return {
             partition: row.next_offset
             for partition, row in stored.items()
-            if partition[0] == INTERACTIONS_RECORDED and row.is_of(self._offsets.topic_id(partition))
+            if partition[0] in WRITE_TOPICS and row.is_of(self._offsets.topic_id(partition))
         }
 
 

@@ -8,6 +8,7 @@ from importlib.metadata import PackageNotFoundError
 from importlib.metadata import version as library_version
 from typing import Any
 
+from shared.events import INTERACTIONS_RECORDED, TRANSACTIONS_RECORDED
 from shared.ports import Partition
 from shared.recommender.model import Model
 from shared.recommender.training_data import TrainingData
@@ -31,9 +32,8 @@ def build_metadata(data: TrainingData, evaluation: Evaluation, snapshot: Trainin
             "purchases": len(data.purchases.day),
             "close_prices": len(data.close_prices.day),
             "interactions": len(data.interactions.occurred_at),
-            "interaction_offsets": {
-                str(partition): offset for (_, partition), offset in sorted(snapshot.worker_offsets.items())
-            },
+            "interaction_offsets": _offsets_of(INTERACTIONS_RECORDED, snapshot.worker_offsets),
+            "transaction_offsets": _offsets_of(TRANSACTIONS_RECORDED, snapshot.worker_offsets),
             DATA_DIGEST: digest_rows(snapshot.rows),
         },
         "libraries": {"python": platform.python_version(), **{name: _library_version(name) for name in LIBRARIES}},
@@ -62,6 +62,10 @@ def build_finished(
         watermark=model.metadata["watermark"],
         next_offsets=covered,
     )
+
+
+def _offsets_of(topic: str, offsets: Mapping[Partition, int]) -> dict[str, int]:
+    return {str(number): offset for (name, number), offset in sorted(offsets.items()) if name == topic}
 
 
 def _library_version(name: str) -> str | None:

@@ -16,7 +16,10 @@ from shared.far_trans.schema import parse_investment_capacity, parse_risk_level
 from shared.recommender.training_rows import TrainingRows
 from shared.recommender.types import Asset, Customer
 
-_TABLES = "asset_information, limit_prices, customer_information, transactions, close_prices, user_interactions"
+_TABLES = (
+    "asset_information, limit_prices, customer_information, transactions, recorded_transactions, close_prices,"
+    " user_interactions"
+)
 _IN_MEMORY_BYTES = 1 << 26  # a larger result goes to a temporary file
 
 # Rows dated before this, or after `latest`, are mistakes; Python cannot represent some of these dates.
@@ -26,7 +29,12 @@ _TYPES = {
     **dict.fromkeys(("customer_id", "isin", "interaction_type"), "category"),
     **{"day": "int32", "close_price": "float64", "occurred_at": "float64"},
 }
-_DATED = {"transactions": "traded_on", "close_prices": "priced_on", "user_interactions": "occurred_at"}
+_DATED = {
+    "transactions": "traded_on",
+    "recorded_transactions": "traded_on",
+    "close_prices": "priced_on",
+    "user_interactions": "occurred_at",
+}
 
 # GREATEST ignores NULL: an asset without limit prices keeps unknown dates; its prices decide whether it is tradable.
 _ASSETS = """
@@ -39,6 +47,11 @@ _CUSTOMERS = "SELECT customer_id, risk_level, investment_capacity FROM latest_cu
 _PURCHASES = """
 SELECT customer_id, isin, traded_on - DATE '1970-01-01' AS day FROM transactions
 WHERE transaction_type = 'Buy' AND {plausible}
+"""
+# Without those that a loaded file contains.
+_RECORDED_PURCHASES = """
+SELECT customer_id, isin, traded_on - DATE '1970-01-01' AS day FROM all_transactions
+WHERE transaction_type = 'Buy' AND origin = 'event' AND {plausible}
 """
 _CLOSE_PRICES = """
 SELECT isin, priced_on - DATE '1970-01-01' AS day, close_price FROM daily_close_prices WHERE {plausible}
@@ -66,6 +79,7 @@ def read_training_rows(connection: Connection, *, latest: date) -> TrainingRows:
             for customer_id, risk_level, capacity in connection.execute(text(_CUSTOMERS))
         ),
         purchases=_copy(connection, _PURCHASES.format(plausible=plausible["transactions"])),
+        recorded_purchases=_copy(connection, _RECORDED_PURCHASES.format(plausible=plausible["recorded_transactions"])),
         close_prices=_copy(connection, _CLOSE_PRICES.format(plausible=plausible["close_prices"])),
         interactions=_copy(connection, _INTERACTIONS.format(plausible=plausible["user_interactions"])),
         ignored=_count_ignored(connection, plausible),
@@ -80,7 +94,7 @@ def digest_rows(rows: TrainingRows) -> str:
     digest = sha256()
     for records in (rows.assets, rows.customers):
         digest.update("\n".join(sorted(map(repr, records))).encode())
-    for frame in (rows.purchases, rows.close_prices):
+    for frame in (rows.purchases, rows.recorded_purchases, rows.close_prices):
         digest.update(np.sort(pd.util.hash_pandas_object(frame, index=False).to_numpy()).tobytes())
         digest.update(len(frame).to_bytes(8))
     digest.update(pd.util.hash_pandas_object(rows.interactions, index=False).to_numpy().tobytes())

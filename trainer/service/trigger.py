@@ -1,11 +1,11 @@
-"""When to train: the rules, and the interactions that no finished training covers."""
+"""When to train: the rules, and the interactions that no finished training covers. Executed orders count like them."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from shared.events import INTERACTIONS_RECORDED
+from shared.events import WRITE_TOPICS
 from shared.ports import EventConsumer, Message, Partition
 
 MOST_RUNS = 1000  # of a partition; beyond it what lies between two runs counts as well
@@ -88,7 +88,7 @@ class ConsumerProgress:
         self._covered[partition] = min(self._covered.get(partition, before), before)
         runs = self._uncovered.get(partition, [])
         self._uncovered[partition] = [range(run.start, min(run.stop, before)) for run in runs if run.start < before]
-        if partition[0] == INTERACTIONS_RECORDED:
+        if partition[0] in WRITE_TOPICS:
             self._add_uncovered(partition, before)
 
     def cover(self, next_offsets: Mapping[Partition, int]) -> None:
@@ -117,5 +117,5 @@ class ConsumerProgress:
             runs.append(range(offset, offset + 1))
 
     def uncovered_from(self) -> dict[Partition, int]:
-        """Return the first offset of each interactions partition that no finished training covers."""
-        return {p: offset for p, offset in self._covered.items() if p[0] == INTERACTIONS_RECORDED}
+        """Return the first offset of each partition of interactions or orders that no finished training covers."""
+        return {p: offset for p, offset in self._covered.items() if p[0] in WRITE_TOPICS}

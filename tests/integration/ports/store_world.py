@@ -8,7 +8,13 @@ from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID, uuid4
 
-from shared.events import INTERACTIONS_RECORDED, RECOMMENDATIONS_REQUESTED, InteractionRecorded
+from shared.events import (
+    INTERACTIONS_RECORDED,
+    RECOMMENDATIONS_REQUESTED,
+    TRANSACTIONS_RECORDED,
+    InteractionRecorded,
+    TransactionRecorded,
+)
 from shared.ports import (
     Message,
     Partition,
@@ -20,6 +26,7 @@ from worker.ports import Decision, ServedList, WorkerStore
 
 REQUESTS: Partition = (RECOMMENDATIONS_REQUESTED, 0)
 CLICKS: Partition = (INTERACTIONS_RECORDED, 0)
+ORDERS: Partition = (TRANSACTIONS_RECORDED, 0)
 NOW = datetime.now(UTC)
 
 
@@ -102,6 +109,20 @@ def click(isin: str = "GR1", *, offset: int = 0, **fields: Any) -> tuple[Message
     return message(offset=offset), InteractionRecorded(isin=isin, **fields)
 
 
+def order(isin: str = "GR1", *, offset: int = 0, **fields: Any) -> tuple[Message, TransactionRecorded]:
+    """An executed order; each offset is another transaction."""
+    known: dict[str, Any] = {
+        "customer_id": "C1",
+        "type": "Buy",
+        "units": 10.0,
+        "total_value": 100.0,
+        "executed_at": NOW,
+        "occurred_at": NOW,
+        "transaction_id": f"T{offset}",
+    }
+    return message(ORDERS, offset), TransactionRecorded(isin=isin, **{**known, **fields})
+
+
 def decision(customer_id: str = "C1", **fields: Any) -> Decision:
     known: dict[str, Any] = {
         "request_id": uuid4(),
@@ -140,6 +161,11 @@ def served_list(**fields: Any) -> ServedList:
 def keep(store: WorkerStore, *interactions: tuple[Message, InteractionRecorded]) -> frozenset[UUID]:
     with store.begin() as transaction:
         return transaction.insert_interactions(interactions)
+
+
+def keep_orders(store: WorkerStore, *orders: tuple[Message, TransactionRecorded]) -> frozenset[UUID]:
+    with store.begin() as transaction:
+        return transaction.insert_transactions(orders)
 
 
 def decide(store: WorkerStore, *decisions: Decision) -> frozenset[UUID]:

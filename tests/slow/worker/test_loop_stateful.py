@@ -18,7 +18,15 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 from structlog.testing import capture_logs
 
 from shared.errors import BrokerUnavailable, DatabaseUnavailable, StaleOffsets
-from shared.events import INTERACTIONS_RECORDED, RECOMMENDATIONS_REQUESTED
+from shared.events import (
+    CUSTOMER_TOPICS,
+    INTERACTIONS_RECORDED,
+    RECOMMENDATIONS_REQUESTED,
+    TRANSACTIONS_RECORDED,
+    TransactionRecorded,
+    content_digest,
+    decode,
+)
 from shared.ports import Message, Partition
 from shared.recommender.model import Model
 from shared.recommender.types import Basis, Contributions, CustomerHistory, RankedAsset, Ranking
@@ -39,6 +47,7 @@ PORTS = (  # of a transaction, but the first and the last
     "fetch_histories",
     "fetch_fresh_lists",
     "insert_interactions",
+    "insert_transactions",
     "insert_decisions",
     "insert_dead_letters",
     "savepoint",
@@ -79,6 +88,7 @@ class FaultyWorld(World):
     def __init__(self) -> None:
         self.failures = Failures()
         self.seen: dict[str, list[tuple[str, ...]]] = defaultdict(list)
+        self.seen_bought: dict[str, list[set[str]]] = defaultdict(list)
         super().__init__(batch_size=5)
         self.scorer = self._rank
         self.store.broken_for = set(NOT_STORED)
@@ -105,6 +115,7 @@ class FaultyWorld(World):
         for history in histories:
             isins = tuple(interaction.isin for interaction in history.interactions)
             self.seen[history.customer.customer_id].append(isins)
+            self.seen_bought[history.customer.customer_id].append({*history.owned, *history.formerly_held})
         assets = (RankedAsset(model.id_map.isins[0], 1, 0.5, Contributions(0.5, 0.0, 0.0)),)
         return [Ranking(history.customer.customer_id, Basis.HISTORY, assets) for history in histories]
 
@@ -134,7 +145,9 @@ class LoopMachine(RuleBasedStateMachine):
         self._logs.__enter__()
         self.world = FaultyWorld()
         self.clicks: dict[UUID, Message] = {}
-        self.requests: dict[UUID, tuple[Message, int]] = {}  # with how many clicks of the customer came before
+        self.orders: dict[UUID, Message] = {}
+        # With how many clicks of the customer, and purchases of which assets, came before.
+        self.requests: dict[UUID, tuple[Message, int, set[str]]] = {}
         self.bad: dict[tuple[Partition, int], str] = {}  # place -> class of the dead letter
         self.bugs_pass = False
         self.spurious_since_commit = (0, 0)
@@ -161,8 +174,35 @@ class LoopMachine(RuleBasedStateMachine):
     @rule(customer_id=st.sampled_from(GOOD), action=st.sampled_from(["request_recs", "refresh_recs"]))
     def good_request(self, customer_id: str, action: str) -> None:
         before = sum(1 for message in self.clicks.values() if message.key == customer_id.encode())
+        bought = {order.isin for order in self._orders_of(customer_id) if order.type == "Buy"}
         event = self.world.ask(customer_id, action)
-        self.requests[event.event_id] = (self._last(RECOMMENDATIONS_REQUESTED, customer_id), before)
+        self.requests[event.event_id] = (self._last(RECOMMENDATIONS_REQUESTED, customer_id), before, bought)
+
+    @rule(
+        customer_id=st.sampled_from(GOOD),
+        isin=st.sampled_from(ISINS),
+        kind=st.sampled_from(["Buy", "Buy", "Sell"]),
+        units=st.sampled_from([1.0, 2.0]),
+    )
+    def good_order(self, customer_id: str, isin: str, kind: str, units: float) -> None:
+        event_id = uuid4()
+        self.orders[event_id] = self.world.order(customer_id, isin, event_id=event_id, type=kind, units=units)
+
+    @precondition(lambda self: self.orders)
+    @rule(data=st.data(), other_id=st.booleans())
+    def the_same_order_again(self, data: st.DataObject, other_id: bool) -> None:
+        message = data.draw(st.sampled_from(list(self.orders.values())))
+        event = self._order(message)
+        self.world.broker.publish(
+            TRANSACTIONS_RECORDED, event.model_copy(update={"event_id": uuid4()} if other_id else {})
+        )
+
+    @precondition(lambda self: self.orders)
+    @rule(data=st.data())
+    def another_order_under_the_same_id(self, data: st.DataObject) -> None:
+        event = self._order(data.draw(st.sampled_from(list(self.orders.values()))))
+        self.world.broker.publish(TRANSACTIONS_RECORDED, event.model_copy(update={"total_value": 1.0}))
+        self._note_bad(TRANSACTIONS_RECORDED, event.customer_id, "EventIdReused")
 
     @precondition(lambda self: not self.bugs_pass)
     @rule(customer_id=st.sampled_from(NOT_SCORED + NOT_STORED))
@@ -172,12 +212,18 @@ class LoopMachine(RuleBasedStateMachine):
 
     @precondition(lambda self: not self.bugs_pass)
     @rule(customer_id=st.sampled_from(NOT_STORED), isin=st.sampled_from(ISINS))
+    def order_with_a_bug(self, customer_id: str, isin: str) -> None:
+        self.world.order(customer_id, isin)
+        self._note_bad(TRANSACTIONS_RECORDED, customer_id, "ValueError")
+
+    @precondition(lambda self: not self.bugs_pass)
+    @rule(customer_id=st.sampled_from(NOT_STORED), isin=st.sampled_from(ISINS))
     def click_with_a_bug(self, customer_id: str, isin: str) -> None:
         self.world.click(customer_id, isin)
         self._note_bad(INTERACTIONS_RECORDED, customer_id, "ValueError")
 
     @rule(
-        topic=st.sampled_from([RECOMMENDATIONS_REQUESTED, INTERACTIONS_RECORDED]),
+        topic=st.sampled_from(CUSTOMER_TOPICS),
         number=st.integers(0, 1),
         value=st.sampled_from([None, b"", b"{", b"[1]", b"\xff", b'{"customer_id": "C1"}']),
     )
@@ -190,13 +236,18 @@ class LoopMachine(RuleBasedStateMachine):
         self.world.click(customer_id, "XX0000000000")
         self._note_bad(INTERACTIONS_RECORDED, customer_id, "UnknownAsset")
 
+    @rule(customer_id=st.sampled_from(GOOD))
+    def order_of_an_unknown_asset(self, customer_id: str) -> None:
+        self.world.order(customer_id, "XX0000000000")
+        self._note_bad(TRANSACTIONS_RECORDED, customer_id, "UnknownAsset")
+
     @precondition(lambda self: self.clicks)
     @rule(data=st.data())
     def the_same_click_again(self, data: st.DataObject) -> None:
         message = data.draw(st.sampled_from(list(self.clicks.values())))
         self.world.broker.append(message.topic, message.partition, key=message.key, value=message.value)
 
-    @rule(topic=st.sampled_from([RECOMMENDATIONS_REQUESTED, INTERACTIONS_RECORDED]), number=st.integers(0, 1))
+    @rule(topic=st.sampled_from(CUSTOMER_TOPICS), number=st.integers(0, 1))
     def a_gap_in_the_log(self, topic: str, number: int) -> None:
         self.world.broker.skip((topic, number))
 
@@ -230,10 +281,10 @@ class LoopMachine(RuleBasedStateMachine):
 
     @rule(partitions=st.sets(st.integers(0, 1)), halves=st.booleans())
     def rebalance(self, partitions: set[int], halves: bool) -> None:
-        topics = [RECOMMENDATIONS_REQUESTED] if halves else [RECOMMENDATIONS_REQUESTED, INTERACTIONS_RECORDED]
+        topics = CUSTOMER_TOPICS[:1] if halves else CUSTOMER_TOPICS
         self.world.consumer.assign({(topic, number) for topic in topics for number in partitions})
 
-    @rule(topic=st.sampled_from([RECOMMENDATIONS_REQUESTED, INTERACTIONS_RECORDED]), number=st.integers(0, 1))
+    @rule(topic=st.sampled_from(CUSTOMER_TOPICS), number=st.integers(0, 1))
     def a_partition_is_late(self, topic: str, number: int) -> None:
         self.world.broker.delayed ^= {(topic, number)}
 
@@ -279,6 +330,9 @@ class LoopMachine(RuleBasedStateMachine):
         for message, event, _ in self.world.store.tables.interactions.values():
             assert message.offset > last["click", event.customer_id]
             last["click", event.customer_id] = message.offset
+        for message, order in self.world.store.tables.transactions.values():
+            assert message.offset > last["order", order.customer_id]
+            last["order", order.customer_id] = message.offset
 
     def _everything_has_its_effect(self) -> None:
         """With every fault gone, all that waits is worked off without an idle step."""
@@ -299,10 +353,12 @@ class LoopMachine(RuleBasedStateMachine):
         tables = world.store.tables
         assert tables.interactions.keys() == self.clicks.keys()
         assert tables.decisions.keys() == self.requests.keys()
+        contents = [content_digest(order) for _, order in tables.transactions.values()]
+        assert sorted(contents) == sorted(content_digest(self._order(message)) for message in self.orders.values())
         assert tables.dead_letters.keys() == self.bad.keys()
         assert world.loop.unready_reason() is None
         self.effects_are_in_the_order_of_the_log()
-        self._every_request_saw_the_clicks_before_it()
+        self._every_request_saw_the_clicks_and_orders_before_it()
 
     def _is_done(self) -> bool:
         """Whether every message of the log is covered by a stored offset."""
@@ -311,14 +367,24 @@ class LoopMachine(RuleBasedStateMachine):
             offsets.get(partition, 0) > log[-1].offset for partition, log in self.world.broker.logs.items() if log
         )
 
-    def _every_request_saw_the_clicks_before_it(self) -> None:
-        """A customer's scored histories only grow, and the last one has every click before the last scored request."""
-        scored: dict[str, int] = {}
-        for event_id, (message, clicks) in self.requests.items():
+    def _every_request_saw_the_clicks_and_orders_before_it(self) -> None:
+        """A customer's scored histories only grow, and the last one has every write before the last scored request."""
+        scored: dict[str, tuple[int, set[str]]] = {}
+        for event_id, (message, clicks, bought) in self.requests.items():
             if self.world.store.tables.decisions[event_id].answered_from == "scored":
-                scored[(message.key or b"").decode()] = clicks
-        for customer_id, clicks in scored.items():
+                scored[(message.key or b"").decode()] = clicks, bought
+        for customer_id, (clicks, bought) in scored.items():
             assert max(len(isins) for isins in self.world.seen[customer_id]) >= clicks
+            assert any(bought <= seen for seen in self.world.seen_bought[customer_id])
+
+    def _order(self, message: Message) -> TransactionRecorded:
+        event = decode(message.topic, message.value)
+        assert isinstance(event, TransactionRecorded)
+        return event
+
+    def _orders_of(self, customer_id: str) -> list[TransactionRecorded]:
+        every = (self._order(message) for message in self.orders.values())
+        return [order for order in every if order.customer_id == customer_id]
 
     def _note_bad(self, topic: str, customer_id: str, kinds: str) -> None:
         message = self._last(topic, customer_id)

@@ -14,6 +14,15 @@ from tests.fakes_gateway import FakePublisher
 
 REQUEST: dict[str, Any] = {"customer_id": "C1", "action": "request_recs"}
 CLICK: dict[str, Any] = {"customer_id": "C1", "isin": "GRS434003000", "type": "click"}
+ORDER: dict[str, Any] = {
+    "customer_id": "C1",
+    "isin": "GRS434003000",
+    "type": "Buy",
+    "units": 45,
+    "total_value": 580.5,
+    "executed_at": "2026-01-02T10:30:00Z",
+    "transaction_id": "8061977",
+}
 JSON = {"content-type": "application/json"}
 
 
@@ -25,6 +34,7 @@ def weighted(**weights: object) -> dict[str, Any]:
     return {**REQUEST, "weights": weights}
 
 
+BAD_AMOUNTS: list[Any] = [-1, -1e-9, float("nan"), float("inf"), 1e308, 1e12 + 1, "45", True, None, []]
 BAD_FIELDS = [
     ("/recommendations", {**REQUEST, "action": "delete_recs"}, "action"),
     ("/recommendations", {**REQUEST, "action": None}, "action"),
@@ -58,6 +68,22 @@ BAD_FIELDS = [
     ("/user_interactions", {**CLICK, "isin": "GR\x00"}, "isin"),
     ("/user_interactions", {**CLICK, "customer_id": ""}, "customer_id"),
     ("/user_interactions", {**CLICK, "weight": 9}, "weight"),
+    *(("/transactions", without(ORDER, name), name) for name in ORDER),
+    *(("/transactions", {**ORDER, name: value}, name) for name in ("units", "total_value") for value in BAD_AMOUNTS),
+    *(("/transactions", {**ORDER, "units": value}, "units") for value in (0, -0.0, 5e-324)),
+    *(("/transactions", {**ORDER, "type": value}, "type") for value in ("buy", "SELL", "click", None)),
+    *(
+        ("/transactions", {**ORDER, "executed_at": value}, "executed_at")
+        for value in ("1900-01-01T00:00:00Z", "2026-01-02T10:30:00", "2026-01-02", "2999-01-01T00:00:00Z", "now", None)
+    ),
+    *(
+        ("/transactions", {**ORDER, "transaction_id": value}, "transaction_id")
+        for value in ("", "x" * 65, "x" * 10_240, "a b", "a\x00", "a\n", "\u00df", 8061977)
+    ),
+    *(("/transactions", {**ORDER, "currency": value}, "currency") for value in ("", "eur", "EURO", "E1R", 978)),
+    ("/transactions", {**ORDER, "isin": "XS0000000000"}, "isin"),
+    ("/transactions", {**ORDER, "customer_id": "a b"}, "customer_id"),
+    ("/transactions", {**ORDER, "channel": "app"}, "channel"),
     ("/models/retrain", {"reason": ""}, "reason"),
     ("/models/retrain", {"reason": "x" * 201}, "reason"),
     ("/models/retrain", {"why": "x"}, "why"),
@@ -134,7 +160,7 @@ NO_JSON = [
 
 
 @pytest.mark.parametrize("headers", NO_JSON)
-@pytest.mark.parametrize("path", ["/recommendations", "/user_interactions", "/models/retrain"])
+@pytest.mark.parametrize("path", ["/recommendations", "/user_interactions", "/transactions", "/models/retrain"])
 def test_a_body_that_is_not_announced_as_json_is_415_and_the_answer_names_the_header(
     client: AsgiClient, publisher: FakePublisher, path: str, headers: dict[str, str]
 ) -> None:
@@ -256,11 +282,11 @@ def test_a_bad_model_version_is_422_and_named(client: AsgiClient, publisher: Fak
 
 
 @pytest.mark.parametrize("key", ["", "k" * 201, "two words", "tab\there", "é".encode("latin-1")])
-@pytest.mark.parametrize("path", ["/recommendations", "/user_interactions", "/models/retrain"])
+@pytest.mark.parametrize("path", ["/recommendations", "/user_interactions", "/transactions", "/models/retrain"])
 def test_a_bad_idempotency_key_is_422_and_named(
     client: AsgiClient, publisher: FakePublisher, path: str, key: str | bytes
 ) -> None:
-    body = {"/recommendations": REQUEST, "/user_interactions": CLICK, "/models/retrain": {}}[path]
+    body = {"/recommendations": REQUEST, "/user_interactions": CLICK, "/transactions": ORDER}.get(path, {})
     answer = client.post(path, json=body, headers={"Idempotency-Key": key})
     assert answer.status_code == 422, answer.text
     assert [error["field"] for error in answer.json()["errors"]] == ["Idempotency-Key"]
@@ -291,14 +317,17 @@ JSON_VALUES = st.recursive(
     max_leaves=10,
 )
 BODIES = st.dictionaries(
-    st.sampled_from(["customer_id", "action", "weights", "isin", "type", "reason"]) | st.text(max_size=10),
-    st.sampled_from(["C1", "request_recs", "click", "GRS434003000"]) | JSON_VALUES,
-    max_size=5,
+    st.sampled_from(["action", "weights", "reason", *ORDER]) | st.text(max_size=10),
+    st.sampled_from(["C1", "request_recs", "click", "GRS434003000", *ORDER.values()]) | JSON_VALUES,
+    max_size=8,
 )
 
 
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(path=st.sampled_from(["/recommendations", "/user_interactions", "/models/retrain"]), body=BODIES | JSON_VALUES)
+@given(
+    path=st.sampled_from(["/recommendations", "/user_interactions", "/transactions", "/models/retrain"]),
+    body=BODIES | JSON_VALUES,
+)
 def test_no_json_at_all_makes_a_500(client: AsgiClient, path: str, body: object) -> None:
     content = json.dumps(body)
     answer = client.post(path, content=content.encode("utf-8", "surrogatepass"), headers=JSON)

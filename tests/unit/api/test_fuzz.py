@@ -19,6 +19,7 @@ METHODS = st.sampled_from(["GET", "HEAD", "POST", "PUT", "DELETE", "OPTIONS", "P
 WORDS = [
     "recommendations",
     "user_interactions",
+    "transactions",
     "assets",
     "models",
     "retrain",
@@ -55,6 +56,7 @@ KNOWN_PATHS = st.sampled_from(
         "/recommendations",
         "/recommendations/C1",
         "/user_interactions",
+        "/transactions",
         "/assets",
         "/models",
         "/models/retrain",

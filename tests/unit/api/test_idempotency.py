@@ -16,23 +16,32 @@ from api.gateway import Gateway
 from api.idempotency import IdempotencyLedger, Publish, identify
 from api.schemas import RecommendationsBody
 from shared.errors import PublishFailed
-from shared.events import Event, InteractionRecorded, RecommendationRequested, RetrainRequested
+from shared.events import Event, InteractionRecorded, RecommendationRequested, RetrainRequested, TransactionRecorded
 from tests.asgi_client import AsgiClient
 from tests.fakes_gateway import FakePublisher, FakeReader, broker_down
 
 KEY = {"Idempotency-Key": "order-66"}
 REQUEST = {"customer_id": "C1", "action": "request_recs"}
 CLICK = {"customer_id": "C1", "isin": "GRS434003000", "type": "click"}
+ORDER = {
+    **CLICK,
+    "type": "Buy",
+    "units": 45,
+    "total_value": 580.5,
+    "executed_at": "2026-01-02T10:30:00Z",
+    "transaction_id": "8061977",
+}
 CALLS = [
     ("/recommendations", REQUEST, {**REQUEST, "action": "refresh_recs"}),
     ("/user_interactions", CLICK, {**CLICK, "type": "view"}),
+    ("/transactions", ORDER, {**ORDER, "units": 46}),
     ("/models/retrain", {"reason": "a"}, {"reason": "b"}),
 ]
 
 
 @pytest.mark.parametrize(("path", "body", "_other"), CALLS)
 def test_the_same_key_and_body_are_one_event(
-    client: AsgiClient, publisher: FakePublisher, path: str, body: dict[str, str], _other: dict[str, str]
+    client: AsgiClient, publisher: FakePublisher, path: str, body: dict[str, object], _other: dict[str, object]
 ) -> None:
     first, second = (client.post(path, json=body, headers=KEY) for _ in range(2))
     assert (first.status_code, second.status_code) == (200, 200)
@@ -43,7 +52,7 @@ def test_the_same_key_and_body_are_one_event(
 
 @pytest.mark.parametrize(("path", "body", "other"), CALLS)
 def test_the_same_key_with_another_body_is_422(
-    client: AsgiClient, publisher: FakePublisher, path: str, body: dict[str, str], other: dict[str, str]
+    client: AsgiClient, publisher: FakePublisher, path: str, body: dict[str, object], other: dict[str, object]
 ) -> None:
     client.post(path, json=body, headers=KEY)
     answer = client.post(path, json=other, headers=KEY)
@@ -60,7 +69,7 @@ def test_a_key_belongs_to_one_endpoint(client: AsgiClient, publisher: FakePublis
 
 @pytest.mark.parametrize(("path", "body"), [("/recommendations", REQUEST), ("/user_interactions", CLICK)])
 def test_a_key_belongs_to_one_customer(
-    client: AsgiClient, publisher: FakePublisher, path: str, body: dict[str, str]
+    client: AsgiClient, publisher: FakePublisher, path: str, body: dict[str, object]
 ) -> None:
     for customer_id in ("C1", "C2", "C1", "C2"):
         assert client.post(path, json={**body, "customer_id": customer_id}, headers=KEY).status_code == 200
@@ -139,6 +148,7 @@ def test_a_key_whose_event_failed_may_be_tried_again(client: AsgiClient, publish
     [
         ("/recommendations", RecommendationRequested, REQUEST, {**REQUEST, "action": "refresh_recs"}),
         ("/user_interactions", InteractionRecorded, CLICK, {**CLICK, "type": "view"}),
+        ("/transactions", TransactionRecorded, ORDER, {**ORDER, "units": 46}),
     ],
 )
 def test_effects_of_before_this_process_count(
@@ -147,8 +157,8 @@ def test_effects_of_before_this_process_count(
     reader: FakeReader,
     path: str,
     event_type: type[Event],
-    body: dict[str, str],
-    other: dict[str, str],
+    body: dict[str, object],
+    other: dict[str, object],
 ) -> None:
     event_id = UUID(client.post(path, json=body, headers=KEY).headers["X-Request-ID"])
     fingerprint = publisher.published.pop().event.fingerprint

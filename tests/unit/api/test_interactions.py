@@ -8,7 +8,7 @@ from uuid import UUID
 import pytest
 
 from api.catalogue import LOOKUPS_PER_SECOND, AssetCatalogue
-from shared.events import InteractionRecorded
+from shared.events import InteractionRecorded, TransactionRecorded
 from shared.recommender.types import InteractionType
 from tests.asgi_client import AsgiClient
 from tests.fakes_gateway import FakePublisher, FakeReader, broker_down, build_asset
@@ -27,6 +27,22 @@ def test_an_interaction_becomes_one_event_keyed_by_customer(
     assert (published.topic, published.key) == ("interactions.recorded.v1", "C1")
     assert isinstance(published.event, InteractionRecorded)
     assert (published.event.isin, published.event.type) == ("GRS434003000", interaction_type)
+    assert UUID(answer.headers["X-Request-ID"]) == published.event.event_id
+
+
+@pytest.mark.parametrize("optional", [{}, {"currency": "EUR"}])
+def test_an_executed_order_becomes_one_event_keyed_by_customer(
+    client: AsgiClient, publisher: FakePublisher, optional: dict[str, str]
+) -> None:
+    body = {**CLICK, "type": "Sell", "units": 45, "total_value": 0, "transaction_id": "8061977", **optional}
+    answer = client.post("/transactions", json={**body, "executed_at": "2026-01-02T00:30:00+02:00"})
+    assert (answer.status_code, answer.text) == (200, '{"status":"ok"}')
+    [published] = publisher.published
+    assert (published.topic, published.key) == ("transactions.recorded.v1", "C1")
+    assert isinstance(published.event, TransactionRecorded)
+    assert (published.event.type, published.event.units, published.event.total_value) == ("Sell", 45.0, 0.0)
+    assert published.event.currency == optional.get("currency")
+    assert published.event.executed_at.isoformat() == "2026-01-01T22:30:00+00:00"
     assert UUID(answer.headers["X-Request-ID"]) == published.event.event_id
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from tests.chaos.comparison import Effects, Outages, Row, Verdict, compare, count_read_your_clicks
-from tests.chaos.ledger import Call, Kind, Outcome
+from tests.chaos.ledger import Call, Kind, Outcome, Trade
 
 END = 1000.0
 
@@ -17,10 +17,11 @@ def call(
     outcome: Outcome = "acknowledged",
     key: str | None = None,
     dismissed: str | None = None,
+    trade: Trade | None = None,
     answered_at: float = 100.0,
 ) -> Call:
     event_id = f"event-{number}" if outcome == "acknowledged" else None
-    return Call("C1", kind, number, key, outcome, event_id, answered_at, dismissed)
+    return Call("C1", kind, number, key, outcome, event_id, answered_at, dismissed, trade)
 
 
 def row(number: int, *, offset: int | None = None, partition: int = 0, isins: tuple[str, ...] = ()) -> Row:
@@ -33,10 +34,11 @@ def find(
     interactions: list[Row] | None = None,
     decisions: list[Row] | None = None,
     *,
+    transactions: list[Row] | None = None,
     rewinds: tuple[str, ...] = (),
     outages: Outages | None = None,
 ) -> Verdict:
-    effects = Effects(interactions or [], decisions or [], rewinds)
+    effects = Effects(interactions or [], decisions or [], rewinds, transactions or [])
     return compare(calls, effects, outages=outages or Outages(), until=END)
 
 
@@ -93,6 +95,28 @@ def test_a_customer_on_two_partitions_is_out_of_order() -> None:
 def test_fifty_answers_about_one_effect_are_in_order() -> None:
     calls = [replace(call(number), event_id="event-1", key="k") for number in range(1, 51)]
     assert find(calls, [row(1)]).is_clean()
+
+
+def test_a_list_with_an_asset_that_was_bought_before_and_never_sold_is_out_of_order() -> None:
+    purchase, before, after = call(2, "order", trade=("Buy", "A")), call(1, "request"), call(3, "request")
+    calls, orders = [before, purchase, after], [row(2)]
+    lists = [row(1, offset=1, isins=("A",)), row(3, offset=2, isins=("B", "A"))]
+    assert find(calls, [], lists, transactions=orders).out_of_order.examples == (
+        "request event-3 lists A, bought before",
+    )
+    assert count_read_your_clicks(calls) == 1
+    for outcome in ("acknowledged", "unknown"):
+        sale = call(4, "order", outcome=outcome, trade=("Sell", "A"))
+        assert not find([*calls, sale], [], lists, transactions=[*orders, row(4)]).out_of_order.count
+
+
+def test_an_order_without_a_row_is_lost_and_one_with_two_is_doubled() -> None:
+    order = call(1, "order", trade=("Buy", "A"))
+    assert find([order], [row(1)]).lost.examples == ("order event-1",)
+    assert find([order], transactions=[row(1), row(1, offset=2)]).doubled.count
+    late = [replace(row(1), sequence=2), replace(row(2), sequence=1)]
+    orders = [order, call(2, "order", trade=("Buy", "B"))]
+    assert find(orders, transactions=late).out_of_order.examples == ("order event-2 was kept before event-1",)
 
 
 def test_a_list_with_an_asset_that_was_dismissed_before_is_out_of_order() -> None:

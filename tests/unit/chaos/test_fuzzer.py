@@ -10,7 +10,15 @@ from itertools import islice
 import pytest
 
 from shared.errors import ContractViolation
-from shared.events import EVENTS_OF_TOPIC, InteractionRecorded, RecommendationRequested, content_digest, decode
+from shared.events import (
+    CUSTOMER_TOPICS,
+    EVENTS_OF_TOPIC,
+    InteractionRecorded,
+    RecommendationRequested,
+    TransactionRecorded,
+    content_digest,
+    decode,
+)
 from tests.chaos.fuzzed_events import (
     CHANGES,
     COMMANDS,
@@ -18,6 +26,7 @@ from tests.chaos.fuzzed_events import (
     NAME_SPACE,
     REQUESTS,
     TOPIC_OF,
+    TRANSACTIONS,
     Fuzzed,
     Fuzzer,
     Stored,
@@ -31,6 +40,7 @@ MESSAGES = 20_000
 STORED = (
     Stored(INTERACTIONS, "0b7c3c0e-3f5e-4a53-9d0f-5f1d0c2a9b11"),
     Stored(REQUESTS, "1b7c3c0e-3f5e-4a53-9d0f-5f1d0c2a9b11"),
+    Stored(TRANSACTIONS, "2b7c3c0e-3f5e-4a53-9d0f-5f1d0c2a9b11"),
 )
 
 
@@ -85,6 +95,8 @@ def test_what_is_refused_names_who_refuses_it_and_nothing_else_does(messages: li
 def test_every_field_of_every_event_is_changed_in_every_way(messages: list[Fuzzed]) -> None:
     seen = {(each.event_type, each.field, each.change) for each in messages}
 
+    of_customers = {kind.__name__ for topic in CUSTOMER_TOPICS for kind in EVENTS_OF_TOPIC[topic]}
+    assert of_customers <= CHANGES.keys()
     for event_type, changes in CHANGES.items():
         model = next(m for m in EVENTS_OF_TOPIC[TOPIC_OF[event_type]] if m.__name__ == event_type)
         assert {change.field for change in changes} - {"", "key"} == set(model.model_fields)
@@ -118,7 +130,7 @@ def test_accepted_events_are_of_the_fuzzers_own_customers_and_have_their_key(mes
     for each in messages:
         if each.verdict == "accepted" and each.topic != COMMANDS:
             event = decode(each.topic, each.value, logged_at=NOW)
-            assert isinstance(event, InteractionRecorded | RecommendationRequested)
+            assert isinstance(event, InteractionRecorded | RecommendationRequested | TransactionRecorded)
             assert event.customer_id.startswith(NAME_SPACE)
             assert each.key == event.customer_id.encode()
 

@@ -16,9 +16,11 @@ from shared.recommender.candidates import (
     is_suitable,
     is_tradable,
 )
+from shared.recommender.history import build_history_matrix
 from shared.recommender.model import Model
+from shared.recommender.signal import Batch
 from shared.recommender.types import CustomerHistory, RiskLevel
-from tests.builders import build_asset, build_customer, build_history, build_interaction, build_model
+from tests.builders import NOW, build_asset, build_customer, build_history, build_interaction, build_model
 
 
 def candidates_of(model: Model, history: CustomerHistory, *, enforce_suitability: bool = True) -> set[int]:
@@ -78,6 +80,23 @@ def test_a_customer_whose_level_is_not_known_counts_as_conservative() -> None:
 def test_a_benchmark_can_measure_without_suitability() -> None:
     history = build_history(build_customer(risk_level=None))
     assert candidates_of(open_model([1, 2, 3, 4]), history, enforce_suitability=False) == {0, 1, 2, 3}
+
+
+def test_what_was_owned_formerly_is_a_candidate_and_scores_as_if_it_were_owned() -> None:
+    model = open_model([1] * 6)
+    isins = model.id_map.isins
+    owner = build_history(owned=isins[:3])
+    seller = replace(owner, owned=isins[:2], formerly_held=isins[2:3])
+    batches = [_batch(model, history) for history in (owner, seller)]
+    assert batches[0].owned() == batches[1].owned() == [[0, 1, 2]]
+    assert np.array_equal(batches[0].history.toarray(), batches[1].history.toarray())
+    assert (candidates_of(model, owner), candidates_of(model, seller)) == ({3, 4, 5}, {2, 3, 4, 5})
+
+
+def _batch(model: Model, history: CustomerHistory) -> Batch:
+    weights = model.configuration.interaction_weights
+    matrix = build_history_matrix(model.id_map, [history], interaction_weights=weights, now=NOW)
+    return Batch(model.id_map, [history], matrix)
 
 
 def test_owned_and_untradable_assets_are_no_candidates() -> None:

@@ -242,6 +242,31 @@ def test_prices_after_the_newest_purchase_are_not_known_yet() -> None:
     assert data.close_prices.day.max() <= day_number(earlier)
 
 
+@pytest.mark.parametrize("days", [-400, 0, 1, 20, 2000])
+def test_an_executed_order_teaches_and_moves_no_date(days: int) -> None:
+    """As_of follows the market data: what could be bought before an order of today can be bought after it."""
+    order = build_purchases([("newcomer", isin_of(1), AS_OF + timedelta(days=days))])
+    now = NOW + timedelta(days=3000)
+    before, after = build_data(now=now), build_data(now=now, recorded_purchases=order)
+
+    assert after.as_of == before.as_of == AS_OF
+    assert np.array_equal(tradable_assets(after), tradable_assets(before))
+    assert len(after.close_prices.day) == len(before.close_prices.day)
+    assert len(after.purchases.day) == len(before.purchases.day) + 1
+    newcomer = after.customers.index(Customer("newcomer"))
+    [row] = np.flatnonzero(after.purchases.customer_index == newcomer)
+    assert after.purchases.day[row] == day_number(AS_OF + timedelta(days=min(days, 0)))
+    assert np.all(np.diff(after.purchases.day) >= 0)
+
+
+def test_orders_alone_move_no_date_either() -> None:
+    order = build_purchases([(customer_of(0), isin_of(1), NOW.date())])
+    data = build_data(customers=3, assets=3, purchases=build_purchases([]), recorded_purchases=order)
+
+    assert data.as_of == AS_OF  # of the newest price
+    assert data.purchases.day.tolist() == [day_number(AS_OF)]
+
+
 def test_a_click_counts_less_than_a_purchase_and_fades() -> None:
     def similarity(days_ago: float) -> float:
         owners = [(customer_of(n), isin_of(0), AS_OF) for n in range(50)]

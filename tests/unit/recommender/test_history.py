@@ -57,6 +57,11 @@ def test_interactions_add_up_to_one_at_most() -> None:
     assert row_of(build_history(interactions=[*two, *five])) == pytest.approx([0.4, 1, 0, 0])
 
 
+def test_what_was_owned_formerly_counts_like_what_is_owned_now() -> None:
+    history = replace(build_history(owned=["A"]), formerly_held=("C", "UNKNOWN"))
+    assert row_of(history) == row_of(build_history(owned=["A", "C"])) == [1, 0, 1, 0]
+
+
 def test_interactions_add_nothing_to_an_owned_asset() -> None:
     assert row_of(build_history(owned=["A"], interactions=[build_interaction("A")])) == [1, 0, 0, 0]
 

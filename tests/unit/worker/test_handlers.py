@@ -17,8 +17,10 @@ from shared.errors import EventIdReused, describe_error
 from shared.events import (
     INTERACTIONS_RECORDED,
     RECOMMENDATIONS_REQUESTED,
+    WRITE_TOPICS,
     InteractionRecorded,
     RecommendationRequested,
+    TransactionRecorded,
     content_digest,
     decode,
     encode,
@@ -46,7 +48,7 @@ def build_store() -> FakeStore:
 
 def handle(store: FakeStore, messages: Sequence[Message]) -> Handled:
     batch = Batch(
-        tuple(one for one in messages if one.topic == INTERACTIONS_RECORDED),
+        tuple(one for one in messages if one.topic in WRITE_TOPICS),
         tuple(one for one in messages if one.topic == RECOMMENDATIONS_REQUESTED),
     )
     with store.begin() as transaction:
@@ -74,9 +76,11 @@ def test_a_batch_that_comes_again_has_no_further_effect(messages: list[Message])
     store = build_store()
     first = handle(store, messages)
     interactions, decisions = dict(store.tables.interactions), dict(store.tables.decisions)
+    transactions = dict(store.tables.transactions)
     again = handle(store, messages)
-    assert (again.interactions, again.decisions) == (0, ())
+    assert (again.interactions, again.transactions, again.decisions) == (0, 0, ())
     assert (store.tables.interactions, store.tables.decisions) == (interactions, decisions)
+    assert store.tables.transactions == transactions
     assert {message for message, _ in again.dead_letters} == {message for message, _ in first.dead_letters}
 
 
@@ -88,6 +92,9 @@ def test_the_effects_do_not_depend_on_where_the_log_is_cut_into_batches(messages
     handle(halves, messages[cut:])
     assert {one: pair[1] for one, pair in whole.tables.interactions.items()} == {
         one: pair[1] for one, pair in halves.tables.interactions.items()
+    }
+    assert {one: pair[1] for one, pair in whole.tables.transactions.items()} == {
+        one: pair[1] for one, pair in halves.tables.transactions.items()
     }
     assert whole.tables.decisions.keys() == halves.tables.decisions.keys()
     assert whole.tables.dead_letters == halves.tables.dead_letters
@@ -156,6 +163,8 @@ def is_kept(store: FakeStore, message: Message) -> bool:
     if isinstance(event, InteractionRecorded):
         _, kept, _ = store.tables.interactions[event.event_id]
         return content_digest(kept) == content_digest(event)
+    if isinstance(event, TransactionRecorded):
+        return content_digest(event) in {content_digest(kept) for _, kept in store.tables.transactions.values()}
     return store.tables.decisions[event.event_id].content_digest == content_digest(event)
 
 

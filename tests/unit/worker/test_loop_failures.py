@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from shared.events import INTERACTIONS_RECORDED, RECOMMENDATIONS_REQUESTED
+from shared.events import CUSTOMER_TOPICS, INTERACTIONS_RECORDED, RECOMMENDATIONS_REQUESTED
 from shared.recommender.pipeline import recommend
 from tests.unit.worker.world import CUSTOMERS, World, bug_for
 
@@ -160,7 +160,7 @@ def test_messages_of_a_revoked_partition_are_dropped(world: World) -> None:
     requests = {number: world.ask(name) for number, name in customers.items()}
     world.step(3)
     assert world.loop._buffer.waiting(RECOMMENDATIONS_REQUESTED) == 2
-    world.consumer.assign([(RECOMMENDATIONS_REQUESTED, 0), (INTERACTIONS_RECORDED, 0)])
+    world.consumer.assign([(topic, 0) for topic in CUSTOMER_TOPICS])
     world.broker.delayed.clear()
     world.settle()
     assert world.decision(requests[0])

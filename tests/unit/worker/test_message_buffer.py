@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from shared.events import INTERACTIONS_RECORDED, RECOMMENDATIONS_REQUESTED
+import pytest
+
+from shared.events import CUSTOMER_TOPICS, INTERACTIONS_RECORDED, RECOMMENDATIONS_REQUESTED, TRANSACTIONS_RECORDED
 from shared.ports import Partition
 from tests.fakes import FakeBroker, FakeConsumer
 from tests.fakes_store import FakeStore
@@ -108,20 +110,25 @@ def test_what_is_unfinished_is_the_first_message_that_waits_or_the_position() ->
     broker = FakeBroker(partitions=1)
     append(broker, 0, count=3)
     buffer = build_buffer(broker, batch_size=5)
-    requests, interactions = (RECOMMENDATIONS_REQUESTED, 0), (INTERACTIONS_RECORDED, 0)
+    requests, interactions, orders = (
+        (RECOMMENDATIONS_REQUESTED, 0),
+        (INTERACTIONS_RECORDED, 0),
+        (TRANSACTIONS_RECORDED, 0),
+    )
     buffer.poll(timeout_seconds=0.0, held=(), wanted=10)
     broker.skip(interactions, 4)
     buffer.poll(timeout_seconds=0.0, held=(), wanted=10)
-    assert buffer.unfinished(held=()) == {requests: 0, interactions: 4}
+    assert buffer.unfinished(held=()) == {requests: 0, interactions: 4, orders: 0}
     buffer.done(Batch(requests=buffer.requests(2)))
-    assert buffer.unfinished(held=()) == {requests: 2, interactions: 4}
-    assert buffer.unfinished(held=(RECOMMENDATIONS_REQUESTED,)) == {interactions: 4}
+    assert buffer.unfinished(held=()) == {requests: 2, interactions: 4, orders: 0}
+    assert buffer.unfinished(held=(RECOMMENDATIONS_REQUESTED,)) == {interactions: 4, orders: 0}
 
 
-def test_requests_are_read_again_as_soon_as_their_interactions_can_be_read() -> None:
+@pytest.mark.parametrize("late", [INTERACTIONS_RECORDED, TRANSACTIONS_RECORDED])
+def test_requests_are_read_again_as_soon_as_their_interactions_and_orders_can_be_read(late: str) -> None:
     broker = FakeBroker(partitions=1)
     append(broker, 0, count=3)
-    readable = {(RECOMMENDATIONS_REQUESTED, 0)}
+    readable = {(topic, 0) for topic in CUSTOMER_TOPICS if topic != late}
 
     class Consumer(FakeConsumer):
         def assignment(self) -> frozenset[Partition]:
@@ -133,7 +140,7 @@ def test_requests_are_read_again_as_soon_as_their_interactions_can_be_read() -> 
         buffer.poll(timeout_seconds=0.0, held=(), wanted=10)
     assert buffer.requests(5) == ()
     assert buffer.paused == {(RECOMMENDATIONS_REQUESTED, 0)}
-    readable.add((INTERACTIONS_RECORDED, 0))
+    readable.add((late, 0))
     for _ in range(2):
         buffer.poll(timeout_seconds=0.0, held=(), wanted=10)
     assert [message.offset for message in buffer.requests(5)] == [0, 1, 2]

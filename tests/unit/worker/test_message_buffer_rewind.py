@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from shared.events import RECOMMENDATIONS_REQUESTED
+from shared.events import CUSTOMER_TOPICS, RECOMMENDATIONS_REQUESTED
 from tests.fakes import FakeBroker, FakeConsumer
 from tests.fakes_store import FakeStore
-from worker.message_buffer import CONSUMED_TOPICS, Batch, MessageBuffer
+from worker.message_buffer import Batch, MessageBuffer
 
 PARTITION = (RECOMMENDATIONS_REQUESTED, 0)
 
@@ -41,7 +41,7 @@ def test_what_is_paused_right_after_a_rewind_is_resumed_once_it_is_no_longer_hel
     buffer: MessageBuffer, consumer: FakeConsumer
 ) -> None:
     consumer.rewind()
-    buffer.poll(timeout_seconds=0.0, held=CONSUMED_TOPICS, wanted=10)
+    buffer.poll(timeout_seconds=0.0, held=CUSTOMER_TOPICS, wanted=10)
     assert PARTITION in consumer.paused
 
     buffer.poll(timeout_seconds=0.0, held=(), wanted=10)

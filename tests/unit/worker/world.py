@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
 from typing import Any
 
 from prometheus_client import CollectorRegistry
@@ -10,8 +11,10 @@ from prometheus_client import CollectorRegistry
 from shared.events import (
     INTERACTIONS_RECORDED,
     RECOMMENDATIONS_REQUESTED,
+    TRANSACTIONS_RECORDED,
     InteractionRecorded,
     RecommendationRequested,
+    TransactionRecorded,
 )
 from shared.ports import Message
 from shared.recommender.model import Model
@@ -28,6 +31,7 @@ from worker.metrics import WorkerMetrics
 from worker.model_slot import ModelSlot
 from worker.ports import Decision
 
+TODAY = datetime(2026, 1, 2, 12, tzinfo=UTC)
 CUSTOMERS = tuple(f"C{index}" for index in range(8))
 
 
@@ -42,6 +46,7 @@ class World:
         self.store = store or FakeStore()
         self.artifacts = FakeArtifacts()
         self.model = build_model(assets=30)
+        self.orders = 0
         self.scorer: Callable[..., list[Ranking]] = recommend
         self.weights: Weights | None = None
         for isin in self.model.id_map.isins:
@@ -98,6 +103,21 @@ class World:
         return self.broker.publish(
             INTERACTIONS_RECORDED, InteractionRecorded(customer_id=customer_id, isin=isin, **fields)
         )
+
+    def order(self, customer_id: str = "C1", isin: str | None = None, **fields: Any) -> Message:
+        """Acknowledge an executed order: without fields, the next transaction, a purchase of ten units."""
+        self.orders += 1
+        known: dict[str, Any] = {
+            "type": "Buy",
+            "units": 10.0,
+            "total_value": 100.0,
+            "executed_at": TODAY,
+            "transaction_id": f"T{self.orders}",
+        }
+        event = TransactionRecorded(
+            customer_id=customer_id, isin=isin or self.model.id_map.isins[0], **{**known, **fields}
+        )
+        return self.broker.publish(TRANSACTIONS_RECORDED, event)
 
     def ask(self, customer_id: str = "C1", action: Any = "refresh_recs", **fields: Any) -> RecommendationRequested:
         """Acknowledge a request."""

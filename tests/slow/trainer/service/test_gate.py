@@ -220,7 +220,7 @@ def test_a_served_model_that_no_worker_can_load_is_replaced_without_any_change()
     assert world.run("v2").kind == "promoted"
 
 
-def test_the_order_of_interactions_counts_and_so_does_one_row_twice() -> None:
+def test_the_order_of_interactions_counts_and_so_do_one_row_twice_and_an_executed_order() -> None:
     interactions = pd.DataFrame(
         {"customer_id": ["C1", "C1"], "isin": ["A", "A"], "interaction_type": ["click", "dismiss"], "occurred_at": 1.0}
     )
@@ -228,7 +228,9 @@ def test_the_order_of_interactions_counts_and_so_does_one_row_twice() -> None:
     turned = replace(first, interactions=interactions.iloc[::-1])
     twice = replace(first, purchases=pd.concat([first.purchases, first.purchases.iloc[:1]]))
 
-    assert len({digest_rows(each) for each in (first, turned, twice)}) == 3
+    ordered = replace(first, recorded_purchases=first.purchases.iloc[:1])
+
+    assert len({digest_rows(each) for each in (first, turned, twice, ordered)}) == 4
 
 
 def pin(world: World, version: str, *, pinned: bool = True) -> None:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
 
 from shared.errors import ArtifactInvalid, PublishFailed
-from shared.events import INTERACTIONS_RECORDED, MODELS_COMMANDS, Event, encode
+from shared.events import MODELS_COMMANDS, WRITE_TOPICS, Event, encode
 from shared.ports import Message, Pointer
 from tests.fakes import FakeArtifacts, FakeBroker
 from trainer.service.ports import Outcome, TrainingOrder
@@ -73,9 +73,9 @@ class FakeTraining:
 
 
 def build_broker(partitions: int = 2) -> FakeBroker:
-    """Build a broker with the two topics that the trainer reads."""
+    """Build a broker with the topics that the trainer reads."""
     broker = FakeBroker(partitions=partitions)
-    wanted = [(INTERACTIONS_RECORDED, number) for number in range(partitions)] + [(MODELS_COMMANDS, 0)]
+    wanted = [(topic, number) for topic in WRITE_TOPICS for number in range(partitions)] + [(MODELS_COMMANDS, 0)]
     broker.logs = {partition: [] for partition in wanted}
     broker.lows = dict.fromkeys(wanted, 0)
     broker.ends = dict.fromkeys(wanted, 0)

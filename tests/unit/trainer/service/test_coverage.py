@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from shared.events import INTERACTIONS_RECORDED, MODELS_COMMANDS, InteractionRecorded, encode
+from shared.events import INTERACTIONS_RECORDED, MODELS_COMMANDS, WRITE_TOPICS, InteractionRecorded, encode
 from tests.unit.trainer.service.trainer_world import World
 from trainer.service.job import covered_offsets
 
@@ -24,6 +24,21 @@ def test_enough_interactions_start_one_training_that_covers_them() -> None:
     assert order.triggered_by == "interactions: 3 new"
     world.finish()
     assert sum(world.store.offsets.values()) == 3
+
+
+def test_orders_count_like_interactions_and_are_covered_like_them() -> None:
+    world = World()
+    world.click(1)
+    world.order(2)
+    world.steps()
+
+    (order,) = world.training.orders
+    assert order.triggered_by == "interactions: 3 new"
+    assert {topic for topic, _ in order.uncovered_from} == set(WRITE_TOPICS)
+    world.finish("promoted")
+    assert sum(world.store.offsets.values()) == 3
+    world.steps()
+    assert len(world.training.orders) == 1
 
 
 def test_interactions_during_a_training_count_for_the_next_one() -> None:

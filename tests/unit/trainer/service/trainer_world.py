@@ -4,9 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from datetime import UTC, datetime
 from typing import Any
 
-from shared.events import INTERACTIONS_RECORDED, InteractionRecorded
+from shared.events import (
+    INTERACTIONS_RECORDED,
+    TRANSACTIONS_RECORDED,
+    WRITE_TOPICS,
+    InteractionRecorded,
+    TransactionRecorded,
+)
 from tests.builders import build_model
 from tests.fakes import FakeClock, FakeConsumer
 from tests.unit.recommender.planted import build_rows
@@ -59,9 +66,24 @@ class World:
         if stored:
             self.worker_catches_up()
 
+    def order(self, count: int) -> None:
+        """Publish executed orders, which the worker stores at once."""
+        for number in range(count):
+            event = TransactionRecorded(
+                customer_id=f"C{number}",
+                isin="X1",
+                type="Sell",
+                units=1.0,
+                total_value=1.0,
+                executed_at=datetime(2026, 1, 2, tzinfo=UTC),
+                transaction_id=f"T{number}",
+            )
+            self.broker.publish(TRANSACTIONS_RECORDED, event)
+        self.worker_catches_up()
+
     def worker_catches_up(self) -> None:
-        """Let the worker store every interaction of the log."""
-        ends = {partition: end for partition, end in self.broker.ends.items() if partition[0] == INTERACTIONS_RECORDED}
+        """Let the worker store every interaction and order of the log."""
+        ends = {partition: end for partition, end in self.broker.ends.items() if partition[0] in WRITE_TOPICS}
         self.store.worker_offsets.update(ends)
 
     def steps(self, count: int = 3) -> None:
