@@ -69,7 +69,7 @@ def test_the_worker_lists_what_the_evaluation_lists(database_url: str, tmp_path:
     split = build_split(build_training_data(trainer.fetch_training_rows().rows, now=NOW), window_days=90)
     assert split is not None
     with create_engine(sqlalchemy_url(database_url)).begin() as connection:
-        # What was sold entirely may be listed again, which no evaluation does (decision 29): nothing is sold here.
+        # What was sold entirely may be listed again, which no evaluation does (decision 32): nothing is sold here.
         connection.execute(text("DELETE FROM transactions WHERE transaction_type = 'Sell'"))
         for table, day in (("transactions", "traded_on"), ("close_prices", "priced_on")):
             connection.execute(text(f"DELETE FROM {table} WHERE {day} > :cutoff"), {"cutoff": split.cutoff})
