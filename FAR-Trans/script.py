@@ -83,11 +83,12 @@ def load_in_compose(options: argparse.Namespace, *, console: Console) -> int:
         check_files(options.data)
     except (RecommenderError, OSError) as error:
         return report_failure(error, rejects_path=options.rejects, console=console)
-    files = f"{options.data.resolve()}:/data:ro"
-    command = ["docker", "compose", "run", "--rm", "--volume", files, "load", *limit_arguments(options)]
+    folder = str(options.data.resolve())
+    command = ["docker", "compose", "run", "--rm", "load", *limit_arguments(options)]
     command += ["--check"] if options.check else []
-    _print(console, "", f"The database is that of docker compose: {shlex.join(command)}")
-    return subprocess.run(command, cwd=REPOSITORY, check=False).returncode
+    shown = f"DATA_DIR={shlex.quote(folder)} {shlex.join(command)}"
+    _print(console, "", f"The database is that of docker compose: {shown}")
+    return subprocess.run(command, cwd=REPOSITORY, env={**os.environ, "DATA_DIR": folder}, check=False).returncode
 
 
 def parse_arguments(arguments: Sequence[str] | None) -> argparse.Namespace:

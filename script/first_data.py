@@ -34,7 +34,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if options.only_if_empty and is_loaded(os.environ["DATABASE_URL"]):
         print("The database holds data already: it stays as it is.")
         return 0
-    folder, limits = options.data, limit_arguments(options)
+    folder, limits = options.data, [*limit_arguments(options), *(["--check"] if options.check else [])]
     with tempfile.TemporaryDirectory() as temporary:
         if not any((folder / schema.file_name).exists() for schema in TABLES):
             if options.scale <= 0:
@@ -56,6 +56,7 @@ def parse_arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
     text = "of the synthetic set; 0: none (default: SYNTHETIC_SCALE, else 0.02)"
     parser.add_argument("--scale", type=float, default=scale, help=text)
     parser.add_argument("--only-if-empty", action="store_true", help="leave a database alone that holds a whole load")
+    parser.add_argument("--check", action="store_true", help="load nothing, as FAR-Trans/script.py --check")
     add_limit_options(parser)
     return parser.parse_args(arguments)
 

@@ -1,4 +1,7 @@
-"""The FAR-Trans benchmark: `recommend` makes lists, `evaluate` compares lists with later purchases, `report` both."""
+"""The FAR-Trans benchmark: `recommend` makes lists, `evaluate` compares lists with later purchases, `report` both.
+
+`cutoffs` makes a benchmark folder of other dates, `examples` shows lists of a few customers.
+"""
 
 from __future__ import annotations
 
@@ -8,6 +11,7 @@ import os
 import sys
 from collections import defaultdict
 from collections.abc import Sequence
+from datetime import date
 from functools import partial
 from pathlib import Path
 
@@ -15,11 +19,12 @@ import pandas as pd
 
 from shared.errors import RecommenderError
 from trainer.benchmark.algorithms.registry import ALGORITHMS, missing_library
+from trainer.benchmark.cutoffs import write_cutoffs
 from trainer.benchmark.evaluation import build_ground_truths, evaluate_lists, time_points_of
+from trainer.benchmark.examples import example_sections
 from trainer.benchmark.lists import read_lists, write_lists
 from trainer.benchmark.protocol import Benchmark, find_reference_tables, read_benchmark, time_points
 from trainer.benchmark.running import run_algorithms
-from trainer.benchmark.tables import markdown
 
 REFUSED = 2
 
@@ -27,7 +32,8 @@ REFUSED = 2
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; 0 when done, 2 when the folder or the lists are not as the protocol wants them."""
     parsed = _parser().parse_args(arguments)
-    parsed.far_trans = find_reference_tables(parsed.data, parsed.far_trans)
+    if "data" in parsed:
+        parsed.far_trans = find_reference_tables(parsed.data, parsed.far_trans)
     try:
         return int(parsed.command(parsed))
     except RecommenderError as error:
@@ -84,7 +90,7 @@ def report(parsed: argparse.Namespace) -> int:
     except ImportError as error:
         raise RecommenderError(f"the report needs {error.name}: install the extra `benchmark`") from error
     parsed.output.mkdir(parents=True, exist_ok=True)
-    figures = write_report(
+    write_report(
         parsed.data,
         parsed.output,
         reference_tables=parsed.far_trans,
@@ -92,8 +98,24 @@ def report(parsed: argparse.Namespace) -> int:
         jobs=parsed.jobs,
         say=partial(print, file=sys.stderr, flush=True),
     )
-    print(markdown(figures))
+    print((parsed.output / "report.md").read_text(encoding="utf-8"))
     print(f"report.json, report.md, plots and lists are in {parsed.output}")
+    return 0
+
+
+def cutoffs(parsed: argparse.Namespace) -> int:
+    """Write a benchmark folder of the given dates."""
+    counts = write_cutoffs(parsed.far_trans, parsed.output, dates=parsed.dates, until=parsed.until)
+    for day, customers in counts.items():
+        print(f"{day}: {customers} customers who buy something new up to {parsed.until}")
+    return 0
+
+
+def examples(parsed: argparse.Namespace) -> int:
+    """Print what a few customers own and their lists, as Markdown."""
+    benchmark = read_benchmark(parsed.data, reference_tables=parsed.far_trans)
+    sections = example_sections(benchmark, parsed.far_trans, day=parsed.date, customer_ids=parsed.customers)
+    print("\n\n".join(sections))
     return 0
 
 
@@ -131,6 +153,16 @@ def _parser() -> argparse.ArgumentParser:
     both = commands.add_parser("report", parents=[shared, running], help="all algorithms, one report")
     both.add_argument("--output", type=Path, required=True, help="folder")
     both.set_defaults(command=report)
+    own = commands.add_parser("cutoffs", help="make a benchmark folder of other dates")
+    own.add_argument("--far-trans", type=Path, required=True, help="folder with transactions.csv and limit_prices.csv")
+    own.add_argument("--dates", type=date.fromisoformat, nargs="+", required=True, metavar="DATE")
+    own.add_argument("--until", type=date.fromisoformat, required=True, metavar="DATE", help="the end of every window")
+    own.add_argument("--output", type=Path, required=True, help="folder, for --data of the other commands")
+    own.set_defaults(command=cutoffs)
+    few = commands.add_parser("examples", parents=[shared], help="show customers with their lists")
+    few.add_argument("--date", type=date.fromisoformat, required=True, help="the lists are of this day")
+    few.add_argument("--customers", nargs="+", required=True, metavar="ID")
+    few.set_defaults(command=examples)
     return parser
 
 

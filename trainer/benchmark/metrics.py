@@ -12,16 +12,17 @@ import numpy as np
 import pandas as pd
 
 from trainer.benchmark.exposure import cold_metrics, exposure_metrics
-from trainer.benchmark.ground_truth import GroundTruth, mean_of_known, row_means
+from trainer.benchmark.ground_truth import Figures, GroundTruth, mean_of_known, row_means
 from trainer.benchmark.known import Lists
 from trainer.benchmark.portfolio_metrics import PORTFOLIO_METRICS, portfolio_metrics
 from trainer.benchmark.profile_metrics import PROFILE_METRICS, profile_metrics
 from trainer.evaluation.metrics import ndcg_at_k
 
+YEAR_DAYS = 365
 PAST_PURCHASES = ((0, "none"), (1, "1"), (2, "2"), (5, "3 to 5"), (10, "6 to 10"), (10**9, "more than 10"))
 BY_CUSTOMER = ("ndcg_at_10", "recall_at_10", "roi_at_10", "novelty", "unsuitable_lists", "unsuitable_places")
 # What is given with its interval, for each risk level and time point, beside the share of customers that it exists for.
-CUSTOMER_METRICS = (*BY_CUSTOMER, *PROFILE_METRICS, *PORTFOLIO_METRICS)
+CUSTOMER_METRICS = (*BY_CUSTOMER, "unpriced_places", *PROFILE_METRICS, *PORTFOLIO_METRICS)
 
 
 def evaluate_customers(lists: Lists, truth: GroundTruth) -> pd.DataFrame:
@@ -39,6 +40,8 @@ def evaluate_customers(lists: Lists, truth: GroundTruth) -> pd.DataFrame:
     frame["novelty"] = row_means(truth.at_places(truth.novelty, lists))
     frame["unsuitable_places"] = row_means(unsuitable)
     frame["unsuitable_lists"] = np.ceil(frame["unsuitable_places"])  # 1 where at least one place is
+    unpriced = truth.derived("unpriced", lambda: _unpriced(truth))
+    frame["unpriced_places"] = row_means(truth.at_places(unpriced, lists))
     frame["listed"] = (lists >= 0).sum(axis=1)
     frame["known_returns"] = np.isfinite(returns).sum(axis=1)
     further = {**profile_metrics(lists, truth), **portfolio_metrics(lists, truth)}
@@ -78,6 +81,13 @@ def summarise_risk_levels(customers: pd.DataFrame, lists: Lists, truth: GroundTr
             "known_share": {str(name): float(share) for name, share in members.notna().mean().items()},
         }
     return summaries
+
+
+def _unpriced(truth: GroundTruth) -> Figures:
+    """Return (A,) 1.0 where no price of the year up to the time point is known, else 0.0."""
+    prices = truth.known.training.close_prices
+    recent = prices.asset_index[(prices.day <= truth.known.day) & (prices.day > truth.known.day - YEAR_DAYS)]
+    return np.asarray(np.bincount(recent, minlength=truth.known.shape[1]) == 0, dtype=np.float64)
 
 
 def _groups(truth: GroundTruth) -> dict[str, list[str]]:

@@ -90,7 +90,7 @@ def _draw_points(axes: Axes, points: Mapping[str, Mapping[str, Any]], report: Ma
     others = [point for name, point in points.items() if "@" not in name and not point["ours"]]
     axes.plot(*_columns(others), "o", color="grey", markersize=5, label="other algorithms")
     ours = [point for name, point in points.items() if "@" not in name and point["ours"]]
-    axes.plot(*_columns(ours), "*", color="black", markersize=13, label="ours, default weights")
+    axes.plot(*_columns(ours), "*", color="black", markersize=13, label="ours, chosen weights")
     front = [points[name] for name in report["pareto"]["front"]]
     axes.plot(
         *_columns(front), drawstyle="steps-pre", color="black", alpha=0.35, linewidth=4, zorder=1, label="Pareto front"

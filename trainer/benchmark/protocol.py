@@ -136,8 +136,8 @@ def _read_fields(directory: Path, time_point: str) -> dict[str, Any]:
     return fields
 
 
-def _read_csv(path: Path, columns: Mapping[str, str]) -> pd.DataFrame:
-    """Read these columns; `columns` gives each CSV spelling its name."""
+def read_csv(path: Path, columns: Mapping[str, str]) -> pd.DataFrame:
+    """Read these columns as text, each by the name that `columns` gives it; raises ReferenceDataInvalid."""
     try:
         frame = pd.read_csv(path, dtype=str, keep_default_na=False)
     except (OSError, ValueError) as error:
@@ -149,7 +149,7 @@ def _read_csv(path: Path, columns: Mapping[str, str]) -> pd.DataFrame:
 
 
 def _read_optional(path: Path, columns: Mapping[str, str]) -> pd.DataFrame:
-    return _read_csv(path, columns) if path.is_file() else pd.DataFrame(columns=list(columns.values()), dtype=str)
+    return read_csv(path, columns) if path.is_file() else pd.DataFrame(columns=list(columns.values()), dtype=str)
 
 
 def _with_day(frame: pd.DataFrame, column: str, path: Path) -> pd.DataFrame:
@@ -162,7 +162,7 @@ def _with_day(frame: pd.DataFrame, column: str, path: Path) -> pd.DataFrame:
 
 
 def _read_first_buys(path: Path) -> pd.DataFrame:
-    frame = _with_day(_read_csv(path, _FIRST_BUYS), "bought_on", path)
+    frame = _with_day(read_csv(path, _FIRST_BUYS), "bought_on", path)
     # The earliest of doubles: no later row can take its place, so this looks into no future.
     frame = frame.sort_values("day", kind="stable").drop_duplicates(["customer_id", "isin"])
     return frame.astype({"customer_id": "category", "isin": "category"})

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import platform
 from collections import defaultdict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,7 @@ import pandas as pd
 
 from trainer.benchmark.algorithms.frontier import frontier_names
 from trainer.benchmark.algorithms.registry import ALGORITHMS, missing_library
+from trainer.benchmark.differences import difference_sections, differences_from
 from trainer.benchmark.evaluation import build_ground_truths, evaluate_lists
 from trainer.benchmark.kept_places import keep_places
 from trainer.benchmark.lists import write_lists
@@ -22,6 +23,9 @@ from trainer.benchmark.plots import write_plots
 from trainer.benchmark.protocol import read_benchmark
 from trainer.benchmark.running import Run, run_algorithms
 from trainer.benchmark.tables import markdown
+from trainer.benchmark.weight_choices import choice_sections, summarise_choices
+
+OURS = "hybrid"  # what the worker serves
 
 Say = Callable[[str], None]
 
@@ -39,36 +43,57 @@ def write_report(
         time_points=time_points,
         jobs=jobs,
     )
-    lists, seconds = _collect(runs, len(names) + len(frontier_names()), say)
+    lists, seconds, choices = _collect(runs, len(names) + len(frontier_names()), say)
     truths = build_ground_truths(read_benchmark(directory, reference_tables=reference_tables), list(time_points))
     reports = {name: evaluate_lists(pd.concat(frames), truths) for name, frames in lists.items()}
     for name in names:
         write_lists(lists[name], output / f"lists-{name}.csv")
-    report = {
+    report: dict[str, Any] = {
         "time_points": list(time_points),
         "python": platform.python_version(),
         "left_out": missing,
         "algorithms": {name: {"seconds": round(seconds[name], 3), **reports[name]} for name in names},
-        "frontier": [_point(name, reports[name]) for name in frontier_names()],
+        "frontier": [
+            {**_point(name, reports[name]), "turnover": turnover(lists[name], lists.get(name.partition("@")[0]))}
+            for name in frontier_names()
+        ],
         "pareto": pareto(reports),
-        "kept_places_of_hybrid": keep_places(pd.concat(lists["hybrid"]), truths),
+        "kept_places_of_hybrid": keep_places(pd.concat(lists[OURS]), truths),
+        "weight_choices": summarise_choices(choices),
+        "hybrid_above": differences_from(OURS, {name: pd.concat(lists[name]) for name in names}, truths),
     }
     (output / "report.json").write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
-    (output / "report.md").write_text(markdown(report), encoding="utf-8")
+    further = [*difference_sections(OURS, report["hybrid_above"]), *choice_sections(report["weight_choices"])]
+    (output / "report.md").write_text(markdown(report) + "\n" + "\n\n".join(further) + "\n", encoding="utf-8")
     write_plots(report, output)
     return report
 
 
-def _collect(runs: Any, runs_per_time_point: int, say: Say) -> tuple[dict[str, list[pd.DataFrame]], dict[str, float]]:
+def _collect(
+    runs: Iterable[Run], runs_per_time_point: int, say: Say
+) -> tuple[dict[str, list[pd.DataFrame]], dict[str, float], dict[str, Mapping[str, Any]]]:
+    """Return lists and mean seconds by algorithm, and the hybrid's choice of weights by time point."""
     lists: dict[str, list[pd.DataFrame]] = defaultdict(list)
     seconds: dict[str, list[float]] = defaultdict(list)
-    run: Run
+    choices: dict[str, Mapping[str, Any]] = {}
     for number, run in enumerate(runs, start=1):
         lists[run.algorithm].append(run.lists)
         seconds[run.algorithm].append(run.seconds)
+        if run.algorithm == OURS and run.weight_choice is not None:
+            choices[run.time_point] = run.weight_choice
         if number % runs_per_time_point == 0:
             say(f"{run.time_point} done")
-    return lists, {name: float(np.mean(values)) for name, values in seconds.items()}
+    return lists, {name: float(np.mean(values)) for name, values in seconds.items()}, choices
+
+
+def turnover(frames: Sequence[pd.DataFrame], today: Sequence[pd.DataFrame] | None) -> float | None:
+    """Return the share of places that the lists of `today` do not have; None where there are none to compare with."""
+    if today is None:
+        return None
+    keys = ["time_point", "customerID", "ISIN"]
+    places = pd.concat(frames)
+    kept = len(places.merge(pd.concat(today)[keys], on=keys))
+    return round(1.0 - kept / max(len(places), 1), 6)
 
 
 def _point(name: str, report: Mapping[str, Any]) -> dict[str, Any]:

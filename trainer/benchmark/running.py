@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 from multiprocessing import get_context
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
 from trainer.benchmark.algorithms.registry import algorithm_named
+from trainer.benchmark.algorithms.signals import Hybrid
 from trainer.benchmark.lists import build_frame
 from trainer.benchmark.protocol import Benchmark, read_benchmark, read_split
 
@@ -22,12 +24,17 @@ _benchmark: Benchmark | None = None
 
 @dataclass(frozen=True)
 class Run:
-    """The lists of one algorithm at one time point, and how long fitting and ranking took."""
+    """The lists of one algorithm at one time point, and how long fitting and ranking took.
+
+    weight_choice: of the hybrid, which weights were chosen and why. What one process computes for several algorithms
+    (the fit and the choice of the hybrid, the scores of the blend) counts for the first of them.
+    """
 
     algorithm: str
     time_point: str
     lists: pd.DataFrame
     seconds: float
+    weight_choice: Mapping[str, Any] | None = None
 
 
 def run_algorithms(
@@ -60,6 +67,9 @@ def _run_time_point(time_point: str, *, algorithms: Sequence[str]) -> list[Run]:
         start = time.perf_counter()
         # One thread: sums do not depend on the machine's cores, and the processes do not get in each other's way.
         with threadpool_limits(limits=1):
-            lists = algorithm_named(name).fit_and_rank(known, split)
-        runs.append(Run(name, time_point, build_frame(lists, known, split), time.perf_counter() - start))
+            algorithm = algorithm_named(name)
+            lists = algorithm.fit_and_rank(known, split)
+        seconds = time.perf_counter() - start
+        choice = algorithm.weight_choice(known, split) if isinstance(algorithm, Hybrid) else None
+        runs.append(Run(name, time_point, build_frame(lists, known, split), seconds, choice))
     return runs

@@ -20,6 +20,7 @@ _FURTHER = (
     ("realised Sharpe", "realised_sharpe", 2),
     ("spread", "realised_spread", 3),
     ("regret", "regret", 3),
+    ("no price for a year", "unpriced_places", 2),
 )
 _PORTFOLIO = (
     ("Sharpe before", "portfolio_sharpe_before", 2),
@@ -66,13 +67,18 @@ def figure(value: float | None, places: int = 4) -> str:
     return "-" if value is None else f"{value:.{places}f}"
 
 
+def cells(values: Sequence[str]) -> str:
+    """Return one row of a table."""
+    return f"| {' | '.join(values)} |"
+
+
 _HEADER = """\
 | algorithm | nDCG@10 | 95 % | recall@10 | ROI@10 | above market | points above | known | coverage | novelty \
 | unsuitable lists | s |
 |---|---|---|---|---|---|---|---|---|---|---|---|"""
 _FRONTIER_HEADER = """\
-| ranking | weight | nDCG@10 | ROI@10 | above market | points above | known | unsuitable lists |
-|---|---|---|---|---|---|---|---|"""
+| ranking | weight | nDCG@10 | ROI@10 | above market | points above | known | unsuitable lists | volatility | turnover |
+|---|---|---|---|---|---|---|---|---|---|"""
 _KEPT_HEADER = """\
 | kept places | nDCG@10 | ROI of them | others must return | best in hindsight |
 |---|---|---|---|---|"""
@@ -87,7 +93,7 @@ _OURS_HEADER = """\
 def _row(name: str, entry: Mapping[str, Any]) -> str:
     mean, interval = entry["mean"], entry["interval_95"]["ndcg_at_10"]
     chosen = interval["blocks"] or interval["independent"]
-    cells = [
+    values = [
         name,
         figure(mean["ndcg_at_10"]),
         f"{figure(chosen[0], 3)}-{figure(chosen[1], 3)}" if chosen else "-",
@@ -101,20 +107,21 @@ def _row(name: str, entry: Mapping[str, Any]) -> str:
         figure(mean["unsuitable_share"], 2),
         figure(entry["seconds"], 2),
     ]
-    return _cells(cells)
+    return cells(values)
 
 
 def _frontier_row(point: Mapping[str, Any]) -> str:
     figures = [figure(point[name]) for name in ("ndcg_at_10", "roi_at_10", "roi_above_market")]
     shares = [figure(point[name], 2) for name in ("known_return_share", "unsuitable_share")]
     above = f"{point['points_above_market']}/{point['time_points']}"
-    return _cells([point["series"], f"{point['weight']:g}", *figures, above, *shares])
+    further = [figure(point["volatility"], 3), figure(point["turnover"], 2)]
+    return cells([point["series"], f"{point['weight']:g}", *figures, above, *shares, *further])
 
 
 def _pareto_sections(pareto: Mapping[str, Any]) -> list[str]:
     points = {point["name"]: point for point in pareto["points"]}
     front = [points[name] for name in pareto["front"]]
-    rows = [_cells([*_place(point), "yes" if point["ours"] else ""]) for point in front]
+    rows = [cells([*_place(point), "yes" if point["ours"] else ""]) for point in front]
     ours = [point for point in pareto["points"] if point["ours"]]
     return [
         "### Pareto front of every algorithm and price tilt",
@@ -126,7 +133,7 @@ def _pareto_sections(pareto: Mapping[str, Any]) -> list[str]:
 
 def _ours_row(point: Mapping[str, Any]) -> str:
     others = [_names(point[key]) for key in ("dominated_by", "dominated_beyond_noise_by")]
-    return _cells([*_place(point), "no" if point["dominated_by"] else "yes", *others])
+    return cells([*_place(point), "no" if point["dominated_by"] else "yes", *others])
 
 
 def _place(point: Mapping[str, Any]) -> list[str]:
@@ -139,7 +146,7 @@ def _names(names: Sequence[str]) -> str:
 
 def _kept_row(row: Mapping[str, Any]) -> str:
     names = ("ndcg_at_10", "roi_of_kept", "others_must_return", "best_in_hindsight")
-    return _cells([str(row["kept_places"]), *(figure(row[name]) for name in names)])
+    return cells([str(row["kept_places"]), *(figure(row[name]) for name in names)])
 
 
 def _further_sections(algorithms: Mapping[str, Any]) -> list[str]:
@@ -154,9 +161,9 @@ def _further_sections(algorithms: Mapping[str, Any]) -> list[str]:
 
 
 def _metric_table(algorithms: Mapping[str, Any], columns: Sequence[tuple[str, str, int]]) -> list[str]:
-    heads = _cells(["algorithm", *(title for title, _, _ in columns)])
+    heads = cells(["algorithm", *(title for title, _, _ in columns)])
     rows = [
-        _cells([name, *(_known(entry, metric, places) for _, metric, places in columns)])
+        cells([name, *(_known(entry, metric, places) for _, metric, places in columns)])
         for name, entry in algorithms.items()
     ]
     return [heads, "|---" * (len(columns) + 1) + "|", *rows]
@@ -165,12 +172,12 @@ def _metric_table(algorithms: Mapping[str, Any], columns: Sequence[tuple[str, st
 def _level_section(name: str, entry: Mapping[str, Any]) -> list[str]:
     """Return one table of an algorithm: figures by risk level, each with its interval."""
     levels = entry["by_risk_level"]
-    heads = _cells(["", *(f"{level} ({group['lists']} lists)" for level, group in levels.items())])
+    heads = cells(["", *(f"{level} ({group['lists']} lists)" for level, group in levels.items())])
     previous, rows = "", []
     for title, metric, places in (*_FURTHER, *_PORTFOLIO[:-2]):
         full = f"{previous}, {title}" if title in ("lift", "after") else title
         previous = full.removesuffix(" before") if title not in ("lift", "after") else previous
-        rows.append(_cells([full, *(_with_interval(group, metric, places) for group in levels.values())]))
+        rows.append(cells([full, *(_with_interval(group, metric, places) for group in levels.values())]))
     return [f"### {name} by risk level", "\n".join([heads, "|---" * (len(levels) + 1) + "|", *rows])]
 
 
@@ -189,12 +196,8 @@ def _group_table(algorithms: Mapping[str, Any], group: str) -> list[str]:
     first = next(iter(algorithms.values()))[group]
     heads = [f"{name} ({members['lists']})" for name, members in first.items()]
     rows = [
-        _cells([name, *(figure(entry[group].get(head, {}).get("ndcg_at_10")) for head in first)])
+        cells([name, *(figure(entry[group].get(head, {}).get("ndcg_at_10")) for head in first)])
         for name, entry in algorithms.items()
     ]
     title = group.removeprefix("by_").replace("_", " ")
-    return [_cells([f"{title} (lists)", *heads]), "|---" * (len(heads) + 1) + "|", *rows]
-
-
-def _cells(cells: Sequence[str]) -> str:
-    return f"| {' | '.join(cells)} |"
+    return [cells([f"{title} (lists)", *heads]), "|---" * (len(heads) + 1) + "|", *rows]

@@ -6,6 +6,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import lru_cache
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -90,12 +91,17 @@ class Hybrid:
     def fit_and_rank(self, known: KnownData, split: Split) -> Lists:
         """Fit on what was known and rank; the split says what can be bought, as `limit_prices` does when serving."""
         return recommend_indices(
-            _fit_hybrid(known, split),
+            fit_hybrid(known, split),
             known.training.histories(known.customers_of(split).tolist()),
             now=known.training.now,
             weights=self.weights,
             enforce_suitability=self.enforce_suitability,
         )
+
+    def weight_choice(self, known: KnownData, split: Split) -> Mapping[str, Any]:
+        """Return what was chosen at the time point, as the manifest of a model has it."""
+        choice: Mapping[str, Any] = fit_hybrid(known, split).metadata["weights"]
+        return choice
 
 
 SIGNALS: Mapping[str, Signal] = {
@@ -129,7 +135,8 @@ def _fit_signal(signal: Signal, known: KnownData) -> Arrays:
 
 
 @lru_cache(maxsize=1)  # the same fit serves every weight and both rules of suitability
-def _fit_hybrid(known: KnownData, split: Split) -> Model:
+def fit_hybrid(known: KnownData, split: Split) -> Model:
+    """Return the model of a time point, with the weights that were chosen on what was known then."""
     tradable = np.zeros(known.shape[1], dtype=np.bool_)
     tradable[known.id_map.known_indices(split.isins)] = True
     choice = choose_weights(

@@ -130,3 +130,57 @@ def test_a_split_without_relevant_cannot_be_judged(tmp_path: Path, capsys: pytes
 
     assert evaluate(data, recommend(data)) == 2
     assert "does not say what was relevant" in capsys.readouterr().err
+
+
+def test_cutoffs_make_a_folder_that_the_other_commands_read(data: Path) -> None:
+    tables, own = data.parent / "FAR-Trans", data.parent / "own"
+    buys = planted_folder().first_buys.rename(columns={"date": "timestamp"})
+    buys.assign(transactionID="1", transactionType="Buy").to_csv(tables / "transactions.csv", index=False)
+    limits = pd.DataFrame({"ISIN": [isin_of(index) for index in range(24)], "minDate": "2018-01-01"})
+    limits.assign(maxDate="2020-12-31").to_csv(tables / "limit_prices.csv", index=False)
+    chosen = ["--dates", "2019-12-01", "2020-03-01", "--until", "2020-06-30"]
+
+    assert main(["cutoffs", "--far-trans", str(tables), "--output", str(own), *chosen]) == 0
+    assert evaluate(own, recommend(own)) == 0
+
+    report = json.loads((data.parent / "report.json").read_text())
+    assert [point["time_point"] for point in report["by_time_point"]] == ["2019-12-01", "2020-03-01"]
+    assert report["mean"]["known_return_share"] == 1.0
+
+
+def test_cutoffs_without_transactions_are_refused(data: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    arguments = ["--far-trans", str(data.parent / "FAR-Trans"), "--output", str(data.parent / "own")]
+
+    assert main(["cutoffs", *arguments, "--dates", "2019-12-01", "--until", "2020-06-30"]) == 2
+    assert "transactions.csv cannot be read" in capsys.readouterr().err
+
+
+def test_examples_show_what_customers_own_and_their_suitable_lists(
+    data: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    tables = data.parent / "FAR-Trans"
+    limits = pd.DataFrame({"ISIN": [isin_of(index) for index in range(24)], "minDate": "2018-01-01"})
+    limits.assign(maxDate="2020-12-31").to_csv(tables / "limit_prices.csv", index=False)
+    arguments = ["--data", str(data), "--far-trans", str(tables), "--date", NOW, "--customers", "C000", "stranger"]
+
+    assert main(["examples", *arguments]) == 0
+
+    owner, stranger = capsys.readouterr().out.split("### stranger")
+    buys = planted_folder().first_buys
+    owned = buys[(buys["customerID"] == "C000") & (buys["date"] <= NOW)]
+    assert f"### C000: {level_of('C000')}, owns {len(owned)}, basis history" in owner
+    bought, table = owner.split("|", 1)
+    for isin, name, day in zip(owned["ISIN"], owned["ISIN"].str[-2:].astype(int), owned["date"], strict=True):
+        assert f"asset {name} `{isin}` ({day})" in bought
+        assert isin not in table
+    assert "risk level unknown, owns 0, basis segment_prior" in stranger
+    assert "Bought, latest first: nothing" in stranger
+    assert "| Stock |" not in stranger  # only the least risk is suitable
+
+
+def level_of(customer_id: str) -> str:
+    """Return the risk level of a customer at the first time point as `examples` shows it."""
+    customers = planted_folder().customers
+    of_customer = customers[(customers["customerID"] == customer_id) & (customers["timestamp"] <= NOW)]
+    level = str(of_customer["riskLevel"].iloc[-1])
+    return "risk level unknown" if level == "Not_Available" else level

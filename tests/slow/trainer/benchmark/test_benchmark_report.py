@@ -13,6 +13,7 @@ from tests.unit.trainer.benchmark.planted_folder import TIME_POINTS, planted_fol
 from trainer.benchmark import report as module
 from trainer.benchmark.__main__ import main
 from trainer.benchmark.algorithms.registry import ALGORITHMS
+from trainer.benchmark.running import run_algorithms
 
 CHOSEN = ("popularity", "hybrid", "hybrid-suitable")
 FRONTIER = ["hybrid@0", "hybrid@1"]
@@ -37,12 +38,25 @@ def test_a_report_is_figures_tables_plots_and_lists(folder: Path) -> None:
 
     assert list(figures["algorithms"]) == list(CHOSEN)
     assert [point["weight"] for point in figures["frontier"]] == [0.0, 1.0]
+    assert figures["frontier"][0]["turnover"] < figures["frontier"][1]["turnover"] <= 1.0
     for name in CHOSEN:
         ndcg = figures["algorithms"][name]["mean"]["ndcg_at_10"]
         assert f"| {name} | {ndcg:.4f} |" in tables
         assert (folder / f"lists-{name}.csv").stat().st_size > 0
     for plot in ("ndcg-over-time.png", "frontier.png"):
         assert (folder / plot).read_bytes().startswith(b"\x89PNG")
+
+
+def test_turnover_is_the_share_of_places_that_the_lists_with_the_chosen_weights_do_not_have() -> None:
+    def lists(**of_customers: str) -> pd.DataFrame:
+        rows = [("2020-01-01", name, isin) for name, isins in of_customers.items() for isin in isins]
+        return pd.DataFrame(rows, columns=["time_point", "customerID", "ISIN"])
+
+    today, other = lists(ann="AB", bob="AB"), lists(ann="BC", bob="BA")
+
+    assert module.turnover([other], [today]) == 0.25  # C of ann; the order does not count
+    assert module.turnover([today], [today]) == 0.0
+    assert module.turnover([today], None) is None
 
 
 def test_the_pareto_front_is_of_all_points_and_marks_ours(folder: Path) -> None:
@@ -120,3 +134,41 @@ def test_the_best_in_hindsight_are_the_best_known_returns(folder: Path) -> None:
 
     assert kept[8]["best_in_hindsight"] == pytest.approx(known[-1])
     assert kept[7]["best_in_hindsight"] == pytest.approx((known[-1] + known[-2]) / 2)
+
+
+def test_the_choice_of_weights_is_given_for_each_time_point(folder: Path) -> None:
+    choices = json.loads((folder / "report.json").read_text())["weight_choices"]
+    tables = (folder / "report.md").read_text()
+
+    assert list(choices["by_time_point"]) == [day.isoformat() for day in TIME_POINTS]
+    for name, choice in choices["by_time_point"].items():
+        assert set(choice["chosen"]["components"]) == {"collaborative", "content", "profitability"}
+        assert len(choice["cutoffs"]) >= 3
+        assert max(choice["cutoffs"]) < name
+        assert f"| {name} | {len(choice['cutoffs'])} |" in tables
+
+
+def test_two_processes_choose_what_one_chooses(folder: Path) -> None:
+    names = [day.isoformat() for day in TIME_POINTS]
+    runs = run_algorithms(
+        folder / "benchmark",
+        reference_tables=folder / "FAR-Trans",
+        algorithms=["hybrid", "hybrid-suitable"],
+        time_points=names,
+        jobs=2,
+    )
+    told = json.loads((folder / "report.json").read_text())["weight_choices"]["by_time_point"]
+
+    assert all(run.weight_choice == told[run.time_point] for run in runs)
+
+
+def test_the_difference_from_the_hybrid_is_that_of_the_means(folder: Path) -> None:
+    report = json.loads((folder / "report.json").read_text())
+    means = {name: entry["mean"]["ndcg_at_10"] for name, entry in report["algorithms"].items()}
+
+    assert set(report["hybrid_above"]) == {"popularity", "hybrid-suitable"}
+    for name, entry in report["hybrid_above"].items():
+        assert entry["ndcg_at_10"] == pytest.approx(means["hybrid"] - means[name], abs=2e-6)
+        low, high = entry["interval_95"]["customers"]
+        assert low < entry["ndcg_at_10"] < high
+        assert f"| {name} | {entry['ndcg_at_10']:.4f} |" in (folder / "report.md").read_text()
