@@ -40,7 +40,8 @@ RUN apt-get update -qq \
 # A new named volume takes over the owner of the folder that it covers.
 RUN groupadd --gid 10001 recommender \
  && useradd --uid 10001 --gid 10001 --no-create-home --home-dir /tmp --shell /usr/sbin/nologin recommender \
- && install -d -o 10001 -g 10001 /var/lib/recommender/models
+ && install -d -o 10001 -g 10001 /var/lib/recommender/models \
+      /var/lib/recommender/secrets/database /var/lib/recommender/secrets/signing
 
 COPY --from=builder /opt/venv /opt/venv
 COPY --from=builder /app /app

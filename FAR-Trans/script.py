@@ -97,11 +97,12 @@ def load_in_compose(options: argparse.Namespace, *, console: Console) -> int:
             check_files(options.data, only_present=options.append)
     except (RecommenderError, OSError) as error:
         return report_failure(error, rejects_path=options.rejects, console=console)
-    files = f"{options.data.resolve()}:/data:ro"
-    command = ["docker", "compose", "run", "--rm", "--volume", files, "load"]
+    folder = str(options.data.resolve())
+    command = ["docker", "compose", "run", "--rm", "load"]
     command += [*limit_arguments(options), *change_arguments(options)]
-    _print(console, "", f"The database is that of docker compose: {shlex.join(command)}")
-    return subprocess.run(command, cwd=REPOSITORY, check=False).returncode
+    shown = f"DATA_DIR={shlex.quote(folder)} {shlex.join(command)}"
+    _print(console, "", f"The database is that of docker compose: {shown}")
+    return subprocess.run(command, cwd=REPOSITORY, env={**os.environ, "DATA_DIR": folder}, check=False).returncode
 
 
 def parse_arguments(arguments: Sequence[str] | None) -> argparse.Namespace:

@@ -72,8 +72,15 @@ def build_app(settings: ApiSettings) -> FastAPI:
         timeout_seconds=settings.database_timeout_seconds,
         pool_size=settings.database_pool_size,
     )
+    connections = affordable_connections(settings.api_max_connections, pool_size=settings.database_pool_size)
     return create_app(
-        Gateway(publisher, reader, catalogue_refresh_seconds=settings.catalogue_refresh_seconds),
+        Gateway(
+            publisher,
+            reader,
+            catalogue_refresh_seconds=settings.catalogue_refresh_seconds,
+            max_waiters=min(settings.api_max_waiters, connections * 4 // 5),
+            request_id_key=settings.request_id_key.get_secret_value() if settings.request_id_key else None,
+        ),
         admission=Admission(allowed_hosts=settings.hosts(), allowed_origins=settings.origins()),
     )
 

@@ -13,6 +13,7 @@ from api.errors import install_problem_handlers
 from api.gateway import Gateway
 from api.idempotency import KEY_HEADER
 from api.json_bodies import REQUESTED_WITH
+from api.list_routes import router as list_router
 from api.middleware import Admission, BodyLimit, RequestBoundary, RequestGuard
 from api.openapi import DESCRIPTION, LIST_HEADERS, install_openapi
 from api.routes import router
@@ -32,15 +33,12 @@ def create_app(gateway: Gateway, *, admission: Admission = _LOOPBACK_ONLY) -> Fa
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         await gateway.publisher.start()
         await gateway.reader.start()
-        background = [
-            asyncio.create_task(gateway.health.check_forever()),
-            asyncio.create_task(gateway.catalogue.refresh_forever()),
-        ]
+        background = [asyncio.create_task(task) for task in gateway.background_tasks()]
         log.info("gateway.started")
         try:
             yield
         finally:
-            gateway.health.begin_shutdown()
+            gateway.begin_shutdown()
             for task in background:
                 task.cancel()
             await asyncio.gather(*background, return_exceptions=True)
@@ -52,6 +50,7 @@ def create_app(gateway: Gateway, *, admission: Admission = _LOOPBACK_ONLY) -> Fa
         title="FAR-Trans recommender", version="1", description=DESCRIPTION, lifespan=lifespan, redirect_slashes=False
     )
     app.state.gateway = gateway
+    app.include_router(list_router)
     app.include_router(router)
     install_problem_handlers(app)
     install_openapi(app)

@@ -44,6 +44,20 @@ body_too_large = partial(HTTPException, 413, headers={"Connection": "close"})  #
 unsupported_media_type = partial(HTTPException, 415)
 
 
+class TooManyWaiters(HTTPException):
+    """The limit of waiting clients is reached."""
+
+    def __init__(self) -> None:
+        super().__init__(503, "Too many clients wait for lists.", headers=RETRY_AFTER)
+
+
+class GatewayStopping(HTTPException):
+    """The gateway stops, so nobody waits any longer."""
+
+    def __init__(self) -> None:
+        super().__init__(503, "The gateway stops.", headers=RETRY_AFTER)
+
+
 class InvalidField(HTTPException):
     """One field of the request is not valid."""
 

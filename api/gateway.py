@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Coroutine
 from dataclasses import dataclass
 from functools import partial
-from typing import Annotated, cast
+from typing import Annotated, Any, cast
 
 from fastapi import Depends, Header, Request, Response
 from pydantic import BaseModel
@@ -14,9 +15,11 @@ from api.catalogue import AssetCatalogue
 from api.idempotency import KEY_HEADER, IdempotencyLedger, identify
 from api.metrics import GatewayMetrics
 from api.ports import GatewayPublisher, GatewayReader
+from api.request_ids import RequestIds
 from api.schemas import Acknowledged, Readiness
+from api.waiting import ListWaiters
 from shared.errors import PublishFailed
-from shared.events import EVENTS_OF_TOPIC, MODEL_NAME, Event
+from shared.events import EVENTS_OF_TOPIC, MODEL_NAME, Event, RecommendationRequested
 from shared.logging import get_logger
 
 CHECK_SECONDS = 2.0
@@ -77,7 +80,13 @@ class Gateway:
     """The components of one process."""
 
     def __init__(
-        self, publisher: GatewayPublisher, reader: GatewayReader, *, catalogue_refresh_seconds: float = 30.0
+        self,
+        publisher: GatewayPublisher,
+        reader: GatewayReader,
+        *,
+        catalogue_refresh_seconds: float = 30.0,
+        max_waiters: int = 5000,
+        request_id_key: str | None = None,
     ) -> None:
         self.publisher = publisher
         self.reader = reader
@@ -85,6 +94,22 @@ class Gateway:
         self.catalogue = AssetCatalogue(reader, refresh_seconds=catalogue_refresh_seconds)
         self.health = HealthMonitor(publisher, reader)
         self.ledger = IdempotencyLedger(reader)
+        self.request_ids = RequestIds(request_id_key)
+        self.waiters = ListWaiters(reader, most=max_waiters, metrics=self.metrics)
+
+    def begin_shutdown(self) -> None:
+        """Be unready, and let nobody wait any longer."""
+        self.health.begin_shutdown()
+        self.waiters.begin_shutdown()
+
+    def background_tasks(self) -> list[Coroutine[Any, Any, None]]:
+        """Return what runs beside the requests until the end."""
+        return [
+            self.health.check_forever(),
+            self.catalogue.refresh_forever(),
+            self.waiters.answer_forever(),
+            self.reader.listen_forever(on_notified=self.waiters.wake, on_connected=self.waiters.wake_all),
+        ]
 
 
 async def _gateway_of(request: Request) -> Gateway:
@@ -121,6 +146,9 @@ class EventPublication:
         Raises PublishFailed, and InvalidField for a key that was used with another body.
         """
         event_id, fingerprint = identify(endpoint, self.key, body, customer_id=customer_id)
+        if event_type is RecommendationRequested and customer_id is not None:
+            is_repeatable = self.key is not None
+            event_id = self.gateway.request_ids.issue(event_id, customer_id=customer_id, repeatable=is_repeatable)
         self.request.state.request_id = event_id
         event = event_type(event_id=event_id, fingerprint=fingerprint, **dict(body))
         await self.gateway.ledger.run_once(event, partial(self._publish, event, key=customer_id or MODEL_NAME))

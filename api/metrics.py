@@ -50,5 +50,11 @@ class GatewayMetrics:
             ["reason"],
         )
         self.open_connections = gauge(name("open_connections"), "Open connections")
+        self.waiting_clients = gauge(name("waiting_clients"), "Clients that wait for a list or follow lists")
+        self.list_notifications = counter(name("list_notifications"), "Notifications about new lists that were heard")
+        self.listener_connections = counter(
+            name("listener_connections"),
+            "Connections made to hear notifications; those after the first are reconnections",
+        )
         waiting = "Events that wait for their acknowledgement"
         gauge(name("producer_queue_length"), waiting).set_function(queue_length)

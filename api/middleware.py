@@ -58,9 +58,15 @@ class RequestBoundary:
             problem = build_problem(500, "The gateway failed. The request is not the cause. The failure is logged.")
             await problem(scope, receive, send_and_note_status)
         finally:
-            labels = method if method in _METHODS else "other", getattr(scope.get("route"), "path", "unmatched")
+            labels = method if method in _METHODS else "other", _route_label(scope)
             self._metrics.requests.labels(*labels, str(status)).inc()
             self._metrics.request_seconds.labels(*labels).observe(time.perf_counter() - started_at)
+
+
+def _route_label(scope: Scope) -> str:
+    """Return the template of the route; clients that wait have a label of their own, as their time is their wish."""
+    path = str(getattr(scope.get("route"), "path", "unmatched"))
+    return f"{path}?wait" if scope.get("state", {}).get("waits") else path
 
 
 @dataclass(frozen=True)

@@ -6,13 +6,14 @@ from typing import Any
 
 from fastapi import FastAPI
 
-from api.schemas import FieldProblem, Problem
+from api.schemas import AwaitedList, FieldProblem, ListEvent, Problem, QueuedList
 
 DESCRIPTION = """
 Personal, suitable and explained asset recommendations.
 
 1. `POST /recommendations` requests a list: 200 as soon as the event broker has the request.
-2. `GET /recommendations/{customer_id}` reads the newest list a moment later.
+2. `GET /recommendations/{customer_id}` reads the newest list a moment later. With `request_id` and `wait` it answers as
+   soon as the list of that request is there.
 3. `POST /user_interactions` records a click: every list that is requested afterwards takes it into account.
 
 Failures are `application/problem+json` (RFC 9457).
@@ -28,6 +29,8 @@ _DESCRIPTIONS = {
 }
 _PROBLEM_CONTENT = {"application/problem+json": {"schema": {"$ref": "#/components/schemas/Problem"}}}
 
+_RETRY_HEADER = {"Retry-After": {"description": "seconds", "schema": {"type": "integer"}}}
+
 
 def _header(description: str, **schema: str) -> dict[str, Any]:
     return {"description": description, "schema": {"type": "string", **schema}}
@@ -35,12 +38,11 @@ def _header(description: str, **schema: str) -> dict[str, Any]:
 
 def problems(*statuses: int) -> dict[int | str, dict[str, Any]]:
     """Return the description of these failures for a route."""
-    retry_after = {"Retry-After": {"description": "seconds", "schema": {"type": "integer"}}}
     return {
         status: {
             "description": _DESCRIPTIONS[status],
             "content": _PROBLEM_CONTENT,
-            **({"headers": retry_after} if status == 503 else {}),
+            **({"headers": _RETRY_HEADER} if status == 503 else {}),
         }
         for status in statuses
     }
@@ -61,6 +63,31 @@ LIST_HEADERS = {
     "X-Recommendation-Stale": _header("`true` when reference data was loaded after the list was made; else absent"),
 }
 
+AWAITED_LIST = [
+    {"name": name, "in": "query", "required": False, "description": field["description"], "schema": field["anyOf"][0]}
+    for name, field in AwaitedList.model_json_schema()["properties"].items()
+]
+LIST_ANSWERS: dict[int | str, dict[str, Any]] = {
+    200: {"headers": LIST_HEADERS},
+    202: {
+        "description": "Only with `request_id` or `wait`: the awaited list is not there yet.",
+        "model": QueuedList,
+        "headers": _RETRY_HEADER,
+    },
+    **problems(404, 422, 503),
+    409: {
+        **problems(409)[409],
+        "description": "Only with `request_id`: the request failed, and no later list exists.",
+    },
+}
+LIST_EVENTS: dict[int | str, dict[str, Any]] = {
+    200: {
+        "description": "A stream of events `list`; the data of each is a `ListEvent`, its id is the id of the request.",
+        "content": {"text/event-stream": {"schema": {"type": "string"}}},
+    },
+    **problems(422, 503),
+}
+
 
 def install_openapi(app: FastAPI) -> None:
     """Add the problem schemas to the description of the app."""
@@ -69,7 +96,7 @@ def install_openapi(app: FastAPI) -> None:
     def describe() -> dict[str, Any]:
         if app.openapi_schema is None:
             schemas = describe_routes()["components"]["schemas"]
-            for model in (Problem, FieldProblem):
+            for model in (Problem, FieldProblem, ListEvent):
                 schemas[model.__name__] = model.model_json_schema(ref_template="#/components/schemas/{model}")
                 schemas[model.__name__].pop("$defs", None)
         return describe_routes()

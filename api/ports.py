@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Literal, Protocol
 from uuid import UUID
 
@@ -38,6 +39,37 @@ class CustomerLists:
 
     known: bool
     newest: ListRow | None
+
+
+@dataclass(frozen=True)
+class Question:
+    """What a client waits for: the answer of one request of the customer, or any list of the customer."""
+
+    customer_id: str
+    request_id: UUID | None = None
+
+
+@dataclass(frozen=True)
+class Answer:
+    """The customer's newest list, and what became of the request.
+
+    `is_answered`: the request has its decision, so the newest list is its own or a later one; without a request: there
+    is a list. `has_failed`: the request is a dead letter, and there is no later list.
+    """
+
+    newest: ListRow | None
+    is_answered: bool
+    has_failed: bool = False
+
+
+@dataclass(frozen=True)
+class RequestRow:
+    """What the database knows of a request: its decision, or else its dead letter."""
+
+    requested_at: datetime | None = None
+    answered_at: datetime | None = None
+    failed_at: datetime | None = None
+    reason: str | None = None
 
 
 @dataclass(frozen=True)
@@ -84,6 +116,12 @@ class GatewayReader(Protocol):
     async def fetch_lists(self, customer_id: str) -> CustomerLists:
         """Return the customer's newest list, and whether the bank knows the customer, with one statement."""
 
+    async def fetch_answers(self, questions: Sequence[Question]) -> Sequence[Answer]:
+        """Return the answer of each question in order, with one statement."""
+
+    async def fetch_request(self, request_id: UUID) -> RequestRow | None:
+        """Return what is known of a request; None without a decision and without a dead letter to replay."""
+
     async def fetch_current_facts(self, customer_id: str, isins: Sequence[str]) -> CurrentFacts:
         """Return what decides today whether the customer may see these assets, with one statement."""
 
@@ -107,3 +145,12 @@ class GatewayReader(Protocol):
 
     async def fetch_fingerprint(self, event: Event, *, timeout_seconds: float) -> str | None:
         """Return the fingerprint of the stored event with this type and id; None while none is stored."""
+
+    async def listen_forever(
+        self, *, on_notified: Callable[[Sequence[str]], None], on_connected: Callable[[], None]
+    ) -> None:
+        """Call `on_notified` with the customers of each notification about new lists, until cancelled.
+
+        It uses one connection of its own. A lost one is made again with a back-off; `on_connected` is called after
+        each connection, because notifications that were sent before it are missed.
+        """

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import Any
+from uuid import UUID
 
 import asyncpg
 
-from api.ports import ArtifactState, CurrentFacts, CustomerLists, ListRow
+from api.listener import listen_forever
+from api.ports import Answer, ArtifactState, CurrentFacts, CustomerLists, ListRow, Question, RequestRow
 from api.schemas import AssetItem, Frontier, ModelItem, ModelList
 from shared.errors import DatabaseBusy, DatabaseUnavailable, describe_error
-from shared.events import Event, InteractionRecorded, RecommendationRequested
+from shared.events import RECOMMENDATIONS_REQUESTED, Event, InteractionRecorded, RecommendationRequested
 from shared.far_trans.schema import parse_risk_level
 from shared.logging import get_logger
 from shared.postgres.engine import asyncpg_url
@@ -24,6 +27,8 @@ CLOSE_TIMEOUT_SECONDS = 0.5
 
 log = get_logger(__name__)
 
+# A letter that was replayed is under way again.
+_OPEN_LETTER = f"d.topic = '{RECOMMENDATIONS_REQUESTED}' AND d.replayed_at IS NULL"
 # Each list stores its reference data and the last interaction of the customer, so no clock decides what is newer.
 _LISTS = f"""
 SELECT r.request_id, r.model_version, r.basis, r.items,
@@ -35,6 +40,44 @@ SELECT r.request_id, r.model_version, r.basis, r.items,
            WHERE i.customer_id = $1 ORDER BY i.sequence DESC LIMIT 1
        ), 0) > coalesce(r.interaction_sequence, 0) AS has_newer_interactions
 FROM (SELECT) AS one LEFT JOIN recommendations r ON r.customer_id = $1
+"""
+# Statements of the same shape as _LISTS, for many questions at once. A decision and the list are of one transaction,
+# and the requests of a customer are answered in order, so the list of an answered request is its own or a later one.
+_ANSWERS = f"""
+SELECT r.request_id, r.model_version, r.basis, r.items,
+       r.reference_snapshot IS DISTINCT FROM ({REFERENCE_SNAPSHOTS}) AS is_stale,
+       coalesce((
+           SELECT i.sequence FROM user_interactions i
+           WHERE i.customer_id = asked.customer_id ORDER BY i.sequence DESC LIMIT 1
+       ), 0) > coalesce(r.interaction_sequence, 0) AS has_newer_interactions,
+       CASE WHEN asked.request_id IS NULL THEN r.request_id IS NOT NULL
+            ELSE decision.request_id IS NOT NULL OR coalesce(letter.has_later_list, false) END AS is_answered,
+       decision.request_id IS NULL AND letter.has_later_list IS FALSE AS has_failed
+FROM unnest($1::text[], $2::uuid[]) WITH ORDINALITY AS asked(customer_id, request_id, place)
+LEFT JOIN recommendations r ON r.customer_id = asked.customer_id
+LEFT JOIN decisions decision
+    ON decision.request_id = asked.request_id AND decision.customer_id = asked.customer_id
+LEFT JOIN LATERAL (
+    SELECT EXISTS (
+        SELECT FROM decisions made
+        WHERE made.request_id = r.request_id AND made.partition = d.partition AND made.event_offset > d.event_offset
+    ) AS has_later_list
+    FROM dead_letters d
+    WHERE d.event_id = asked.request_id AND {_OPEN_LETTER} AND d.key = convert_to(asked.customer_id, 'UTF8')
+    ORDER BY d.dead_letter_id DESC LIMIT 1
+) AS letter ON true
+ORDER BY asked.place
+"""
+_REQUEST = f"""
+SELECT decision.requested_at, decision.decided_at AS answered_at, letter.failed_at, letter.reason
+FROM (SELECT) AS one
+LEFT JOIN decisions decision ON decision.request_id = $1
+LEFT JOIN LATERAL (
+    SELECT d.failed_at, d.reason FROM dead_letters d
+    WHERE d.event_id = $1 AND {_OPEN_LETTER} AND decision.request_id IS NULL
+    ORDER BY d.dead_letter_id DESC LIMIT 1
+) AS letter ON true
+WHERE decision.request_id IS NOT NULL OR letter.failed_at IS NOT NULL
 """
 _FACTS = """
 SELECT item.isin, asset.asset_category, asset.asset_sub_category,
@@ -146,6 +189,15 @@ class PostgresGatewayReader:
         known = columns.pop("known")
         return CustomerLists(known, newest=None if row["request_id"] is None else ListRow(**columns))
 
+    async def fetch_answers(self, questions: Sequence[Question]) -> Sequence[Answer]:
+        customer_ids = [question.customer_id for question in questions]
+        rows = await self._fetch(_ANSWERS, customer_ids, [question.request_id for question in questions])
+        return [_answer(dict(row)) for row in rows]
+
+    async def fetch_request(self, request_id: UUID) -> RequestRow | None:
+        rows = await self._fetch(_REQUEST, request_id)
+        return RequestRow(**rows[0]) if rows else None
+
     async def fetch_current_facts(self, customer_id: str, isins: Sequence[str]) -> CurrentFacts:
         rows = await self._fetch(_FACTS, customer_id, list(isins))
         return CurrentFacts(
@@ -200,6 +252,11 @@ class PostgresGatewayReader:
         rows = await self._fetch(statement, event.event_id, timeout_seconds=timeout_seconds)
         return rows[0]["fingerprint"] if rows else None
 
+    async def listen_forever(
+        self, *, on_notified: Callable[[Sequence[str]], None], on_connected: Callable[[], None]
+    ) -> None:
+        await listen_forever(self._url, on_notified=on_notified, on_connected=on_connected)
+
     async def _fetch(
         self, statement: str, *arguments: object, timeout_seconds: float | None = None
     ) -> Sequence[asyncpg.Record]:
@@ -239,6 +296,12 @@ class PostgresGatewayReader:
             raise DatabaseUnavailable(f"{type(error).__name__} within {seconds} s: {error}") from error
         self._answered_at = loop.time()
         return rows
+
+
+def _answer(columns: dict[str, Any]) -> Answer:
+    is_answered, has_failed = columns.pop("is_answered"), columns.pop("has_failed")
+    newest = None if columns["request_id"] is None else ListRow(**columns)
+    return Answer(newest, is_answered=is_answered, has_failed=has_failed)
 
 
 async def _nothing_to_reset(_: object) -> None:

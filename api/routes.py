@@ -1,109 +1,33 @@
-"""All endpoints: lists, interactions, assets, models and probes."""
+"""All endpoints but those of lists: interactions, assets, models and probes."""
 
 from __future__ import annotations
 
 from typing import Annotated
 
 from fastapi import APIRouter, Header, Path, Query, Response
-from pydantic import TypeAdapter, ValidationError
 
 from api import schemas
 from api.errors import InvalidField, conflict, not_found
 from api.gateway import Gateway, GatewayDependency, PublishEvent
 from api.json_bodies import REQUESTED_WITH, JsonRoute
-from api.openapi import ACKNOWLEDGED, LIST_HEADERS, problems
-from api.ports import ArtifactState, CurrentFacts, ListRow
-from shared.errors import describe_error
+from api.openapi import ACKNOWLEDGED, problems
+from api.ports import ArtifactState
 from shared.events import (
     InteractionRecorded,
     ModelActivated,
     ModelPinned,
     ModelUnpinned,
-    RecommendationRequested,
     RetrainCancelled,
     RetrainRequested,
 )
-from shared.identifiers import CustomerId, ModelVersion
-from shared.logging import get_logger
-from shared.recommender.candidates import is_suitable
-from shared.recommender.types import Customer
-from shared.served_list import RecommendationItem
+from shared.identifiers import ModelVersion
 
 # The header is checked by `JsonRoute`; it is a parameter so that /docs sends it.
 RequestedWith = Annotated[
     str, Header(alias=REQUESTED_WITH, description="any value; not needed with a JSON `Content-Type`")
 ]
 
-log = get_logger(__name__)
 router = APIRouter(route_class=JsonRoute)
-_items = TypeAdapter(list[RecommendationItem])
-
-
-# --- lists ---
-
-
-@router.post("/recommendations", response_model=schemas.Acknowledged, responses=ACKNOWLEDGED, tags=["recommendations"])
-async def request_recommendations(body: schemas.RecommendationsBody, publish_event: PublishEvent) -> Response:
-    """Request a list for a customer; it can be read a moment later."""
-    return await publish_event("recommendations", RecommendationRequested, body, customer_id=body.customer_id)
-
-
-@router.get(
-    "/recommendations/{customer_id}",
-    response_model=schemas.RecommendationList,
-    responses={200: {"headers": LIST_HEADERS}, **problems(404, 422, 503)},
-    tags=["recommendations"],
-)
-async def read_recommendations(customer_id: Annotated[CustomerId, Path()], gateway: GatewayDependency) -> Response:
-    """Read a customer's newest list, best first; it is empty for a known customer without one.
-
-    Assets are removed that meanwhile left the catalogue, became unsuitable, were bought or were dismissed.
-    """
-    lists = await gateway.reader.fetch_lists(customer_id)
-    if not lists.known:
-        raise not_found("The customer is unknown and has no list.")
-    newest = lists.newest
-    if newest is None or (items := _parse_items(newest)) is None:
-        return _list_response([], {})
-    headers = {
-        "X-Request-ID": str(newest.request_id),
-        "X-Model-Version": newest.model_version,
-        "X-Recommendation-Basis": newest.basis,
-    }
-    if newest.is_stale:
-        headers["X-Recommendation-Stale"] = "true"
-    if items and (unknown := [name for name, value in items[0].components if value is None]):
-        headers["X-Components-Unknown"] = ",".join(unknown)
-    # Only a list that is older than the reference data or the customer's last interaction needs a second read.
-    if items and (newest.is_stale or newest.has_newer_interactions):
-        facts = await gateway.reader.fetch_current_facts(customer_id, [item.isin for item in items])
-        shown = [item for item in items if _may_be_shown(item.isin, customer_id, facts)]
-        items = [item.model_copy(update={"rank": rank}) for rank, item in enumerate(shown, start=1)]
-    return _list_response(items, headers)
-
-
-def _parse_items(newest: ListRow) -> list[RecommendationItem] | None:
-    """Return the items in the order of the contract; None for a list that somebody damaged, which counts as no list."""
-    try:
-        return _items.validate_json(newest.items)  # JSONB does not keep the order of the keys
-    except ValidationError as error:
-        log.error("recommendations.unreadable", request_id=str(newest.request_id), error=describe_error(error))
-        return None
-
-
-def _may_be_shown(isin: str, customer_id: str, facts: CurrentFacts) -> bool:
-    asset_level = facts.asset_risk_levels.get(isin)
-    return (
-        asset_level is not None
-        and is_suitable(asset_level, Customer(customer_id, facts.customer_risk_level))
-        and isin not in facts.owned
-        and isin not in facts.dismissed
-    )
-
-
-def _list_response(items: list[RecommendationItem], headers: dict[str, str]) -> Response:
-    content = b'{"status":"ok","recommendations":%b}' % _items.dump_json(items)
-    return Response(content, headers=headers, media_type="application/json")
 
 
 # --- interactions and assets ---

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from datetime import datetime
 from typing import Annotated, Any, Literal
+from uuid import UUID
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationInfo, field_validator
 
@@ -99,6 +100,52 @@ class RecommendationList(BaseModel):
 
     status: Literal["ok"] = "ok"
     recommendations: list[RecommendationItem]
+
+
+class AwaitedList(BaseModel):
+    """The query parameters of a client that waits for a list."""
+
+    request_id: UUID | None = Field(
+        default=None,
+        description="answer with the list of this request (`X-Request-ID` of its POST), or a later one of the customer",
+    )
+    wait: float | None = Field(
+        default=None,
+        ge=0,
+        le=30,
+        allow_inf_nan=False,
+        description="seconds to wait for the list; without `request_id`, for any list of the customer",
+    )
+
+
+class QueuedList(BaseModel):
+    """The awaited list is not there yet: repeat the request after `Retry-After` seconds."""
+
+    status: Literal["queued"] = "queued"
+    request_id: UUID | None = Field(description="the request whose list is awaited; null without one")
+
+
+class ListEvent(RecommendationList):
+    """A new list of the customer, as the data of a server-sent event; `request_id` is its id, too."""
+
+    request_id: UUID
+    model_version: str
+    basis: str
+    stale: bool = Field(description="whether reference data was loaded after the list was made")
+
+
+class RequestProgress(BaseModel):
+    """What became of a request for a list."""
+
+    status: Literal["ok"] = "ok"
+    request_id: UUID
+    state: Literal["queued", "answered", "failed"] = Field(
+        description="`failed`: the request is a dead letter, and is queued again when an operator replays it"
+    )
+    requested_at: datetime | None = Field(description="null where neither the database nor the id tells")
+    answered_at: datetime | None = None
+    failed_at: datetime | None = None
+    reason: str | None = Field(default=None, description="why it failed: an error class, then a text")
 
 
 class AssetItem(BaseModel):

@@ -68,7 +68,7 @@ class GatewayServer(uvicorn.Server):
 
         def begin_stop() -> None:
             log.info("gateway.stopping")
-            self._gateway.health.begin_shutdown()
+            self._gateway.begin_shutdown()
             loop.call_later(self._drain_seconds, self.handle_exit, signal.SIGTERM, None)
 
         for number in (signal.SIGTERM, signal.SIGINT):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from urllib.parse import urlsplit
 
-from pydantic import Field, field_validator
+from pydantic import Field, SecretStr, field_validator
 
 from shared.settings import DatabaseSettings
 
@@ -31,6 +31,15 @@ class ApiSettings(DatabaseSettings):
     )
     database_timeout_seconds: float = Field(5.0, gt=0, le=60, description="time after which a read is a 503")
     database_pool_size: int = Field(10, ge=1, le=200, description="database connections of one process")
+    api_max_waiters: int = Field(
+        5000, ge=0, le=100_000, description="clients that may wait for lists; at most four fifths of the connections"
+    )
+    request_id_key: SecretStr | None = Field(
+        None,
+        min_length=16,
+        description="secret that signs the ids of requests for lists, so that a gateway can tell them from ids that it "
+        "never gave out; the same in every gateway. Empty: every id counts as given out",
+    )
     catalogue_refresh_seconds: float = Field(30.0, gt=0, description="interval of checks for a new catalogue")
     shutdown_timeout_seconds: float = Field(15.0, gt=0, description="longest time from SIGTERM to exit")
     shutdown_drain_seconds: float = Field(

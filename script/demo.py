@@ -25,7 +25,7 @@ if __name__ == "__main__":  # before the imports that need the packages of the p
 from sqlalchemy.engine import make_url
 
 from script.api_client import ApiClient, ApiFailed
-from script.demo_answers import CLICKS, ModelProgress, find_income_investor, show_answers
+from script.demo_answers import CLICKS, ModelProgress, find_clickers, find_income_investor, show_answers
 from script.demo_setup import (
     SYNTHETIC_SCALE,
     DemoRefused,
@@ -95,7 +95,7 @@ class Demo:
             stack.callback(services.stop)
             announce(f"API at {services['api'].url}")
             stack.enter_context(noted_demo(root, api_url=services["api"].url, database_url=environment.database_url))
-            self._answer(services, find_income_investor(data.folder))
+            self._answer(services, data.folder)
             self.is_up = not self._options.once  # before the output that says how to stop it
             self._show_places(services, environment, data.state)
             while self.is_up:
@@ -103,7 +103,7 @@ class Demo:
                 services.check()
                 servers.check()
 
-    def _answer(self, services: Services, customer_id: str) -> None:
+    def _answer(self, services: Services, folder: Path) -> None:
         services.start()
         services.wait(services["api"].answers, what="ready", blame="api", seconds=_API_TIMEOUT_SECONDS)
         self._report(f"the API is ready: {services['api'].url}")
@@ -113,7 +113,8 @@ class Demo:
                 lambda: progress.is_served(api), what="a first model", blame="trainer", seconds=_MODEL_TIMEOUT_SECONDS
             )
             try:
-                show_answers(api, customer_id, screen=self._screen, report=self._report)
+                customer_id, clickers = find_income_investor(folder), find_clickers(folder)
+                show_answers(api, customer_id, clickers=clickers, screen=self._screen, report=self._report)
             except ApiFailed as error:
                 services.check()
                 raise services["worker"].failure(f"is behind this: {error}") from error

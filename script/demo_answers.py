@@ -5,7 +5,9 @@ from __future__ import annotations
 import csv
 import json
 import shlex
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +18,7 @@ from script.generate_interactions import NothingToClickOn, Plan, click_and_compa
 from script.terminal import add_row, build_ranking
 
 CLICKS = Plan(customer_id="85583A768E48870A546D", sector="Technology", count=10)
+_MOST_CLICKERS = 25
 _COMPONENTS = ("collaborative", "content", "profitability")
 
 
@@ -31,6 +34,26 @@ def find_income_investor(folder: Path) -> str:
     with (folder / "customer_information.csv").open(newline="", encoding="utf-8") as file:
         incomes = (row["customerID"] for row in csv.DictReader(file) if row.get("riskLevel") == "Income")
         return next(incomes, CLICKS.customer_id)
+
+
+def find_clickers(folder: Path) -> list[str]:
+    """Return who may show the clicks: the example customer, then others of the same risk level, in the file's order."""
+    with (folder / "customer_information.csv").open(newline="", encoding="utf-8") as file:
+        levels = {row["customerID"]: row.get("riskLevel") for row in csv.DictReader(file)}
+    level = levels.get(CLICKS.customer_id)
+    others = [customer for customer, other in levels.items() if other == level and customer != CLICKS.customer_id]
+    return [CLICKS.customer_id, *others[: _MOST_CLICKERS - 1]]
+
+
+def choose_clicks(api: ApiClient, clickers: Sequence[str]) -> Plan:
+    """Return the clicks of the first customer whose list has nothing of the sector yet, so that they have an effect.
+
+    Earlier demos clicked as well, and their clicks count. If every list has some of it, the first customer clicks.
+    """
+    for customer_id in clickers:
+        if api.ask(customer_id, "request_recs").share_of(CLICKS.sector) == 0.0:
+            return replace(CLICKS, customer_id=customer_id, sent=Counter())
+    return replace(CLICKS, customer_id=clickers[0], sent=Counter())
 
 
 class ModelProgress:
@@ -77,7 +100,9 @@ def describe(active: str, models: list[dict[str, Any]]) -> str:
     return f"model {active} ({model['algorithm']}) is served: {numbers or 'no metrics'}"
 
 
-def show_answers(api: ApiClient, customer_id: str, *, screen: Console, report: Callable[[str], None]) -> None:
+def show_answers(
+    api: ApiClient, customer_id: str, *, clickers: Sequence[str], screen: Console, report: Callable[[str], None]
+) -> None:
     """Send the requests, and print each as a curl line with its answer; raises ApiFailed."""
     request_id = api.request(customer_id, "request_recs")
     served = api.wait_for_list(customer_id, request_id, wait_seconds=60.0)
@@ -99,7 +124,7 @@ def show_answers(api: ApiClient, customer_id: str, *, screen: Console, report: C
         interaction = {"customer_id": customer_id, "isin": served.items[0]["isin"], "type": "click"}
         api.record_interaction(customer_id, interaction["isin"])
         _print(screen, curl(api, "/user_interactions", interaction), '200 {"status": "ok"}\n')
-        _show_clicks(api, screen=screen)
+        _show_clicks(api, choose_clicks(api, clickers), screen=screen)
 
 
 def curl(api: ApiClient, path: str, body: dict[str, str] | None = None) -> str:
@@ -129,16 +154,16 @@ def print_list(served: ServedList, *, screen: Console) -> None:
     screen.print()
 
 
-def _show_clicks(api: ApiClient, *, screen: Console) -> None:
-    _print(screen, f"What {CLICKS.count} clicks of customer {CLICKS.customer_id} on {CLICKS.sector} change:")
+def _show_clicks(api: ApiClient, plan: Plan, *, screen: Console) -> None:
+    _print(screen, f"What {plan.count} clicks of customer {plan.customer_id} on {plan.sector} change:")
     try:
-        before, after = click_and_compare(api, CLICKS, screen=screen)
+        before, after = click_and_compare(api, plan, screen=screen)
     except NothingToClickOn as error:
         _print(screen, str(error))
         return
-    print_outcome(before, after, plan=CLICKS, screen=screen)
-    if before.share_of(CLICKS.sector) > 0:
-        _print(screen, "Clicks of earlier demos count too; `python script/demo.py --fresh` starts without them.")
+    print_outcome(before, after, plan=plan, screen=screen)
+    if before.share_of(plan.sector) > 0:
+        _print(screen, "Clicks of earlier demos count too; `make demo FRESH=1` starts without them.")
 
 
 def _print(screen: Console, *lines: str) -> None:

@@ -42,7 +42,7 @@ class Setting:
 _COMPOSE = ("compose",)
 # What docker-compose.yml reads itself. API_PORT is the gateway's own setting there: the port on this machine.
 COMPOSE_SETTINGS = (
-    Setting("POSTGRES_PASSWORD", None, "of the database; only letters and digits, it becomes part of a URL", _COMPOSE),
+    Setting("POSTGRES_PASSWORD", "", "of the database; empty: the first start generates one and keeps it", _COMPOSE),
     Setting("DATA_DIR", "./FAR-Trans", "folder whose FAR-Trans CSV files are loaded into an empty database", _COMPOSE),
     Setting(
         "SYNTHETIC_SCALE",
@@ -59,7 +59,7 @@ FIXED_IN_COMPOSE = frozenset(
 )
 
 _ENV_HEADING = """\
-# Copy to .env and set POSTGRES_PASSWORD: `docker compose` reads it. Commented lines show the defaults.
+# Copy to .env to change something: `docker compose` reads it. Commented lines show the defaults.
 # Services started by hand (python -m api) read their environment only, not this file.
 # Written by script/render_settings.py from the settings classes; a test keeps them equal.
 """

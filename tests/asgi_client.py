@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping, MutableMapping
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
@@ -52,3 +52,52 @@ class AsgiClient:
 
     def post(self, path: str, **arguments: Any) -> httpx.Response:
         return self.request("POST", path, **arguments)
+
+
+class StreamedGet:
+    """A GET of a client that reads when a test says so, and that leaves when `left` is set. Make it on the loop."""
+
+    def __init__(self, app: FastAPI, path: str, headers: Mapping[str, str] | None = None) -> None:
+        self.left = asyncio.Event()
+        self.status = 0
+        self.headers: dict[str, str] = {}
+        self.chunks: asyncio.Queue[bytes] = asyncio.Queue(maxsize=1)  # a client's socket that is full
+        self._is_sent = False
+        route, _, query = path.partition("?")
+        scope = {
+            "type": "http",
+            "asgi": {"version": "3.0", "spec_version": "2.3"},
+            "method": "GET",
+            "path": route,
+            "raw_path": route.encode(),
+            "query_string": query.encode(),
+            "headers": [(b"host", b"127.0.0.1"), *((k.encode(), v.encode()) for k, v in (headers or {}).items())],
+            "state": {},
+        }
+        self._answering = asyncio.create_task(app(scope, self._receive, self._send))
+
+    async def event(self) -> dict[str, str]:
+        """Return the fields of the next server-sent event; comments are left out."""
+        while True:
+            text = (await asyncio.wait_for(self.chunks.get(), 5)).decode()
+            fields = dict(line.split(": ", 1) for line in text.splitlines() if line and not line.startswith(":"))
+            if fields:
+                return fields
+
+    async def ended(self) -> None:
+        """Return when the application has ended its answer."""
+        await asyncio.wait_for(self._answering, 5)
+
+    async def _receive(self) -> dict[str, Any]:
+        if not self._is_sent:
+            self._is_sent = True
+            return {"type": "http.request", "body": b"", "more_body": False}
+        await self.left.wait()
+        return {"type": "http.disconnect"}
+
+    async def _send(self, message: MutableMapping[str, Any]) -> None:
+        if message["type"] == "http.response.start":
+            self.status = message["status"]
+            self.headers = {name.decode(): value.decode() for name, value in message["headers"]}
+        elif message.get("body") and not self.left.is_set():
+            await self.chunks.put(bytes(message["body"]))

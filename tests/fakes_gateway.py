@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from uuid import UUID
 
 from api.ports import (
+    Answer,
     ArtifactState,
     CurrentFacts,
     CustomerLists,
     ListRow,
+    Question,
+    RequestRow,
 )
 from api.schemas import AssetItem, Frontier, ModelItem, ModelList
 from shared.errors import DatabaseBusy, DatabaseUnavailable, PublishFailed
@@ -81,6 +84,12 @@ class FakeReader:
     unavailable: bool = False
     busy: bool = False
     calls: list[str] = field(default_factory=list)
+    answered: set[tuple[str, UUID]] = field(default_factory=set)  # customer and request
+    failed: set[tuple[str, UUID]] = field(default_factory=set)
+    requests: dict[UUID, RequestRow] = field(default_factory=dict)
+    asked: list[tuple[Question, ...]] = field(default_factory=list)  # by one statement each
+    notify: Callable[[Sequence[str]], None] = lambda _: None
+    connect: Callable[[], None] = lambda: None
 
     async def start(self) -> None:
         pass
@@ -95,6 +104,30 @@ class FakeReader:
         self._called("fetch_lists")
         newest = self.lists.get(customer_id)
         return CustomerLists(known=newest is not None or customer_id in self.customers, newest=newest)
+
+    async def fetch_answers(self, questions: Sequence[Question]) -> Sequence[Answer]:
+        self._called("fetch_answers")
+        self.asked.append(tuple(questions))
+        return [self._answer(question) for question in questions]
+
+    def _answer(self, question: Question) -> Answer:
+        newest, request_id = self.lists.get(question.customer_id), question.request_id
+        if request_id is None:
+            return Answer(newest, is_answered=newest is not None)
+        is_answered = (question.customer_id, request_id) in self.answered
+        has_failed = (question.customer_id, request_id) in self.failed
+        return Answer(newest, is_answered=is_answered, has_failed=has_failed)
+
+    async def fetch_request(self, request_id: UUID) -> RequestRow | None:
+        self._called("fetch_request")
+        return self.requests.get(request_id)
+
+    async def listen_forever(
+        self, *, on_notified: Callable[[Sequence[str]], None], on_connected: Callable[[], None]
+    ) -> None:
+        self.notify, self.connect = on_notified, on_connected
+        on_connected()
+        await asyncio.Event().wait()
 
     async def fetch_current_facts(self, customer_id: str, isins: Sequence[str]) -> CurrentFacts:
         self._called("fetch_current_facts")

@@ -94,6 +94,9 @@ FROM decisions AS decision
 WHERE decision.request_id = ANY(CAST(:request_ids AS uuid[])) AND list.customer_id = decision.customer_id
 """
 
+# Sent at the commit; PostgreSQL drops what a savepoint undoes.
+NOTIFY = "SELECT count(pg_notify(:channel, payload)) FROM unnest(CAST(:payloads AS text[])) AS sent(payload)"
+
 # A list is fresh while the last interaction and the reference data are those that it was made with; no clock is used.
 FRESH_LISTS = f"""
 SELECT customer_id, model_version, basis, weights, items

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from typing import Any
 from uuid import UUID
@@ -12,12 +12,14 @@ from sqlalchemy import Connection, select, text
 from sqlalchemy.dialects.postgresql import insert
 
 from shared.errors import InvalidWeights
-from shared.events import InteractionRecorded
+from shared.events import RECOMMENDATIONS_REQUESTED, InteractionRecorded
 from shared.far_trans.schema import parse_investment_capacity, parse_risk_level
+from shared.identifiers import is_customer_id
 from shared.ports import KeptEvent, Message, Partition, StoredOffset
 from shared.postgres.dead_letter_store import insert_dead_letters
 from shared.postgres.engine import build_engine
 from shared.postgres.errors import translated
+from shared.postgres.notifications import CHANNEL, build_payloads
 from shared.postgres.offset_store import GroupOffsets
 from shared.postgres.tables import REFERENCE_SNAPSHOTS, decisions, user_interactions
 from shared.recommender.types import Customer, CustomerHistory, Interaction, InteractionType, Weights
@@ -105,6 +107,7 @@ class PostgresWorkerTransaction:
 
     def insert_dead_letters(self, letters: Sequence[tuple[Message, str]]) -> None:
         insert_dead_letters(self._connection, letters, offsets=self._offsets)
+        self._notify(_requesting_customers(message for message, _ in letters))
 
     def fetch_decided(self, request_ids: Sequence[UUID]) -> Mapping[UUID, KeptEvent]:
         columns = decisions.c
@@ -154,17 +157,30 @@ class PostgresWorkerTransaction:
         # One customer is one partition, consumed in order and fenced: the last decision is the newest.
         in_order = [decision for decision in new if decision.request_id in stored]
         scored = {one.customer_id: str(one.request_id) for one in in_order if one.answered_from == "scored"}
-        last = {one.customer_id: one for one in in_order}.values()
-        renamed = [str(one.request_id) for one in last if one.answered_from == "stored"]
+        last = {one.customer_id: one for one in in_order}
+        renamed = [str(one.request_id) for one in last.values() if one.answered_from == "stored"]
         if scored:
             ids = {"request_ids": list(scored.values()), "customer_ids": list(scored)}
             self._connection.execute(text(queries.STORE_LISTS), {**ids, "reference_snapshot": reference_snapshot})
         if renamed:
             self._connection.execute(text(queries.RENAME_LISTS), {"request_ids": renamed})
+        self._notify(last)
         return stored
+
+    def _notify(self, customer_ids: Iterable[str]) -> None:
+        """Let the commit tell listening gateways that these customers have something new to read."""
+        if payloads := list(build_payloads(customer_ids)):
+            self._connection.execute(text(queries.NOTIFY), {"channel": CHANNEL, "payloads": payloads})
 
     def _rows(self, query: str, customer_ids: Sequence[str]) -> Sequence[Any]:
         return self._connection.execute(text(query), {"customer_ids": list(customer_ids)}).all()
+
+
+def _requesting_customers(messages: Iterable[Message]) -> Iterator[str]:
+    for message in messages:
+        customer_id = (message.key or b"").decode(errors="replace")
+        if message.topic == RECOMMENDATIONS_REQUESTED and is_customer_id(customer_id):
+            yield customer_id
 
 
 def _customer(customer_id: str, row: Any) -> Customer:

@@ -8,7 +8,9 @@ from dataclasses import dataclass, fields
 from datetime import datetime
 from itertools import islice
 from typing import Any
+from uuid import UUID
 
+from pydantic import BaseModel, ValidationError
 from sqlalchemy import ColumnElement, Connection, Row, Select, exists, func, select, update
 from sqlalchemy.dialects.postgresql import insert
 
@@ -79,11 +81,24 @@ def insert_dead_letters(
             "value": message.value,
             "reason": reason,
             "topic_id": offsets.topic_id((message.topic, message.partition)),
+            "event_id": _event_id(message.value),
         }
         for message, reason in letters
     ]
     if rows:
         connection.execute(insert(dead_letters).on_conflict_do_nothing(), rows)
+
+
+class _Identified(BaseModel):
+    event_id: UUID
+
+
+def _event_id(value: bytes | None) -> UUID | None:
+    """Return the id that a message names, None where it is no event."""
+    try:
+        return _Identified.model_validate_json(value or b"").event_id
+    except ValidationError:
+        return None
 
 
 class DeadLetterBox:

@@ -24,6 +24,7 @@ from sqlalchemy import (
     UniqueConstraint,
     Uuid,
     func,
+    text,
 )
 from sqlalchemy import Table as SqlTable
 from sqlalchemy.dialects.postgresql import JSONB
@@ -189,6 +190,8 @@ dead_letters = SqlTable(
     _timestamp("failed_at", nullable=False, server_default=func.now()),
     _timestamp("replayed_at"),
     Column("topic_id", Text),  # Kafka's id of the topic; NULL in rows of older versions
+    Column("event_id", Uuid),  # NULL in rows of older versions, and where the message names none
+    Index("ix_dead_letters_event_id", "event_id", postgresql_where=text("event_id IS NOT NULL")),
     UniqueConstraint(
         *("cluster_id", "consumer_group", "topic", "partition", "event_offset", "topic_id"),
         name="dead_letters_place_key",

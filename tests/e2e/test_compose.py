@@ -39,7 +39,6 @@ class Compose:
         data = folder / "no-data"
         data.mkdir()
         settings = {
-            "POSTGRES_PASSWORD": uuid.uuid4().hex,
             "API_PORT": str(self.port),
             "DATA_DIR": str(data),
             "IMAGE": f"far-trans-recommender:{self.project}",

@@ -79,7 +79,7 @@ def test_compose_fixes_only_the_settings_that_the_example_marks(service: str) ->
 
 def test_env_example_holds_no_secret() -> None:
     text = (REPOSITORY / ".env.example").read_text()
-    assert "\nPOSTGRES_PASSWORD=\n" in text
+    assert "\n#POSTGRES_PASSWORD=\n" in text
     assert "\n#DATABASE_URL=\n" in text
 
 

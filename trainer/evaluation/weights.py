@@ -5,6 +5,7 @@ The trainer and the benchmark's hybrid call `choose_weights`; docs/decisions/002
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Mapping, MutableMapping, Sequence
 from dataclasses import dataclass, replace
@@ -22,11 +23,11 @@ from trainer.evaluation.rolling import Cutoff, RollingRules, rolling_cutoffs
 # What is tried, as factors of the weight that the configuration has.
 SIGNAL_FACTORS: Mapping[str, Sequence[float]] = {"popularity": (1.0, 0.0, 2.0), "trend": (1.0, 0.5, 2.0)}
 CONTENT_FACTORS = (1.0, 2.0)
-# Shares of profitability in the whole. The largest one is taken that costs no more nDCG than the tolerance; 0 where no
-# share changes any figure, because the component says nothing.
+# Shares of profitability in the whole. The largest one is taken that costs no more nDCG than the tolerance.
 PROFITABILITY_SHARES = (0.0, 0.025, 0.05, 0.075, 0.1)
 NDCG_TOLERANCE = 0.002
 LEAST_CUTOFFS = 3
+LEAST_EFFECTIVE_CUTOFFS = 6  # for a share of profitability: half a year of prices
 MOST_FIGURES = 2_000  # kept between trainings, the newest
 
 Figures = MutableMapping[tuple[str, str], float]  # (cutoff, configuration) -> nDCG@10; kept between trainings
@@ -70,7 +71,9 @@ class WeightChoice:
             "best": describe_weights(self.best),
             "default": describe_weights(self.default),
             "best_over_default": {"ndcg_at_10": round(self.gain, 6), "standard_error": round(self.standard_error, 6)},
-            "ndcg_lost_at_most_by_profitability_share": {f"{share:g}": round(cost, 6) for share, cost in costs.items()},
+            "ndcg_lost_at_most_by_profitability_share": {
+                f"{share:g}": round(cost, 6) if math.isfinite(cost) else None for share, cost in costs.items()
+            },
         }
 
 
@@ -109,19 +112,32 @@ def choose_weights(  # noqa: PLR0913 - everything but what is chosen for is by k
     best = alternatives[position]
     chosen = best if gain > error else default
     by_share = np.array([measure(cutoff, profitability_alternatives(chosen), figures) for cutoff in cutoffs])
-    losses = by_share[:, :1] - by_share
-    costs = recency @ losses + rules.standard_error(losses, recency)
+    costs = profitability_costs(by_share, [cutoff.day for cutoff in cutoffs], rules)
     affordable = [share for share, cost in zip(PROFITABILITY_SHARES, costs, strict=True) if cost <= NDCG_TOLERANCE]
     return WeightChoice(
-        chosen=with_profitability_share(chosen, max(affordable) if losses.any() else 0.0),
+        chosen=with_profitability_share(chosen, max(affordable)),
         default=default,
         best=best,
         gain=gain,
         standard_error=error,
-        profitability_cost=dict(zip(PROFITABILITY_SHARES, costs.tolist(), strict=True)),
+        profitability_cost=dict(zip(PROFITABILITY_SHARES, costs, strict=True)),
         cutoffs=names,
         tried=len(alternatives),
     )
+
+
+def profitability_costs(ndcg: NDArray[np.float64], days: Sequence[int], rules: RollingRules) -> list[float]:
+    """Return what each share of profitability loses in nDCG, plus its standard error; ndcg: (cutoffs, shares).
+
+    A cutoff at which no share changes a figure had too few prices and proves nothing, so it does not count. With fewer
+    than LEAST_EFFECTIVE_CUTOFFS others, every share above 0 costs infinitely much.
+    """
+    losses = ndcg[:, :1] - ndcg
+    effective = np.flatnonzero(losses.any(axis=1)).tolist()
+    if len(effective) < LEAST_EFFECTIVE_CUTOFFS:
+        return [0.0, *[math.inf] * (ndcg.shape[1] - 1)]
+    recency = rules.weigh([days[position] for position in effective])
+    return [float(cost) for cost in recency @ losses[effective] + rules.standard_error(losses[effective], recency)]
 
 
 def find_best(ndcg: NDArray[np.float64], recency: NDArray[np.float64], rules: RollingRules) -> tuple[int, float, float]:

@@ -89,6 +89,12 @@ def test_options_of_the_loader_are_handed_on(published: Path, runs: Runs) -> Non
     assert arguments[:-2] == ["--max-rejects", "0.05", "--max-shrink", "0.5", "--allow-empty", "transactions"]
 
 
+def test_a_check_is_handed_on_so_that_nothing_is_loaded(published: Path, runs: Runs) -> None:
+    assert first_data.main(["--data", str(published), "--check"]) == 0
+
+    assert "--check" in runs[0]
+
+
 @pytest.mark.parametrize(
     "options",
     [["--append"], ["--check"], ["--check", "--append"], ["--undo"], ["--undo", "markets", "close_prices"]],
@@ -141,7 +147,10 @@ def test_arguments_of_compose_run_follow_the_command_of_the_load_service() -> No
     """`docker compose run --rm load --max-rejects 5%` replaces `command`, never `entrypoint`."""
     compose = (Path(__file__).resolve().parents[3] / "docker-compose.yml").read_text()
     (service,) = re.findall(r"^  load:\n((?:    .*\n)+)", compose, flags=re.MULTILINE)
-    assert "entrypoint: [python, script/first_data.py, --data, /data]" in service
+    (entrypoint,) = re.findall(
+        r"entrypoint: \[sh, -c, '.*exec python script/first_data\.py --data /data (\S+)', load\]", service
+    )
+    assert entrypoint == '"$$@"'
     assert "command: []" in service
 
     options = first_data.parse_arguments(["--data", "/data", "--max-rejects", "5%"])

@@ -27,11 +27,12 @@ from trainer.evaluation.weights import (
     describe_weights,
     find_best,
     measure,
+    profitability_costs,
     weight_alternatives,
     with_profitability_share,
 )
 
-RULES = RollingRules(most_cutoffs=4, most_customers=60)
+RULES = RollingRules(most_cutoffs=6, most_customers=60)
 HYBRID = build_configuration("ease_next_purchase")
 
 
@@ -96,6 +97,19 @@ def test_windows_that_overlap_count_as_fewer() -> None:
     apart, overlapping = RollingRules(step_days=84), RollingRules(step_days=28)
 
     assert overlapping.standard_error(values, equal) == pytest.approx(np.sqrt(3) * apart.standard_error(values, equal))
+
+
+def test_cutoffs_at_which_profitability_changes_nothing_prove_nothing() -> None:
+    rules, days = RollingRules(), [28 * number for number in range(12, 0, -1)]
+    effective = np.tile([0.4, 0.399, 0.39], (6, 1))
+    silent = np.full((6, 3), 0.4)
+
+    both = profitability_costs(np.concatenate([effective, silent]), days, rules)
+    alone = profitability_costs(effective, days[:6], rules)
+    too_few = profitability_costs(np.concatenate([effective[:5], silent]), days[:11], rules)
+
+    assert both == pytest.approx(alone) == [0.0, pytest.approx(0.001), pytest.approx(0.01)]
+    assert too_few == [0.0, np.inf, np.inf]
 
 
 def test_newer_cutoffs_count_more() -> None:

@@ -1,0 +1,235 @@
+"""The endpoints of lists: request one, read it, wait for it, follow the lists of a customer."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from typing import Annotated, Any
+from uuid import UUID
+
+from fastapi import APIRouter, Depends, Header, Path, Request, Response
+from fastapi.exceptions import RequestValidationError
+from fastapi.sse import EventSourceResponse, ServerSentEvent
+from pydantic import TypeAdapter, ValidationError
+
+from api import schemas
+from api.errors import RETRY_AFTER, GatewayStopping, conflict, not_found
+from api.gateway import Gateway, GatewayDependency, PublishEvent
+from api.json_bodies import JsonRoute
+from api.openapi import ACKNOWLEDGED, AWAITED_LIST, LIST_ANSWERS, LIST_EVENTS, problems
+from api.ports import Answer, CurrentFacts, ListRow, Question
+from shared.errors import DatabaseUnavailable, describe_error
+from shared.events import RecommendationRequested
+from shared.identifiers import CustomerId
+from shared.logging import get_logger
+from shared.recommender.candidates import is_suitable
+from shared.recommender.types import Customer
+from shared.served_list import RecommendationItem
+
+# Between two tries of a stream that cannot read the database.
+STREAM_RETRY_SECONDS = 1.0
+
+log = get_logger(__name__)
+router = APIRouter(route_class=JsonRoute, tags=["recommendations"])
+_items = TypeAdapter(list[RecommendationItem])
+
+
+@router.post("/recommendations", response_model=schemas.Acknowledged, responses=ACKNOWLEDGED)
+async def request_recommendations(body: schemas.RecommendationsBody, publish_event: PublishEvent) -> Response:
+    """Request a list for a customer; it can be read a moment later."""
+    return await publish_event("recommendations", RecommendationRequested, body, customer_id=body.customer_id)
+
+
+@router.get(
+    "/recommendations/{customer_id}",
+    response_model=schemas.RecommendationList,
+    responses=LIST_ANSWERS,
+    openapi_extra={"parameters": AWAITED_LIST},
+)
+async def read_recommendations(
+    customer_id: Annotated[CustomerId, Path()],
+    gateway: GatewayDependency,
+    request: Request,
+) -> Response:
+    """Read a customer's newest list, best first; it is empty for a known customer without one.
+
+    Assets are removed that meanwhile left the catalogue, became unsuitable, were bought or were dismissed. With
+    `request_id` or `wait` the answer is 202 while the awaited list is not there.
+    """
+    if request.scope["query_string"] and (awaited := _parse_awaited(request)) is not None:
+        question = Question(customer_id, awaited.request_id)
+        return await _answer_question(question, gateway=gateway, request=request, seconds=awaited.wait or 0.0)
+    lists = await gateway.reader.fetch_lists(customer_id)
+    if not lists.known:
+        raise not_found("The customer is unknown and has no list.")
+    return await _answer_list(lists.newest, customer_id, gateway)
+
+
+@router.get("/requests/{request_id}", response_model=schemas.RequestProgress, responses=problems(404, 422, 503))
+async def read_request(request_id: Annotated[UUID, Path()], gateway: GatewayDependency) -> Response:
+    """Read whether a request for a list is queued, answered, or failed, with its times (UTC)."""
+    known = await gateway.reader.fetch_request(request_id)
+    if known is None and not gateway.request_ids.may_be_issued(request_id):
+        raise not_found("There is no such request.")
+    requested_at = (known and known.requested_at) or gateway.request_ids.issued_at(request_id)
+    progress = schemas.RequestProgress(
+        request_id=request_id,
+        state="queued" if known is None else "failed" if known.answered_at is None else "answered",
+        requested_at=requested_at,
+        answered_at=known and known.answered_at,
+        failed_at=known and known.failed_at,
+        reason=known and known.reason,
+    )
+    return Response(progress.model_dump_json(), media_type="application/json")
+
+
+async def _hold_slot(gateway: GatewayDependency) -> AsyncIterator[None]:
+    with gateway.waiters.slot():
+        yield
+
+
+@router.get(
+    "/recommendations/{customer_id}/events",
+    response_class=EventSourceResponse,
+    responses=LIST_EVENTS,
+    dependencies=[Depends(_hold_slot)],
+)
+async def follow_recommendations(
+    customer_id: Annotated[CustomerId, Path()],
+    gateway: GatewayDependency,
+    last_event_id: Annotated[UUID | None, Header(description="the list that the client has")] = None,
+) -> AsyncIterator[ServerSentEvent]:
+    """Follow the lists of a customer as server-sent events `list`: the newest one, then each new one.
+
+    A client that reads slowly gets the newest list next, not every one in between.
+    """
+    seen = last_event_id
+    while True:
+        try:
+            with gateway.waiters.waiter(Question(customer_id), seen=seen) as answer:
+                newest = (await answer).newest
+            if newest is not None:
+                seen = newest.request_id
+                yield await _build_event(newest, customer_id, gateway)
+        except DatabaseUnavailable:
+            await asyncio.sleep(STREAM_RETRY_SECONDS)
+        except GatewayStopping:
+            return
+
+
+def _parse_awaited(request: Request) -> schemas.AwaitedList | None:
+    """Return the parameters of a wait, None without any; raises RequestValidationError.
+
+    Parameters of FastAPI would cost every GET without them a quarter of the gateway's own time.
+    """
+    query = request.query_params
+    given = {name: query[name] for name in schemas.AwaitedList.model_fields if name in query}
+    if not given:
+        return None
+    try:
+        return schemas.AwaitedList.model_validate(given)
+    except ValidationError as error:
+        raise RequestValidationError([{**one, "loc": ("query", *one["loc"])} for one in error.errors()]) from error
+
+
+async def _answer_question(question: Question, *, gateway: Gateway, request: Request, seconds: float) -> Response:
+    request_id = question.request_id
+    is_unknown = request_id is not None and not gateway.request_ids.may_be_issued(
+        request_id, customer_id=question.customer_id
+    )
+    # The database may know an id that this key did not make; nobody waits for one that it does not know.
+    if seconds and not is_unknown:
+        request.state.waits = True
+        answer = await _wait(question, gateway=gateway, request=request, seconds=seconds)
+    else:
+        [answer] = await gateway.reader.fetch_answers([question])
+    if answer is not None and answer.has_failed:
+        raise conflict("The request failed and has no list. GET /requests/{request_id} gives the reason.")
+    if answer is not None and answer.is_answered:
+        return await _answer_list(answer.newest, question.customer_id, gateway)
+    if is_unknown:
+        raise not_found("The customer has no such request.")
+    queued = schemas.QueuedList(request_id=request_id).model_dump_json()
+    return Response(queued, 202, headers=RETRY_AFTER, media_type="application/json")
+
+
+async def _wait(question: Question, *, gateway: Gateway, request: Request, seconds: float) -> Answer | None:
+    """Return the awaited answer; None when it is not there in time, or when the client has left."""
+    with gateway.waiters.slot(), gateway.waiters.waiter(question) as answer:
+        leaving = asyncio.create_task(_wait_until_left(request))
+        ends: set[asyncio.Future[Any]] = {answer, leaving}
+        try:
+            await asyncio.wait(ends, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            leaving.cancel()
+        if leaving.done():
+            await leaving  # raises when the client sends a body over the limit
+        return answer.result() if answer.done() else None
+
+
+async def _wait_until_left(request: Request) -> None:
+    while (await request.receive())["type"] != "http.disconnect":
+        pass
+
+
+async def _answer_list(newest: ListRow | None, customer_id: str, gateway: Gateway) -> Response:
+    if newest is None or (items := _parse_items(newest)) is None:
+        return _list_response([], {})
+    headers = {
+        "X-Request-ID": str(newest.request_id),
+        "X-Model-Version": newest.model_version,
+        "X-Recommendation-Basis": newest.basis,
+    }
+    if newest.is_stale:
+        headers["X-Recommendation-Stale"] = "true"
+    if items and (unknown := [name for name, value in items[0].components if value is None]):
+        headers["X-Components-Unknown"] = ",".join(unknown)
+    return _list_response(await _leave_out_forbidden(items, newest, customer_id=customer_id, gateway=gateway), headers)
+
+
+async def _build_event(newest: ListRow, customer_id: str, gateway: Gateway) -> ServerSentEvent:
+    items = _parse_items(newest) or []
+    event = schemas.ListEvent(
+        recommendations=await _leave_out_forbidden(items, newest, customer_id=customer_id, gateway=gateway),
+        request_id=newest.request_id,
+        model_version=newest.model_version,
+        basis=newest.basis,
+        stale=newest.is_stale,
+    )
+    return ServerSentEvent(event="list", id=str(newest.request_id), raw_data=event.model_dump_json())
+
+
+async def _leave_out_forbidden(
+    items: list[RecommendationItem], newest: ListRow, *, customer_id: str, gateway: Gateway
+) -> list[RecommendationItem]:
+    """Return the items that may be shown today, ranked from 1."""
+    # Only a list that is older than the reference data or the customer's last interaction needs a second read.
+    if not items or not (newest.is_stale or newest.has_newer_interactions):
+        return items
+    facts = await gateway.reader.fetch_current_facts(customer_id, [item.isin for item in items])
+    shown = [item for item in items if _may_be_shown(item.isin, customer_id, facts)]
+    return [item.model_copy(update={"rank": rank}) for rank, item in enumerate(shown, start=1)]
+
+
+def _parse_items(newest: ListRow) -> list[RecommendationItem] | None:
+    """Return the items in the order of the contract; None for a list that somebody damaged, which counts as no list."""
+    try:
+        return _items.validate_json(newest.items)  # JSONB does not keep the order of the keys
+    except ValidationError as error:
+        log.error("recommendations.unreadable", request_id=str(newest.request_id), error=describe_error(error))
+        return None
+
+
+def _may_be_shown(isin: str, customer_id: str, facts: CurrentFacts) -> bool:
+    asset_level = facts.asset_risk_levels.get(isin)
+    return (
+        asset_level is not None
+        and is_suitable(asset_level, Customer(customer_id, facts.customer_risk_level))
+        and isin not in facts.owned
+        and isin not in facts.dismissed
+    )
+
+
+def _list_response(items: list[RecommendationItem], headers: dict[str, str]) -> Response:
+    content = b'{"status":"ok","recommendations":%b}' % _items.dump_json(items)
+    return Response(content, headers=headers, media_type="application/json")
