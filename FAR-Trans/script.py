@@ -98,7 +98,8 @@ def load_in_compose(options: argparse.Namespace, *, console: Console) -> int:
     except (RecommenderError, OSError) as error:
         return report_failure(error, rejects_path=options.rejects, console=console)
     folder = str(options.data.resolve())
-    command = ["docker", "compose", "run", "--rm", "load", *limit_arguments(options), *change_arguments(options)]
+    command = ["docker", "compose", "run", "--rm", "load"]
+    command += [*limit_arguments(options), *change_arguments(options)]
     shown = f"DATA_DIR={shlex.quote(folder)} {shlex.join(command)}"
     _print(console, "", f"The database is that of docker compose: {shown}")
     return subprocess.run(command, cwd=REPOSITORY, env={**os.environ, "DATA_DIR": folder}, check=False).returncode

@@ -89,6 +89,12 @@ def test_options_of_the_loader_are_handed_on(published: Path, runs: Runs) -> Non
     assert arguments[:-2] == ["--max-rejects", "0.05", "--max-shrink", "0.5", "--allow-empty", "transactions"]
 
 
+def test_a_check_is_handed_on_so_that_nothing_is_loaded(published: Path, runs: Runs) -> None:
+    assert first_data.main(["--data", str(published), "--check"]) == 0
+
+    assert "--check" in runs[0]
+
+
 @pytest.mark.parametrize(
     "options",
     [["--append"], ["--check"], ["--check", "--append"], ["--undo"], ["--undo", "markets", "close_prices"]],
