@@ -135,3 +135,12 @@ def wait_until(holds: Callable[[], bool], *, seconds: float, what: str) -> None:
     while not holds():
         assert time.monotonic() < deadline, f"not within {seconds:.0f} s: {what}"
         time.sleep(0.1)
+
+
+def change_data(system: System, customer_id: str) -> None:
+    """Record a click and wait until it is stored: a training on unchanged data promotes nothing."""
+    count = f"SELECT count(*) FROM user_interactions WHERE customer_id = '{customer_id}'"
+    before = system.query(count)
+    with system.client() as api:
+        api.record_interaction(customer_id, api.fetch_assets()[0]["isin"])
+    wait_until(lambda: system.query(count) != before, seconds=20, what="the click is stored")

@@ -26,7 +26,7 @@ from tests.builders import build_isins, build_model
 from tests.e2e.artifact_attacks import Attack, attacks, write_attack
 from tests.e2e.customer_load import CustomerLoad
 from tests.e2e.killed_trainer import STEPS
-from tests.e2e.system import System, metric, wait_until
+from tests.e2e.system import System, change_data, metric, wait_until
 
 pytestmark = [pytest.mark.kafka, pytest.mark.postgres, pytest.mark.timeout(600)]
 
@@ -136,7 +136,7 @@ def test_a_trainer_killed_at_any_step_of_a_publication_leaves_the_old_or_the_new
         for step in STEPS:
             expected = 0 if step == "none" else -9
             # The database frees a dead trainer's lease a moment after it: until then the next one exits with 1.
-            wait_until(partial(ends, train, step, expected), seconds=60, what=step)
+            wait_until(partial(ends, system, train, step, expected), seconds=60, what=step)
             pointers.append(current(artifacts))
             assert pointers[-1].sequence in {pointers[-2].sequence + more for more in (0, 1, 2)}, step
             for version in artifacts.versions():
@@ -150,7 +150,8 @@ def test_a_trainer_killed_at_any_step_of_a_publication_leaves_the_old_or_the_new
     assert_repaired(system, artifacts)
 
 
-def ends(train: Callable[[str], int], step: str, expected: int) -> bool:
+def ends(system: System, train: Callable[[str], int], step: str, expected: int) -> bool:
+    change_data(system, "KILLED-TRAINER")
     return train(step) == expected
 
 

@@ -23,6 +23,8 @@ from worker.store import PostgresWorkerStore
 REAL_DATABASE = pytest.param("real", marks=pytest.mark.postgres)
 REAL_BROKER = pytest.param("real", marks=[pytest.mark.kafka, pytest.mark.postgres])
 
+CONSUMED = [RECOMMENDATIONS_REQUESTED, INTERACTIONS_RECORDED]
+
 
 @pytest.fixture(params=["fake", REAL_DATABASE])
 def database(request: pytest.FixtureRequest) -> Iterator[StoreWorld]:
@@ -45,7 +47,7 @@ def broker(request: pytest.FixtureRequest) -> Iterator[BrokerWorld]:
         fake = FakeBroker(partitions=2, clock=lambda: datetime.now(UTC))
         yield BrokerWorld(
             lambda partition, value: cast(None, fake.append(*partition, key=b"k", value=value)),
-            lambda offsets: FakeConsumer(fake, offsets),
+            lambda offsets: FakeConsumer(fake, offsets, owned=[one for one in fake.logs if one[0] in CONSUMED]),
             fake.replace_topic,
         )
         return
@@ -61,7 +63,7 @@ def broker(request: pytest.FixtureRequest) -> Iterator[BrokerWorld]:
     def start(offsets: Offsets) -> EventConsumer:
         consumer = KafkaEventConsumer(
             ConsumerSettings(servers, prefix + "group", prefix, session_timeout_seconds=6.0, check_topics_seconds=0.2),
-            topics=[RECOMMENDATIONS_REQUESTED, INTERACTIONS_RECORDED],
+            topics=CONSUMED,
             offsets=offsets,
         )
         consumers.append(consumer)
