@@ -116,6 +116,8 @@ def test_the_demo_answers_stays_up_and_survives_a_kill(state: Path) -> None:
 
 
 def test_the_next_demo_answers_at_once_and_leaves_nothing_running(state: Path) -> None:
+    with running_demo(state, "--once") as first:
+        finish(first)
     with running_demo(state, "--once") as demo:
         output = finish(demo)
 
