@@ -39,7 +39,7 @@ class SignalScores:
 
     demand: (B, A) whether anybody has bought the asset, or this customer has interacted with it. cold: (B,) without a
     history. owned_count: (B,) how many assets each owns. priors: for the cold rows alone, what replaces the scores of
-    a component.
+    a component. silent: the components that say nothing.
     """
 
     signals: Mapping[str, Sequence[StandardScores]]
@@ -47,6 +47,7 @@ class SignalScores:
     cold: NDArray[np.bool_]
     owned_count: NDArray[np.int64]
     priors: Mapping[str, Sequence[StandardScores]]
+    silent: frozenset[str]
 
 
 def score_signals(model: Model, batch: Batch, candidates: NDArray[np.bool_]) -> SignalScores:
@@ -69,7 +70,7 @@ def score_signals(model: Model, batch: Batch, candidates: NDArray[np.bool_]) -> 
             of_segments = [prior[segments] for prior in model.segments[name]]
             priors[name] = _standard_scores(of_segments, candidates[rows])
     owned_count = np.array([len(assets) for assets in batch.owned()], dtype=np.int64)
-    return SignalScores(scores, demand, cold, owned_count, priors)
+    return SignalScores(scores, demand, cold, owned_count, priors, model.silent_components)
 
 
 def build_components(

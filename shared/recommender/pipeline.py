@@ -8,8 +8,8 @@ BLAS product, whose rounding depends on the batch size), so a customer alone sco
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Collection, Iterator, Sequence
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
@@ -108,7 +108,7 @@ def score_batch(
 ) -> BatchScores:
     """Return the scores of these customers, each with their own weights."""
     signals, candidates = _score_signals(model, histories, rules)
-    return weigh(model, signals, candidates, weights=weights)
+    return weigh(model.configuration, signals, candidates, weights=weights)
 
 
 def recommend_alternatives(
@@ -128,20 +128,25 @@ def recommend_alternatives(
         signals, candidates = _score_signals(model, histories[rows], rules)
         for configuration, of_configuration in zip(configurations, lists, strict=True):
             weights = [configuration.weights] * len(candidates)
-            alternative = replace(model, configuration=configuration)
-            scores = weigh(alternative, signals, candidates, weights=weights).scores
+            scores = weigh(configuration, signals, candidates, weights=weights).scores
             of_configuration[rows] = choose_assets(model, histories[rows], scores, k)
     return lists
 
 
 def weigh(
-    model: Model, signals: SignalScores, candidates: NDArray[np.bool_], *, weights: Sequence[Weights]
+    configuration: ModelConfiguration,
+    signals: SignalScores,
+    candidates: NDArray[np.bool_],
+    *,
+    weights: Sequence[Weights],
 ) -> BatchScores:
     """Return the scores of customers by their signals' scores, each customer with their own weights."""
-    effective = {weight: effective_weights(model, weight).normalised() for weight in set(weights)}
+    effective = {
+        weight: effective_weights(weight, configuration.weights, signals.silent).normalised() for weight in set(weights)
+    }
     factors = np.array([tuple(vars(effective[weight]).values()) for weight in weights]).reshape(-1, 3)
     contributions = np.zeros((len(COMPONENTS), *candidates.shape))
-    components = build_components(model.configuration, signals, candidates)
+    components = build_components(configuration, signals, candidates)
     for number, component in enumerate(components):
         if factors[:, number].any():
             scale_to_unit(component, candidates, out=contributions[number])
@@ -152,10 +157,9 @@ def weigh(
     return BatchScores(contributions, scores, signals.cold)
 
 
-def effective_weights(model: Model, weights: Weights) -> Weights:
-    """Return the weights without components that say nothing; the model's own where nothing else is left."""
-    silent = model.silent_components
-    return weights.without(silent) or model.configuration.weights.without(silent) or weights
+def effective_weights(weights: Weights, of_model: Weights, silent: Collection[str]) -> Weights:
+    """Return the weights without components that say nothing; those of the model where nothing else is left."""
+    return weights.without(silent) or of_model.without(silent) or weights
 
 
 def _score_signals(
