@@ -17,6 +17,7 @@ from shared.recommender.pipeline import recommend_alternatives
 from shared.recommender.training_data import TrainingData, date_of
 from shared.recommender.types import CustomerHistory
 from trainer.evaluation.metrics import ndcg_of_lists
+from trainer.evaluation.splits import first_bought, sample_customers
 
 
 @dataclass(frozen=True)
@@ -101,29 +102,11 @@ def rolling_cutoffs(
     for day in days[: rules.most_cutoffs]:
         training = data.known_at(date_of(day))
         available = tradable_assets(training) if tradable is None else tradable
-        relevant = _bought_first(data, day, rules.window_days, available)
+        relevant = first_bought(data, after=day, until=day + rules.window_days, tradable=available)
         with_history = set(training.purchases.customer_index.tolist())
         customers = [customer for customer in relevant if customer in with_history]
-        if len(customers) > rules.most_customers:
-            chosen = np.random.default_rng(day).choice(len(customers), rules.most_customers, replace=False)
-            customers = [customers[position] for position in sorted(chosen.tolist())]
+        customers = sample_customers(customers, most=rules.most_customers, seed=day)
         if len(customers) >= rules.least_customers:
             histories = training.histories(customers)
             found = [relevant[customer] for customer in customers]
             yield Cutoff(day, training, available, histories, found, enforce_suitability)
-
-
-def _bought_first(
-    data: TrainingData, day: int, window_days: int, tradable: NDArray[np.bool_]
-) -> dict[int, frozenset[int]]:
-    """Return the tradable assets that each customer first bought in the window after the day, by customer."""
-    purchases = data.purchases
-    pairs = purchases.customer_index.astype(np.int64) * len(data.id_map) + purchases.asset_index
-    first, rows = np.unique(pairs, return_index=True)  # rows are in order of the day
-    days = purchases.day[rows]
-    bought = first[(days > day) & (days <= day + window_days)]
-    found: dict[int, set[int]] = {}
-    for pair in bought[tradable[bought % len(data.id_map)]].tolist():
-        customer, asset = divmod(pair, len(data.id_map))
-        found.setdefault(customer, set()).add(asset)
-    return {customer: frozenset(assets) for customer, assets in found.items()}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, timedelta
 
@@ -51,7 +51,8 @@ def build_split(data: TrainingData, *, window_days: int) -> TemporalSplit | None
     window = window_days
     while window <= max(window_days, LONGEST_WINDOW_DAYS):
         cutoff = data.as_of - timedelta(days=window)
-        relevant = _first_purchases(data, cutoff)
+        tradable = tradable_assets(data.known_at(cutoff))
+        relevant = first_bought(data, after=day_number(cutoff), until=data.last_day, tradable=tradable)
         if len(relevant) >= LEAST_TEST_CUSTOMERS and (data.purchases.day <= day_number(cutoff)).any():
             return _split_at(data, cutoff, relevant)
         window = window * 2
@@ -91,22 +92,32 @@ def prices_at(data: TrainingData, day: int, *, tolerance_days: int) -> NDArray[n
     return found
 
 
-def _first_purchases(data: TrainingData, cutoff: date) -> dict[int, frozenset[int]]:
-    known = data.known_at(cutoff)
-    before = {tuple(pair) for pair in known.owned_pairs().tolist()}
-    tradable = tradable_assets(known)
-    relevant: dict[int, set[int]] = {}
-    for customer, asset in data.owned_pairs().tolist():
-        if (customer, asset) not in before and tradable[asset]:
-            relevant.setdefault(customer, set()).add(asset)
-    return {customer: frozenset(assets) for customer, assets in sorted(relevant.items())}
+def first_bought(
+    data: TrainingData, *, after: int, until: int, tradable: NDArray[np.bool_]
+) -> dict[int, frozenset[int]]:
+    """Return by customer position the tradable assets first bought on the days after one day, up to another."""
+    purchases, asset_count = data.purchases, len(data.id_map)
+    pairs = purchases.customer_index.astype(np.int64) * asset_count + purchases.asset_index
+    first, rows = np.unique(pairs, return_index=True)  # rows are in order of the day
+    days = purchases.day[rows]
+    bought = first[(days > after) & (days <= until)]
+    found: dict[int, set[int]] = {}
+    for pair in bought[tradable[bought % asset_count]].tolist():
+        customer, asset = divmod(pair, asset_count)
+        found.setdefault(customer, set()).add(asset)
+    return {customer: frozenset(assets) for customer, assets in found.items()}
+
+
+def sample_customers(customers: Sequence[int], *, most: int, seed: int) -> list[int]:
+    """Return all customers, or so many of them in their order; the same for the same seed."""
+    if len(customers) <= most:
+        return list(customers)
+    chosen = np.random.default_rng(seed).choice(len(customers), most, replace=False)
+    return [customers[position] for position in sorted(chosen.tolist())]
 
 
 def _split_at(data: TrainingData, cutoff: date, relevant: Mapping[int, frozenset[int]]) -> TemporalSplit:
-    customers = list(relevant)
-    if len(customers) > MOST_TEST_CUSTOMERS:
-        chosen = np.random.default_rng(0).choice(len(customers), MOST_TEST_CUSTOMERS, replace=False)
-        customers = [customers[position] for position in sorted(chosen.tolist())]
+    customers = sample_customers(list(relevant), most=MOST_TEST_CUSTOMERS, seed=0)
     training = data.known_at(cutoff)
     return TemporalSplit(
         training=training,
