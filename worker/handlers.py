@@ -65,11 +65,8 @@ def handle_interactions(
 ) -> Handled:
     """Store each interaction once."""
     events, dead_letters = _decode_known(messages, InteractionRecorded, catalogue)
-    first, repeated = _first_of_each(events)
-    new = transaction.insert_interactions(first)
-    repeated += [(message, event) for message, event in first if event.event_id not in new]
-    dead_letters += _reused(repeated, transaction.fetch_kept)
-    return Handled(interactions=len(new), dead_letters=tuple(dead_letters))
+    stored, reused = _store_once(events, transaction.insert_interactions, transaction.fetch_kept)
+    return Handled(interactions=stored, dead_letters=(*dead_letters, *reused))
 
 
 def handle_transactions(
@@ -77,11 +74,8 @@ def handle_transactions(
 ) -> Handled:
     """Store each executed order once; another event with the content of a stored one has no effect."""
     events, dead_letters = _decode_known(messages, TransactionRecorded, catalogue)
-    first, repeated = _first_of_each(events)
-    new = transaction.insert_transactions(first)
-    repeated += [(message, event) for message, event in first if event.event_id not in new]
-    dead_letters += _reused(repeated, transaction.fetch_kept_transactions)
-    return Handled(transactions=len(new), dead_letters=tuple(dead_letters))
+    stored, reused = _store_once(events, transaction.insert_transactions, transaction.fetch_kept_transactions)
+    return Handled(transactions=stored, dead_letters=(*dead_letters, *reused))
 
 
 def handle_requests(
@@ -125,6 +119,18 @@ def _decode(
         else:
             events.append((message, event))
     return events, dead_letters
+
+
+def _store_once(
+    events: Decoded[Write],
+    insert: Callable[[Decoded[Write]], frozenset[UUID]],
+    fetch_kept: Callable[[Sequence[UUID]], Mapping[UUID, KeptEvent]],
+) -> tuple[int, list[DeadLetter]]:
+    """Store the first message of each event_id; return how many were new, and the repetitions with other content."""
+    first, repeated = _first_of_each(events)
+    new = insert(first)
+    repeated += [(message, event) for message, event in first if event.event_id not in new]
+    return len(new), _reused(repeated, fetch_kept)
 
 
 def _first_of_each(events: Decoded[CustomerEvent]) -> tuple[Decoded[CustomerEvent], Decoded[CustomerEvent]]:
