@@ -11,13 +11,15 @@ RUN apt-get update -qq \
 ENV PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_NO_CACHE_DIR=1 PIP_REQUIRE_VIRTUALENV=1
 # Its own compiler flags are for the machine that builds (-march=native); the image must run on others.
 ENV LIGHTFM_NO_CFLAGS=1
-COPY requirements.lock requirements-image.lock /build/
+# requirements-spark.lock: the same and Apache Spark with a Java runtime (docs/spark.md).
+ARG REQUIREMENTS=requirements-image.lock
+COPY requirements.lock requirements-image.lock requirements-spark.lock /build/
 # setuptools builds LightFM, so it comes from the lock as well. The big packages' own tests are never imported.
 RUN python -m venv /opt/venv && . /opt/venv/bin/activate \
  && sed -n '/^setuptools==/,/# via/p' /build/requirements.lock > /build/setuptools.lock \
  && pip install --quiet --require-hashes --only-binary :all: -r /build/setuptools.lock \
- && pip install --quiet --require-hashes --only-binary :all: --no-binary rectools-lightfm \
-      --use-pep517 --no-build-isolation --no-compile -r /build/requirements-image.lock \
+ && pip install --quiet --require-hashes --only-binary :all: --no-binary rectools-lightfm,pyspark \
+      --use-pep517 --no-build-isolation --no-compile -r /build/$REQUIREMENTS \
  && python -c 'import lightfm, sklearn, confluent_kafka, asyncpg, psycopg2' \
  && pip uninstall --quiet --yes setuptools pip \
  && find /opt/venv/lib/python3.11/site-packages/pandas /opt/venv/lib/python3.11/site-packages/scipy \
@@ -26,7 +28,10 @@ RUN python -m venv /opt/venv && . /opt/venv/bin/activate \
 
 # .dockerignore lets only our packages through.
 COPY . /app
-RUN /opt/venv/bin/python -m compileall -q --invalidation-mode unchecked-hash /app \
+RUN cd /app \
+ && { [ "$REQUIREMENTS" != requirements-spark.lock ] \
+      || /opt/venv/bin/python -c 'from trainer.spark.java import OF_IMAGE, write_java_home; write_java_home(OF_IMAGE)'; } \
+ && /opt/venv/bin/python -m compileall -q --invalidation-mode unchecked-hash /app \
  && rm /app/requirements*.lock
 
 

@@ -17,14 +17,16 @@ from shared.far_trans.synthetic import synthesize
 
 def main() -> int:
     """Write the files, print the rows of each, and return the exit code."""
-    parser = argparse.ArgumentParser(description=__doc__)
+    # Raw: a command that is broken at a hyphen cannot be copied.
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--scale", type=float, default=1.0, help="1: the published counts (default)")
+    parser.add_argument("--assets", type=int, help="size of the catalogue (default: 806 times the scale)")
     parser.add_argument("--seed", type=int, default=7, help="the same seed gives the same bytes (default: 7)")
     parser.add_argument("--output", type=Path, required=True, help="folder for the files; files in it are replaced")
     options = parser.parse_args()
     started = time.perf_counter()
     try:
-        counts = synthesize(options.output, options.scale, options.seed)
+        counts = synthesize(options.output, options.scale, options.seed, assets=options.assets)
     except (ValueError, OSError) as error:
         print(f"failed: {error}", file=sys.stderr)
         return 2

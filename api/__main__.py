@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import sys
+import tempfile
+from collections.abc import Callable
+from functools import partial
 
 from fastapi import FastAPI
 
 from api.app import create_app
 from api.connections import affordable_connections
 from api.gateway import Gateway
+from api.metrics import forget_gauges, share_values, shared_registry
 from api.middleware import Admission
+from api.processes import ProcessGroup, bind, reserve
 from api.reader import PostgresGatewayReader
 from api.server import GatewayServer
 from api.settings import ApiSettings
@@ -17,6 +22,7 @@ from shared.health import HealthServer
 from shared.kafka.client_settings import producer_settings
 from shared.kafka.producer import KafkaEventPublisher
 from shared.logging import configure_logging, get_logger
+from shared.settings import settings_or_exit
 
 # Reserved for closing producer and pool after the last response.
 CLOSING_SECONDS = 2.5
@@ -26,8 +32,13 @@ log = get_logger(__name__)
 
 def main() -> int:
     """Serve until SIGTERM or SIGINT; return 0 after a clean stop, 1 when a port is not available."""
-    settings = ApiSettings()
+    settings = settings_or_exit(ApiSettings)
     configure_logging(level=settings.log_level, log_format=settings.log_format, service="api")
+    return serve(settings) if settings.api_processes == 1 else serve_in_processes(settings)
+
+
+def serve(settings: ApiSettings) -> int:
+    """Serve with this process alone."""
     app = build_app(settings)
     server = build_server(app, settings)
     try:
@@ -42,7 +53,51 @@ def main() -> int:
         return 0 if server.serve_until_signal() else 1
 
 
-def build_server(app: FastAPI, settings: ApiSettings) -> GatewayServer:
+def serve_in_processes(settings: ApiSettings) -> int:
+    """Serve with several processes on one port; this one only starts, replaces and stops them."""
+    try:
+        reserved = reserve(settings.api_host, settings.api_port)
+    except OSError as error:
+        log.error("port.not_available", host=settings.api_host, port=settings.api_port, error=str(error))
+        return 1
+    try:
+        reserved_for_metrics = reserve(settings.api_metrics_host, settings.api_metrics_port)
+    except OSError as error:
+        log.error("metrics.not_served", port=settings.api_metrics_port, error=str(error))
+        return 1
+    ports = {
+        "api_port": reserved[0].getsockname()[1],
+        "api_metrics_port": reserved_for_metrics[0].getsockname()[1],
+    }
+    settings = settings.model_copy(update=ports)
+    log.info("processes.starting", processes=settings.api_processes, **ports)
+    with tempfile.TemporaryDirectory(prefix="gateway-metrics-") as folder:
+        group = ProcessGroup(
+            partial(serve_with_others, settings, folder),
+            count=settings.api_processes,
+            stop_seconds=settings.shutdown_timeout_seconds,
+            on_end=partial(forget_gauges, folder),
+        )
+        return group.run_until_signal()
+
+
+def serve_with_others(settings: ApiSettings, metrics_folder: str, index: int, note_step: Callable[[], None]) -> int:
+    """Serve as the process with this index of several."""
+    share_values(metrics_folder, index)
+    app = build_app(settings)
+    app.state.gateway.metrics.count_processes()
+
+    def report() -> None:
+        note_step()
+        app.state.gateway.metrics.store_gauges()
+
+    server = build_server(app, settings, report=report)
+    metrics_address = settings.api_metrics_host, settings.api_metrics_port
+    with HealthServer(metrics_address, registry=shared_registry(metrics_folder), is_port_shared=True):
+        return 0 if server.serve_until_signal(bind(settings.api_host, settings.api_port)) else 1
+
+
+def build_server(app: FastAPI, settings: ApiSettings, *, report: Callable[[], None] | None = None) -> GatewayServer:
     """Return the server, with no more connections than the limit of open files allows."""
     connections = affordable_connections(settings.api_max_connections, pool_size=settings.database_pool_size)
     if connections < settings.api_max_connections:
@@ -54,6 +109,7 @@ def build_server(app: FastAPI, settings: ApiSettings) -> GatewayServer:
         max_connections=connections,
         drain_seconds=settings.shutdown_drain_seconds,
         open_requests_seconds=max(1, int(for_requests)),
+        report=report,
     )
 
 
@@ -80,8 +136,10 @@ def build_app(settings: ApiSettings) -> FastAPI:
             catalogue_refresh_seconds=settings.catalogue_refresh_seconds,
             max_waiters=min(settings.api_max_waiters, connections * 4 // 5),
             request_id_key=settings.request_id_key.get_secret_value() if settings.request_id_key else None,
+            legacy_empty_list=settings.legacy_empty_list,
         ),
         admission=Admission(allowed_hosts=settings.hosts(), allowed_origins=settings.origins()),
+        checked_before_serving=settings.api_processes > 1,
     )
 
 

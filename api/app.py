@@ -9,14 +9,15 @@ from collections.abc import AsyncIterator
 from fastapi import FastAPI
 from starlette.middleware.cors import CORSMiddleware
 
+from api.conditional_answers import ConditionalAnswers
+from api.direct_calls import DirectCalls
 from api.errors import install_problem_handlers
 from api.gateway import Gateway
 from api.idempotency import KEY_HEADER
 from api.json_bodies import REQUESTED_WITH
-from api.list_routes import router as list_router
-from api.middleware import Admission, BodyLimit, RequestBoundary, RequestGuard
-from api.openapi import DESCRIPTION, LIST_HEADERS, install_openapi
-from api.routes import router
+from api.middleware import Admission, BodyLimit, FailureBoundary, RequestBoundary, RequestGuard
+from api.openapi import DESCRIPTION, LIST_HEADERS, TAGS, install_openapi
+from api.routes import assets, batches, docs, interactions, legacy, lists, models, probes, watchlist
 from shared.logging import get_logger
 
 PREFLIGHT_SECONDS = 600
@@ -26,13 +27,21 @@ _LOOPBACK_ONLY = Admission()
 log = get_logger(__name__)
 
 
-def create_app(gateway: Gateway, *, admission: Admission = _LOOPBACK_ONLY) -> FastAPI:
-    """Build the application; its lifespan starts and closes publisher and reader, which need no running server."""
+def create_app(
+    gateway: Gateway, *, admission: Admission = _LOOPBACK_ONLY, checked_before_serving: bool = False
+) -> FastAPI:
+    """Build the application; its lifespan starts and closes publisher and reader, which need no running server.
+
+    `checked_before_serving`: check broker and database before the first request, so that a process that joins others
+    is not unready for a moment.
+    """
 
     @contextlib.asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         await gateway.publisher.start()
         await gateway.reader.start()
+        if checked_before_serving:
+            await gateway.health.check()
         background = [asyncio.create_task(task) for task in gateway.background_tasks()]
         log.info("gateway.started")
         try:
@@ -47,11 +56,19 @@ def create_app(gateway: Gateway, *, admission: Admission = _LOOPBACK_ONLY) -> Fa
             log.info("gateway.stopped")
 
     app = FastAPI(
-        title="FAR-Trans recommender", version="1", description=DESCRIPTION, lifespan=lifespan, redirect_slashes=False
+        title="FAR-Trans recommender",
+        version="1",
+        description=DESCRIPTION,
+        openapi_tags=TAGS,
+        lifespan=lifespan,
+        redirect_slashes=False,
+        telemetry={"tracing": False, "metrics": False, "logs": False},  # looked for at each request otherwise
+        docs_url=None,  # api/routes/docs.py
+        redoc_url=None,
     )
     app.state.gateway = gateway
-    app.include_router(list_router)
-    app.include_router(router)
+    for routes in (lists, batches, interactions, watchlist, assets, models, probes, legacy, docs):
+        app.include_router(routes.router)
     install_problem_handlers(app)
     install_openapi(app)
     _add_middleware(app, gateway, admission)
@@ -60,14 +77,17 @@ def create_app(gateway: Gateway, *, admission: Admission = _LOOPBACK_ONLY) -> Fa
 
 def _add_middleware(app: FastAPI, gateway: Gateway, admission: Admission) -> None:
     """Add the middleware; the one added last is the outermost."""
+    app.add_middleware(DirectCalls, gateway=gateway, routes=[*lists.router.routes, *interactions.router.routes])
     app.add_middleware(BodyLimit)
+    app.add_middleware(ConditionalAnswers)
+    app.add_middleware(FailureBoundary)
     if admission.allowed_origins:
         app.add_middleware(
             CORSMiddleware,
             allow_origins=sorted(admission.allowed_origins),
             allow_methods=["GET", "HEAD", "POST", "DELETE"],
-            allow_headers=["Content-Type", KEY_HEADER, REQUESTED_WITH],
-            expose_headers=[*LIST_HEADERS, "Retry-After"],
+            allow_headers=["Content-Type", KEY_HEADER, REQUESTED_WITH, "If-None-Match", "Last-Event-ID"],
+            expose_headers=[*LIST_HEADERS, "Retry-After", "ETag"],
             max_age=PREFLIGHT_SECONDS,
         )
     app.add_middleware(RequestGuard, admission=admission)

@@ -61,7 +61,7 @@ class ConnectionGuard:
         self.metrics = metrics
         self._max_connections = max_connections
         self._connections: set[GuardedProtocol] = set()
-        metrics.open_connections.set_function(lambda: len(self._connections))
+        metrics.watch(metrics.open_connections, lambda: len(self._connections))
 
     def admit(self, connection: GuardedProtocol) -> bool:
         """Accept a new connection; return False at the limit when no connection can be evicted."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -10,7 +10,7 @@ from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 
-from api.schemas import FieldProblem, Outcome, Problem
+from api.schemas.answers import FieldProblem, Outcome, Problem
 from shared.errors import DatabaseBusy, DatabaseUnavailable, PublishFailed
 from shared.logging import get_logger
 
@@ -68,10 +68,14 @@ class InvalidField(HTTPException):
 
 def install_problem_handlers(app: FastAPI) -> None:
     """Answer every failure of a request with a problem."""
-    app.add_exception_handler(RequestValidationError, _answer_validation_error)
-    app.add_exception_handler(PublishFailed, _answer_publish_failed)
-    app.add_exception_handler(DatabaseUnavailable, _answer_database_unavailable)
-    app.add_exception_handler(HTTPException, _answer_http_exception)
+    for kind, handler in _HANDLERS.items():
+        app.add_exception_handler(kind, handler)
+
+
+async def answer_failure(request: Request, error: Exception) -> Response:
+    """Return the problem for one of ANSWERED_FAILURES, as the application does."""
+    handler = next(handler for kind, handler in _HANDLERS.items() if isinstance(error, kind))
+    return await handler(request, error)
 
 
 def build_problem(
@@ -83,8 +87,17 @@ def build_problem(
     headers: Mapping[str, str] | None = None,
 ) -> Response:
     """Return a response with this status and its standard title."""
+    problem = describe_problem(status, detail, errors=errors, outcome=outcome)
+    content = problem.model_dump_json(exclude_none=True)
+    return Response(content, status, headers=headers, media_type="application/problem+json")
+
+
+def describe_problem(
+    status: int, detail: str, *, errors: Sequence[FieldProblem] = (), outcome: Outcome | None = None
+) -> Problem:
+    """Return the problem of this status with its standard title."""
     name, title = _TITLES.get(status, ("error", "The request failed"))
-    problem = Problem(
+    return Problem(
         type=f"urn:far-trans-recommender:problem:{name}",
         title=title,
         status=status,
@@ -92,23 +105,30 @@ def build_problem(
         errors=list(errors) or None,
         outcome=outcome,
     )
-    content = problem.model_dump_json(exclude_none=True)
-    return Response(content, status, headers=headers, media_type="application/problem+json")
+
+
+def describe_fields(errors: Sequence[Mapping[str, Any]]) -> list[FieldProblem]:
+    """Return what is wrong with which field, from the errors of pydantic; their `loc` starts with the source."""
+    return [FieldProblem(field=_field_name(each["loc"]), message=_message(each)) for each in errors]
+
+
+def describe_publish_failure(error: PublishFailed) -> Problem:
+    """Return the problem of an event that the broker has not acknowledged."""
+    outcome: Outcome = "unknown" if error.outcome_unknown else "not_accepted"
+    return describe_problem(503, "The event broker has not acknowledged the event.", outcome=outcome)
 
 
 async def _answer_validation_error(_: Request, error: Exception) -> Response:
     assert isinstance(error, RequestValidationError)
-    shown = error.errors()[:SHOWN_ERRORS]
-    errors = [FieldProblem(field=_field_name(each["loc"]), message=_message(each)) for each in shown]
-    return build_problem(422, "See errors.", errors=errors)
+    return build_problem(422, "See errors.", errors=describe_fields(error.errors()[:SHOWN_ERRORS]))
 
 
 async def _answer_publish_failed(request: Request, error: Exception) -> Response:
     assert isinstance(error, PublishFailed)
-    outcome: Outcome = "unknown" if error.outcome_unknown else "not_accepted"
-    log.warning("publish.failed", path=request.url.path, outcome=outcome, error=str(error))
+    problem = describe_publish_failure(error)
+    log.warning("publish.failed", path=request.url.path, outcome=problem.outcome, error=str(error))
     headers = {**RETRY_AFTER, "X-Request-ID": str(request.state.request_id)}
-    return build_problem(503, "The event broker has not acknowledged the event.", outcome=outcome, headers=headers)
+    return build_problem(503, problem.detail, outcome=problem.outcome, headers=headers)
 
 
 async def _answer_database_unavailable(request: Request, error: Exception) -> Response:
@@ -140,3 +160,12 @@ def _field_name(location: Sequence[Any]) -> str:
 
 def _message(error: Mapping[str, Any]) -> str:
     return f"not JSON: {error['ctx']['error']}" if error["type"] == "json_invalid" else str(error["msg"])
+
+
+_HANDLERS: dict[type[Exception], Callable[[Request, Exception], Awaitable[Response]]] = {
+    RequestValidationError: _answer_validation_error,
+    PublishFailed: _answer_publish_failed,
+    DatabaseUnavailable: _answer_database_unavailable,
+    HTTPException: _answer_http_exception,
+}
+ANSWERED_FAILURES = tuple(_HANDLERS)

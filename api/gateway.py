@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Mapping
 from dataclasses import dataclass
 from functools import partial
 from typing import Annotated, Any, cast
+from uuid import UUID
 
 from fastapi import Depends, Header, Request, Response
 from pydantic import BaseModel
 
 from api.catalogue import AssetCatalogue
-from api.idempotency import KEY_HEADER, IdempotencyLedger, identify
+from api.idempotency import KEY_HEADER, IdempotencyLedger, identify, identify_in_batch
 from api.metrics import GatewayMetrics
 from api.ports import GatewayPublisher, GatewayReader
 from api.request_ids import RequestIds
-from api.schemas import Acknowledged, Readiness
+from api.schemas.answers import Acknowledged, Readiness
+from api.schemas.lists import RecommendationsBody
 from api.waiting import ListWaiters
 from shared.errors import PublishFailed
 from shared.events import EVENTS_OF_TOPIC, MODEL_NAME, Event, RecommendationRequested
@@ -87,6 +89,7 @@ class Gateway:
         catalogue_refresh_seconds: float = 30.0,
         max_waiters: int = 5000,
         request_id_key: str | None = None,
+        legacy_empty_list: bool = False,
     ) -> None:
         self.publisher = publisher
         self.reader = reader
@@ -95,6 +98,7 @@ class Gateway:
         self.health = HealthMonitor(publisher, reader)
         self.ledger = IdempotencyLedger(reader)
         self.request_ids = RequestIds(request_id_key)
+        self.legacy_empty_list = legacy_empty_list
         self.waiters = ListWaiters(reader, most=max_waiters, metrics=self.metrics)
 
     def begin_shutdown(self) -> None:
@@ -155,6 +159,30 @@ class EventPublication:
         headers = {"X-Request-ID": str(event_id)}
         return Response(_ACKNOWLEDGED, headers=headers, media_type="application/json")
 
+    async def publish_requests(
+        self, endpoint: str, bodies: Mapping[int, RecommendationsBody], *, fingerprint: str
+    ) -> dict[int, tuple[UUID, PublishFailed | None]]:
+        """Publish the requests of a batch by their places, begun in this order; return id and failure of each.
+
+        `fingerprint`: of the whole batch. Raises InvalidField, and publishes nothing, for a key of another batch.
+        """
+        is_repeatable = self.key is not None
+        events = []
+        for place, body in bodies.items():
+            plain = identify_in_batch(endpoint, self.key, place, customer_id=body.customer_id)
+            issue = self.gateway.request_ids.issue
+            event_id = issue(plain, customer_id=body.customer_id, repeatable=is_repeatable)
+            given = fingerprint if is_repeatable else None
+            events.append(RecommendationRequested(event_id=event_id, fingerprint=given, **dict(body)))
+
+        async def publish(event: Event) -> None:
+            assert isinstance(event, RecommendationRequested)
+            await self._publish(event, key=event.customer_id)
+
+        failures = await self.gateway.ledger.run_each_once(events, publish)
+        outcomes = zip(events, failures, strict=True)
+        return {place: (event.event_id, failure) for place, (event, failure) in zip(bodies, outcomes, strict=True)}
+
     async def _publish(self, event: Event, *, key: str) -> None:
         topic, outcome = _TOPICS[type(event)], "unknown"
         try:
@@ -164,7 +192,7 @@ class EventPublication:
             outcome = "unknown" if error.outcome_unknown else "not_accepted"
             raise
         finally:
-            self.gateway.metrics.published_events.labels(topic, outcome).inc()
+            self.gateway.metrics.note_event(topic, outcome)
 
 
 async def _event_publication(request: Request, idempotency_key: IdempotencyKey = None) -> EventPublication:

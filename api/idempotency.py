@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import hashlib
 from collections import OrderedDict
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
+from functools import partial
 from typing import Any
 from uuid import UUID, uuid4, uuid5
 
@@ -13,7 +14,7 @@ from pydantic import BaseModel
 
 from api.errors import InvalidField
 from api.ports import GatewayReader
-from shared.errors import DatabaseUnavailable
+from shared.errors import DatabaseUnavailable, PublishFailed
 from shared.events import Event
 
 KEY_HEADER = "Idempotency-Key"
@@ -33,10 +34,23 @@ def identify(
     """
     if key is None:
         return uuid4(), None
-    canonical = body.model_dump_json(exclude_none=True).encode()
+    event_id = _event_id(endpoint, key) if customer_id is None else _event_id(endpoint, customer_id, key)
+    return event_id, digest([body.model_dump_json(exclude_none=True).encode()])
+
+
+def identify_in_batch(endpoint: str, key: str | None, place: int, *, customer_id: str) -> UUID:
+    """Return the id of the event of a request in a batch; with a key, that of endpoint, customer, key and place."""
+    return uuid4() if key is None else _event_id(endpoint, customer_id, key, str(place))
+
+
+def digest(contents: Iterable[bytes]) -> str:
+    """Return the fingerprint of JSON texts without line feeds between their values."""
+    return hashlib.sha256(b"\n".join(contents)).hexdigest()
+
+
+def _event_id(*names: str) -> UUID:
     # None of them can contain a line feed, so different values never give the same name.
-    name = "\n".join([endpoint, key] if customer_id is None else [endpoint, customer_id, key])
-    return uuid5(_NAMESPACE, name), hashlib.sha256(canonical).hexdigest()
+    return uuid5(_NAMESPACE, "\n".join(names))
 
 
 class IdempotencyLedger:
@@ -59,29 +73,77 @@ class IdempotencyLedger:
         if event.fingerprint is None:
             await publish()
             return
-        if event.event_id not in self._publications and await self._has_effect(event):
+        is_new = event.event_id not in self._publications
+        if is_new and _is_effect_of(event, await self._fetch_effects([event])):
             return
-        fingerprint, publication = self._publications.get(event.event_id, (event.fingerprint, None))
-        if fingerprint != event.fingerprint:
-            raise _key_reused()
+        # The cancellation of one request must not cancel the event of the others.
+        await asyncio.shield(self._attempt(event, publish))
+
+    async def run_each_once(
+        self, events: Sequence[Event], publish: Callable[[Event], Coroutine[Any, Any, None]]
+    ) -> list[PublishFailed | None]:
+        """Publish requests as `run_once` does, begun in their order; return the failure of each, None without one.
+
+        Raises InvalidField, and publishes nothing, when the key of one was used with another body.
+        """
+        effects = await self._fetch_effects([one for one in events if one.event_id not in self._publications])
+        attempts = []
+        for event in events:
+            self._check_not_reused(event)
+        done = [_is_effect_of(event, effects) for event in events]
+        for event, is_done in zip(events, done, strict=True):
+            attempts.append(_nothing() if is_done else asyncio.shield(self._attempt(event, partial(publish, event))))
+        failures = await asyncio.gather(*attempts, return_exceptions=True)
+        for failure in failures:
+            if failure is not None and not isinstance(failure, PublishFailed):
+                raise failure
+        return [failure for failure in failures if failure is None or isinstance(failure, PublishFailed)]
+
+    def _attempt(self, event: Event, publish: Publish) -> asyncio.Task[None]:
+        """Return the publication of this event: that under way or acknowledged, or a new one."""
+        if event.fingerprint is None:
+            return asyncio.create_task(publish())
+        self._check_not_reused(event)
+        _, publication = self._publications.get(event.event_id, (None, None))
         if publication is None or _has_failed(publication):
             publication = asyncio.create_task(publish())
-        self._publications[event.event_id] = fingerprint, publication
+        self._publications[event.event_id] = event.fingerprint, publication
         self._publications.move_to_end(event.event_id)
         while len(self._publications) > self._remembered_keys:
             self._publications.popitem(last=False)
-        # The cancellation of one request must not cancel the event of the others.
-        await asyncio.shield(publication)
+        return publication
 
-    async def _has_effect(self, event: Event) -> bool:
-        """Look in the database; False while it is unavailable."""
-        try:
-            stored = await self._reader.fetch_fingerprint(event, timeout_seconds=LOOKUP_TIMEOUT_SECONDS)
-        except DatabaseUnavailable:
-            return False
-        if stored is not None and stored != event.fingerprint:
+    def _check_not_reused(self, event: Event) -> None:
+        known = self._publications.get(event.event_id)
+        if known is not None and known[0] != event.fingerprint:
             raise _key_reused()
-        return stored is not None
+
+    async def _fetch_effects(self, events: Sequence[Event]) -> Mapping[UUID, str | None]:
+        """Return the fingerprints of those events that the database has; nothing while it is unavailable."""
+        with_key = [event for event in events if event.fingerprint is not None]
+        try:
+            if len(with_key) == 1:
+                [event] = with_key
+                found = await self._reader.fetch_fingerprint(event, timeout_seconds=LOOKUP_TIMEOUT_SECONDS)
+                return {} if found is None else {event.event_id: found}
+            if with_key:
+                ids = [event.event_id for event in with_key]
+                return await self._reader.fetch_fingerprints(ids, timeout_seconds=LOOKUP_TIMEOUT_SECONDS)
+        except DatabaseUnavailable:
+            pass
+        return {}
+
+
+async def _nothing() -> None:
+    return None
+
+
+def _is_effect_of(event: Event, effects: Mapping[UUID, str | None]) -> bool:
+    """Return whether the database has this event; raises InvalidField when it has another one under the key."""
+    found = effects.get(event.event_id)
+    if found is not None and found != event.fingerprint:
+        raise _key_reused()
+    return found is not None
 
 
 def _has_failed(task: asyncio.Task[None]) -> bool:

@@ -29,13 +29,26 @@ class JsonRequest(Request):
             parsed = pydantic_core.from_json(body, allow_inf_nan=True)
         except ValueError as error:
             raise json.JSONDecodeError(str(error), "", 0) from error
-        if (duplicate := _find_duplicate_key(json.loads(body, object_pairs_hook=tuple))) is not None:
-            raise InvalidField(duplicate, "this key is given twice")
+        if body.count(b":") != _count_keys(parsed):
+            duplicate = _find_duplicate_key(json.loads(body, object_pairs_hook=tuple))
+            if duplicate is not None:
+                raise InvalidField(duplicate, "this key is given twice")
         return parsed
+
+
+def parse_plainly(body: bytes) -> Any:
+    """Return the value of a body as `JsonRequest` does; None for null, and for a body that it may refuse."""
+    try:
+        parsed = pydantic_core.from_json(body, allow_inf_nan=True)
+    except ValueError:
+        return None
+    return parsed if body.count(b":") == _count_keys(parsed) else None
 
 
 class JsonRoute(APIRoute):
     """A route that parses its body with `JsonRequest` and rejects a POST that any web page could send."""
+
+    bodyless_post_needs_header = True
 
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
         """Return the handler of FastAPI, called with a JsonRequest."""
@@ -44,13 +57,22 @@ class JsonRoute(APIRoute):
         async def handle_json(request: Request) -> Response:
             if request.method != "POST":  # no other method has a body
                 return await handle(request)
-            _require_json(request)
+            _require_json(request, bodyless_needs_header=self.bodyless_post_needs_header)
             return await handle(JsonRequest(request.scope, request.receive))
 
         return handle_json
 
 
-def _require_json(request: Request) -> None:
+class BareRoute(JsonRoute):
+    """A JsonRoute whose POST without a body needs no header, as programs of the first version send none.
+
+    A web page of another origin cannot send it: browsers name the origin of each POST, and `RequestGuard` refuses it.
+    """
+
+    bodyless_post_needs_header = False
+
+
+def _require_json(request: Request, *, bodyless_needs_header: bool) -> None:
     """Raise unless the headers declare plain JSON in UTF-8.
 
     A POST without a body needs a JSON content type or `X-Requested-With`: a browser sends a preflight request before a
@@ -64,13 +86,24 @@ def _require_json(request: Request) -> None:
     if len(types) == 1 and _is_json(types[0]):
         return
     has_body = "transfer-encoding" in headers or headers.get("content-length", "0").strip("0") != ""
-    if not types and not has_body and headers.get(REQUESTED_WITH):
+    if not types and not has_body and (headers.get(REQUESTED_WITH) or not bodyless_needs_header):
         return
     given = repr(types[0][:100]) if types else "absent"
     hint = "" if has_body else f" A request without a body can send {REQUESTED_WITH} instead."
     raise unsupported_media_type(
         f"Content-Type must be application/json, with no charset but utf-8. It is {given}.{hint}"
     )
+
+
+def _count_keys(value: Any) -> int:
+    """Return the number of keys of all objects in `value`.
+
+    Each key of the text has a colon, and a duplicate has no key in the value: with as many colons there is none. A
+    colon within a text only makes the count differ, never agree.
+    """
+    if isinstance(value, dict):
+        return len(value) + sum(_count_keys(inner) for inner in value.values() if isinstance(inner, dict | list))
+    return sum(map(_count_keys, value)) if isinstance(value, list) else 0
 
 
 def _find_duplicate_key(value: Any) -> str | None:

@@ -1,4 +1,7 @@
-"""ASGI middleware, from the outside in: measurement and bugs, host and origin, the limit of the body."""
+"""ASGI middleware, from the outside in: measurement, host and origin, bugs, the limit of the body.
+
+Inside of host and origin there are CORS, and inside of bugs the middleware of api/conditional_answers.py (api/app.py).
+"""
 
 from __future__ import annotations
 
@@ -11,22 +14,26 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from api.errors import body_too_large, build_problem
 from api.metrics import GatewayMetrics
+from api.routes.docs import is_docs_path
 from shared.logging import get_logger
 
 BODY_LIMIT_BYTES = 64 * 1024
-_TOO_LARGE = f"The limit is {BODY_LIMIT_BYTES} bytes."
+BATCH_LIMIT_BYTES = 1024 * 1024
+_BATCH_PATH = "/recommendations:batch"
 LOOPBACK_NAMES = frozenset({"localhost", "127.0.0.1", "[::1]"})
 # Probes send any address of the gateway as `Host`. These responses are useless to a web page.
-PROBED_PATHS = frozenset({"/health/live", "/health/ready"})
+PROBED_PATHS = frozenset({"/health", "/health/live", "/health/ready"})
+ALIAS = "/v1/"
 _METHODS = frozenset({"GET", "POST", "PUT", "PATCH", "DELETE", "HEAD", "OPTIONS"})
 
 log = get_logger(__name__)
 
 
 class RequestBoundary:
-    """Counts and times each request by its route; turns a bug into one log line and a 500 without internals.
+    """Counts and times each request by its route.
 
-    HEAD is answered like GET, with the same header and no body.
+    HEAD is answered like GET, with the same header and no body. A path below `/v1` is an alias: it is rewritten before
+    anything looks at it, so that both have one handler, one label and the same rules.
     """
 
     def __init__(self, app: ASGIApp, metrics: GatewayMetrics) -> None:
@@ -40,6 +47,8 @@ class RequestBoundary:
         started_at, method, status = time.perf_counter(), scope["method"], 0
         if method == "HEAD":
             scope = {**scope, "method": "GET"}
+        if (path := scope["path"]).startswith(ALIAS) and not is_docs_path(path.removeprefix(ALIAS[:-1])):
+            scope = {**scope, "path": path.removeprefix(ALIAS[:-1])}
 
         async def send_and_note_status(message: Message) -> None:
             nonlocal status
@@ -51,16 +60,37 @@ class RequestBoundary:
 
         try:
             await self._app(scope, receive, send_and_note_status)
+        finally:
+            known_method = method if method in _METHODS else "other"
+            seconds = time.perf_counter() - started_at
+            self._metrics.note_request(known_method, _route_label(scope), status, seconds=seconds)
+
+
+class FailureBoundary:
+    """Turns a bug into one log line and a 500 without internals, inside of CORS, so that a web app can read it."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        is_started = False
+
+        async def send_and_note_start(message: Message) -> None:
+            nonlocal is_started
+            is_started = True
+            await send(message)
+
+        try:
+            await self._app(scope, receive, send_and_note_start)
         except Exception:
-            log.exception("request.failed", method=method, path=scope["path"])
-            if status:
+            log.exception("request.failed", method=scope["method"], path=scope["path"])
+            if is_started:
                 raise  # part of the response is sent: only closing the connection tells the client
             problem = build_problem(500, "The gateway failed. The request is not the cause. The failure is logged.")
-            await problem(scope, receive, send_and_note_status)
-        finally:
-            labels = method if method in _METHODS else "other", _route_label(scope)
-            self._metrics.requests.labels(*labels, str(status)).inc()
-            self._metrics.request_seconds.labels(*labels).observe(time.perf_counter() - started_at)
+            await problem(scope, receive, send)
 
 
 def _route_label(scope: Scope) -> str:
@@ -118,12 +148,12 @@ class RequestGuard:
         if not self._admission.allows_host(host) and scope["path"] not in PROBED_PATHS:
             return build_problem(421, "The gateway does not accept this value of Host (see ALLOWED_HOSTS).")
         if not all(self._admission.allows_origin(origin, host=host) for origin in origins):
-            return build_problem(403, "Web pages of this origin may not call the gateway (see CORS_ALLOWED_ORIGINS).")
+            return build_problem(403, "Web pages of this origin may not call the gateway (see CORS_ORIGINS).")
         return None
 
 
 class BodyLimit:
-    """Rejects a body over the limit: by its `Content-Length`, or as soon as more bytes than that have arrived.
+    """Rejects a body over the limit of its path: by its `Content-Length`, or as soon as more bytes have arrived.
 
     FastAPI's `max_body_size` checks the length only when the body is read or the response starts. A route without a
     body would publish its event and then answer 413, in plain text.
@@ -133,9 +163,14 @@ class BodyLimit:
         self._app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        declared = _values(scope, b"content-length") if scope["type"] == "http" else []
-        if declared and declared[0].isdecimal() and int(declared[0][:20]) > BODY_LIMIT_BYTES:
-            error = body_too_large(_TOO_LARGE)
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        limit = BATCH_LIMIT_BYTES if scope["path"].endswith(_BATCH_PATH) else BODY_LIMIT_BYTES
+        too_large = f"The limit is {limit} bytes."
+        declared = _values(scope, b"content-length")
+        if declared and declared[0].isdecimal() and int(declared[0][:20]) > limit:
+            error = body_too_large(too_large)
             await build_problem(error.status_code, error.detail, headers=error.headers)(scope, receive, send)
             return
         received_bytes = 0
@@ -144,8 +179,8 @@ class BodyLimit:
             nonlocal received_bytes
             message = await receive()
             received_bytes += len(message.get("body", b""))
-            if received_bytes > BODY_LIMIT_BYTES:
-                raise body_too_large(_TOO_LARGE)
+            if received_bytes > limit:
+                raise body_too_large(too_large)
             return message
 
         await self._app(scope, receive_within_limit, send)

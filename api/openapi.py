@@ -6,7 +6,9 @@ from typing import Any
 
 from fastapi import FastAPI
 
-from api.schemas import AwaitedList, FieldProblem, ListEvent, Problem, QueuedList
+from api.examples import ANSWER_EXAMPLES, LIST_EVENT_EXAMPLE, PROBLEM_EXAMPLES
+from api.schemas.answers import FieldProblem, Problem
+from api.schemas.lists import AwaitedList, ListEvent, QueuedList
 
 DESCRIPTION = """
 Personal, suitable and explained asset recommendations.
@@ -14,22 +16,35 @@ Personal, suitable and explained asset recommendations.
 1. `POST /recommendations` requests a list: 200 as soon as the event broker has the request.
 2. `GET /recommendations/{customer_id}` reads the newest list a moment later. With `request_id` and `wait` it answers as
    soon as the list of that request is there.
-3. `POST /user_interactions` records a click: every list that is requested afterwards takes it into account.
+3. `POST /user_interactions` records a click: every list that is requested afterwards takes it into account. With
+   `request_id` and `rank` it says which place of which list was clicked, or shown (`impression`).
 4. `POST /transactions` records an executed order: what a customer holds is not recommended.
 
-Failures are `application/problem+json` (RFC 9457).
+Failures are `application/problem+json` (RFC 9457). Any path can also answer 403 (web page of another origin), 404,
+405, 421 (name of another host) and 500.
+
+Each path has an alias with the prefix `/v1`, such as `/v1/assets`: the same operation, which is listed once here.
+
+A 200 of a `GET` has a strong `ETag`: send it as `If-None-Match`, and the answer is 304 while nothing has changed.
+Answers to `GET` of 1 KiB or more are compressed where `Accept-Encoding` allows gzip.
 """
+TAGS = [
+    {"name": "recommendations", "description": "Request, read and follow lists."},
+    {"name": "interactions", "description": "Record what customers did."},
+    {"name": "catalogue", "description": "Assets."},
+    {"name": "models", "description": "Model versions, and commands about them."},
+    {"name": "operations", "description": "Probes of an orchestrator."},
+    {"name": "legacy", "description": "Aliases for clients of the first version. New clients use the other paths."},
+]
 _DESCRIPTIONS = {
     404: "The resource does not exist.",
     409: "The version exists, but is no longer on the models volume.",
-    413: "The body is larger than 64 KiB.",
+    413: "The body is larger than 64 KiB; of a batch, than 1 MiB.",
     415: "The body is not declared as JSON; a POST without a body needs a JSON `Content-Type` or `X-Requested-With`.",
     422: "The request is not valid; `errors` names the fields.",
     503: "Broker or database does not answer; repeat after `Retry-After` seconds. `outcome` tells whether the event "
     "may have been accepted.",
 }
-_PROBLEM_CONTENT = {"application/problem+json": {"schema": {"$ref": "#/components/schemas/Problem"}}}
-
 _RETRY_HEADER = {"Retry-After": {"description": "seconds", "schema": {"type": "integer"}}}
 
 
@@ -42,7 +57,12 @@ def problems(*statuses: int) -> dict[int | str, dict[str, Any]]:
     return {
         status: {
             "description": _DESCRIPTIONS[status],
-            "content": _PROBLEM_CONTENT,
+            "content": {
+                "application/problem+json": {
+                    "schema": {"$ref": "#/components/schemas/Problem"},
+                    "example": PROBLEM_EXAMPLES[status],
+                }
+            },
             **({"headers": _RETRY_HEADER} if status == 503 else {}),
         }
         for status in statuses
@@ -60,6 +80,10 @@ LIST_HEADERS = {
     "X-Request-ID": _header("the request that produced the list", format="uuid"),
     "X-Model-Version": _header("the model that produced the list"),
     "X-Recommendation-Basis": _header("`history`, or `segment_prior` for a customer without history"),
+    "X-Recommendation-Weights": _header(
+        "the weights, for instance `collaborative=0.72,content=0.08,profitability=0.2`"
+    ),
+    "X-Recommendation-K": _header("how many assets were asked; absent for a list of an older version"),
     "X-Components-Unknown": _header("components about which the model cannot say anything; absent if there is none"),
     "X-Recommendation-Stale": _header("`true` when reference data was loaded after the list was made; else absent"),
 }
@@ -84,22 +108,37 @@ LIST_ANSWERS: dict[int | str, dict[str, Any]] = {
 LIST_EVENTS: dict[int | str, dict[str, Any]] = {
     200: {
         "description": "A stream of events `list`; the data of each is a `ListEvent`, its id is the id of the request.",
-        "content": {"text/event-stream": {"schema": {"type": "string"}}},
+        "content": {"text/event-stream": {"schema": {"type": "string"}, "example": LIST_EVENT_EXAMPLE}},
     },
     **problems(422, 503),
 }
 
 
 def install_openapi(app: FastAPI) -> None:
-    """Add the problem schemas to the description of the app."""
+    """Add the problem schemas, and an example of each answer, to the description of the app."""
     describe_routes = app.openapi
 
     def describe() -> dict[str, Any]:
         if app.openapi_schema is None:
-            schemas = describe_routes()["components"]["schemas"]
+            description = describe_routes()
+            schemas = description["components"]["schemas"]
             for model in (Problem, FieldProblem, ListEvent):
                 schemas[model.__name__] = model.model_json_schema(ref_template="#/components/schemas/{model}")
                 schemas[model.__name__].pop("$defs", None)
+            _add_examples(description)
         return describe_routes()
 
     app.openapi = describe  # type: ignore[method-assign]
+
+
+def _add_examples(description: dict[str, Any]) -> None:
+    """Give each answer without an example that of its schema (api/examples.py)."""
+    for operations in description["paths"].values():
+        for operation in operations.values():
+            for status, answer in operation["responses"].items():
+                for content in answer.get("content", {}).values():
+                    schema = content.get("schema", {}).get("$ref", "").rpartition("/")[2]
+                    # A schema with an example for one status has it as `Schema 503`.
+                    example = ANSWER_EXAMPLES.get(f"{schema} {status}", ANSWER_EXAMPLES.get(schema))
+                    if "example" not in content and example is not None:
+                        content["example"] = example

@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Literal, Protocol
+from typing import Any, Literal, Protocol
 from uuid import UUID
 
-from api.schemas import AssetItem, Frontier, ModelList
+from api.schemas.assets import AssetItem
+from api.schemas.interactions import WatchedAsset
+from api.schemas.models import Frontier, ModelList
 from shared.events import Event
 from shared.ports import EventPublisher
 from shared.recommender.types import RiskLevel
@@ -19,8 +21,11 @@ ArtifactState = Literal["servable", "gone", "unknown"]
 
 @dataclass(frozen=True)
 class ListRow:
-    """The newest list of a customer; `items` is the JSON array that the worker stored.
+    """The newest list of a customer, or a preview.
 
+    `items`: in the order of the contract; the JSON array that an older version stored; None where they cannot be read.
+    `weights`: by component, or the JSON object that an older version stored. `k`: how many assets were asked; None in
+    rows of older versions.
     `is_stale`: reference data was loaded after the list was made. `has_newer_interactions`: the customer interacted, or
     an order was recorded, after the list was made.
     """
@@ -28,9 +33,11 @@ class ListRow:
     request_id: UUID
     model_version: str
     basis: str
-    items: str
+    items: str | list[dict[str, Any]] | None
     is_stale: bool = False
     has_newer_interactions: bool = False
+    weights: str | Mapping[str, float] | None = None
+    k: int | None = None
 
 
 @dataclass(frozen=True)
@@ -54,7 +61,8 @@ class Answer:
     """The customer's newest list, and what became of the request.
 
     `is_answered`: the request has its decision, so the newest list is its own or a later one; without a request: there
-    is a list. `has_failed`: the request is a dead letter, and there is no later list.
+    is a list. For the request of a preview `newest` is that preview, never a later list. `has_failed`: the request is a
+    dead letter, and there is no later list, or it asked for a preview.
     """
 
     newest: ListRow | None
@@ -125,11 +133,17 @@ class GatewayReader(Protocol):
     async def fetch_current_facts(self, customer_id: str, isins: Sequence[str]) -> CurrentFacts:
         """Return what decides today whether the customer may see these assets, with one statement."""
 
+    async def fetch_watchlist(self, customer_id: str) -> Sequence[WatchedAsset]:
+        """Return the assets of the catalogue that the customer watches, the one that was added last first."""
+
     async def fetch_reference_version(self) -> str:
-        """Return a text that changes with every load of reference data."""
+        """Return a text that changes with every load of reference data, and with the date of the active model."""
 
     async def fetch_assets(self, *, limit: int) -> Sequence[AssetItem]:
         """Return the latest version of the first assets in order of their ISIN."""
+
+    async def fetch_asset(self, isin: str, *, timeout_seconds: float) -> AssetItem | None:
+        """Return the latest version of this asset; None where there is none."""
 
     async def has_isin(self, isin: str, *, timeout_seconds: float) -> bool:
         """Return whether the catalogue has this ISIN."""
@@ -145,6 +159,11 @@ class GatewayReader(Protocol):
 
     async def fetch_fingerprint(self, event: Event, *, timeout_seconds: float) -> str | None:
         """Return the fingerprint of the stored event with this type and id; None while none is stored."""
+
+    async def fetch_fingerprints(
+        self, request_ids: Sequence[UUID], *, timeout_seconds: float
+    ) -> Mapping[UUID, str | None]:
+        """Return the fingerprints of those of these requests for lists that have a decision, with one statement."""
 
     async def listen_forever(
         self, *, on_notified: Callable[[Sequence[str]], None], on_connected: Callable[[], None]

@@ -4,113 +4,48 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Callable, Sequence
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from datetime import date
 from uuid import UUID
 
 import asyncpg
 
+from api import asset_queries, list_queries
+from api.list_items import Item, ShownAssets, build_items
 from api.listener import listen_forever
 from api.ports import Answer, ArtifactState, CurrentFacts, CustomerLists, ListRow, Question, RequestRow
-from api.schemas import AssetItem, Frontier, ModelItem, ModelList
+from api.schemas.assets import AssetItem
+from api.schemas.interactions import WatchedAsset
+from api.schemas.models import Frontier, ModelItem, ModelList
 from shared.errors import DatabaseBusy, DatabaseUnavailable, describe_error
-from shared.events import (
-    RECOMMENDATIONS_REQUESTED,
-    Event,
-    InteractionRecorded,
-    RecommendationRequested,
-    TransactionRecorded,
-)
+from shared.events import Event, InteractionRecorded, RecommendationRequested, TransactionRecorded
 from shared.far_trans.schema import parse_risk_level
 from shared.logging import get_logger
 from shared.postgres.engine import asyncpg_url
 from shared.postgres.errors import translated
-from shared.postgres.tables import REFERENCE_SNAPSHOTS
+from shared.postgres.tables import is_of
 from shared.recommender.candidates import asset_risk_level
+from shared.recommender.types import DISMISSAL_TYPES
+from shared.served_list import Components
 
 REACHABLE_TIMEOUT_SECONDS = 2.0
 CLOSE_TIMEOUT_SECONDS = 0.5
 
 log = get_logger(__name__)
 
-# A letter that was replayed is under way again.
-_OPEN_LETTER = f"d.topic = '{RECOMMENDATIONS_REQUESTED}' AND d.replayed_at IS NULL"
-# A list keeps its reference data and the last interaction or order of the customer: no clock decides what is newer.
-_LISTS = f"""
-SELECT r.request_id, r.model_version, r.basis, r.items,
-       r.customer_id IS NOT NULL
-       OR EXISTS (SELECT FROM customer_information c WHERE c.customer_id = $1) AS known,
-       r.reference_snapshot IS DISTINCT FROM ({REFERENCE_SNAPSHOTS}) AS is_stale,
-       greatest((SELECT max(i.sequence) FROM user_interactions i WHERE i.customer_id = $1),
-                (SELECT max(t.sequence) FROM recorded_transactions t WHERE t.customer_id = $1), 0)
-       > coalesce(r.interaction_sequence, 0) AS has_newer_interactions
-FROM (SELECT) AS one LEFT JOIN recommendations r ON r.customer_id = $1
-"""
-# Statements of the same shape as _LISTS, for many questions at once. A decision and the list are of one transaction,
-# and the requests of a customer are answered in order, so the list of an answered request is its own or a later one.
-_ANSWERS = f"""
-SELECT r.request_id, r.model_version, r.basis, r.items,
-       r.reference_snapshot IS DISTINCT FROM ({REFERENCE_SNAPSHOTS}) AS is_stale,
-       greatest((SELECT max(i.sequence) FROM user_interactions i WHERE i.customer_id = asked.customer_id),
-                (SELECT max(t.sequence) FROM recorded_transactions t WHERE t.customer_id = asked.customer_id), 0)
-       > coalesce(r.interaction_sequence, 0) AS has_newer_interactions,
-       CASE WHEN asked.request_id IS NULL THEN r.request_id IS NOT NULL
-            ELSE decision.request_id IS NOT NULL OR coalesce(letter.has_later_list, false) END AS is_answered,
-       decision.request_id IS NULL AND letter.has_later_list IS FALSE AS has_failed
-FROM unnest($1::text[], $2::uuid[]) WITH ORDINALITY AS asked(customer_id, request_id, place)
-LEFT JOIN recommendations r ON r.customer_id = asked.customer_id
-LEFT JOIN decisions decision
-    ON decision.request_id = asked.request_id AND decision.customer_id = asked.customer_id
-LEFT JOIN LATERAL (
-    SELECT EXISTS (
-        SELECT FROM decisions made
-        WHERE made.request_id = r.request_id AND made.partition = d.partition AND made.event_offset > d.event_offset
-    ) AS has_later_list
-    FROM dead_letters d
-    WHERE d.event_id = asked.request_id AND {_OPEN_LETTER} AND d.key = convert_to(asked.customer_id, 'UTF8')
-    ORDER BY d.dead_letter_id DESC LIMIT 1
-) AS letter ON true
-ORDER BY asked.place
-"""
-_REQUEST = f"""
-SELECT decision.requested_at, decision.decided_at AS answered_at, letter.failed_at, letter.reason
-FROM (SELECT) AS one
-LEFT JOIN decisions decision ON decision.request_id = $1
-LEFT JOIN LATERAL (
-    SELECT d.failed_at, d.reason FROM dead_letters d
-    WHERE d.event_id = $1 AND {_OPEN_LETTER} AND decision.request_id IS NULL
-    ORDER BY d.dead_letter_id DESC LIMIT 1
-) AS letter ON true
-WHERE decision.request_id IS NOT NULL OR letter.failed_at IS NOT NULL
-"""
-_FACTS = """
+_FACTS = f"""
 SELECT item.isin, asset.asset_category, asset.asset_sub_category,
        item.isin IN (SELECT p.isin FROM positions p WHERE p.customer_id = $1 AND p.held) AS is_owned,
        coalesce((
            SELECT i.interaction_type = 'dismiss' FROM user_interactions i
-           WHERE i.customer_id = $1 AND i.isin = item.isin ORDER BY i.sequence DESC LIMIT 1
+           WHERE i.customer_id = $1 AND i.isin = item.isin AND {is_of(DISMISSAL_TYPES)}
+           ORDER BY i.sequence DESC LIMIT 1
        ), false) AS is_dismissed,
        (SELECT c.risk_level FROM latest_customers c WHERE c.customer_id = $1) AS customer_risk_level
 FROM unnest($2::text[]) AS item(isin)
 LEFT JOIN LATERAL (
     SELECT asset_category, asset_sub_category FROM latest_assets a WHERE a.isin = item.isin LIMIT 1
 ) AS asset ON true
-"""
-_ASSETS = """
-WITH page AS (
-    SELECT * FROM latest_assets ORDER BY isin LIMIT $1
-)
-SELECT page.isin,
-       coalesce(page.asset_name, page.asset_short_name, page.isin) AS assetname,
-       page.asset_category AS assetcategory, page.asset_sub_category AS assetsubcategory,
-       page.sector, page.industry,
-       coalesce(price.close_price, bounds.price_max_date) AS current_price, bounds.profitability
-FROM page
-LEFT JOIN LATERAL (
-    SELECT close_price FROM latest_close_prices c WHERE c.isin = page.isin LIMIT 1
-) AS price ON true
-LEFT JOIN latest_limit_prices AS bounds ON bounds.isin = page.isin
-ORDER BY page.isin
 """
 # The curve of a model is long and has a route of its own.
 _MODEL_COLUMNS = ("metrics - 'frontier' AS metrics" if name == "metrics" else name for name in ModelItem.model_fields)
@@ -151,6 +86,7 @@ class PostgresGatewayReader:
         self._pool_size = pool_size
         self._pool: asyncpg.Pool | None = None
         self._answered_at = float("-inf")
+        self._shown_assets = ShownAssets()
 
     async def start(self) -> None:
         milliseconds = str(int(self._timeout_seconds * 1000))
@@ -186,18 +122,30 @@ class PostgresGatewayReader:
         return True
 
     async def fetch_lists(self, customer_id: str) -> CustomerLists:
-        [row] = await self._fetch(_LISTS, customer_id)
-        columns = dict(row)
-        known = columns.pop("known")
-        return CustomerLists(known, newest=None if row["request_id"] is None else ListRow(**columns))
+        rows = await self._fetch(list_queries.LISTS, customer_id)
+        [newest] = await self._list_rows(rows)
+        return CustomerLists(rows[0]["known"], newest)
 
     async def fetch_answers(self, questions: Sequence[Question]) -> Sequence[Answer]:
         customer_ids = [question.customer_id for question in questions]
-        rows = await self._fetch(_ANSWERS, customer_ids, [question.request_id for question in questions])
-        return [_answer(dict(row)) for row in rows]
+        rows = await self._fetch(list_queries.ANSWERS, customer_ids, [question.request_id for question in questions])
+        lists = await self._list_rows(rows)
+        return [
+            Answer(newest, is_answered=row["is_answered"], has_failed=row["has_failed"])
+            for row, newest in zip(rows, lists, strict=True)
+        ]
+
+    async def _list_rows(self, rows: Sequence[asyncpg.Record]) -> list[ListRow | None]:
+        """Return the list of each row, None where there is none; reads what is not known yet of the shown assets."""
+        ids = {one for row in rows for one in row["asset_versions"] or ()}
+        assets = self._shown_assets.find(ids)
+        if missing := ids - assets.keys():
+            found = await self._fetch(list_queries.SHOWN_ASSETS, list(missing))
+            assets.update(self._shown_assets.add({row["asset_version_id"]: row["content"] for row in found}))
+        return [_list_row(row, assets) for row in rows]
 
     async def fetch_request(self, request_id: UUID) -> RequestRow | None:
-        rows = await self._fetch(_REQUEST, request_id)
+        rows = await self._fetch(list_queries.REQUEST, request_id)
         return RequestRow(**rows[0]) if rows else None
 
     async def fetch_current_facts(self, customer_id: str, isins: Sequence[str]) -> CurrentFacts:
@@ -213,17 +161,29 @@ class PostgresGatewayReader:
             dismissed=frozenset(row["isin"] for row in rows if row["is_dismissed"]),
         )
 
+    async def fetch_watchlist(self, customer_id: str) -> Sequence[WatchedAsset]:
+        as_of = await self._fetch_active_as_of()
+        return [
+            WatchedAsset.model_validate(dict(row))
+            for row in await self._fetch(asset_queries.WATCHLIST, customer_id, as_of)
+        ]
+
     async def fetch_reference_version(self) -> str:
-        return str((await self._fetch(REFERENCE_SNAPSHOTS))[0][0])
+        return str((await self._fetch(asset_queries.CATALOGUE_VERSION))[0][0])
 
     async def has_isin(self, isin: str, *, timeout_seconds: float) -> bool:
-        statement = "SELECT EXISTS (SELECT FROM asset_information WHERE isin = $1) AS found"
+        statement = "SELECT EXISTS (SELECT FROM latest_assets WHERE isin = $1) AS found"
         [row] = await self._fetch(statement, isin, timeout_seconds=timeout_seconds)
         return bool(row["found"])
 
     async def fetch_assets(self, *, limit: int) -> Sequence[AssetItem]:
-        rows = await self._fetch(_ASSETS, limit)
+        rows = await self._fetch(asset_queries.ASSETS, await self._fetch_active_as_of(), limit)
         return [AssetItem.model_validate(dict(row)) for row in rows]
+
+    async def fetch_asset(self, isin: str, *, timeout_seconds: float) -> AssetItem | None:
+        as_of = await self._fetch_active_as_of(timeout_seconds=timeout_seconds)
+        rows = await self._fetch(asset_queries.ASSET, as_of, isin, timeout_seconds=timeout_seconds)
+        return AssetItem.model_validate(dict(rows[0])) if rows else None
 
     async def fetch_models(self, *, limit: int) -> ModelList:
         active = await self._fetch(_ACTIVE_MODEL)
@@ -253,6 +213,21 @@ class PostgresGatewayReader:
             return None
         rows = await self._fetch(statement, event.event_id, timeout_seconds=timeout_seconds)
         return rows[0]["fingerprint"] if rows else None
+
+    async def fetch_fingerprints(
+        self, request_ids: Sequence[UUID], *, timeout_seconds: float
+    ) -> Mapping[UUID, str | None]:
+        statement = "SELECT request_id, fingerprint FROM decisions WHERE request_id = ANY($1::uuid[])"
+        rows = await self._fetch(statement, list(request_ids), timeout_seconds=timeout_seconds)
+        return {row["request_id"]: row["fingerprint"] for row in rows}
+
+    async def _fetch_active_as_of(self, *, timeout_seconds: float | None = None) -> date | None:
+        """Return the date of the active model; None without one, and for a date that the trainer did not write."""
+        rows = await self._fetch(asset_queries.ACTIVE_AS_OF, timeout_seconds=timeout_seconds)
+        try:
+            return date.fromisoformat(rows[0]["as_of"]) if rows else None
+        except (TypeError, ValueError):
+            return None
 
     async def listen_forever(
         self, *, on_notified: Callable[[Sequence[str]], None], on_connected: Callable[[], None]
@@ -300,10 +275,15 @@ class PostgresGatewayReader:
         return rows
 
 
-def _answer(columns: dict[str, Any]) -> Answer:
-    is_answered, has_failed = columns.pop("is_answered"), columns.pop("has_failed")
-    newest = None if columns["request_id"] is None else ListRow(**columns)
-    return Answer(newest, is_answered=is_answered, has_failed=has_failed)
+def _list_row(row: asyncpg.Record, assets: Mapping[int, Item | None]) -> ListRow | None:
+    if not row["model_version"]:  # there is no list, or somebody removed its decision
+        return None
+    items, weights, ids = row["items"], row["weights"], row["asset_versions"]
+    if ids is not None:
+        items = build_items(assets, ids=ids, contributions=row["contributions"], made_at=row["made_at"])
+        weights = {name: row[f"weight_{name}"] for name in Components.model_fields}
+    names = ("request_id", "model_version", "basis", "is_stale", "has_newer_interactions", "k")
+    return ListRow(items=items, weights=weights, **{name: row[name] for name in names})
 
 
 async def _nothing_to_reset(_: object) -> None:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from typing import Self
 from urllib.parse import urlsplit
 
-from pydantic import Field, SecretStr, field_validator
+from pydantic import Field, SecretStr, field_validator, model_validator
 
+from api.processes import IS_SUPPORTED
 from shared.settings import DatabaseSettings
 
 
@@ -14,6 +16,12 @@ class ApiSettings(DatabaseSettings):
 
     api_host: str = Field("127.0.0.1", description="address that the gateway listens on")
     api_port: int = Field(8000, ge=0, le=65535, description="port that the gateway listens on")
+    api_processes: int = Field(
+        1,
+        ge=1,
+        le=64,
+        description="processes behind the port, for more cores (Linux); each has its own pool and limits",
+    )
     api_metrics_host: str = Field("127.0.0.1", description="address of the gateway's /metrics")
     api_metrics_port: int = Field(9100, ge=0, le=65535, description="port of the gateway's /metrics; 0: any free port")
     api_max_connections: int = Field(
@@ -23,8 +31,14 @@ class ApiSettings(DatabaseSettings):
         "localhost,127.0.0.1,[::1]",
         description="values of `Host` that are accepted, comma-separated; without a port, any port; * accepts all",
     )
-    cors_allowed_origins: str = Field(
+    cors_origins: str = Field(
         "", description="other origins whose web pages may call, comma-separated, such as https://app.example"
+    )
+    cors_allowed_origins: str = Field("", description="earlier name of CORS_ORIGINS; the same value, if both are set")
+    legacy_empty_list: bool = Field(
+        False,
+        description="for clients of the first version: GET /recommendations/{customer_id} of an unknown customer is an "
+        "empty list, not 404",
     )
     delivery_timeout_seconds: float = Field(
         10.0, gt=0, le=60, description="time after which an event without acknowledgement is a 503"
@@ -52,7 +66,7 @@ class ApiSettings(DatabaseSettings):
 
     def origins(self) -> frozenset[str]:
         """Return the other origins that may call."""
-        return frozenset(_words(self.cors_allowed_origins))
+        return frozenset(_words(self.cors_origins or self.cors_allowed_origins))
 
     @field_validator("allowed_hosts")
     @classmethod
@@ -61,7 +75,7 @@ class ApiSettings(DatabaseSettings):
             raise ValueError("must name at least one host")
         return value
 
-    @field_validator("cors_allowed_origins")
+    @field_validator("cors_origins", "cors_allowed_origins")
     @classmethod
     def _names_origins(cls, value: str) -> str:
         for origin in _words(value):
@@ -69,6 +83,19 @@ class ApiSettings(DatabaseSettings):
             if url.scheme not in ("http", "https") or not url.netloc or origin != f"{url.scheme}://{url.netloc}":
                 raise ValueError(f"{origin!r} is not an origin: scheme://host[:port] without a path")
         return value
+
+    @model_validator(mode="after")
+    def _have_processes_only_where_supported(self) -> Self:
+        if self.api_processes > 1 and not IS_SUPPORTED:
+            raise ValueError("API_PROCESSES above 1 needs Linux")
+        return self
+
+    @model_validator(mode="after")
+    def _name_origins_once(self) -> Self:
+        earlier = set(_words(self.cors_allowed_origins))
+        if self.cors_origins and earlier and earlier != self.origins():
+            raise ValueError("CORS_ORIGINS and CORS_ALLOWED_ORIGINS (its earlier name) differ: set CORS_ORIGINS only")
+        return self
 
 
 def _words(value: str) -> list[str]:

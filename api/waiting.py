@@ -67,7 +67,7 @@ class ListWaiters:
         self._is_due = asyncio.Event()
         self._stopping = False
         self._metrics = metrics
-        metrics.waiting_clients.set_function(lambda: self._slots)
+        metrics.watch(metrics.waiting_clients, lambda: self._slots)
 
     @contextmanager
     def slot(self) -> Iterator[None]:

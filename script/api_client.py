@@ -1,160 +1,74 @@
-"""The public API as a client sees it: ask for a list and wait for it, click, read the catalogue."""
+"""The API through `far_trans_client`, with answers as the JSON that they are: for checks of keys and values."""
 
 from __future__ import annotations
 
-import time
-from collections.abc import Mapping
-from dataclasses import dataclass
+import json
+from dataclasses import asdict, dataclass
 from typing import Any, Self, cast
-from uuid import uuid4
 
-import httpx
-from tenacity import retry, retry_if_exception_type, stop_after_attempt, wait_incrementing
-
-_PAGE_SIZE = 500
-
-
-class ApiFailed(Exception):
-    """The API did not do what was asked; the message says what it answered."""
-
-
-class ApiUnavailable(ApiFailed):
-    """Nobody answers there, or the answer says to try again later."""
-
-
-class ListNotReady(ApiFailed):
-    """The request was accepted, but its list did not appear in time."""
-
-
-class ApiRefused(ApiFailed):
-    """The API refused the request for good."""
-
-    def __init__(self, message: str, *, status: int) -> None:
-        super().__init__(message)
-        self.status = status
-
-
-_again_while_unavailable = retry(
-    retry=retry_if_exception_type(ApiUnavailable),
-    stop=stop_after_attempt(4),
-    wait=wait_incrementing(0.5, 0.5),
-    reraise=True,
-)
+from far_trans_client import Client, InteractionType, NotFound, RecommendationList
+from far_trans_client.answers import Action
+from far_trans_client.decoding import parse_json
+from far_trans_client.exchanges import call
+from far_trans_client.messages import Operation
 
 
 @dataclass(frozen=True)
 class ServedList:
-    """One answer of GET /recommendations/{customer_id}."""
+    """A list whose assets are JSON objects."""
 
     request_id: str | None
     model_version: str | None
     basis: str | None
     items: tuple[dict[str, Any], ...]
 
-    def share_of(self, sector: str) -> float:
-        """Return the fraction of the names that belong to this sector; 0 for an empty list."""
-        if not self.items:
-            return 0.0
-        return [item["sector"] for item in self.items].count(sector) / len(self.items)
-
 
 class ApiClient:
-    """A connection to one gateway; every call is bounded and raises ApiFailed when it did not work."""
+    """A connection to one gateway; raises the errors of `far_trans_client`."""
 
-    def __init__(self, url: str, *, transport: httpx.BaseTransport | None = None) -> None:
-        self.url = url.rstrip("/")
-        try:
-            host = httpx.URL(self.url).host
-            # Proxies that the environment names must not see requests to this very machine.
-            by_proxy = not (host in {"localhost", "::1"} or host.startswith("127."))
-            self._http = httpx.Client(base_url=self.url, timeout=15.0, transport=transport, trust_env=by_proxy)
-        except httpx.InvalidURL as error:
-            raise ApiUnavailable(f"{url} is not a URL: {error}") from error
+    def __init__(self, url: str) -> None:
+        self.client = Client(url)
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._http.close()
+        self.client.close()
 
-    def ask(self, customer_id: str, action: str, *, wait_seconds: float = 30.0) -> ServedList:
+    def ask(self, customer_id: str, action: Action, *, wait_seconds: float = 30.0) -> ServedList:
         """Request a list and return it once it is there; raises ListNotReady after `wait_seconds`."""
-        request_id = self.request(customer_id, action)
-        return self.wait_for_list(customer_id, request_id, wait_seconds=wait_seconds)
+        return self.wait_for_list(customer_id, self.request(customer_id, action), wait_seconds=wait_seconds)
 
-    def request(self, customer_id: str, action: str) -> str:
-        """POST /recommendations; return the id of the request."""
-        answer = self._post("/recommendations", {"customer_id": customer_id, "action": action})
-        return answer.headers["X-Request-ID"]
+    def request(self, customer_id: str, action: Action) -> str:
+        """Request a list; return the id of the request."""
+        return str(self.client.request_recommendations(customer_id, action))
 
     def wait_for_list(self, customer_id: str, request_id: str, *, wait_seconds: float = 30.0) -> ServedList:
-        """Return the list that was made for this request; raises ListNotReady after `wait_seconds`."""
-        deadline = time.monotonic() + wait_seconds
-        while True:
-            served = self.fetch_list(customer_id)
-            if served.request_id == request_id:
-                return served
-            if time.monotonic() > deadline:
-                raise ListNotReady(
-                    f"request {request_id} was accepted, but its list did not appear within {wait_seconds:.0f} s; "
-                    f"the newest one is of request {served.request_id}"
-                )
-            time.sleep(0.05)
+        """Return the list of this request, or a later one; raises ListNotReady after `wait_seconds`."""
+        return _as_json(self.client.wait_for_list(customer_id, request_id, timeout_seconds=wait_seconds))
 
     def fetch_list(self, customer_id: str) -> ServedList:
         """Return the newest list; an empty one for a customer who has none yet, known or not."""
         try:
-            answer = self._send("GET", f"/recommendations/{customer_id}")
-        except ApiRefused as refused:
-            if refused.status != httpx.codes.NOT_FOUND:
-                raise
+            return _as_json(self.client.recommendations(customer_id))
+        except NotFound:
             return ServedList(None, None, None, ())
-        get, items = answer.headers.get, tuple(answer.json()["recommendations"])
-        return ServedList(get("X-Request-ID"), get("X-Model-Version"), get("X-Recommendation-Basis"), items)
 
     def record_interaction(self, customer_id: str, isin: str, interaction_type: str = "click") -> None:
-        """POST /user_interactions; counts once, however often it has to be sent."""
-        body = {"customer_id": customer_id, "isin": isin, "type": interaction_type}
-        self._post("/user_interactions", body)
+        """Record an interaction; it counts once, however often it has to be sent."""
+        self.client.record_interaction(customer_id, isin, cast(InteractionType, interaction_type))
 
-    def fetch(self, path: str, **query: str) -> dict[str, Any]:
-        """Return the body of a GET."""
-        return cast(dict[str, Any], self._send("GET", path, params=query).json())
+    def fetch(self, path: str) -> dict[str, Any]:
+        """Return the body of a GET, with every key that it has."""
+        operation = Operation("GET", path, lambda answer: cast(dict[str, Any], parse_json(answer.content)))
+        return self.client.carry_out(call(operation, self.client.limits))
 
-    def fetch_assets(self, **query: str) -> list[dict[str, Any]]:
-        """Return every asset that matches, whatever number the gateway answers at once."""
-        assets: list[dict[str, Any]] = []
-        while True:
-            page = self.fetch("/assets", **query, limit=str(_PAGE_SIZE), offset=str(len(assets)))
-            assets += page["assets"]
-            if not page["assets"] or len(assets) >= page["total"]:
-                return assets
-
-    def _post(self, path: str, body: Mapping[str, str]) -> httpx.Response:
-        # With a key of its own a repeated POST has one effect, also when the first answer was lost.
-        headers = {"Idempotency-Key": str(uuid4())}
-        return _again_while_unavailable(self._send)("POST", path, json=dict(body), headers=headers)
-
-    def _send(self, method: str, path: str, **options: Any) -> httpx.Response:
-        try:
-            answer = self._http.request(method, path, **options)
-        except httpx.InvalidURL as error:
-            raise ApiUnavailable(f"{self.url} is not a URL: {error}") from error
-        except httpx.HTTPError as error:
-            raise ApiUnavailable(f"{method} {self.url}{path}: {error or type(error).__name__}") from error
-        if not answer.is_success:
-            raise _refusal(answer)
-        return answer
+    def fetch_assets(self, *, sector: str | None = None) -> list[dict[str, Any]]:
+        """Return every asset that matches."""
+        return [asdict(asset) for asset in self.client.assets(sector=sector)]
 
 
-def _refusal(answer: httpx.Response) -> ApiFailed:
-    try:
-        problem = answer.json()
-        faults = [f"{fault['field']}: {fault['message']}" for fault in problem.get("errors") or []]
-        detail = "; ".join(faults) or problem["detail"]
-    except (ValueError, LookupError, TypeError, AttributeError):
-        detail = answer.text[:200]
-    message = f"{answer.request.method} {answer.request.url}: {answer.status_code} {detail}"
-    if answer.status_code >= httpx.codes.INTERNAL_SERVER_ERROR:
-        return ApiUnavailable(message)
-    return ApiRefused(message, status=answer.status_code)
+def _as_json(newest: RecommendationList) -> ServedList:
+    request_id = None if newest.request_id is None else str(newest.request_id)
+    items = tuple(json.loads(json.dumps(asdict(item), default=str)) for item in newest.recommendations)
+    return ServedList(request_id, newest.model_version, newest.basis, items)

@@ -1,59 +1,40 @@
-"""The loader against a bare DELETE, COPY and VACUUM of the same rows in the same tables, in one run (make bench).
+"""Measure every part of the system beside its limit, in one run (make bench).
 
-Exit code 1 where the loader has less than half the rate of the bare COPY. Uses a database of its own, on the server
-that DATABASE_URL names, else on a local one.
+Each leg is measured by turns with its limit; the report has the median ratio and the spread. Nothing is asserted: the
+exit code is 0 when every leg was measured. Servers and database are its own and are removed afterwards; DATABASE_URL
+names another PostgreSQL server to create the database on.
 """
 
 from __future__ import annotations
 
-import os
 import runpy
-import subprocess
-import sys
 import tempfile
-import time
-import uuid
-from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, closing, contextmanager
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from statistics import median
 from typing import Annotated
 
 if __name__ == "__main__":  # before the imports that need the packages of the project
     _enter = runpy.run_path(str(Path(__file__).resolve().parents[1] / "script/project_environment.py"))["enter"]
     _enter("psycopg2", "typer")
 
-import psycopg2
+import sys
+
 import typer
-from rich.console import Console
-from rich.table import Column, Table
-from sqlalchemy.engine import make_url
 
-from script.local.postgres import LocalPostgres, execute_statement
-from script.terminal import build_app
-from shared.far_trans.loading import FileAccess, load_table
-from shared.far_trans.schema import TableSchema
-from shared.far_trans.source_files import SourceFile, check_files
-from shared.far_trans.store import PostgresReferenceStore
+from script.speed.first_version import measure_first_version
+from script.speed.gateway import measure_gateway, measure_reads
+from script.speed.hot_swap import measure_hot_swap
+from script.speed.legs import Leg, print_report, write_report
+from script.speed.loading import measure_load
+from script.speed.plots import write_plot
+from script.speed.system import BenchSystem, bench_system
+from script.speed.training import measure_training
+from script.speed.worker import measure_backlog, measure_latency
+from script.terminal import build_app, say
 from shared.far_trans.synthetic import synthesize
-from shared.identifiers import latest_date
-from shared.postgres.migrations.upgrade import upgrade_database
 
-LEAST_RATIO = 0.5
-_LOADER = Path(__file__).resolve().parent.parent / "FAR-Trans" / "script.py"
-
-
-@dataclass(frozen=True)
-class Timing:
-    """Seconds for one file, the median of the rounds."""
-
-    schema: TableSchema
-    row_count: int
-    bare_seconds: float
-    loader_seconds: float
-
-
+REPORT = Path(__file__).resolve().parents[1] / "docs" / "benchmarks" / "speed.json"
+LEGS = ("gateway", "reads", "worker", "latency", "training", "load", "swap")
 app = build_app(None)
 
 
@@ -61,104 +42,46 @@ app = build_app(None)
 def bench(
     data: Annotated[Path | None, typer.Option(help="folder with the six files (default: an invented set)")] = None,
     scale: Annotated[float, typer.Option(help="of the invented set")] = 1.0,
-    rounds: Annotated[int, typer.Option(help="the median counts")] = 3,
+    quick: Annotated[bool, typer.Option(help="one short round of each leg")] = False,
+    leg: Annotated[list[str] | None, typer.Option(help=f"only these: {', '.join(LEGS)}")] = None,
+    report: Annotated[Path, typer.Option(help="the JSON report; its plot has the same name")] = REPORT,
 ) -> None:
-    with tempfile.TemporaryDirectory(prefix="bench-") as folder, bench_database() as database_url:
+    with tempfile.TemporaryDirectory(prefix="bench-data-") as folder:
         if data is None:
             data = Path(folder)
-            synthesize(data, scale)
-        timings = measure(check_files(data), database_url=database_url, rounds=rounds)
-        command_seconds = measure_command(data, database_url=database_url, rounds=rounds)
-    raise typer.Exit(report(timings, command_seconds=command_seconds))
+            synthesize(data, min(scale, 0.05) if quick else scale)
+        with bench_system(data) as system:
+            legs = measure(system, names=leg or LEGS, quick=quick)
+    write_report(legs, report)
+    write_plot(legs, report.with_suffix(".png"))
+    print_report(legs)
+    say(f"the report is {report}")
 
 
-def measure(sources: Sequence[SourceFile], *, database_url: str, rounds: int) -> list[Timing]:
-    """Load every file both ways, by turns; both replace the whole table in one transaction."""
-    timings = []
-    access = FileAccess(on_reject=lambda reject: None)
-    with PostgresReferenceStore.connect(database_url) as store:
-        for source in sources:
-            bare, loader, row_count = [], [], 0
-            for _ in range(rounds):
-                seconds, row_count = copy_bare(source, database_url=database_url)
-                bare.append(seconds)
-                started = time.perf_counter()
-                with store.replacement():
-                    loaded, _ = load_table(source, store=store, latest=latest_date(), access=access)
-                store.tidy()
-                loader.append(time.perf_counter() - started)
-                if loaded != row_count:
-                    raise AssertionError(f"{source.schema.table}: {loaded} rows, COPY took {row_count}")
-            timings.append(Timing(source.schema, row_count, median(bare), median(loader)))
-    return timings
+def measure(system: BenchSystem, *, names: Sequence[str], quick: bool) -> list[Leg]:
+    """Return the legs of these names, in order; `quick` takes one short round of each."""
+    rounds, seconds, requests = (1, 1.0, 2_000) if quick else (5, 5.0, 100_000)
 
+    def worker() -> list[Leg]:
+        backlog = measure_backlog(system, rounds=rounds, requests=requests)
+        return [backlog, measure_first_version(system, worker_rates=backlog.ours, requests=20 if quick else 200)]
 
-def copy_bare(source: SourceFile, *, database_url: str) -> tuple[float, int]:
-    """Return seconds and rows of DELETE, a plain COPY of the file, and VACUUM: what psql would do without checks."""
-    table, columns = source.schema.table, ", ".join(column.name for column in source.schema.columns)
-    with closing(psycopg2.connect(database_url)) as connection:
-        with connection, connection.cursor() as cursor:
-            started = time.perf_counter()
-            cursor.execute(f"DELETE FROM {table}")
-            if source.path is None:
-                return 0.0, 0
-            with source.path.open("rb") as stream:
-                cursor.copy_expert(f"COPY {table} ({columns}) FROM STDIN (FORMAT csv, HEADER)", stream, size=1 << 18)
-            row_count = cursor.rowcount
-        connection.autocommit = True
-        with connection.cursor() as cursor:
-            cursor.execute(f"VACUUM (ANALYZE, TRUNCATE false) {table}")
-        return time.perf_counter() - started, row_count
-
-
-def measure_command(data: Path, *, database_url: str, rounds: int) -> float:
-    """Return the seconds of the whole command: Python's start, checks, all six tables, ANALYZE."""
-    command = [sys.executable, str(_LOADER), "--data", str(data)]
-    environment = os.environ | {"DATABASE_URL": database_url}
-    seconds = []
-    for _ in range(rounds):
-        started = time.perf_counter()
-        subprocess.run(command, env=environment, check=True, capture_output=True)
-        seconds.append(time.perf_counter() - started)
-    return median(seconds)
-
-
-def report(timings: Sequence[Timing], *, command_seconds: float) -> int:
-    """Print rates and ratios; the exit code says whether the overall ratio is high enough."""
-    table = Table(Column("table", min_width=20), "rows", "bare COPY, rows/s", "loader, rows/s", "ratio")
-    for timing in timings:
-        table.add_row(timing.schema.table, *_describe(timing.row_count, timing.bare_seconds, timing.loader_seconds))
-    row_count = sum(timing.row_count for timing in timings)
-    bare = sum(timing.bare_seconds for timing in timings)
-    loader = sum(timing.loader_seconds for timing in timings)
-    table.add_section()
-    table.add_row("all six", *_describe(row_count, bare, loader))
-    table.add_row("the whole command", *_describe(row_count, bare, command_seconds))
-    console = Console()
-    console.print(table, width=max(console.width, 90))
-    return 0 if bare / command_seconds >= LEAST_RATIO else 1
-
-
-def _describe(row_count: int, bare_seconds: float, loader_seconds: float) -> tuple[str, ...]:
-    rates = (f"{row_count / bare_seconds:,.0f}", f"{row_count / loader_seconds:,.0f}")
-    return (f"{row_count:,}", *rates, f"{bare_seconds / loader_seconds:.2f}")
-
-
-@contextmanager
-def bench_database() -> Iterator[str]:
-    """Yield the URL of a new database with all tables; it is dropped afterwards."""
-    with ExitStack() as stack:
-        server_url = os.environ.get("DATABASE_URL")
-        if not server_url:
-            folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="bench-postgres-"))
-            server_url = stack.enter_context(LocalPostgres(folder)).url()
-        name = f"bench_{uuid.uuid4().hex[:12]}"
-        execute_statement(server_url, f"CREATE DATABASE {name} TEMPLATE template0 ENCODING 'UTF8'")
-        stack.callback(execute_statement, server_url, f"DROP DATABASE {name} WITH (FORCE)")
-        url = make_url(server_url).set(database=name).render_as_string(hide_password=False)
-        upgrade_database(url)
-        yield url
+    measurements: dict[str, Callable[[], list[Leg]]] = {
+        "gateway": lambda: measure_gateway(system, rounds=rounds, seconds=seconds),
+        "reads": lambda: measure_reads(system, rounds=rounds, seconds=seconds),
+        "worker": worker,
+        "latency": lambda: measure_latency(system, rounds=rounds, seconds=2 * seconds),
+        "training": lambda: measure_training(system, rounds=rounds),
+        "load": lambda: measure_load(system.data, database_url=system.database_url, rounds=rounds),
+        "swap": lambda: [measure_hot_swap(system, rounds=rounds, seconds=2 * seconds)],
+    }
+    legs: list[Leg] = []
+    for name in LEGS:
+        if name in names:
+            say(f"measuring {name}")
+            legs += measurements[name]()
+    return legs
 
 
 if __name__ == "__main__":
-    app()
+    sys.exit(app())

@@ -1,6 +1,7 @@
-"""Print the requirements that can be installed on this machine: without LightFM where there is no C compiler.
+"""Print the requirements of every command: without Apache Spark, and without LightFM where there is no C compiler.
 
-LightFM is published as source only; everything else comes as wheels. Without it the trainer leaves that candidate out.
+LightFM is published as source only. Without it the trainer leaves that candidate out. Spark is 430 MB, and only
+TRAINING_ENGINE=spark and its tests need it: `make spark` installs it.
 This script runs before anything is installed, so it uses the standard library only.
 """
 
@@ -14,11 +15,14 @@ import sysconfig
 from pathlib import Path
 
 SOURCE_ONLY = "rectools-lightfm"
+OF_SPARK = ("pyspark", "py4j", "pyarrow")
 
 
 def main(lock: Path) -> int:
-    """Print the requirements of `lock` that can be installed."""
+    """Print the requirements of `lock` that can be installed, apart from those of Spark."""
     text = lock.read_text(encoding="utf-8")
+    for name in OF_SPARK:
+        text = without(text, name)
     if not can_compile():
         told = f"no C compiler with Python's headers: {SOURCE_ONLY} is left out: that candidate is not trained"
         print(told, file=sys.stderr)

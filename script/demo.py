@@ -20,12 +20,12 @@ from typing import NoReturn
 
 if __name__ == "__main__":  # before the imports that need the packages of the project
     _enter = runpy.run_path(str(Path(__file__).resolve().parents[1] / "script/project_environment.py"))["enter"]
-    _enter("httpx", "psutil", "sqlalchemy")
+    _enter("far_trans_client", "psutil", "sqlalchemy")
 
 from sqlalchemy.engine import make_url
 
-from script.api_client import ApiClient, ApiFailed
-from script.demo_answers import CLICKS, ModelProgress, find_clickers, find_income_investor, show_answers
+from far_trans_client import Client, FarTransError
+from script.demo_answers import CLICKS, ModelProgress, TrainingFailed, find_clickers, find_income_investor, show_answers
 from script.demo_setup import (
     SYNTHETIC_SCALE,
     DemoRefused,
@@ -61,7 +61,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except DemoRefused as error:
         say(str(error))
         return 2
-    except (LocalServerError, ApiFailed, OSError) as error:
+    except (LocalServerError, FarTransError, TrainingFailed, OSError) as error:
         say(f"The demo failed: {error}")
         return 1
     except Stopped:
@@ -108,14 +108,14 @@ class Demo:
         services.wait(services["api"].answers, what="ready", blame="api", seconds=_API_TIMEOUT_SECONDS)
         self._report(f"the API is ready: {services['api'].url}")
         progress = ModelProgress(self._report)
-        with ApiClient(services["api"].url) as api:
+        with Client(services["api"].url) as api:
             services.wait(
                 lambda: progress.is_served(api), what="a first model", blame="trainer", seconds=_MODEL_TIMEOUT_SECONDS
             )
             try:
                 customer_id, clickers = find_income_investor(folder), find_clickers(folder)
                 show_answers(api, customer_id, clickers=clickers, screen=self._screen, report=self._report)
-            except ApiFailed as error:
+            except FarTransError as error:
                 services.check()
                 raise services["worker"].failure(f"is behind this: {error}") from error
 

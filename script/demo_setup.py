@@ -17,12 +17,17 @@ from concurrent.futures import Future, as_completed
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from sqlalchemy import select
+from sqlalchemy.exc import SQLAlchemyError
+
 from script.local.kafka import LocalKafka
 from script.local.local_server import LocalServer
 from script.local.owned_process import DataFolderInUse, LocalServerError, note_owner, read_tail, run_to_end, take_lock
 from script.local.postgres import LocalPostgres
 from script.local.service_processes import REPOSITORY, ServiceEnvironment
 from shared.far_trans.schema import TABLES
+from shared.postgres.engine import build_engine
+from shared.postgres.tables import reference_snapshots
 
 SYNTHETIC_SCALE = 0.02
 SYNTHETIC_SEED = 7
@@ -47,11 +52,6 @@ class DataSet:
     folder: Path
     state: Path
     scale: float | None = None
-
-    @property
-    def loaded_mark(self) -> Path:
-        """The file that exists once database and topics of this state folder hold this data set."""
-        return self.state / "loaded.json"
 
 
 def state_root() -> Path:
@@ -202,9 +202,12 @@ class DemoServers:
         logs = self.data.state / "logs"
         run_step("migrate", ["-m", "shared.migrations"], folder=logs, environment=variables)
         self.report("tables and topics are there")
-        if self.data.loaded_mark.exists() and not reload:
+        sources = fetch_sources(variables["DATABASE_URL"])
+        if not reload and is_loaded(self.data.folder, sources):
             self.report(f"{self.data.label} was loaded earlier")
             return
+        if other := sorted({str(Path(path).parent) for path in sources.values() if path} - {str(self.data.folder)}):
+            self.report(f"other data were loaded meanwhile, from {', '.join(other)}: loading again")
         rejects_file = logs / "rejected_rows.csv"
         arguments = ["FAR-Trans/script.py", "--data", str(self.data.folder), "--rejects", str(rejects_file)]
         arguments += self.load_options
@@ -213,11 +216,33 @@ class DemoServers:
         if code == _LOAD_REFUSED:
             raise DemoRefused(
                 f"{self.data.label} cannot be loaded; {_tail(logs / 'load.log')}\n"
-                'With make, options of the loader go into LOAD_OPTIONS="...".'
+                'With make, options of the loader go into LOAD_OPTIONS="...". `make demo FRESH=1` starts without data.'
             )
-        self.data.loaded_mark.touch()
         rejects = f" (some rows were rejected: see {rejects_file})" if code else ""
         self.report(f"loaded {self.data.label}{rejects}")
+
+
+def is_loaded(folder: Path, sources: Mapping[str, str]) -> bool:
+    """Return whether the last change of every table was a load of its file in this folder, or of no file."""
+    return all(sources.get(table.table) in (_files_of(folder, table.file_name) or {""}) for table in TABLES)
+
+
+def _files_of(folder: Path, name: str) -> set[str]:
+    return {str((folder / each).resolve()) for each in (name, f"{name}.gz") if (folder / each).is_file()}
+
+
+def fetch_sources(database_url: str) -> dict[str, str]:
+    """Return by table which file was loaded or appended last; raises LocalServerError."""
+    engine = build_engine(database_url, application_name="demo")
+    try:
+        with engine.connect() as connection:
+            columns = reference_snapshots.c
+            rows = connection.execute(select(columns.table_name, columns.source))
+            return {row.table_name: row.source for row in rows}
+    except SQLAlchemyError as error:
+        raise LocalServerError(f"the database does not say which data it holds: {error}") from error
+    finally:
+        engine.dispose()
 
 
 def do_together(tasks: Mapping[str, Callable[[], object]], *, report: Report, seconds: float) -> None:

@@ -9,7 +9,7 @@ from datetime import UTC, datetime, timedelta
 
 from shared import errors
 from shared.errors import BrokerUnavailable, ContractViolation, RecommenderError
-from shared.events import EVENTS_OF_TOPIC, InteractionRecorded, RecommendationRequested, TransactionRecorded, decode
+from shared.events import EVENTS_OF_TOPIC, InteractionRecorded, TransactionRecorded, decode
 from shared.identifiers import EVENT_CLOCK_TOLERANCE
 from shared.kafka.producer import SyncKafkaEventPublisher
 from shared.postgres.dead_letter_store import DeadLetter, DeadLetterBox
@@ -51,10 +51,9 @@ class Repair:
             event = decode(repaired.topic, repaired.value)
         except ContractViolation as error:
             return _not_before(repaired) or str(error)
-        if isinstance(event, InteractionRecorded | RecommendationRequested | TransactionRecorded):
-            expected = event.customer_id.encode()
-            if repaired.key != expected:
-                return f"the key {repaired.key!r} is not the customer_id {expected!r}"
+        expected = event.key()
+        if expected is not None and repaired.key != expected:
+            return f"the key {repaired.key!r} is not the {event.key_field} {expected!r}"
         return None
 
 
@@ -89,13 +88,17 @@ class ReplayCheck:
         repaired = repair.applied_to(letter)
         event = decode(repaired.topic, repaired.value)
         if isinstance(event, InteractionRecorded | TransactionRecorded) and not self.box.has_asset(event.isin):
-            return Verdict(f"UnknownAsset: the catalogue has no {event.isin}: load reference data that has it")
+            return Verdict(
+                f"UnknownAsset: the catalogue has no {event.isin}: load reference data that has it, or send it"
+            )
         kept = self.box.fetch_kept(event)
         if kept is not None:
             conflict = kept.find_conflict(event)
             if conflict is not None:
                 return Verdict(f"{type(conflict).__name__}: {conflict}")
             return Verdict(note="the event had its effect already and has none again")
+        if self.box.has_successor(event, after=letter):
+            return Verdict("superseded: a later event about the same thing and day had its effect, and would be undone")
         bug = _bug_class(letter.reason)
         if bug is not None and repair.value is None and not repair.upgraded:
             return Verdict(f"only after an upgrade: {bug} is a bug of the version that wrote the letter")

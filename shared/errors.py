@@ -20,6 +20,7 @@ RecommenderError
 │   └── ArtifactMissing
 ├── ConfigurationInvalid       a model's configuration with an unknown signal or hyper-parameter, or a bad plugin
 ├── NotEnoughData              nothing to train on
+├── TrainingEngineFailed       Apache Spark could not be started or reached, or did not finish
 ├── ReferenceDataInvalid       the reference data files are invalid: nothing is loaded from them
 │   └── LoadRefused            the files would replace good data by implausible data
 ├── ListsInvalid               lists that break the protocol of the benchmark
@@ -116,6 +117,10 @@ class ConfigurationInvalid(RecommenderError):
 
 class NotEnoughData(RecommenderError):
     """There is too little data to train a model."""
+
+
+class TrainingEngineFailed(RecommenderError):
+    """The engine that trainings use could not be started or reached, or did not finish."""
 
 
 class ReferenceDataInvalid(RecommenderError):

@@ -6,18 +6,23 @@ tests/contract/ has one golden JSON file per event and version, which is never e
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime, time
 from hashlib import sha256
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 from uuid import UUID, uuid4
 
 from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from shared.errors import ContractViolation, InvalidWeights
 from shared.identifiers import (
+    CAPACITY_CODE_PATTERN,
+    EARLIEST_DATE,
     EARLIEST_EVENT,
+    EARLIEST_QUESTIONNAIRE,
     EVENT_CLOCK_TOLERANCE,
+    MAX_KEY_CHARACTERS,
     PLAIN_TEXT_PATTERN,
+    RISK_LEVEL_CODE_PATTERN,
     Currency,
     CustomerId,
     Fingerprint,
@@ -25,23 +30,35 @@ from shared.identifiers import (
     ModelVersion,
     TransactionId,
 )
-from shared.recommender.types import InteractionType, Weights
+from shared.number_bounds import MAX_NUMBER, MIN_PRICE
+from shared.recommender.types import InteractionType, ListOptions, Weights
+from shared.requested_options import ExcludedIsins, Names, Places, RequestedLimits, Save
 
 RECOMMENDATIONS_REQUESTED = "recommendations.requested.v1"
 INTERACTIONS_RECORDED = "interactions.recorded.v1"
 TRANSACTIONS_RECORDED = "transactions.recorded.v1"
+CUSTOMERS_CHANGED = "customers.changed.v1"
+ASSETS_CHANGED = "assets.changed.v1"
+CLOSE_PRICES_RECORDED = "close_prices.recorded.v1"
 MODELS_COMMANDS = "models.commands.v1"
 MODELS_PUBLISHED = "models.published.v1"
 
 # Keyed by customer_id, with the same number of partitions: one worker owns all partitions of a customer. The events of
-# WRITE_TOPICS change what a list depends on, so a request waits for those that were acknowledged before it.
+# AWAITED_TOPICS change what a list depends on, so a request waits for those that were acknowledged before it. Those of
+# WRITE_TOPICS are what a customer did: a training learns from them.
 WRITE_TOPICS = (INTERACTIONS_RECORDED, TRANSACTIONS_RECORDED)
-CUSTOMER_TOPICS = (RECOMMENDATIONS_REQUESTED, *WRITE_TOPICS)
+AWAITED_TOPICS = (*WRITE_TOPICS, CUSTOMERS_CHANGED)
+CUSTOMER_TOPICS = (RECOMMENDATIONS_REQUESTED, *AWAITED_TOPICS)
+# Keyed by isin, with any number of partitions: no request waits for them.
+ASSET_TOPICS = (ASSETS_CHANGED, CLOSE_PRICES_RECORDED)
+REFERENCE_TOPICS = (*ASSET_TOPICS, CUSTOMERS_CHANGED)
+WORKER_TOPICS = (*CUSTOMER_TOPICS, *ASSET_TOPICS)
 
 MODEL_NAME = "hybrid"  # the key of both model topics
 
 LARGEST_WEIGHT = 1e6
-LARGEST_AMOUNT = 1e12  # of units and money, as in the files: sums of it do not overflow
+MOST_RANK = 50  # the last place of the longest list
+LARGEST_AMOUNT = MAX_NUMBER  # of units and money
 LEAST_UNITS = 1e-9  # a smaller number underflows where it is multiplied
 Preset = Literal["popular", "balanced", "return", "low_volatility"]
 WEIGHTS_OR_PRESET = "give weights or a preset, not both"
@@ -58,18 +75,40 @@ def _readable_time(moment: datetime) -> datetime:
 
 EventTime = Annotated[AwareDatetime, AfterValidator(_readable_time)]
 TransactionType = Literal["Buy", "Sell"]
+Rank = Annotated[int, Field(ge=1, le=MOST_RANK, strict=True)]
 Units = Annotated[float, Field(ge=LEAST_UNITS, le=LARGEST_AMOUNT, allow_inf_nan=False, strict=True)]
 TotalValue = Annotated[float, Field(ge=0, le=LARGEST_AMOUNT, allow_inf_nan=False, strict=True)]
+ClosePrice = Annotated[float, Field(ge=MIN_PRICE, le=MAX_NUMBER, allow_inf_nan=False, strict=True)]
+# A text like 2026-01-02, nothing else: no time, and no number of days.
+Day = Annotated[
+    date, Field(ge=EARLIEST_DATE, strict=True, description="from 1990-01-01 to the day after that of the log (UTC)")
+]
+QuestionnaireDay = Annotated[
+    date,
+    Field(ge=EARLIEST_QUESTIONNAIRE, strict=True, description="from 1900-01-01 to the day after that of the log (UTC)"),
+]
+ShortText = Annotated[str, Field(max_length=MAX_KEY_CHARACTERS, pattern=PLAIN_TEXT_PATTERN)]
+RiskLevelCode = Annotated[str, Field(pattern=RISK_LEVEL_CODE_PATTERN)]
+CapacityCode = Annotated[str, Field(pattern=CAPACITY_CODE_PATTERN)]
+AssetCategory = Literal["Stock", "Bond", "MTF"]
 
 
 def _now() -> datetime:
     return datetime.now(UTC)
 
 
+def _start_of(day: date) -> datetime:
+    return datetime.combine(day, time(), UTC)
+
+
 class Event(BaseModel):
-    """The fields of every event. Requests with one Idempotency-Key and different bodies differ in `fingerprint`."""
+    """The fields of every event. Requests with one Idempotency-Key and different bodies differ in `fingerprint`.
+
+    key_field: names the field whose UTF-8 text is the key of the message; None where the key does not matter.
+    """
 
     model_config = ConfigDict(frozen=True, extra="ignore")
+    key_field: ClassVar[str | None] = None
 
     event_id: UUID = Field(default_factory=uuid4)
     occurred_at: EventTime = Field(default_factory=_now)
@@ -77,8 +116,12 @@ class Event(BaseModel):
     fingerprint: Fingerprint | None = None
 
     def times(self) -> dict[str, datetime]:
-        """Return the times by the sender's clock, by the name of their field."""
+        """Return the times by the sender's clock, by the name of their field; a day stands for its start (UTC)."""
         return {"occurred_at": self.occurred_at}
+
+    def key(self) -> bytes | None:
+        """Return the key that the message must have, None where it does not matter."""
+        return None if self.key_field is None else str(getattr(self, self.key_field)).encode()
 
 
 class RequestedWeights(BaseModel):
@@ -104,13 +147,34 @@ class RequestedWeights(BaseModel):
 
 
 class RecommendationRequested(Event):
-    """A client requested a list for a customer, with weights, a preset of the model, or the weights of the model."""
+    """A client requested a list for a customer, with weights, a preset of the model, or the weights of the model.
 
+    k: at most so many assets. categories, sectors, exclude, limits: as in ListOptions. save: false for a preview, which
+    does not become the customer's list.
+    """
+
+    key_field: ClassVar[str | None] = "customer_id"
     event_type: Literal["RecommendationRequested"] = "RecommendationRequested"
     customer_id: CustomerId
     action: Literal["request_recs", "refresh_recs"]
     weights: RequestedWeights | None = None
     preset: Preset | None = None
+    k: Places | None = None
+    categories: Names | None = None
+    sectors: Names | None = None
+    exclude: ExcludedIsins | None = None
+    limits: RequestedLimits | None = None
+    save: Save = None
+
+    @property
+    def is_preview(self) -> bool:
+        """Whether the list is for this request alone."""
+        return self.save is False
+
+    def options(self) -> ListOptions:
+        """Return what the list must be as the type of the recommender."""
+        limits = self.limits.model_dump() if self.limits else {}
+        return ListOptions(self.categories, self.sectors, self.exclude, **limits)
 
     @model_validator(mode="after")
     def _weights_or_preset(self) -> RecommendationRequested:
@@ -120,12 +184,18 @@ class RecommendationRequested(Event):
 
 
 class InteractionRecorded(Event):
-    """A customer interacted with an asset in the app."""
+    """A customer interacted with an asset in the app, or the app showed it (`impression`).
 
+    request_id: of the request whose list showed the asset. rank: its place in that list.
+    """
+
+    key_field: ClassVar[str | None] = "customer_id"
     event_type: Literal["InteractionRecorded"] = "InteractionRecorded"
     customer_id: CustomerId
     isin: Isin
     type: InteractionType
+    request_id: UUID | None = None
+    rank: Rank | None = None
 
 
 class TransactionRecorded(Event):
@@ -135,6 +205,7 @@ class TransactionRecorded(Event):
     the transaction.
     """
 
+    key_field: ClassVar[str | None] = "customer_id"
     event_type: Literal["TransactionRecorded"] = "TransactionRecorded"
     customer_id: CustomerId
     isin: Isin
@@ -147,6 +218,57 @@ class TransactionRecorded(Event):
 
     def times(self) -> dict[str, datetime]:
         return {**super().times(), "executed_at": self.executed_at}
+
+
+class CustomerChanged(Event):
+    """The profile of a customer since `changed_on`: all of it, so what is absent is not known to the bank."""
+
+    key_field: ClassVar[str | None] = "customer_id"
+    event_type: Literal["CustomerChanged"] = "CustomerChanged"
+    customer_id: CustomerId
+    customer_type: ShortText | None = None
+    risk_level: RiskLevelCode | None = None
+    investment_capacity: CapacityCode | None = None
+    last_questionnaire_date: QuestionnaireDay | None = None
+    changed_on: Day
+
+    def times(self) -> dict[str, datetime]:
+        asked = self.last_questionnaire_date
+        questionnaire = {} if asked is None else {"last_questionnaire_date": _start_of(asked)}
+        return {**super().times(), "changed_on": _start_of(self.changed_on), **questionnaire}
+
+
+class AssetChanged(Event):
+    """An asset of the catalogue since `changed_on`: all of it, so what is absent is unknown."""
+
+    key_field: ClassVar[str | None] = "isin"
+    event_type: Literal["AssetChanged"] = "AssetChanged"
+    isin: Isin
+    asset_name: ShortText | None = None
+    asset_short_name: ShortText | None = None
+    asset_category: AssetCategory
+    asset_sub_category: ShortText | None = None
+    market_id: ShortText | None = None
+    sector: ShortText | None = None
+    industry: ShortText | None = None
+    changed_on: Day
+
+    def times(self) -> dict[str, datetime]:
+        return {**super().times(), "changed_on": _start_of(self.changed_on)}
+
+
+class ClosePriceRecorded(Event):
+    """The close price of an asset on a day; a later event about the same day replaces it."""
+
+    key_field: ClassVar[str | None] = "isin"
+    event_type: Literal["ClosePriceRecorded"] = "ClosePriceRecorded"
+    isin: Isin
+    priced_on: Day
+    close_price: ClosePrice
+    currency: Currency | None = None
+
+    def times(self) -> dict[str, datetime]:
+        return {**super().times(), "priced_on": _start_of(self.priced_on)}
 
 
 class RetrainRequested(Event):
@@ -196,11 +318,14 @@ EVENTS_OF_TOPIC: dict[str, tuple[type[Event], ...]] = {
     RECOMMENDATIONS_REQUESTED: (RecommendationRequested,),
     INTERACTIONS_RECORDED: (InteractionRecorded,),
     TRANSACTIONS_RECORDED: (TransactionRecorded,),
+    CUSTOMERS_CHANGED: (CustomerChanged,),
+    ASSETS_CHANGED: (AssetChanged,),
+    CLOSE_PRICES_RECORDED: (ClosePriceRecorded,),
     MODELS_COMMANDS: (RetrainRequested, RetrainCancelled, ModelActivated, ModelPinned, ModelUnpinned),
     MODELS_PUBLISHED: (ModelPublished,),
 }
 
-_IDENTITY = frozenset({"event_id", "occurred_at", "schema_version", "event_type"})
+IDENTITY_FIELDS = frozenset({"event_id", "occurred_at", "schema_version", "event_type"})
 
 
 def encode(event: Event) -> bytes:
@@ -227,7 +352,7 @@ def decode(topic: str, payload: bytes | None, *, logged_at: datetime | None = No
             reasons.append(f"not a {event_type.__name__}: {place}: {first['msg']}")
         else:
             # Defaults are for the producer; a message must contain these fields.
-            missing = sorted(_IDENTITY - event.model_fields_set)
+            missing = sorted(IDENTITY_FIELDS - event.model_fields_set)
             if not missing:
                 now = _now()
                 _check_clock(event, max(logged_at or now, now))

@@ -46,7 +46,8 @@ class HealthServer:
 
     /health/live is 200 while the heartbeat is recent and `stalled_reason` returns None; /health/ready is 200 while
     `unready_reason` returns None. Otherwise they are 503 with the reason. Without a heartbeat only /metrics exists.
-    HEAD is answered like GET. Raises OSError when the port is not available.
+    HEAD is answered like GET. `is_port_shared`: other processes may listen on the port as well. Raises OSError when the
+    port is not available.
     """
 
     def __init__(
@@ -57,12 +58,13 @@ class HealthServer:
         unready_reason: Callable[[], str | None] = lambda: None,
         stalled_reason: Callable[[], str | None] = lambda: None,
         registry: CollectorRegistry = REGISTRY,
+        is_port_shared: bool = False,
     ) -> None:
         routes: dict[str, Callable[[], Answer]] = {"/metrics": _CachedMetrics(registry)}
         if heartbeat is not None:
             routes["/health/live"] = lambda: _status(stalled_reason() if heartbeat.is_live() else "the main loop hangs")
             routes["/health/ready"] = lambda: _status(unready_reason())
-        self._server = _Server(address, routes)
+        self._server = _Server(address, routes, is_port_shared=is_port_shared)
         self._thread = threading.Thread(target=self._server.serve_forever, name="health", daemon=True)
 
     @property
@@ -111,8 +113,11 @@ class _Server(ThreadingHTTPServer):
 
     daemon_threads = True
 
-    def __init__(self, address: tuple[str, int], routes: dict[str, Callable[[], Answer]]) -> None:
+    def __init__(
+        self, address: tuple[str, int], routes: dict[str, Callable[[], Answer]], *, is_port_shared: bool
+    ) -> None:
         self.routes = routes
+        self.allow_reuse_port = is_port_shared
         self._lock = threading.Lock()
         self._opened_at: dict[socket.socket, float] = {}
         self._waiting: dict[socket.socket, None] = {}  # without a request yet, oldest first

@@ -18,12 +18,23 @@ CURRENCY_PATTERN = r"^[A-Z]{3}$"
 # No control characters and no line separators: such text can be stored, logged and displayed.
 PLAIN_TEXT_PATTERN = r"^[^\x00-\x1f\x7f-\x9f\u2028\u2029]*$"
 
+# The coded values of the files and of events, which `shared/far_trans/schema.py` reads.
+RISK_LEVEL_CODE_PATTERN = r"^(Not_Available|(Predicted_)?(Conservative|Income|Balanced|Aggressive))$"
+CAPACITY_CODE_PATTERN = r"^(Not_Available|(Predicted_)?CAP_(LT_?30K|30K_80K|80K_300K|GT_?300K))$"
+
 CustomerId = Annotated[str, Field(min_length=1, max_length=64, pattern=CUSTOMER_ID_PATTERN)]
 Isin = Annotated[str, Field(min_length=1, max_length=20, pattern=ISIN_PATTERN)]
 ModelVersion = Annotated[str, Field(min_length=1, max_length=64, pattern=MODEL_VERSION_PATTERN)]
 Fingerprint = Annotated[str, Field(min_length=1, max_length=64, pattern=FINGERPRINT_PATTERN)]
 TransactionId = Annotated[str, Field(min_length=1, max_length=64, pattern=TRANSACTION_ID_PATTERN)]
 Currency = Annotated[str, Field(min_length=3, max_length=3, pattern=CURRENCY_PATTERN)]
+
+# One bound for rows of files and for events. No price, trade or record of the published data is older than 2000-01-01.
+EARLIEST_DATE = date(1990, 1, 1)
+# Customers without a questionnaire may have this placeholder; no computation reads that column.
+EARLIEST_QUESTIONNAIRE = date(1900, 1, 1)
+# Required texts are keys: Postgres cannot index values of more than 2,704 bytes.
+MAX_KEY_CHARACTERS = 200
 
 EARLIEST_EVENT = datetime(2000, 1, 1, tzinfo=UTC)
 EVENT_CLOCK_TOLERANCE = timedelta(days=1)  # how far the time of an event may be ahead of the time of the log

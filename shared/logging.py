@@ -18,6 +18,8 @@ REMEMBERED_KINDS = 1000
 # Fields that tell kinds apart. Fields that a client chooses, such as the path, are not among them.
 KIND_FIELDS = ("error", "error_type", "partition", "problem", "reason", "task", "topic", "version")
 
+_process_fields: dict[str, str | int] = {}
+
 
 def configure_logging(*, level: str, log_format: str, service: str) -> None:
     """Set up structlog and the standard library's loggers to write to stderr; call it once per process.
@@ -26,7 +28,7 @@ def configure_logging(*, level: str, log_format: str, service: str) -> None:
     """
 
     def add_service(_: object, __: str, event: EventDict) -> EventDict:
-        return {**event, "service": service}
+        return {**event, **_process_fields, "service": service}
 
     shared: list[Processor] = [
         structlog.contextvars.merge_contextvars,
@@ -56,6 +58,11 @@ def configure_logging(*, level: str, log_format: str, service: str) -> None:
         wrapper_class=structlog.stdlib.BoundLogger,
         cache_logger_on_first_use=True,
     )
+
+
+def add_to_every_line(**fields: str | int) -> None:
+    """Have all further lines of this process contain these fields, whichever thread logs them."""
+    _process_fields.update(fields)
 
 
 def get_logger(name: str) -> structlog.stdlib.BoundLogger:

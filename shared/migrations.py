@@ -8,14 +8,14 @@ from shared.errors import RecommenderError
 from shared.kafka.topics import TopicDurability, configure_topics, create_topics
 from shared.logging import configure_logging, get_logger
 from shared.postgres.migrations.upgrade import upgrade_database
-from shared.settings import TopicSettings
+from shared.settings import TopicSettings, settings_or_exit
 
 log = get_logger(__name__)
 
 
 def main() -> int:
     """Run all steps; 0 when all hold, 1 with one log line when one failed."""
-    settings = TopicSettings()
+    settings = settings_or_exit(TopicSettings)
     configure_logging(level=settings.log_level, log_format=settings.log_format, service="migrate")
     servers, prefix = settings.kafka_bootstrap_servers, settings.topic_prefix
     durability = TopicDurability(

@@ -3,10 +3,16 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator, Sequence
+from datetime import UTC, date, datetime
+from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
 DECIMALS = 6
+MILLION = 10**DECIMALS  # a rounded number times this is whole
+# The fields of an item that depend on the list; the others are what is shown of the asset.
+LIST_FIELDS = {"recommendation_date", "score", "rank", "components"}
 
 
 class Components(BaseModel):
@@ -20,7 +26,7 @@ class Components(BaseModel):
 
 
 class RecommendationItem(BaseModel):
-    """One recommended asset; every key is always there."""
+    """One recommended asset; every key is there in lists that this version makes."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -39,6 +45,31 @@ class RecommendationItem(BaseModel):
     score: float = Field(description="sum of the three components", examples=[0.73])
     rank: int = Field(ge=1, examples=[1])
     components: Components
+    # Lists that an older version stored are without these.
+    price_date: date | None = Field(
+        default=None, description="the day of `current_price`; null where unknown", examples=["2022-11-29"]
+    )
+    currency: str | None = Field(
+        default=None, description="of `current_price`; null where the data have none", examples=[None]
+    )
+    trailing_return_12m: float | None = Field(
+        default=None,
+        description="change of the price in the twelve months before the date of the model; null where unknown",
+        examples=[0.084337],
+    )
+
+
+def build_list_fields(contributions: Sequence[float | None], *, made_at: datetime) -> Iterator[dict[str, Any]]:
+    """Yield LIST_FIELDS of each item of a list; `contributions` has three rounded numbers for each, best first."""
+    date_text = made_at.astimezone(UTC).replace(tzinfo=None).isoformat(timespec="seconds")
+    each = iter(contributions)
+    for rank, (collaborative, content, profitability) in enumerate(zip(each, each, each, strict=True), start=1):
+        yield {
+            "recommendation_date": date_text,
+            "score": rounded((collaborative or 0.0) + (content or 0.0) + (profitability or 0.0)),
+            "rank": rank,
+            "components": {"collaborative": collaborative, "content": content, "profitability": profitability},
+        }
 
 
 def rounded(value: float) -> float:

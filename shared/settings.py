@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
-from typing import Literal
+from typing import Literal, TypeVar
 
 from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
+
+Settings = TypeVar("Settings", bound=BaseSettings)
 
 
 class DatabaseSettings(BaseSettings):
@@ -78,6 +81,14 @@ class ServiceSettings(DatabaseSettings):
         if value is not None and not value.get_secret_value().replace(",", "").strip():
             raise ValueError("holds no key")
         return value
+
+
+def settings_or_exit(kind: type[Settings]) -> Settings:
+    """Return the settings of the environment; ends the process with a line that names what is missing or wrong."""
+    try:
+        return kind()
+    except ValidationError as error:
+        sys.exit("; ".join(setting_problems(error)))
 
 
 def setting_problems(error: ValidationError) -> list[str]:

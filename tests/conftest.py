@@ -14,6 +14,7 @@ from hypothesis import HealthCheck, settings
 from sqlalchemy.engine import make_url
 
 from script.local.postgres import execute_statement
+from tests.scheduling import pytest_xdist_make_scheduler  # noqa: F401  (a hook)
 from tests.servers import ServerUnavailable, docker_problem, kafka_server, postgres_server, servers_required
 from tests.shared_servers import SharedServers, wait_for_address
 
@@ -22,21 +23,15 @@ settings.register_profile("fast", max_examples=15, deadline=None, suppress_healt
 settings.register_profile("thorough", settings.get_profile("fast"), max_examples=150)
 settings.load_profile("fast")
 _SHARED_SERVERS = pytest.StashKey[SharedServers]()
-# Long tests start first, so that no process waits for them at the end. Each file outside `unit` and `contract` runs in
-# one process, since its tests share fixtures; campaigns share nothing.
-_ORDER = ("chaos", "e2e", "integration", "slow", "unit", "contract")
-_SPREAD = ("chaos", "slow", "unit", "contract")
+# The campaigns start first, in one process: they take longest. Tests without servers run beside them, since a campaign
+# measures how fast a system recovers.
+_ORDER = ("chaos", "slow", "unit", "contract", "e2e", "integration")
 
 
-@pytest.hookimpl(tryfirst=True)  # before pytest-xdist reads the groups
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """In a parallel session: order the tests and group those that share what starts slowly."""
-    if _workerinput(config) is None:
-        return
-    items.sort(key=lambda item: _ORDER.index(_folder(item)))
-    for item in items:
-        if _folder(item) not in _SPREAD and item.get_closest_marker("xdist_group") is None:
-            item.add_marker(pytest.mark.xdist_group(item.path.name))
+    """In a parallel session: order the tests. tests/scheduling.py says which of them share a process."""
+    if _workerinput(config) is not None:
+        items.sort(key=lambda item: _ORDER.index(_folder(item)))
 
 
 @pytest.hookimpl(optionalhook=True)

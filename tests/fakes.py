@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
+from concurrent.futures import Executor, Future
 from datetime import datetime
 from typing import Any
 from zlib import crc32
@@ -15,7 +16,7 @@ from shared.errors import (
     RecommenderError,
     TopicReplaced,
 )
-from shared.events import CUSTOMER_TOPICS, encode
+from shared.events import WORKER_TOPICS, encode
 from shared.ports import POLL_BYTES, Message, OffsetSource, Partition, Pointer
 from shared.recommender.model import Model
 
@@ -33,6 +34,47 @@ class FakeClock:
         self.seconds += seconds
 
 
+class LateFuture(Future[Any]):
+    """What another thread does, done when somebody waits for it."""
+
+    def __init__(self, work: Callable[[], Any]) -> None:
+        super().__init__()
+        self._work: Callable[[], Any] | None = work
+
+    def run(self) -> None:
+        """Let the other thread do it now."""
+        if (work := self._work) is not None:
+            self._work = None
+            try:
+                self.set_result(work())
+            except Exception as error:
+                self.set_exception(error)
+
+    def result(self, timeout: float | None = None) -> Any:
+        self.run()
+        return super().result(timeout)
+
+    def exception(self, timeout: float | None = None) -> BaseException | None:
+        self.run()
+        return super().exception(timeout)
+
+
+class LateExecutor(Executor):
+    """Another thread that does nothing until somebody waits for it, or `run` lets it."""
+
+    def __init__(self) -> None:
+        self.futures: list[LateFuture] = []
+
+    def submit(self, work: Callable[..., Any], /, *arguments: Any, **named: Any) -> LateFuture:
+        self.futures.append(LateFuture(lambda: work(*arguments, **named)))
+        return self.futures[-1]
+
+    def run(self) -> None:
+        """Do what was submitted."""
+        for future in self.futures:
+            future.run()
+
+
 class FakeBroker:
     """Logs of messages by partition; `delayed` partitions are acknowledged but do not arrive at consumers yet.
 
@@ -43,7 +85,7 @@ class FakeBroker:
         self.partitions = partitions
         self.clock = clock
         self.logs: dict[Partition, list[Message]] = {
-            (topic, number): [] for topic in CUSTOMER_TOPICS for number in range(partitions)
+            (topic, number): [] for topic in WORKER_TOPICS for number in range(partitions)
         }
         self.lows: dict[Partition, int] = dict.fromkeys(self.logs, 0)
         self.ends: dict[Partition, int] = dict.fromkeys(self.logs, 0)
@@ -56,10 +98,9 @@ class FakeBroker:
         return crc32(key.encode()) % self.partitions
 
     def publish(self, topic: str, event: Any) -> Message:
-        """Acknowledge an event under its customer."""
-        return self.append(
-            topic, self.partition_of(event.customer_id), key=event.customer_id.encode(), value=encode(event)
-        )
+        """Acknowledge an event under its key."""
+        key = event.key()
+        return self.append(topic, self.partition_of(key.decode()), key=key, value=encode(event))
 
     def append(self, topic: str, number: int, *, key: bytes | None, value: bytes | None) -> Message:
         """Acknowledge any bytes."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from uuid import UUID
 
@@ -16,9 +16,11 @@ from api.ports import (
     Question,
     RequestRow,
 )
-from api.schemas import AssetItem, Frontier, ModelItem, ModelList
+from api.schemas.assets import AssetItem
+from api.schemas.interactions import WatchedAsset
+from api.schemas.models import Frontier, ModelItem, ModelList
 from shared.errors import DatabaseBusy, DatabaseUnavailable, PublishFailed
-from shared.events import Event
+from shared.events import Event, RecommendationRequested
 
 
 @dataclass(frozen=True)
@@ -76,6 +78,7 @@ class FakeReader:
     customers: set[str] = field(default_factory=set)
     lists: dict[str, ListRow] = field(default_factory=dict)
     assets: list[AssetItem] = field(default_factory=list)
+    watchlists: dict[str, list[WatchedAsset]] = field(default_factory=dict)
     models: list[ModelItem] = field(default_factory=list)
     frontiers: dict[str, Frontier] = field(default_factory=dict)
     effects: dict[tuple[type[Event], UUID], str] = field(default_factory=dict)
@@ -85,6 +88,7 @@ class FakeReader:
     busy: bool = False
     calls: list[str] = field(default_factory=list)
     answered: set[tuple[str, UUID]] = field(default_factory=set)  # customer and request
+    previews: dict[UUID, ListRow] = field(default_factory=dict)
     failed: set[tuple[str, UUID]] = field(default_factory=set)
     requests: dict[UUID, RequestRow] = field(default_factory=dict)
     asked: list[tuple[Question, ...]] = field(default_factory=list)  # by one statement each
@@ -112,6 +116,8 @@ class FakeReader:
 
     def _answer(self, question: Question) -> Answer:
         newest, request_id = self.lists.get(question.customer_id), question.request_id
+        if request_id in self.previews:
+            return Answer(self.previews[request_id], is_answered=True)
         if request_id is None:
             return Answer(newest, is_answered=newest is not None)
         is_answered = (question.customer_id, request_id) in self.answered
@@ -133,6 +139,10 @@ class FakeReader:
         self._called("fetch_current_facts")
         return self.facts
 
+    async def fetch_watchlist(self, customer_id: str) -> Sequence[WatchedAsset]:
+        self._called("fetch_watchlist")
+        return self.watchlists.get(customer_id, [])
+
     async def fetch_reference_version(self) -> str:
         self._called("fetch_reference_version")
         return self.reference_version
@@ -144,6 +154,10 @@ class FakeReader:
     async def fetch_assets(self, *, limit: int) -> Sequence[AssetItem]:
         self._called("fetch_assets")
         return sorted(self.assets, key=lambda asset: asset.isin)[:limit]
+
+    async def fetch_asset(self, isin: str, *, timeout_seconds: float) -> AssetItem | None:
+        self._called("fetch_asset")
+        return next((asset for asset in self.assets if asset.isin == isin), None)
 
     async def fetch_models(self, *, limit: int) -> ModelList:
         self._called("fetch_models")
@@ -166,6 +180,15 @@ class FakeReader:
         self._called("fetch_fingerprint")
         return self.effects.get((type(event), event.event_id))
 
+    async def fetch_fingerprints(
+        self, request_ids: Sequence[UUID], *, timeout_seconds: float
+    ) -> Mapping[UUID, str | None]:
+        self._called("fetch_fingerprints")
+        stored = {
+            event_id: found for (kind, event_id), found in self.effects.items() if kind is RecommendationRequested
+        }
+        return {request_id: stored[request_id] for request_id in request_ids if request_id in stored}
+
     def _called(self, name: str) -> None:
         self.calls.append(name)
         if self.busy:
@@ -175,5 +198,5 @@ class FakeReader:
 
 
 def build_asset(*values: str | float | None) -> AssetItem:
-    """Return an asset from the values of its fields in their order."""
-    return AssetItem.model_validate(dict(zip(AssetItem.model_fields, values, strict=True)))
+    """Return an asset from the values of its first fields in their order; the others have their defaults."""
+    return AssetItem.model_validate(dict(zip(AssetItem.model_fields, values, strict=False)))

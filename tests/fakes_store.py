@@ -6,7 +6,7 @@ import copy
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from typing import Any
 from uuid import UUID
 
@@ -14,10 +14,22 @@ from shared.errors import (
     DatabaseUnavailable,
     StaleOffsets,
 )
-from shared.events import InteractionRecorded, TransactionRecorded, content_digest
+from shared.events import (
+    ASSETS_CHANGED,
+    CLOSE_PRICES_RECORDED,
+    CUSTOMERS_CHANGED,
+    AssetChanged,
+    ClosePriceRecorded,
+    CustomerChanged,
+    Event,
+    InteractionRecorded,
+    TransactionRecorded,
+    content_digest,
+)
+from shared.far_trans.schema import parse_investment_capacity, parse_risk_level
 from shared.ports import KeptEvent, Message, Partition, StoredOffset
 from shared.recommender.history import dismissed_isins
-from shared.recommender.types import INTERACTION_WINDOW, Customer, CustomerHistory, Interaction
+from shared.recommender.types import INTERACTION_WINDOW, Customer, CustomerHistory, Interaction, InteractionType
 from worker.ports import AssetDisplay, Decision, ServedList
 
 
@@ -39,11 +51,46 @@ class FakeTables:
     owned: dict[str, set[str]] = field(default_factory=dict)  # loaded buys of unknown units
     displays: dict[str, AssetDisplay] = field(default_factory=dict)
     snapshots: dict[str, datetime] = field(default_factory=dict)
+    reference_events: dict[tuple[str, UUID], Event] = field(default_factory=dict)  # in the order of the log
 
     @property
     def reference_snapshot(self) -> str:
-        """Which reference data are loaded."""
-        return str(sorted(self.snapshots.items()))
+        """Which reference data are loaded, and which assets arrived since."""
+        return f"{sorted(self.snapshots.items())} {len(self.events_of(ASSETS_CHANGED))}"
+
+    def events_of(self, topic: str) -> list[Any]:
+        """Return the stored events of a topic, in the order of the log."""
+        return [event for (name, _), event in self.reference_events.items() if name == topic]
+
+    def current_displays(self) -> dict[str, AssetDisplay]:
+        """Return the assets with what events say; loaded assets count as older than every event."""
+        displays = dict(self.displays)
+        for asset in sorted(self.events_of(ASSETS_CHANGED), key=lambda asset: asset.changed_on):
+            assert isinstance(asset, AssetChanged)
+            before = displays.get(asset.isin)
+            displays[asset.isin] = replace(
+                before or display_of(asset.isin, current_price=None, profitability=None),
+                assetname=asset.asset_name or asset.asset_short_name or asset.isin,
+                assetcategory=asset.asset_category,
+                asset_sub_category=asset.asset_sub_category,
+                sector=asset.sector,
+                industry=asset.industry,
+            )
+        for price in sorted(self.events_of(CLOSE_PRICES_RECORDED), key=lambda price: price.priced_on):
+            assert isinstance(price, ClosePriceRecorded)
+            if price.isin in displays:
+                displays[price.isin] = replace(displays[price.isin], current_price=price.close_price)
+        return displays
+
+    def customer(self, customer_id: str) -> Customer:
+        """Return the latest profile; a loaded one counts as older than every event."""
+        versions = [one for one in self.events_of(CUSTOMERS_CHANGED) if one.customer_id == customer_id]
+        if not versions:
+            return self.customers.get(customer_id, Customer(customer_id))
+        latest = sorted(versions, key=lambda one: one.changed_on)[-1]
+        assert isinstance(latest, CustomerChanged)
+        capacity = parse_investment_capacity(latest.investment_capacity)
+        return Customer(customer_id, parse_risk_level(latest.risk_level), capacity)
 
 
 class FakeStore:
@@ -56,6 +103,7 @@ class FakeStore:
         self.lose_next_commit_answer = False
         self.transactions = 0
         self.display_reads = 0
+        self.display_date: date | None = None
         self._topic_ids: dict[Partition, str] = {}
         self._now = datetime(2026, 1, 1, tzinfo=UTC)
 
@@ -81,14 +129,19 @@ class FakeStore:
     def note_topic_ids(self, topic_ids: Mapping[Partition, str]) -> None:
         self._topic_ids.update(topic_ids)
 
-    def fetch_asset_displays(self) -> Mapping[str, AssetDisplay]:
+    def fetch_asset_displays(self, *, as_of: date | None = None) -> Mapping[str, AssetDisplay]:
         self._check()
         self.display_reads += 1
-        return dict(self.tables.displays)
+        self.display_date = as_of
+        return self.tables.current_displays()
 
     def fetch_snapshots(self) -> str:
         self._check()
         return self.tables.reference_snapshot
+
+    def fetch_catalogue_version(self) -> str:
+        self._check()
+        return f"{self.tables.reference_snapshot} {len(self.tables.events_of(CLOSE_PRICES_RECORDED))}"
 
     def tick(self) -> datetime:
         """Return the database's time, later with each call."""
@@ -163,11 +216,17 @@ class FakeTransaction:
         events = {event_id: event for event_id, (_, event, _) in self._tables.interactions.items()}
         return {
             event_id: KeptEvent(
-                {"customer_id": event.customer_id, "isin": event.isin, "type": event.type.value}, event.fingerprint
+                {name: getattr(event, name) for name in ("customer_id", "isin", "type", "request_id", "rank")},
+                event.fingerprint,
             )
             for event_id in event_ids
             if (event := events.get(event_id)) is not None
         }
+
+    def fetch_bases(self, request_ids: Sequence[UUID]) -> Mapping[tuple[str, UUID], str]:
+        self._check_not_aborted()
+        decided = (self._tables.decisions[one] for one in request_ids if one in self._tables.decisions)
+        return {(one.customer_id, one.request_id): one.answer.basis for one in decided}
 
     def insert_transactions(self, transactions: Sequence[tuple[Message, TransactionRecorded]]) -> frozenset[UUID]:
         for _, event in transactions:
@@ -193,6 +252,30 @@ class FakeTransaction:
             for event in [kept[event_id][1]]
         }
 
+    def insert_reference_events(self, topic: str, events: Sequence[tuple[Message, Event]]) -> frozenset[UUID]:
+        for _, event in events:
+            self._store((event.key() or b"").decode())
+        self._check_not_aborted()
+        new = set()
+        for _, event in events:
+            if (topic, event.event_id) not in self._tables.reference_events:
+                self._tables.reference_events[topic, event.event_id] = event
+                new.add(event.event_id)
+        return frozenset(new)
+
+    def fetch_kept_reference_events(self, topic: str, event_ids: Sequence[UUID]) -> Mapping[UUID, KeptEvent]:
+        kept = self._tables.reference_events
+        return {
+            event_id: KeptEvent(
+                {str(event.key_field): (event.key() or b"").decode()}, event.fingerprint, content_digest(event)
+            )
+            for event_id in event_ids
+            if (event := kept.get((topic, event_id))) is not None
+        }
+
+    def find_recorded_isins(self, isins: Collection[str]) -> frozenset[str]:
+        return frozenset(asset.isin for asset in self._tables.events_of(ASSETS_CHANGED)).intersection(isins)
+
     def insert_dead_letters(self, letters: Sequence[tuple[Message, str]]) -> None:
         self._check_not_aborted()
         for message, reason in letters:
@@ -202,11 +285,17 @@ class FakeTransaction:
     def fetch_decided(self, request_ids: Sequence[UUID]) -> Mapping[UUID, KeptEvent]:
         return {
             request_id: KeptEvent(
-                {"customer_id": one.customer_id, "action": one.action}, one.fingerprint, one.content_digest
+                {"customer_id": one.customer_id, "action": one.action},
+                one.fingerprint,
+                one.content_digest and one.content_digest[:32],
             )
             for request_id in request_ids
             if (one := self._tables.decisions.get(request_id)) is not None
         }
+
+    def fetch_load_marker(self) -> str:
+        self._check_not_aborted()
+        return str(sorted(self._tables.snapshots.items()))
 
     def fetch_histories(self, customer_ids: Sequence[str]) -> Mapping[str, CustomerHistory]:
         self._check_not_aborted()
@@ -227,6 +316,8 @@ class FakeTransaction:
             if decision.request_id in self._tables.decisions:
                 continue
             self._tables.decisions[decision.request_id] = decision
+            if decision.is_preview:
+                continue
             if decision.answered_from == "scored":
                 self._tables.lists[decision.customer_id] = decision
                 known = (self._count_writes(decision.customer_id), reference_snapshot)
@@ -240,7 +331,8 @@ class FakeTransaction:
         return self._count_writes(customer_id), self._tables.reference_snapshot
 
     def _count_writes(self, customer_id: str) -> int:
-        return len(self._of(customer_id)) + len(self._orders_of(customer_id))
+        changes = [one for one in self._tables.events_of(CUSTOMERS_CHANGED) if one.customer_id == customer_id]
+        return len(self._of(customer_id)) + len(self._orders_of(customer_id)) + len(changes)
 
     def _orders_of(self, customer_id: str) -> list[TransactionRecorded]:
         return [event for _, event in self._tables.transactions.values() if event.customer_id == customer_id]
@@ -253,7 +345,7 @@ class FakeTransaction:
         held = find_held(loaded, self._orders_of(customer_id))
         bought = loaded | {order.isin for order in self._orders_of(customer_id) if order.type == "Buy"}
         history = CustomerHistory(
-            self._tables.customers.get(customer_id, Customer(customer_id)),
+            self._tables.customer(customer_id),
             tuple(sorted(held)),
             interactions,
             formerly_held=tuple(sorted(bought - held)),
@@ -262,7 +354,8 @@ class FakeTransaction:
         return replace(history, interactions=interactions[-INTERACTION_WINDOW:], dismissed=dismissed)
 
     def _of(self, customer_id: str) -> list[tuple[Message, InteractionRecorded, datetime]]:
-        return [row for row in self._tables.interactions.values() if row[1].customer_id == customer_id]
+        rows = (row for row in self._tables.interactions.values() if row[1].customer_id == customer_id)
+        return [row for row in rows if row[1].type is not InteractionType.IMPRESSION]
 
 
 def find_held(loaded: Collection[str], orders: Sequence[TransactionRecorded]) -> set[str]:

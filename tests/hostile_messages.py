@@ -9,7 +9,15 @@ from uuid import UUID
 
 from hypothesis import strategies as st
 
-from shared.events import CUSTOMER_TOPICS, INTERACTIONS_RECORDED, TRANSACTIONS_RECORDED
+from shared.events import (
+    ASSET_TOPICS,
+    ASSETS_CHANGED,
+    CLOSE_PRICES_RECORDED,
+    CUSTOMERS_CHANGED,
+    INTERACTIONS_RECORDED,
+    TRANSACTIONS_RECORDED,
+    WORKER_TOPICS,
+)
 from shared.ports import Message
 from shared.recommender.types import InteractionType
 
@@ -51,6 +59,16 @@ EXTREMES = st.sampled_from(
         "9999-12-31T23:59:59-14:00",
         (LOGGED_AT + timedelta(days=1)).isoformat(),
         (LOGGED_AT + timedelta(days=1, microseconds=1)).isoformat(),
+        "1989-12-31",
+        "1990-01-01",
+        "2026-02-30",
+        "2026-01-02T00:00:00",
+        "20260102",
+        "9999-12-31",
+        "+10000-01-01",
+        20455,  # days since 1970, as Kafka Connect writes a date
+        "Predicted_Income",
+        "Reckless",
     ]
 )
 WEIGHTS = st.dictionaries(
@@ -59,6 +77,12 @@ WEIGHTS = st.dictionaries(
 )
 VALID_WEIGHTS = st.fixed_dictionaries({"content": st.floats(1e-300, 1e6)})
 ORDER_FIELDS = ["units", "total_value", "currency", "executed_at", "transaction_id"]
+REFERENCE_FIELDS = {
+    CUSTOMERS_CHANGED: ["risk_level", "investment_capacity", "customer_type", "last_questionnaire_date", "changed_on"],
+    ASSETS_CHANGED: ["isin", "asset_name", "asset_category", "asset_sub_category", "sector", "changed_on"],
+    CLOSE_PRICES_RECORDED: ["isin", "priced_on", "close_price", "currency"],
+}
+DAYS = st.integers(-1, 3).map(lambda days: (LOGGED_AT - timedelta(days=days)).date().isoformat())
 FIELDS = ["event_id", "occurred_at", "schema_version", "event_type", "fingerprint", "customer_id", "isin", "type"]
 
 
@@ -69,9 +93,10 @@ def hostile_messages(isins: tuple[str, ...]) -> st.SearchStrategy[list[Message]]
 
 @st.composite
 def _messages(draw: st.DrawFn, isins: tuple[str, ...]) -> Message:
-    topic = draw(st.sampled_from(CUSTOMER_TOPICS))
+    topic = draw(st.sampled_from(WORKER_TOPICS))
     fields = draw(_fields(topic, isins))
-    key: bytes | None = str(fields.get("customer_id")).encode(errors="replace")
+    key_field = "isin" if topic in ASSET_TOPICS else "customer_id"
+    key: bytes | None = str(fields.get(key_field)).encode(errors="replace")
     value: bytes | None = json.dumps(fields).encode()
     what = draw(st.sampled_from(["keep"] * 6 + ["key", "value"]))
     if what == "key":
@@ -107,6 +132,8 @@ def _fields(draw: st.DrawFn, topic: str, isins: tuple[str, ...]) -> dict[str, An
             "executed_at": (LOGGED_AT - timedelta(hours=draw(st.integers(-24, 24)))).isoformat(),
             "transaction_id": draw(st.sampled_from(["T1", "T2"])),
         }
+    elif topic in REFERENCE_FIELDS:
+        fields |= draw(_reference_fields(topic, isins))
     else:
         action = draw(st.sampled_from(["request_recs", "refresh_recs"]))
         fields |= {
@@ -116,10 +143,31 @@ def _fields(draw: st.DrawFn, topic: str, isins: tuple[str, ...]) -> dict[str, An
         }
     what = draw(st.sampled_from(["keep", "keep", "keep", "change", "remove"]))
     if what == "change":
-        fields[draw(st.sampled_from([*FIELDS, *ORDER_FIELDS, "action", "weights"]))] = draw(EXTREMES | ANY_JSON)
+        names = [*FIELDS, *REFERENCE_FIELDS.get(topic, [*ORDER_FIELDS, "action", "weights"])]
+        fields[draw(st.sampled_from(names))] = draw(EXTREMES | ANY_JSON)
     elif what == "remove":
         fields.pop(draw(st.sampled_from(FIELDS)), None)
     return fields
+
+
+@st.composite
+def _reference_fields(draw: st.DrawFn, topic: str, isins: tuple[str, ...]) -> dict[str, Any]:
+    """Return the fields of a change of a customer, an asset that is known or new, or a price."""
+    if topic == CUSTOMERS_CHANGED:
+        level = draw(st.sampled_from(["Conservative", "Predicted_Aggressive", "Not_Available", None]))
+        capacity = draw(st.sampled_from(["CAP_LT30K", "Predicted_CAP_GT300K", None]))
+        return {
+            "event_type": "CustomerChanged",
+            "risk_level": level,
+            "investment_capacity": capacity,
+            "changed_on": draw(DAYS),
+        }
+    isin = draw(st.sampled_from([*isins[:3], "NEWCOMER"]))  # no interaction of these messages is about the new one
+    if topic == ASSETS_CHANGED:
+        category = draw(st.sampled_from(["Stock", "Bond", "MTF"]))
+        return {"event_type": "AssetChanged", "isin": isin, "asset_category": category, "changed_on": draw(DAYS)}
+    price = draw(st.sampled_from([1e-9, 3.76, 1e12]))
+    return {"event_type": "ClosePriceRecorded", "isin": isin, "close_price": price, "priced_on": draw(DAYS)}
 
 
 def _numbered(messages: list[Message]) -> list[Message]:

@@ -1,4 +1,4 @@
-"""The keys of a recommended asset, in the order of the public contract."""
+"""The keys of a recommended asset in their order: those of the public contract, then later ones."""
 
 ITEM_KEYS = [
     "isin",
@@ -13,3 +13,5 @@ ITEM_KEYS = [
     "rank",
     "components",
 ]
+# Lists of earlier versions are answered without these.
+LATER_KEYS = ["price_date", "currency", "trailing_return_12m"]

@@ -8,8 +8,7 @@ import signal
 import sys
 import threading
 from collections.abc import Sequence
-
-from pydantic import ValidationError
+from functools import partial
 
 from shared.artifacts.publication import FileArtifacts
 from shared.errors import RecommenderError
@@ -23,7 +22,8 @@ from shared.liveness import StallWatch, watch_in_background
 from shared.logging import configure_logging, get_logger
 from shared.ports import EventConsumer
 from shared.postgres.engine import build_engine
-from shared.settings import setting_problems
+from shared.settings import settings_or_exit
+from trainer.service.job import OpenEngine, fit_here
 from trainer.service.leadership import Dependencies, Leadership, train_once
 from trainer.service.model_registry import ModelRegistry
 from trainer.service.store import PostgresLease, PostgresTrainerStore
@@ -35,10 +35,7 @@ log = get_logger("trainer")
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run until SIGTERM, or train once; the exit code is 0 on success."""
     options = _parse(arguments)
-    try:
-        settings = TrainerSettings()
-    except ValidationError as error:
-        sys.exit("; ".join(setting_problems(error)))
+    settings = settings_or_exit(TrainerSettings)
     configure_logging(level=settings.log_level, log_format=settings.log_format, service="trainer")
     if missing := settings.unavailable_algorithms():
         log.warning("candidates.unavailable", algorithms=missing, reason="not installed")
@@ -115,7 +112,22 @@ def _build_dependencies(settings: TrainerSettings, cluster_id: str) -> Dependenc
             offsets=store,
         )
 
-    return Dependencies(PostgresLease(engine), store, artifacts, registry, open_consumer)
+    return Dependencies(PostgresLease(engine), store, artifacts, registry, open_consumer, _choose_engine(settings))
+
+
+def _choose_engine(settings: TrainerSettings) -> OpenEngine:
+    """Return where signals are fitted."""
+    if settings.training_engine == "local":
+        return fit_here
+    from trainer.spark.engine import SparkOptions, open_spark_engine  # only here: Spark is an extra
+
+    options = SparkOptions(
+        master=settings.spark_master,
+        shared_folder=settings.spark_folder,
+        timeout_seconds=settings.spark_timeout_seconds,
+        json_logs=settings.log_format == "json",
+    )
+    return partial(open_spark_engine, options)
 
 
 def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:

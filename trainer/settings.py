@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Literal
+
 from pydantic import Field, field_validator, model_validator
 
 from shared.errors import ConfigurationInvalid
@@ -18,6 +22,8 @@ from trainer.evaluation.promotion import Margins
 from trainer.evaluation.selection import SelectionRules
 from trainer.service.job import TrainingPlan
 from trainer.service.trigger import TriggerRules
+
+SPARK_PACKAGES = ("pyspark", "pyarrow")
 
 
 class TrainerSettings(ServiceSettings):
@@ -64,6 +70,20 @@ class TrainerSettings(ServiceSettings):
     )
     kept_versions: int = Field(3, ge=2, le=100, description="artifacts on the volume")
     training_seed: int = Field(DEFAULT_SEED, ge=0, description="of everything random in a training")
+    training_engine: Literal["local", "spark"] = Field(
+        "local", description="where signals are fitted: `local`, in the trainer, or `spark` (docs/spark.md)"
+    )
+    spark_master: str = Field(
+        "local[2]", min_length=1, description="of Apache Spark: `local[2]`, or `spark://host:7077` with SPARK_FOLDER"
+    )
+    spark_folder: Path | None = Field(
+        None, description="folder that the trainer and all executors of Spark share under the same path"
+    )
+    spark_timeout_seconds: float = Field(
+        600.0,
+        gt=0,
+        description="longest start of Spark, and longest fit on one set of data; then the training fails",
+    )
 
     def default_weights(self) -> Weights:
         """Return the weights that a new model carries unless others prove better."""
@@ -116,6 +136,18 @@ class TrainerSettings(ServiceSettings):
         if not any(candidate.is_available() for candidate in candidates):
             raise ValueError("names only what is not installed here (LightFM needs a C compiler at set-up)")
         return value
+
+    @model_validator(mode="after")
+    def _usable_engine(self) -> TrainerSettings:
+        if self.training_engine == "local":
+            return self
+        if missing := [name for name in SPARK_PACKAGES if find_spec(name) is None]:
+            raise ValueError(
+                f"TRAINING_ENGINE=spark needs {' and '.join(missing)}: install the extra `spark` (make spark)"
+            )
+        if self.spark_folder is None and not self.spark_master.startswith(("local[", "local-cluster[")):
+            raise ValueError(f"SPARK_FOLDER is needed with SPARK_MASTER={self.spark_master}: executors read from it")
+        return self
 
     @model_validator(mode="after")
     def _usable_weights(self) -> TrainerSettings:

@@ -6,19 +6,23 @@ import os
 import signal
 import sys
 import threading
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from functools import partial
 
 from shared.artifacts.publication import FileArtifacts
-from shared.events import CUSTOMER_TOPICS
+from shared.events import WORKER_TOPICS
 from shared.health import HealthServer, Heartbeat
 from shared.kafka.client_settings import ConsumerSettings
 from shared.kafka.consumer import KafkaEventConsumer
 from shared.kafka.metadata import wait_for_cluster_id
 from shared.liveness import Progress, StallWatch, watch_in_background
 from shared.logging import configure_logging, get_logger
+from shared.settings import settings_or_exit
 from worker.answers import Scoring
 from worker.catalogue import Catalogue
+from worker.decision_months import DecisionMonths
+from worker.histories import Histories
 from worker.loop import Dependencies, WorkerLoop
 from worker.metrics import WorkerMetrics
 from worker.model_slot import ModelSlot
@@ -30,7 +34,7 @@ log = get_logger(__name__)
 
 def main() -> int:
     """Run until SIGTERM or SIGINT; 0 after a clean stop."""
-    settings = WorkerSettings()
+    settings = settings_or_exit(WorkerSettings)
     configure_logging(level=settings.log_level, log_format=settings.log_format, service="worker")
     WorkerProcess(settings, stop=_stop_on_signals(settings.shutdown_timeout_seconds)).run()
     return 0
@@ -57,6 +61,10 @@ class WorkerProcess:
         ) as health:
             log.info("worker.started", health_port=health.port, group=settings.worker_consumer_group)
             watch_in_background(watch, heartbeat=self._heartbeat, stop=self._stop)
+            months = DecisionMonths(
+                settings.database_url.get_secret_value(), retention_months=settings.decision_retention_months
+            )
+            threading.Thread(target=months.keep_forever, args=(self._stop,), name="months", daemon=True).start()
             servers = settings.kafka_bootstrap_servers
             cluster_id = wait_for_cluster_id(servers, stop=self._stop, on_try=self._heartbeat.beat)
             if cluster_id is not None:
@@ -85,14 +93,17 @@ class WorkerProcess:
                 settings.topic_prefix,
                 settings.session_timeout_seconds,
             ),
-            topics=CUSTOMER_TOPICS,
+            topics=WORKER_TOPICS,
             offsets=store,
         )
-        with closing(store), closing(consumer):
-            self._loop = WorkerLoop(self._build_dependencies(consumer, store), batch_size=settings.worker_batch_size)
+        with closing(store), closing(consumer), ThreadPoolExecutor(1, thread_name_prefix="store") as executor:
+            dependencies = self._build_dependencies(consumer, store, executor)
+            self._loop = WorkerLoop(dependencies, batch_size=settings.worker_batch_size)
             self._loop.run(self._stop.is_set)
 
-    def _build_dependencies(self, consumer: KafkaEventConsumer, store: PostgresWorkerStore) -> Dependencies:
+    def _build_dependencies(
+        self, consumer: KafkaEventConsumer, store: PostgresWorkerStore, executor: ThreadPoolExecutor
+    ) -> Dependencies:
         settings, metrics = self._settings, WorkerMetrics()
         artifacts = FileArtifacts(settings.models_dir, signing_keys=settings.signing_keys())
         return Dependencies(
@@ -102,6 +113,8 @@ class WorkerProcess:
             model_slot=ModelSlot(artifacts, poll_seconds=settings.model_poll_seconds, metrics=metrics),
             build_scoring=partial(Scoring, k=settings.recommendation_count, weights=settings.weights()),
             metrics=metrics,
+            histories=Histories(most_bytes=settings.worker_history_mebibytes << 20),
+            executor=executor,
             heartbeat=self._heartbeat,
         )
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
@@ -11,29 +11,57 @@ from shared.events import RecommendationRequested, content_digest
 from shared.ports import Message
 from shared.recommender.model import Model
 from shared.recommender.pipeline import recommend
-from shared.recommender.types import Contributions, CustomerHistory, Ranking, Weights
-from shared.served_list import Components, RecommendationItem, rounded, rounded_or_none
+from shared.recommender.types import CustomerHistory, ListOptions, Ranking, Weights
 from worker.catalogue import Catalogue
-from worker.ports import AssetDisplay, Decision, ServedList, WorkerTransaction
+from worker.histories import Histories
+from worker.items import build_items, encode_displays
+from worker.ports import Decision, ServedList, WorkerTransaction
 
 Request = tuple[Message, RecommendationRequested]
-Question = tuple[str, Weights]  # a customer_id and the weights of the list
+
+
+@dataclass(frozen=True)
+class Question:
+    """What a list depends on, besides what the customer did: two requests with the same question have one list."""
+
+    customer_id: str
+    weights: Weights  # summing to one
+    k: int
+    options: ListOptions
+
+    def is_answered_by(self, stored: ServedList, model: Model) -> bool:
+        """Return whether this list was made for the same question, by this model."""
+        made_for = Question(self.customer_id, stored.weights, stored.k or 0, stored.options)
+        return made_for == self and stored.model_version == model.version
 
 
 @dataclass(frozen=True)
 class Scoring:
-    """The model of a batch and how it is used; `weights` None means the model's own."""
+    """The model of a batch and how it is used; `k` is of requests that name none, `weights` None the model's own.
+
+    `histories` None: they are read anew.
+    """
 
     model: Model
     k: int
     weights: Weights | None = None
     now: Callable[[], datetime] = lambda: datetime.now(UTC)
     recommend: Callable[..., list[Ranking]] = recommend
+    histories: Histories | None = None
+
+    def fetch_histories(
+        self, customer_ids: Collection[str], *, transaction: WorkerTransaction
+    ) -> Mapping[str, CustomerHistory]:
+        """Return the histories of these customers, those that were kept included."""
+        if self.histories is None:
+            return transaction.fetch_histories(list(customer_ids))
+        return self.histories.fetch(customer_ids, transaction=transaction)
 
     def question(self, event: RecommendationRequested) -> Question:
-        """Return the customer and the weights that apply, summing to one."""
+        """Return what the request asks for, with the weights and the k that apply."""
         asked = event.weights.to_domain() if event.weights else self._preset_weights(event.preset)
-        return event.customer_id, (asked or self.weights or self.model.configuration.weights).normalised()
+        weights = (asked or self.weights or self.model.configuration.weights).normalised()
+        return Question(event.customer_id, weights, event.k or self.k, event.options())
 
     def _preset_weights(self, preset: str | None) -> Weights | None:
         """Return the weights of a preset; None without one, and for a model whose manifest has no such weights."""
@@ -46,14 +74,20 @@ class Scoring:
 
 
 def decide(
-    requests: Sequence[Request], *, transaction: WorkerTransaction, catalogue: Catalogue, scoring: Scoring
+    requests: Sequence[Request],
+    *,
+    transaction: WorkerTransaction,
+    catalogue: Catalogue,
+    scoring: Scoring,
+    rescored: Collection[str] = (),
 ) -> list[Decision]:
-    """Return one decision per request, in order."""
+    """Return one decision per request, in order; stored lists answer nothing for the `rescored` customers."""
     if not requests:
         return []
-    histories = transaction.fetch_histories([event.customer_id for _, event in requests])
+    customer_ids = dict.fromkeys(event.customer_id for _, event in requests)
+    histories = scoring.fetch_histories(customer_ids.keys(), transaction=transaction)
     decided_at = scoring.now()
-    stored = _find_stored_lists(requests, transaction=transaction, scoring=scoring)
+    stored = _find_stored_lists(requests, transaction=transaction, scoring=scoring, rescored=rescored)
     questions = [scoring.question(event) for _, event in requests]
     unanswered = dict.fromkeys(question for index, question in enumerate(questions) if index not in stored)
     scored = _score(list(unanswered), histories=histories, catalogue=catalogue, scoring=scoring, now=decided_at)
@@ -71,26 +105,26 @@ def decide(
             requested_at=event.occurred_at,
             decided_at=decided_at,
             content_digest=content_digest(event),
+            is_preview=event.is_preview,
         )
         for index, (message, event) in enumerate(requests)
     ]
 
 
 def _find_stored_lists(
-    requests: Sequence[Request], *, transaction: WorkerTransaction, scoring: Scoring
+    requests: Sequence[Request], *, transaction: WorkerTransaction, scoring: Scoring, rescored: Collection[str]
 ) -> dict[int, ServedList]:
-    """Return the lists that can answer requests, by position in `requests`."""
-    lists = transaction.fetch_fresh_lists(
-        [event.customer_id for _, event in requests if event.action == "request_recs"]
-    )
+    """Return the lists that can answer requests, by position in `requests`; a preview is always scored."""
+    asking = {event.customer_id for _, event in requests if event.action == "request_recs"}
+    lists = transaction.fetch_fresh_lists(sorted(asking.difference(rescored)))
     answers: dict[int, ServedList] = {}
     usable = dict(lists)  # until a request of this batch replaces the customer's list
     for index, (_, event) in enumerate(requests):
-        customer_id, weights = scoring.question(event)
-        stored = usable.pop(customer_id, None)
-        made_with = stored and (stored.model_version, stored.weights)
-        if stored and event.action == "request_recs" and made_with == (scoring.model.version, weights):
-            answers[index] = usable[customer_id] = stored
+        if event.is_preview:
+            continue
+        stored = usable.pop(event.customer_id, None)
+        if stored and event.action == "request_recs" and scoring.question(event).is_answered_by(stored, scoring.model):
+            answers[index] = usable[event.customer_id] = stored
     return answers
 
 
@@ -107,50 +141,23 @@ def _score(
         return {}
     rankings = scoring.recommend(
         scoring.model,
-        [histories[customer_id] for customer_id, _ in questions],
-        k=scoring.k,
+        [histories[question.customer_id] for question in questions],
+        k=[question.k for question in questions],
         now=now,
-        weights=[weights for _, weights in questions],
+        weights=[question.weights for question in questions],
+        options=[question.options for question in questions],
         catalogue=catalogue.view(scoring.model.id_map),
     )
-    displays = catalogue.displays({asset.isin for ranking in rankings for asset in ranking.assets})
+    listed = {asset.isin for ranking in rankings for asset in ranking.assets}
+    contents = encode_displays(catalogue.displays(listed, as_of=scoring.model.as_of))
     return {
         question: ServedList(
             scoring.model.version,
             ranking.basis.value,
-            question[1],
-            build_items(ranking, displays=displays, decided_at=now),
+            question.weights,
+            build_items(ranking, contents=contents, decided_at=now),
+            question.k,
+            question.options,
         )
         for question, ranking in zip(questions, rankings, strict=True)
     }
-
-
-def build_items(
-    ranking: Ranking, *, displays: Mapping[str, AssetDisplay], decided_at: datetime
-) -> tuple[RecommendationItem, ...]:
-    """Return one item per ranked asset, best first; raises ValueError on a score that is not finite.
-
-    An asset that left the catalogue is skipped, and the ranks stay without gaps.
-    """
-    date = decided_at.astimezone(UTC).replace(tzinfo=None).isoformat(timespec="seconds")
-    shown = [(displays[asset.isin], asset.contributions) for asset in ranking.assets if asset.isin in displays]
-    return tuple(
-        _item(display, contributions, rank=rank, date=date)
-        for rank, (display, contributions) in enumerate(shown, start=1)
-    )
-
-
-def _item(display: AssetDisplay, contributions: Contributions, *, rank: int, date: str) -> RecommendationItem:
-    """Build an item whose score is the sum of the rounded components."""
-    components = {name: None if value is None else rounded(value) for name, value in vars(contributions).items()}
-    rounded_prices = {
-        "current_price": rounded_or_none(display.current_price),
-        "profitability": rounded_or_none(display.profitability),
-    }
-    return RecommendationItem(
-        **{**vars(display), **rounded_prices},
-        recommendation_date=date,
-        score=rounded(sum(value for value in components.values() if value is not None)),
-        rank=rank,
-        components=Components(**components),
-    )

@@ -1,9 +1,10 @@
-"""The catalogue of assets, cached and read again after each load of reference data."""
+"""The catalogue of assets, cached and read again after each load of reference data and each change by an event."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable, Mapping
+from datetime import date
 
 from shared.recommender.candidates import CatalogueView, asset_risk_level, build_catalogue_view
 from shared.recommender.id_map import AssetIdMap
@@ -21,31 +22,36 @@ class Catalogue:
         self._clock = clock
         self._checked_at = -float("inf")
         self._snapshot: str | None = None
+        self._as_of: date | None = None
+        self._version: str | None = None
         self._displays: Mapping[str, AssetDisplay] = {}
         self._view: tuple[AssetIdMap, CatalogueView] | None = None  # of one model
 
     def refresh(self) -> None:
-        """Read the catalogue again if reference data was loaded; checks once every `check_seconds`."""
+        """Read the catalogue again if reference data, assets or prices changed; checks once every `check_seconds`."""
         if self._clock() - self._checked_at < self._check_seconds:
             return
-        snapshot = self._store.fetch_snapshots()
-        if snapshot != self._snapshot:
-            self._read()
-            self._snapshot = snapshot
+        snapshot, version = self._store.fetch_snapshots(), self._store.fetch_catalogue_version()
+        if (snapshot, version) != (self._snapshot, self._version):
+            self._read(self._as_of)
+            self._snapshot, self._version = snapshot, version
         self._checked_at = self._clock()
 
     @property
     def snapshot(self) -> str:
-        """The loaded reference data, as `fetch_snapshots` names it; the assets are from that load or a later one."""
+        """The reference data, as `fetch_snapshots` names it; the assets are those of that time or later ones."""
         if self._snapshot is None:
             self.refresh()
         return self._snapshot or ""
 
-    def displays(self, isins: Iterable[str]) -> Mapping[str, AssetDisplay]:
-        """Return those of these assets that exist; reads the database once when one is missing."""
-        wanted = set(isins)
-        if wanted - self._displays.keys():
-            self._read()
+    def displays(self, isins: Iterable[str], *, as_of: date | None = None) -> Mapping[str, AssetDisplay]:
+        """Return those of these assets that exist; reads the database once when one is missing.
+
+        `as_of` is the date of the trailing returns, that of a model; another one than before reads the database.
+        """
+        wanted, as_of = set(isins), as_of or self._as_of
+        if as_of != self._as_of or wanted - self._displays.keys():
+            self._read(as_of)
         return {isin: self._displays[isin] for isin in wanted if isin in self._displays}
 
     def view(self, id_map: AssetIdMap) -> CatalogueView:
@@ -57,10 +63,13 @@ class Catalogue:
                 isin: asset_risk_level(display.assetcategory, display.asset_sub_category)
                 for isin, display in self._displays.items()
             }
-            self._view = id_map, build_catalogue_view(id_map, levels)
+            categories = {isin: display.assetcategory for isin, display in self._displays.items()}
+            sectors = {isin: display.sector for isin, display in self._displays.items()}
+            self._view = id_map, build_catalogue_view(id_map, levels, categories=categories, sectors=sectors)
         return self._view[1]
 
-    def _read(self) -> None:
-        displays = self._store.fetch_asset_displays()
+    def _read(self, as_of: date | None) -> None:
+        displays = self._store.fetch_asset_displays(as_of=as_of)
+        self._as_of = as_of
         if displays != self._displays:
             self._displays, self._view = displays, None

@@ -6,30 +6,29 @@ with the same ones is a dead letter; events of different topics may share an `ev
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 from uuid import UUID
 
-from shared.errors import ContractViolation, UnknownAsset, describe_error
+from shared.errors import UnknownAsset, describe_error
 from shared.events import (
     INTERACTIONS_RECORDED,
     TRANSACTIONS_RECORDED,
     InteractionRecorded,
     RecommendationRequested,
     TransactionRecorded,
-    decode,
 )
-from shared.ports import KeptEvent, Message
-from worker.answers import Scoring, decide
+from shared.ports import Message
+from worker.answers import Request, Scoring, decide
 from worker.catalogue import Catalogue
+from worker.click_through import ListOutcome, find_list_outcomes
+from worker.event_identity import DeadLetter, Decoded, decode_events, find_reused, first_of_each, store_once
 from worker.message_buffer import Batch
 from worker.ports import Decision, WorkerTransaction
+from worker.reference_events import handle_reference_events
 
-CustomerEvent = TypeVar("CustomerEvent", InteractionRecorded, TransactionRecorded, RecommendationRequested)
 Write = TypeVar("Write", InteractionRecorded, TransactionRecorded)
-Decoded = list[tuple[Message, CustomerEvent]]
-DeadLetter = tuple[Message, Exception]
 
 
 @dataclass(frozen=True)
@@ -39,13 +38,47 @@ class Handled:
     decisions: tuple[Decision, ...] = ()
     interactions: int = 0
     transactions: int = 0
+    reference_events: int = 0
     dead_letters: tuple[DeadLetter, ...] = ()
+    list_outcomes: tuple[ListOutcome, ...] = ()
+
+
+@dataclass(frozen=True)
+class Answers:
+    """The decisions of some requests, not stored yet.
+
+    first: one request of each id. repeated: those decided before, and repetitions. snapshot: the reference data.
+    """
+
+    first: tuple[Request, ...]
+    decisions: tuple[Decision, ...]
+    repeated: tuple[Request, ...]
+    dead_letters: tuple[DeadLetter, ...]
+    snapshot: str
+
+    @property
+    def ids(self) -> frozenset[UUID]:
+        """The ids of the requests."""
+        return frozenset(event.event_id for _, event in self.first)
+
+    @property
+    def customer_ids(self) -> frozenset[str]:
+        """The customers of the requests."""
+        return frozenset(event.customer_id for _, event in self.first)
+
+
+def handle_answers(answers: Answers, *, transaction: WorkerTransaction) -> Handled:
+    """Store the answers of a batch that has nothing but requests, as `handle_batch` does."""
+    handled = store_answers(answers, transaction=transaction)
+    transaction.insert_dead_letters([(message, describe_error(error)) for message, error in handled.dead_letters])
+    return handled
 
 
 def handle_batch(
     batch: Batch, *, transaction: WorkerTransaction, catalogue: Catalogue, scoring: Scoring | None
 ) -> Handled:
-    """Store interactions and orders, answer requests, and store messages that break the contract as dead letters."""
+    """Store what the batch writes, answer its requests, and store messages that break the contract as dead letters."""
+    stored, invalid = handle_reference_events(batch.writes, transaction=transaction)
     interactions = handle_interactions(
         batch.writes_of(INTERACTIONS_RECORDED), transaction=transaction, catalogue=catalogue
     )
@@ -55,100 +88,86 @@ def handle_batch(
     requests = Handled()
     if batch.requests and scoring is not None:
         requests = handle_requests(batch.requests, transaction=transaction, catalogue=catalogue, scoring=scoring)
-    dead_letters = interactions.dead_letters + transactions.dead_letters + requests.dead_letters
+    dead_letters = invalid + interactions.dead_letters + transactions.dead_letters + requests.dead_letters
     transaction.insert_dead_letters([(message, describe_error(error)) for message, error in dead_letters])
-    return Handled(requests.decisions, interactions.interactions, transactions.transactions, dead_letters)
+    return Handled(
+        requests.decisions,
+        interactions.interactions,
+        transactions.transactions,
+        stored,
+        dead_letters,
+        interactions.list_outcomes,
+    )
 
 
 def handle_interactions(
     messages: Sequence[Message], *, transaction: WorkerTransaction, catalogue: Catalogue
 ) -> Handled:
-    """Store each interaction once."""
-    events, dead_letters = _decode_known(messages, InteractionRecorded, catalogue)
-    stored, reused = _store_once(events, transaction.insert_interactions, transaction.fetch_kept)
-    return Handled(interactions=stored, dead_letters=(*dead_letters, *reused))
+    """Store each interaction once; only those that were stored now are outcomes of a list."""
+    events, dead_letters = _decode_known(messages, InteractionRecorded, catalogue, transaction)
+    stored, reused = store_once(events, transaction.insert_interactions, transaction.fetch_kept)
+    outcomes = find_list_outcomes(stored, transaction=transaction)
+    return Handled(interactions=len(stored), dead_letters=(*dead_letters, *reused), list_outcomes=outcomes)
 
 
 def handle_transactions(
     messages: Sequence[Message], *, transaction: WorkerTransaction, catalogue: Catalogue
 ) -> Handled:
     """Store each executed order once; another event with the content of a stored one has no effect."""
-    events, dead_letters = _decode_known(messages, TransactionRecorded, catalogue)
-    stored, reused = _store_once(events, transaction.insert_transactions, transaction.fetch_kept_transactions)
-    return Handled(transactions=stored, dead_letters=(*dead_letters, *reused))
+    events, dead_letters = _decode_known(messages, TransactionRecorded, catalogue, transaction)
+    stored, reused = store_once(events, transaction.insert_transactions, transaction.fetch_kept_transactions)
+    return Handled(transactions=len(stored), dead_letters=(*dead_letters, *reused))
 
 
 def handle_requests(
     messages: Sequence[Message], *, transaction: WorkerTransaction, catalogue: Catalogue, scoring: Scoring
 ) -> Handled:
     """Answer each request once, and store the newest list of each customer."""
-    events, dead_letters = _decode(messages, RecommendationRequested)
-    first, repeated = _first_of_each(events)
-    decided = transaction.fetch_decided([event.event_id for _, event in first])
-    undecided = [(message, event) for message, event in first if event.event_id not in decided]
-    decisions = decide(undecided, transaction=transaction, catalogue=catalogue, scoring=scoring)
-    new = transaction.insert_decisions(decisions, reference_snapshot=catalogue.snapshot)
-    repeated += [(message, event) for message, event in first if event.event_id not in new]
-    dead_letters += _reused(repeated, transaction.fetch_decided)
-    decisions = [decision for decision in decisions if decision.request_id in new]
-    return Handled(decisions=tuple(decisions), dead_letters=tuple(dead_letters))
+    answers = answer_requests(messages, transaction=transaction, catalogue=catalogue, scoring=scoring)
+    return store_answers(answers, transaction=transaction)
+
+
+def answer_requests(
+    messages: Sequence[Message],
+    *,
+    transaction: WorkerTransaction,
+    catalogue: Catalogue,
+    scoring: Scoring,
+    before: Answers | None = None,
+) -> Answers:
+    """Answer each request that is not decided, reading only; `before` are answers that may not be stored yet."""
+    events, dead_letters = decode_events(messages, RecommendationRequested)
+    first, repeated = first_of_each(events)
+    decided = {*transaction.fetch_decided([event.event_id for _, event in first]), *(before.ids if before else ())}
+    decisions = decide(
+        [(message, event) for message, event in first if event.event_id not in decided],
+        transaction=transaction,
+        catalogue=catalogue,
+        scoring=scoring,
+        rescored=before.customer_ids if before else (),
+    )
+    answered = {decision.request_id for decision in decisions}
+    repeated += [(message, event) for message, event in first if event.event_id not in answered]
+    return Answers(tuple(first), tuple(decisions), tuple(repeated), tuple(dead_letters), catalogue.snapshot)
+
+
+def store_answers(answers: Answers, *, transaction: WorkerTransaction) -> Handled:
+    """Store the decisions and the newest list of each customer."""
+    new = transaction.insert_decisions(answers.decisions, reference_snapshot=answers.snapshot)
+    kept = {decision.request_id for decision in answers.decisions} - new
+    repeated = [*answers.repeated, *(one for one in answers.first if one[1].event_id in kept)]
+    dead_letters = (*answers.dead_letters, *find_reused(repeated, transaction.fetch_decided))
+    return Handled(tuple(one for one in answers.decisions if one.request_id in new), dead_letters=dead_letters)
 
 
 def _decode_known(
-    messages: Sequence[Message], event_type: type[Write], catalogue: Catalogue
+    messages: Sequence[Message], event_type: type[Write], catalogue: Catalogue, transaction: WorkerTransaction
 ) -> tuple[Decoded[Write], list[DeadLetter]]:
-    """Decode events about assets; an asset that the catalogue does not have makes a dead letter."""
-    events, dead_letters = _decode(messages, event_type)
-    known = catalogue.displays(event.isin for _, event in events)
+    """Decode events about assets; an asset that neither catalogue nor this batch has makes a dead letter."""
+    events, dead_letters = decode_events(messages, event_type)
+    wanted = {event.isin for _, event in events}
+    known: set[str] = set(catalogue.displays(wanted))
+    if missing := wanted - known:
+        known |= transaction.find_recorded_isins(missing)
     dead_letters += [(message, UnknownAsset(event.isin)) for message, event in events if event.isin not in known]
     return [(message, event) for message, event in events if event.isin in known], dead_letters
-
-
-def _decode(
-    messages: Sequence[Message], event_type: type[CustomerEvent]
-) -> tuple[Decoded[CustomerEvent], list[DeadLetter]]:
-    events: Decoded[CustomerEvent] = []
-    dead_letters: list[DeadLetter] = []
-    for message in messages:
-        try:
-            event = decode(message.topic, message.value, logged_at=message.logged_at)
-            if not isinstance(event, event_type) or message.key != event.customer_id.encode():
-                raise ContractViolation("the key is not the customer_id")
-        except ContractViolation as error:
-            dead_letters.append((message, error))
-        else:
-            events.append((message, event))
-    return events, dead_letters
-
-
-def _store_once(
-    events: Decoded[Write],
-    insert: Callable[[Decoded[Write]], frozenset[UUID]],
-    fetch_kept: Callable[[Sequence[UUID]], Mapping[UUID, KeptEvent]],
-) -> tuple[int, list[DeadLetter]]:
-    """Store the first message of each event_id; return how many were new, and the repetitions with other content."""
-    first, repeated = _first_of_each(events)
-    new = insert(first)
-    repeated += [(message, event) for message, event in first if event.event_id not in new]
-    return len(new), _reused(repeated, fetch_kept)
-
-
-def _first_of_each(events: Decoded[CustomerEvent]) -> tuple[Decoded[CustomerEvent], Decoded[CustomerEvent]]:
-    """Split into the first message of each event_id and the repetitions."""
-    seen: set[UUID] = set()
-    first: Decoded[CustomerEvent] = []
-    repeated: Decoded[CustomerEvent] = []
-    for message, event in events:
-        (repeated if event.event_id in seen else first).append((message, event))
-        seen.add(event.event_id)
-    return first, repeated
-
-
-def _reused(
-    events: Decoded[CustomerEvent], fetch: Callable[[Sequence[UUID]], Mapping[UUID, KeptEvent]]
-) -> list[DeadLetter]:
-    """Return the events that differ from the stored event with their event_id; an order may be stored under another."""
-    kept = fetch([event.event_id for _, event in events]) if events else {}
-    found = [(message, event, kept[event.event_id]) for message, event in events if event.event_id in kept]
-    conflicts = ((message, stored.find_conflict(event)) for message, event, stored in found)
-    return [(message, conflict) for message, conflict in conflicts if conflict is not None]

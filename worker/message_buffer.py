@@ -9,18 +9,19 @@ from dataclasses import dataclass
 from itertools import chain, islice
 
 from shared.errors import BrokerUnavailable
-from shared.events import CUSTOMER_TOPICS, RECOMMENDATIONS_REQUESTED, WRITE_TOPICS
+from shared.events import AWAITED_TOPICS, RECOMMENDATIONS_REQUESTED, WORKER_TOPICS
 from shared.ports import EventConsumer, Message, Partition
 
 BATCH_BYTES = 16 << 20  # keys and values of one batch; one message may be larger
-WAIT_SECONDS = 5.0  # for interactions and orders that requests wait for, without any progress
+WAIT_SECONDS = 5.0  # for writes that requests wait for, without any progress
+_WRITE_TOPICS = tuple(topic for topic in WORKER_TOPICS if topic != RECOMMENDATIONS_REQUESTED)
 
 
 @dataclass(frozen=True)
 class Batch:
     """The messages of one transaction, each partition's in the order of the log.
 
-    writes: interactions and orders, which are handled before the requests.
+    writes: everything but requests: interactions, orders and reference events, which are handled before the requests.
     """
 
     writes: tuple[Message, ...] = ()
@@ -52,7 +53,7 @@ class MessageBuffer:
 
     Memory is bounded by messages and by bytes. Pausing discards what librdkafka has fetched ahead, so the buffer polls
     only what a batch needs, and pauses a topic only when two batches of it wait. Requests of a partition are not polled
-    while its interactions or orders cannot be read.
+    while what they wait for (AWAITED_TOPICS) cannot be read.
     """
 
     def __init__(self, consumer: EventConsumer, *, batch_size: int, batch_bytes: int = BATCH_BYTES) -> None:
@@ -65,6 +66,7 @@ class MessageBuffer:
         self._paused: frozenset[Partition] = frozenset()
         self._blocked: frozenset[Partition] = frozenset()  # their writes cannot be read
         self._full: set[str] = set()
+        self._taken: tuple[Message, ...] = ()
 
     @property
     def paused(self) -> frozenset[Partition]:
@@ -95,14 +97,28 @@ class MessageBuffer:
         partition that is being revoked may be missing.
         """
         out_of_range, queues = self._consumer.out_of_range(), dict(self._queues)
+        taken = {_partition(message): message.offset for message in reversed(self._taken)}
         firsts: dict[Partition, int] = {}
         for partition in dict(self._stored):
             if partition[0] in held or partition in self._blocked or partition in out_of_range:
                 continue
             with suppress(KeyError, IndexError):
                 queue = queues.get(partition)
-                firsts[partition] = queue[0].offset if queue else self._consumer.position(partition)
+                first = queue[0].offset if queue else self._consumer.position(partition)
+                firsts[partition] = taken.get(partition, first)
         return firsts
+
+    def next_batch(self, limit: int, *, waiting: ReadYourWrites | None) -> Batch | None:
+        """Return the writes before `waiting` with its requests, or some of them; None while some are not polled."""
+        targets = waiting.targets if waiting else {}
+        writes = self.writes(limit, targets=targets)
+        if waiting is None:
+            return Batch(writes) if writes else None
+        has_more = self.count_before(targets) > len(writes)
+        if waiting.is_reached() and not has_more:
+            return Batch(writes, waiting.requests)
+        # Far behind: several transactions, then the requests.
+        return Batch(writes) if has_more or len(writes) >= limit else None
 
     def requests(self, limit: int) -> tuple[Message, ...]:
         """Return the oldest waiting requests, at most the bytes of one batch."""
@@ -110,7 +126,7 @@ class MessageBuffer:
 
     def writes(self, limit: int, *, targets: Mapping[Partition, int]) -> tuple[Message, ...]:
         """Return the oldest waiting writes, those below the target offsets first, at most one batch of bytes."""
-        every = self._of(*WRITE_TOPICS)
+        every = self._of(*_WRITE_TOPICS)
         others = (message for message in every if message.offset >= targets.get(_partition(message), 0))
         return self._up_to(limit, chain(self._before(targets), others))
 
@@ -119,8 +135,14 @@ class MessageBuffer:
         return sum(1 for _ in self._before(targets))
 
     def starts(self, batch: Batch) -> dict[Partition, int]:
-        """Return the stored offset of each partition of the batch, which the database must still hold."""
-        return {_partition(message): self._stored[_partition(message)] for message in batch.messages}
+        """Return the stored offsets that the database must still hold: of the batch, and of what its requests rest on.
+
+        While those of the writes beside a request are ours, nobody else has stored a write of its customer.
+        """
+        partitions = {_partition(message) for message in batch.messages}
+        for number in {message.partition for message in batch.requests}:
+            partitions |= _writes_beside(number)
+        return {partition: self._stored[partition] for partition in sorted(partitions)}
 
     def next_offsets(self, batch: Batch) -> dict[Partition, int]:
         """Return the offsets to store with the effects of the batch."""
@@ -128,14 +150,30 @@ class MessageBuffer:
 
     def done(self, batch: Batch) -> None:
         """Remove the messages of a stored batch."""
-        self._stored.update(self.next_offsets(batch))
+        self.take(batch)
+        self.stored(batch)
+
+    def take(self, batch: Batch) -> None:
+        """Remove the messages of a batch that is being stored; `stored` or `give_back` says what became of it."""
+        self._taken = batch.messages
         for message in batch.messages:
             self._queues[_partition(message)].popleft()
-        for partition in self.starts(batch):
+        for partition in self.next_offsets(batch):
             # To the end: one busy partition must not delay the others.
             queue = self._queues.pop(partition)
             if queue:
                 self._queues[partition] = queue
+
+    def stored(self, batch: Batch) -> None:
+        """Note the offsets of a batch that was taken and is stored."""
+        self._stored.update(self.next_offsets(batch))
+        self._taken = ()
+
+    def give_back(self) -> None:
+        """Put the messages that were taken back in front of the others."""
+        for message in reversed(self._taken):
+            self._queues.setdefault(_partition(message), deque()).appendleft(message)
+        self._taken = ()
 
     def _of(self, *topics: str) -> Iterator[Message]:
         return chain.from_iterable(queue for (name, _), queue in self._queues.items() if name in topics)
@@ -158,6 +196,7 @@ class MessageBuffer:
             self._generation = self._consumer.generation
             self._queues.clear()
             self._stored.clear()
+            self._taken = ()
             self._paused = self._blocked = frozenset()
         for partition in self._consumer.assignment() - self._stored.keys():
             self._stored[partition] = self._consumer.position(partition)
@@ -173,7 +212,7 @@ class MessageBuffer:
 
     def _pause(self, held: Collection[str]) -> None:
         self._block()
-        for topic in CUSTOMER_TOPICS:
+        for topic in WORKER_TOPICS:
             waiting, size = self.waiting(topic), sum(message.size_bytes for message in self._of(topic))
             if waiting >= 2 * self._batch_size or size >= 2 * self._batch_bytes:
                 self._full.add(topic)
@@ -185,7 +224,7 @@ class MessageBuffer:
         self._paused = frozenset(wanted)
 
     def _block(self) -> None:
-        """Discard requests whose interactions or orders cannot be read, and read them again when they can.
+        """Discard requests whose earlier writes cannot be read, and read them again when they can.
 
         These are out of range, or this worker does not own their partition: one that was acknowledged before such a
         request could be missing.
@@ -211,7 +250,7 @@ class MessageBuffer:
 class ReadYourWrites:
     """The requests of one batch, and the offsets up to which the writes of their partitions must be polled.
 
-    The requests are fixed before the broker is asked for the high watermarks: an interaction or order that was
+    The requests are fixed before the broker is asked for the high watermarks: an interaction, order or profile that was
     acknowledged before one of these requests lies below them. Raises BrokerUnavailable when the broker does not answer.
     """
 
@@ -238,7 +277,7 @@ class ReadYourWrites:
             self._least_missing = missing
             self._deadline = self._clock() + WAIT_SECONDS
         elif self._clock() > self._deadline:
-            raise BrokerUnavailable(f"{missing} interactions or orders below the high watermarks do not arrive")
+            raise BrokerUnavailable(f"{missing} messages below the high watermarks do not arrive")
 
     def _count_missing(self) -> int:
         owned = self._consumer.assignment()
@@ -249,8 +288,8 @@ class ReadYourWrites:
 
 
 def _writes_beside(number: int) -> set[Partition]:
-    """Return the partitions with the interactions and orders of the customers of this partition number."""
-    return {(topic, number) for topic in WRITE_TOPICS}
+    """Return the partitions with the interactions, orders and profiles of the customers of this partition number."""
+    return {(topic, number) for topic in AWAITED_TOPICS}
 
 
 def _partition(message: Message) -> Partition:

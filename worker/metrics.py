@@ -7,9 +7,10 @@ from functools import partial
 from prometheus_client import REGISTRY, CollectorRegistry, Counter, Gauge, Histogram, Info
 
 from shared.errors import ContractViolation, describe_error
-from shared.events import CUSTOMER_TOPICS, INTERACTIONS_RECORDED, TRANSACTIONS_RECORDED
+from shared.events import INTERACTIONS_RECORDED, TRANSACTIONS_RECORDED, WORKER_TOPICS
 from shared.logging import get_logger
 from shared.ports import EventConsumer
+from shared.recommender.types import InteractionType
 from worker.handlers import Handled
 from worker.message_buffer import Batch
 
@@ -27,6 +28,15 @@ class WorkerMetrics:
         seconds = partial(Histogram, buckets=_SECONDS, registry=registry)
         self.batches = counter(name("batches"), "Stored batches")
         self.answers = counter(name("answers"), "Answered requests: scored or stored", ["from"])
+        of_a_list = ["rank", "basis"]
+        self.list_outcomes = {
+            InteractionType.IMPRESSION: counter(
+                name("list_impressions"), "Stored impressions that name a request, by place and basis", of_a_list
+            ),
+            InteractionType.CLICK: counter(
+                name("list_clicks"), "Stored clicks that name a request, by place and basis", of_a_list
+            ),
+        }
         self.batch_seconds = seconds(name("batch_seconds"), "Time in one transaction")
         self.messages = counter(name("messages"), "Messages stored, by topic and outcome", ["topic", "outcome"])
         self.request_to_list_seconds = seconds(
@@ -46,7 +56,7 @@ class WorkerMetrics:
         """Count and log a stored batch."""
         self.batches.inc()
         self.batch_seconds.observe(seconds)
-        for topic in CUSTOMER_TOPICS:
+        for topic in WORKER_TOPICS:
             count = sum(1 for message in batch.messages if message.topic == topic)
             dead = sum(1 for message, _ in handled.dead_letters if message.topic == topic)
             self.messages.labels(topic, "stored").inc(count - dead)
@@ -55,6 +65,8 @@ class WorkerMetrics:
             self.answers.labels(decision.answered_from).inc()
             waited_seconds = (decision.decided_at - decision.requested_at).total_seconds()
             self.request_to_list_seconds.observe(max(0.0, waited_seconds))
+        for outcome in handled.list_outcomes:
+            self.list_outcomes[outcome.type].labels(outcome.rank, outcome.basis).inc()
         for message, error in handled.dead_letters:
             self.dead_letters.labels(type(error).__name__).inc()
             if not isinstance(error, ContractViolation):
@@ -70,6 +82,7 @@ class WorkerMetrics:
             "batch.stored",
             interactions=len(batch.writes_of(INTERACTIONS_RECORDED)),
             transactions=len(batch.writes_of(TRANSACTIONS_RECORDED)),
+            reference_events=handled.reference_events,
             requests=len(batch.requests),
             decisions=len(handled.decisions),
             seconds=round(seconds, 4),

@@ -65,5 +65,7 @@ def _join(results: list[Handled]) -> Handled:
         decisions=tuple(decision for each in results for decision in each.decisions),
         interactions=sum(each.interactions for each in results),
         transactions=sum(each.transactions for each in results),
+        reference_events=sum(each.reference_events for each in results),
         dead_letters=tuple(letter for each in results for letter in each.dead_letters),
+        list_outcomes=tuple(outcome for each in results for outcome in each.list_outcomes),
     )

@@ -2,32 +2,34 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import date, datetime
 from typing import Protocol
 from uuid import UUID
 
-from shared.events import InteractionRecorded, TransactionRecorded
+from shared.events import Event, InteractionRecorded, TransactionRecorded
 from shared.ports import KeptEvent, Message, OffsetSource, Partition
-from shared.recommender.types import CustomerHistory, Weights
+from shared.recommender.types import NO_OPTIONS, CustomerHistory, ListOptions, Weights
 from shared.served_list import RecommendationItem
 
 
 @dataclass(frozen=True)
 class ServedList:
-    """A customer's list, best first, and how it was scored."""
+    """A customer's list, best first, and how it was scored. k: how many assets were asked; None in old rows."""
 
     model_version: str
     basis: str
     weights: Weights
-    items: tuple[RecommendationItem, ...]
+    items: Sequence[RecommendationItem]
+    k: int | None = None
+    options: ListOptions = NO_OPTIONS
 
 
 @dataclass(frozen=True)
 class Decision:
-    """One answered request."""
+    """One answered request; a preview is scored, and is the answer of its request alone."""
 
     request_id: UUID
     customer_id: str
@@ -41,6 +43,7 @@ class Decision:
     requested_at: datetime
     decided_at: datetime
     content_digest: str | None = None  # of the request: shared.events.content_digest
+    is_preview: bool = False
 
 
 @dataclass(frozen=True)
@@ -55,6 +58,9 @@ class AssetDisplay:
     current_price: float | None
     profitability: float | None
     asset_sub_category: str | None = None
+    price_date: date | None = None
+    currency: str | None = None
+    trailing_return_12m: float | None = None
 
 
 class WorkerTransaction(Protocol):
@@ -78,11 +84,23 @@ class WorkerTransaction(Protocol):
     def fetch_kept(self, event_ids: Sequence[UUID]) -> Mapping[UUID, KeptEvent]:
         """Return those of these interactions that are stored."""
 
+    def fetch_bases(self, request_ids: Sequence[UUID]) -> Mapping[tuple[str, UUID], str]:
+        """Return the basis of the list of each of these requests that is decided, by customer_id and request_id."""
+
     def insert_transactions(self, transactions: Sequence[tuple[Message, TransactionRecorded]]) -> frozenset[UUID]:
         """Store each event_id and each content once; return the event_ids that were stored."""
 
     def fetch_kept_transactions(self, event_ids: Sequence[UUID]) -> Mapping[UUID, KeptEvent]:
         """Return those of these orders that are stored."""
+
+    def insert_reference_events(self, topic: str, events: Sequence[tuple[Message, Event]]) -> frozenset[UUID]:
+        """Store each event_id of one of REFERENCE_TOPICS once, in the order of the log; return those that were new."""
+
+    def fetch_kept_reference_events(self, topic: str, event_ids: Sequence[UUID]) -> Mapping[UUID, KeptEvent]:
+        """Return those of these events of the topic that are stored."""
+
+    def find_recorded_isins(self, isins: Collection[str]) -> frozenset[str]:
+        """Return those of these assets that arrived as events, this transaction included."""
 
     def insert_dead_letters(self, letters: Sequence[tuple[Message, str]]) -> None:
         """Store messages that no retry can help, each once, with the reason."""
@@ -90,25 +108,29 @@ class WorkerTransaction(Protocol):
     def fetch_decided(self, request_ids: Sequence[UUID]) -> Mapping[UUID, KeptEvent]:
         """Return those of these requests that have a decision."""
 
+    def fetch_load_marker(self) -> str:
+        """Return a text that changes with every load, append and undo of reference data."""
+
     def fetch_histories(self, customer_ids: Sequence[str]) -> Mapping[str, CustomerHistory]:
         """Return customer and history for every id; an unknown id gives a Customer without properties.
 
-        Interactions are the last INTERACTION_WINDOW of the log, in its order, whatever the clocks of their senders
-        say. Owned, formerly held and dismissed assets are complete, from loaded files and recorded orders.
+        Interactions are the last INTERACTION_WINDOW of the log that are no impressions, in its order, whatever the
+        clocks of their senders say. Owned, formerly held and dismissed assets are complete, from loaded files and
+        recorded orders.
         """
 
     def fetch_fresh_lists(self, customer_ids: Sequence[str]) -> Mapping[str, ServedList]:
         """Return stored lists that are fresh.
 
-        A list is fresh while the customer's last interaction or order and the reference data are those that it was made
-        with.
+        A list is fresh while the customer's last interaction, order or change of profile, the loaded reference data
+        and the assets are those that it was made with; an impression is no such interaction.
         """
 
     def insert_decisions(self, decisions: Sequence[Decision], *, reference_snapshot: str) -> frozenset[UUID]:
         """Store one row per request and return the new request_ids; a customer's last scored one becomes their list.
 
         `reference_snapshot` is the result of `fetch_snapshots` before the lists were made. A stored list that answers
-        another request names that request from then on.
+        another request, whose decision has the same list, names that request from then on. Previews change no list.
         """
 
 
@@ -118,8 +140,11 @@ class WorkerStore(OffsetSource, Protocol):
     def begin(self) -> AbstractContextManager[WorkerTransaction]:
         """Open a transaction that commits at the end of the block and rolls back on an exception."""
 
-    def fetch_asset_displays(self) -> Mapping[str, AssetDisplay]:
-        """Return the latest version of each asset, by ISIN."""
+    def fetch_asset_displays(self, *, as_of: date | None = None) -> Mapping[str, AssetDisplay]:
+        """Return the latest version of each asset, by ISIN; trailing returns are those of `as_of`."""
 
     def fetch_snapshots(self) -> str:
-        """Return a text that changes with every load of reference data."""
+        """Return a text that changes with every load of reference data, and when an asset changes."""
+
+    def fetch_catalogue_version(self) -> str:
+        """Return a text that changes when the one of `fetch_snapshots` does, and with new prices."""

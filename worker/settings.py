@@ -14,9 +14,13 @@ class WorkerSettings(ServiceSettings):
     worker_health_port: int = Field(9101, ge=0, le=65535, description="health and metrics of the worker")
     worker_consumer_group: str = Field("worker", min_length=1, description="name of the workers' consumer group")
     worker_batch_size: int = Field(500, ge=1, le=10_000, description="messages in one transaction, at most")
+    worker_history_mebibytes: int = Field(0, ge=0, le=65_536, description="memory for kept histories; 0: none")
     model_poll_seconds: float = Field(1.0, gt=0, description="how often the pointer file is looked at")
     recommendation_count: int = Field(10, ge=1, le=100, description="names in a list (k)")
     session_timeout_seconds: float = Field(10.0, gt=0, description="a silent worker loses its partitions after that")
+    decision_retention_months: int | None = Field(
+        None, ge=1, description="whole months that decisions are kept beside the current one; empty: for ever"
+    )
     weight_collaborative: float | None = Field(None, ge=0, description="empty: the model's own weights")
     weight_content: float | None = Field(None, ge=0, description="empty: the model's own weights")
     weight_profitability: float | None = Field(None, ge=0, description="empty: the model's own weights")

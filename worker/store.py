@@ -2,30 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
-from datetime import UTC
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from datetime import UTC, date
 from typing import Any
 from uuid import UUID
 
-from pydantic import ValidationError
 from sqlalchemy import Connection, select, text
-from sqlalchemy.dialects.postgresql import insert
 
-from shared.errors import InvalidWeights
-from shared.events import RECOMMENDATIONS_REQUESTED, InteractionRecorded, TransactionRecorded, content_digest
+from shared.events import RECOMMENDATIONS_REQUESTED, Event, InteractionRecorded, TransactionRecorded, content_digest
 from shared.far_trans.schema import parse_investment_capacity, parse_risk_level
 from shared.identifiers import is_customer_id
 from shared.ports import KeptEvent, Message, Partition, StoredOffset
+from shared.postgres.bulk_insert import insert_new
 from shared.postgres.dead_letter_store import insert_dead_letters
 from shared.postgres.engine import build_engine
 from shared.postgres.errors import translated
 from shared.postgres.notifications import CHANNEL, build_payloads
 from shared.postgres.offset_store import GroupOffsets
-from shared.postgres.tables import REFERENCE_SNAPSHOTS, decisions, recorded_transactions, user_interactions
-from shared.recommender.types import Customer, CustomerHistory, Interaction, InteractionType, Weights
-from shared.served_list import RecommendationItem
-from worker import queries
+from shared.postgres.tables import CATALOGUE_VERSION, REFERENCE_SNAPSHOTS, recorded_transactions, user_interactions
+from shared.recommender.types import Customer, CustomerHistory, Interaction, InteractionType
+from worker import decision_rows, queries, reference_rows
+from worker.asset_versions import AssetVersions
 from worker.ports import AssetDisplay, Decision, ServedList
 
 # The locks of a frozen worker fall after 20 s, so that its successor can go on.
@@ -38,12 +36,16 @@ class PostgresWorkerStore:
     def __init__(self, database_url: str, *, cluster_id: str, consumer_group: str) -> None:
         self._offsets = GroupOffsets(cluster_id=cluster_id, consumer_group=consumer_group)
         name = f"recommender-{consumer_group}"
-        self._engine = build_engine(database_url, application_name=name, session_settings=_SESSION_SETTINGS)
+        # Three: a batch is stored while the next one is read for; versions of assets have a transaction of their own.
+        self._engine = build_engine(
+            database_url, application_name=name, pool_size=3, session_settings=_SESSION_SETTINGS
+        )
+        self._asset_versions = AssetVersions(self._engine)
 
     @contextmanager
     def begin(self) -> Iterator[PostgresWorkerTransaction]:
         with self._connection() as connection:
-            yield PostgresWorkerTransaction(connection, self._offsets)
+            yield PostgresWorkerTransaction(connection, self._offsets, self._asset_versions)
 
     def fetch_offsets(self, partitions: Sequence[Partition]) -> Mapping[Partition, StoredOffset]:
         with self._connection() as connection:
@@ -52,14 +54,18 @@ class PostgresWorkerStore:
     def note_topic_ids(self, topic_ids: Mapping[Partition, str]) -> None:
         self._offsets.note_topic_ids(topic_ids)
 
-    def fetch_asset_displays(self) -> Mapping[str, AssetDisplay]:
+    def fetch_asset_displays(self, *, as_of: date | None = None) -> Mapping[str, AssetDisplay]:
         with self._connection() as connection:
-            rows = connection.execute(text(queries.ASSET_DISPLAYS)).mappings()
+            rows = connection.execute(text(queries.ASSET_DISPLAYS), {"as_of": as_of}).mappings()
             return {row["isin"]: AssetDisplay(**row) for row in rows}
 
     def fetch_snapshots(self) -> str:
         with self._connection() as connection:
             return str(connection.scalar(text(REFERENCE_SNAPSHOTS)))
+
+    def fetch_catalogue_version(self) -> str:
+        with self._connection() as connection:
+            return str(connection.scalar(text(CATALOGUE_VERSION)))
 
     def close(self) -> None:
         """Close every connection."""
@@ -74,9 +80,10 @@ class PostgresWorkerStore:
 class PostgresWorkerTransaction:
     """The WorkerTransaction on PostgreSQL, which documents every method; statements take whole batches."""
 
-    def __init__(self, connection: Connection, offsets: GroupOffsets) -> None:
+    def __init__(self, connection: Connection, offsets: GroupOffsets, asset_versions: AssetVersions) -> None:
         self._connection = connection
         self._offsets = offsets
+        self._asset_versions = asset_versions
 
     def lock_offsets(self, starts: Mapping[Partition, int]) -> None:
         self._offsets.lock(self._connection, starts)
@@ -90,28 +97,31 @@ class PostgresWorkerTransaction:
             yield
 
     def insert_interactions(self, interactions: Sequence[tuple[Message, InteractionRecorded]]) -> frozenset[UUID]:
-        if not interactions:
-            return frozenset()
-        statement = insert(user_interactions).on_conflict_do_nothing().returning(user_interactions.c.event_id)
         rows = [_interaction_row(message, event) for message, event in interactions]
-        return frozenset(self._connection.execute(statement, rows).scalars())
+        # Numbers of impressions are negative: whatever asks for the last interaction does not see them.
+        return insert_new(
+            self._connection, user_interactions, rows, returning="event_id", computed={"sequence": queries.SEQUENCE}
+        )
+
+    def fetch_bases(self, request_ids: Sequence[UUID]) -> Mapping[tuple[str, UUID], str]:
+        if not request_ids:
+            return {}
+        ids = {"request_ids": [str(request_id) for request_id in request_ids]}
+        rows = self._connection.execute(text(queries.BASES), ids)
+        return {(row.customer_id, row.request_id): row.basis for row in rows}
 
     def fetch_kept(self, event_ids: Sequence[UUID]) -> Mapping[UUID, KeptEvent]:
         columns = user_interactions.c
-        statement = select(
-            columns.event_id, columns.customer_id, columns.isin, columns.interaction_type, columns.fingerprint
-        ).where(columns.event_id.in_(event_ids))
-        return {
-            event_id: KeptEvent({"customer_id": customer_id, "isin": isin, "type": kind}, fingerprint)
-            for event_id, customer_id, isin, kind, fingerprint in self._connection.execute(statement)
-        }
+        fields = (columns.customer_id, columns.isin, columns.interaction_type.label("type"))
+        statement = select(columns.event_id, columns.fingerprint, *fields, columns.request_id, columns.rank).where(
+            columns.event_id.in_(event_ids)
+        )
+        rows = [dict(row) for row in self._connection.execute(statement).mappings()]
+        return {row.pop("event_id"): KeptEvent(fingerprint=row.pop("fingerprint"), fields=row) for row in rows}
 
     def insert_transactions(self, transactions: Sequence[tuple[Message, TransactionRecorded]]) -> frozenset[UUID]:
-        if not transactions:
-            return frozenset()
-        statement = insert(recorded_transactions).on_conflict_do_nothing().returning(recorded_transactions.c.event_id)
         rows = [_transaction_row(message, event) for message, event in transactions]
-        return frozenset(self._connection.execute(statement, rows).scalars())
+        return insert_new(self._connection, recorded_transactions, rows, returning="event_id")
 
     def fetch_kept_transactions(self, event_ids: Sequence[UUID]) -> Mapping[UUID, KeptEvent]:
         columns = recorded_transactions.c
@@ -123,19 +133,24 @@ class PostgresWorkerTransaction:
             for event_id, customer_id, isin, fingerprint, digest in self._connection.execute(statement)
         }
 
+    def insert_reference_events(self, topic: str, events: Sequence[tuple[Message, Event]]) -> frozenset[UUID]:
+        return reference_rows.insert_reference_events(self._connection, topic, events)
+
+    def fetch_kept_reference_events(self, topic: str, event_ids: Sequence[UUID]) -> Mapping[UUID, KeptEvent]:
+        return reference_rows.fetch_kept_reference_events(self._connection, topic, event_ids)
+
+    def find_recorded_isins(self, isins: Collection[str]) -> frozenset[str]:
+        return reference_rows.find_recorded_isins(self._connection, isins)
+
     def insert_dead_letters(self, letters: Sequence[tuple[Message, str]]) -> None:
         insert_dead_letters(self._connection, letters, offsets=self._offsets)
         self._notify(_requesting_customers(message for message, _ in letters))
 
     def fetch_decided(self, request_ids: Sequence[UUID]) -> Mapping[UUID, KeptEvent]:
-        columns = decisions.c
-        statement = select(
-            columns.request_id, columns.customer_id, columns.action, columns.fingerprint, columns.content_digest
-        ).where(columns.request_id.in_(request_ids))
-        return {
-            request_id: KeptEvent({"customer_id": customer_id, "action": action}, fingerprint, digest)
-            for request_id, customer_id, action, fingerprint, digest in self._connection.execute(statement)
-        }
+        return decision_rows.fetch_decided(self._connection, request_ids)
+
+    def fetch_load_marker(self) -> str:
+        return str(self._connection.exec_driver_sql(queries.LOAD_MARKER).scalar_one())
 
     def fetch_histories(self, customer_ids: Sequence[str]) -> Mapping[str, CustomerHistory]:
         ids = sorted(set(customer_ids))
@@ -160,32 +175,13 @@ class PostgresWorkerTransaction:
         }
 
     def fetch_fresh_lists(self, customer_ids: Sequence[str]) -> Mapping[str, ServedList]:
-        if not customer_ids:
-            return {}
-        lists: dict[str, ServedList] = {}
-        for row in self._rows(queries.FRESH_LISTS, sorted(set(customer_ids))):
-            # A list that cannot be read is not fresh: its customer is scored again, and the batch goes on.
-            with suppress(ValidationError, TypeError, InvalidWeights):
-                items = tuple(RecommendationItem.model_validate(item) for item in row.items)
-                lists[row.customer_id] = ServedList(row.model_version, row.basis, Weights(**row.weights), items)
-        return lists
+        return decision_rows.fetch_fresh_lists(self._connection, customer_ids, asset_versions=self._asset_versions)
 
     def insert_decisions(self, new: Sequence[Decision], *, reference_snapshot: str) -> frozenset[UUID]:
-        if not new:
-            return frozenset()
-        statement = insert(decisions).on_conflict_do_nothing().returning(decisions.c.request_id)
-        stored = frozenset(self._connection.execute(statement, [_decision_row(one) for one in new]).scalars())
-        # One customer is one partition, consumed in order and fenced: the last decision is the newest.
-        in_order = [decision for decision in new if decision.request_id in stored]
-        scored = {one.customer_id: str(one.request_id) for one in in_order if one.answered_from == "scored"}
-        last = {one.customer_id: one for one in in_order}
-        renamed = [str(one.request_id) for one in last.values() if one.answered_from == "stored"]
-        if scored:
-            ids = {"request_ids": list(scored.values()), "customer_ids": list(scored)}
-            self._connection.execute(text(queries.STORE_LISTS), {**ids, "reference_snapshot": reference_snapshot})
-        if renamed:
-            self._connection.execute(text(queries.RENAME_LISTS), {"request_ids": renamed})
-        self._notify(last)
+        stored = decision_rows.insert_decisions(
+            self._connection, new, reference_snapshot=reference_snapshot, asset_versions=self._asset_versions
+        )
+        self._notify(decision.customer_id for decision in new if decision.request_id in stored)
         return stored
 
     def _notify(self, customer_ids: Iterable[str]) -> None:
@@ -217,6 +213,8 @@ def _interaction_row(message: Message, event: InteractionRecorded) -> dict[str, 
         "isin": event.isin,
         "interaction_type": event.type.value,
         "occurred_at": event.occurred_at,
+        "request_id": event.request_id,
+        "rank": event.rank,
         "fingerprint": event.fingerprint,
         "partition": message.partition,
         "event_offset": message.offset,
@@ -234,9 +232,3 @@ def _transaction_row(message: Message, event: TransactionRecorded) -> dict[str, 
         "partition": message.partition,
         "event_offset": message.offset,
     }
-
-
-def _decision_row(decision: Decision) -> dict[str, Any]:
-    columns = {**vars(decision), **vars(decision.answer), "weights": vars(decision.answer.weights)}
-    del columns["answer"]
-    return {**columns, "items": [item.model_dump() for item in decision.answer.items]}

@@ -124,7 +124,9 @@ def decode_model(manifest: Manifest, arrays_file: bytes) -> Model:
     if sha256_of(arrays_file) != manifest.arrays_sha256:
         raise ArtifactInvalid(f"{ARRAYS_FILE} does not have the SHA-256 of the manifest")
     try:
-        groups: dict[str, dict[str, NDArray[Any]]] = {group: {} for group in array_specs(manifest.configuration)}
+        groups: dict[str, dict[str, NDArray[Any]]] = {
+            group: {} for group in array_specs(manifest.configuration, len(manifest.id_map))
+        }
         for name, array in decode_arrays(arrays_file, manifest.arrays).items():
             group, _, of_group = name.partition("/")
             groups[group][of_group] = array
@@ -213,7 +215,7 @@ def _manifest(content: dict[str, Any]) -> Manifest:
         id_map=AssetIdMap(isins),
         configuration=configuration,
         metadata=content["metadata"],
-        arrays=_read_declared(content["arrays"], configuration),
+        arrays=_read_declared(content["arrays"], configuration, len(isins)),
         arrays_size=file["size"],
         arrays_sha256=_checked_sha256(file["sha256"]),
     )
@@ -230,13 +232,15 @@ def _declare_arrays(model: Model) -> dict[str, dict[str, dict[str, Any]]]:
             }
             for name, spec in specs.items()
         }
-        for group, specs in array_specs(model.configuration).items()
+        for group, specs in array_specs(model.configuration, len(model.id_map)).items()
     }
 
 
-def _read_declared(declared: dict[str, dict[str, Any]], configuration: ModelConfiguration) -> dict[str, Facts]:
+def _read_declared(
+    declared: dict[str, dict[str, Any]], configuration: ModelConfiguration, asset_count: int
+) -> dict[str, Facts]:
     """Return what the manifest says of each array; shapes that do not fit their signal are left to the model."""
-    specs = array_specs(configuration)
+    specs = array_specs(configuration, asset_count)
     if {group: set(arrays) for group, arrays in declared.items()} != {
         group: set(arrays) for group, arrays in specs.items()
     }:

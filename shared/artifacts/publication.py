@@ -137,6 +137,15 @@ class FileArtifacts:
             pointer = self.read_pointer()
             self._prune(keep, {pointer.version} if pointer else set(), pinned)
 
+    def remove(self, version: str) -> None:
+        """Remove one version, if it is there; raises ArtifactInvalid for the one that CURRENT names."""
+        with self._writing():
+            pointer = self.read_pointer()
+            if pointer is not None and pointer.version == version:
+                raise ArtifactInvalid(f"version {version} is served")
+            if version in self.versions():
+                self._remove(version)
+
     def versions(self) -> list[str]:
         """Return the stored versions, the oldest first."""
         if not self._versions.is_dir():
@@ -226,11 +235,14 @@ class FileArtifacts:
         versions = [version for version in self.versions() if version not in pinned]
         removable = [version for version in versions if version not in protected]
         for version in removable[: max(0, len(versions) - keep)]:
-            # Renamed first: a crash halfway leaves no version that looks whole and is not.
-            doomed = self._versions / f"{_TEMPORARY_PREFIX}{version}"
-            remove_if_there(doomed)
-            (self._versions / version).rename(doomed)
-            remove_if_there(doomed)
+            self._remove(version)
+
+    def _remove(self, version: str) -> None:
+        # Renamed first: a crash halfway leaves no version that looks whole and is not.
+        doomed = self._versions / f"{_TEMPORARY_PREFIX}{version}"
+        remove_if_there(doomed)
+        (self._versions / version).rename(doomed)
+        remove_if_there(doomed)
 
 
 def sign_manifest(manifest: bytes, *, key: bytes) -> bytes:

@@ -12,13 +12,16 @@ from collections.abc import Sequence
 from datetime import date
 
 from shared.far_trans.schema import Column, TableSchema
-from shared.identifiers import CUSTOMER_ID_PATTERN, ISIN_PATTERN, is_customer_id, is_isin, is_plain_text, latest_date
-
-# Required texts are keys: Postgres cannot index values of more than 2,704 bytes.
-MAX_KEY_CHARACTERS = 200
-# Beyond these bounds a price or an amount is an error of its source, and sums and quotients of it overflow.
-MAX_NUMBER = 1e12
-MIN_PRICE = 1e-9
+from shared.identifiers import (
+    CUSTOMER_ID_PATTERN,
+    ISIN_PATTERN,
+    MAX_KEY_CHARACTERS,
+    is_customer_id,
+    is_isin,
+    is_plain_text,
+    latest_date,
+)
+from shared.number_bounds import MAX_NUMBER, MIN_PRICE
 
 # No control characters, quotes, commas or backslashes, so that such bytes mean the same in CSV and to COPY. C2 and E2
 # begin the control characters and line separators beyond ASCII; the check decides about texts that hold those bytes.

@@ -12,15 +12,11 @@ from dataclasses import dataclass
 from datetime import date
 from typing import Literal
 
+from shared.identifiers import EARLIEST_DATE, EARLIEST_QUESTIONNAIRE
 from shared.recommender.types import InvestmentCapacity, RiskLevel
 
 # "amount": not negative. "price": an amount that is 0 or large enough to divide by.
 ColumnType = Literal["text", "customer_id", "isin", "date", "number", "amount", "price"]
-
-# No price, trade or record of the published data is older than 2000-01-01.
-EARLIEST_DATE = date(1990, 1, 1)
-# Customers without a questionnaire may have this placeholder; no computation reads that column.
-EARLIEST_QUESTIONNAIRE = date(1900, 1, 1)
 
 
 @dataclass(frozen=True)

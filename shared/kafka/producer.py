@@ -65,13 +65,14 @@ class KafkaEventPublisher:
 
     async def publish(self, topic: str, *, key: str, event: Event) -> None:
         """Return after the broker has acknowledged the event; raises PublishFailed within the delivery timeout."""
-        answer: asyncio.Future[KafkaError | None] = asyncio.get_running_loop().create_future()
+        loop = asyncio.get_running_loop()
+        answer: asyncio.Future[KafkaError | None] = loop.create_future()
         self._produce(self._prefix + topic, key=key, value=encode(event), answer=answer)
+        timer = loop.call_later(self._timeout_seconds, _fail_late, answer)
         try:
-            async with asyncio.timeout(self._timeout_seconds):
-                error = await answer
-        except TimeoutError as timeout:
-            raise _no_answer() from timeout
+            error = await answer
+        finally:
+            timer.cancel()
         if error is not None:
             raise _failure(error)
 
@@ -212,6 +213,11 @@ class SyncKafkaEventPublisher:
             raise _no_answer()
         if answers[0] is not None:
             raise _failure(answers[0])
+
+
+def _fail_late(answer: asyncio.Future[KafkaError | None]) -> None:
+    if not answer.done():
+        answer.set_exception(_no_answer())
 
 
 def _report_timeout_seconds(settings: dict[str, Any]) -> float:

@@ -15,7 +15,7 @@ from shared.errors import BrokerUnavailable, RecommenderError
 
 ADMIN_TIMEOUT_SECONDS = 30.0
 QUERY_TIMEOUT_SECONDS = 10.0
-MAX_MESSAGE_BYTES = 131_072  # an event has less than 4 KiB; the gateway accepts bodies of 64 KiB
+MAX_MESSAGE_BYTES = 131_072  # an event has less than 64 KiB: MOST_NAMES of four bytes a character, twice
 
 
 @dataclass(frozen=True)
@@ -60,7 +60,7 @@ def create_topics(
     kept = {"retention.ms": str(durability.retention_hours * 3_600_000)}
     customer_topics = [prefix + topic for topic in events.CUSTOMER_TOPICS]
     wanted = [
-        *(_new_topic(name, partitions, durability, kept) for name in customer_topics),
+        *(_new_topic(prefix + topic, partitions, durability, kept) for topic in events.WORKER_TOPICS),
         _new_topic(prefix + events.MODELS_COMMANDS, 1, durability, kept),
         _new_topic(prefix + events.MODELS_PUBLISHED, 1, durability, {"cleanup.policy": "compact"}),
     ]

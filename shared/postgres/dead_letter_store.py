@@ -11,24 +11,41 @@ from typing import Any
 from uuid import UUID
 
 from pydantic import BaseModel, ValidationError
-from sqlalchemy import ColumnElement, Connection, Row, Select, exists, func, select, update
+from sqlalchemy import ColumnElement, Connection, Row, Select, Table, Text, cast, exists, func, select, text, update
 from sqlalchemy.dialects.postgresql import insert
 
-from shared.events import Event, InteractionRecorded, RecommendationRequested, TransactionRecorded
+from shared.events import (
+    AssetChanged,
+    ClosePriceRecorded,
+    CustomerChanged,
+    Event,
+    InteractionRecorded,
+    RecommendationRequested,
+    TransactionRecorded,
+)
 from shared.ports import KeptEvent, Message
 from shared.postgres.engine import build_engine
 from shared.postgres.errors import translated
 from shared.postgres.offset_store import GroupOffsets
 from shared.postgres.tables import (
-    asset_information,
     dead_letters,
     decisions,
     model_commands,
+    recorded_assets,
+    recorded_close_prices,
+    recorded_customers,
     recorded_transactions,
     user_interactions,
 )
 
 _COLUMNS = dead_letters.c
+_HAS_ASSET = "SELECT FROM latest_assets WHERE isin = :isin"
+# Of an event that is one row: its table, the column of its key, that of its day, and the field of the day.
+_RECORDED: dict[type[Event], tuple[Table, str, str, str]] = {
+    CustomerChanged: (recorded_customers, "customer_id", "recorded_on", "changed_on"),
+    AssetChanged: (recorded_assets, "isin", "recorded_on", "changed_on"),
+    ClosePriceRecorded: (recorded_close_prices, "isin", "priced_on", "priced_on"),
+}
 _PAGE_LETTERS = 500
 _KEY_BYTES = 200
 _REASON_CHARACTERS = 2000
@@ -140,30 +157,47 @@ class DeadLetterBox:
             return _one(connection, dead_letter_id)
 
     def has_asset(self, isin: str) -> bool:
-        """Return whether the catalogue has this asset."""
+        """Return whether the catalogue has this asset, from a file or from an event."""
         with self._begin() as connection:
-            statement = select(asset_information.c.isin).where(asset_information.c.isin == isin).limit(1)
-            return connection.execute(statement).first() is not None
+            return connection.execute(text(_HAS_ASSET), {"isin": isin}).first() is not None
+
+    def has_successor(self, event: Event, *, after: DeadLetter) -> bool:
+        """Return whether a later message of the log changed the same thing on the same day, and had its effect."""
+        recorded = _RECORDED.get(type(event))
+        if recorded is None:
+            return False
+        table, key, day, field = recorded
+        same = (table.c[key] == getattr(event, key), table.c[day] == getattr(event, field))
+        place = (table.c.partition == after.partition, table.c.event_offset > after.event_offset)
+        with self._begin() as connection:
+            return bool(connection.scalar(select(exists().where(*same, *place))))
 
     def fetch_kept(self, event: Event) -> KeptEvent | None:
         """Return what is kept of the event that had its effect under this event_id, None for no such event."""
+        statement: Any  # of rows with different columns
         if isinstance(event, InteractionRecorded):
             kept = user_interactions.c
-            statement = select(kept.customer_id, kept.isin, kept.interaction_type.label("type"), kept.fingerprint)
+            content = (kept.interaction_type.label("type"), kept.request_id, kept.rank)
+            statement = select(kept.customer_id, kept.isin, *content, kept.fingerprint)
             statement = statement.where(kept.event_id == event.event_id)
         elif isinstance(event, TransactionRecorded):
             order = recorded_transactions.c
             statement = select(order.customer_id, order.isin, order.fingerprint, order.content_digest)
             statement = statement.where(order.event_id == event.event_id)
+        elif recorded := _RECORDED.get(type(event)):
+            version = recorded[0].c
+            statement = select(version[recorded[1]], version.fingerprint, version.content_digest)
+            statement = statement.where(version.event_id == event.event_id)
         elif isinstance(event, RecommendationRequested):
             made = decisions.c
-            statement = select(made.customer_id, made.action, made.fingerprint, made.content_digest)
+            digest = func.coalesce(func.replace(cast(made.digest, Text), "-", ""), made.content_digest)
+            statement = select(made.customer_id, made.action, made.fingerprint, digest.label("content_digest"))
             statement = statement.where(made.request_id == event.event_id)
         else:
             done = model_commands.c
             statement = select(done.content_digest).where(done.event_id == event.event_id)
         with self._begin() as connection:
-            row = connection.execute(statement).one_or_none()
+            row = connection.execute(statement).first()
         if row is None:
             return None
         columns = dict(row._mapping)

@@ -2,17 +2,34 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
-from sqlalchemy import Connection, func, select, tuple_
-from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy import Connection
 
 from shared.errors import StaleOffsets
 from shared.ports import Partition, StoredOffset
-from shared.postgres.tables import consumer_offsets
 
-_COLUMNS = consumer_offsets.c
+_FETCH = """
+SELECT topic, partition, next_offset, topic_id FROM consumer_offsets {wanted}
+WHERE cluster_id = %(cluster_id)s AND consumer_group = %(consumer_group)s
+ORDER BY topic, partition {lock}
+"""
+_WANTED = """
+JOIN unnest(CAST(%(topics)s AS text[]), CAST(%(partitions)s AS int[])) AS wanted(topic, partition)
+USING (topic, partition)
+"""
+_INSERT = """
+INSERT INTO consumer_offsets (cluster_id, consumer_group, topic, partition, next_offset, topic_id)
+SELECT %(cluster_id)s, %(consumer_group)s, given.*
+FROM unnest(CAST(%(topics)s AS text[]), CAST(%(partitions)s AS int[]), CAST(%(next_offsets)s AS bigint[]),
+            CAST(%(topic_ids)s AS text[])) AS given
+ON CONFLICT (cluster_id, consumer_group, topic, partition) DO
+"""
+_REPLACE = """
+UPDATE SET next_offset = excluded.next_offset, topic_id = coalesce(excluded.topic_id, consumer_offsets.topic_id),
+           updated_at = now()
+"""
 
 
 class GroupOffsets:
@@ -37,15 +54,14 @@ class GroupOffsets:
         self, connection: Connection, partitions: Collection[Partition] | None = None, *, lock: bool = False
     ) -> dict[Partition, StoredOffset]:
         """Return the next offset of each partition that has one stored; without `partitions`, of all."""
-        statement = (
-            select(_COLUMNS.topic, _COLUMNS.partition, _COLUMNS.next_offset, _COLUMNS.topic_id)
-            .where(*(_COLUMNS[name] == value for name, value in self.owner.items()))
-            .order_by(_COLUMNS.topic, _COLUMNS.partition)
+        wanted = None if partitions is None else sorted(partitions)
+        statement = _FETCH.format(
+            wanted="" if wanted is None else _WANTED, lock="FOR UPDATE OF consumer_offsets" if lock else ""
         )
-        if partitions is not None:
-            statement = statement.where(tuple_(_COLUMNS.topic, _COLUMNS.partition).in_(sorted(partitions)))
-        rows = connection.execute(statement.with_for_update() if lock else statement)
-        return {(row.topic, row.partition): StoredOffset(row.next_offset, row.topic_id) for row in rows}
+        rows = connection.exec_driver_sql(statement, {**self.owner, **_places(wanted or [])})
+        return {
+            (topic, partition): StoredOffset(next_offset, topic_id) for topic, partition, next_offset, topic_id in rows
+        }
 
     def lock(self, connection: Connection, starts: Mapping[Partition, int]) -> None:
         """Lock these rows; raises StaleOffsets unless each partition still stands at its start in the same topic."""
@@ -65,24 +81,24 @@ class GroupOffsets:
 
     def store(self, connection: Connection, next_offsets: Mapping[Partition, int]) -> None:
         """Write next offsets; the caller has locked the rows."""
-        statement = insert(consumer_offsets)
-        statement = statement.on_conflict_do_update(
-            index_elements=list(consumer_offsets.primary_key),
-            set_={
-                "next_offset": statement.excluded.next_offset,
-                "topic_id": func.coalesce(statement.excluded.topic_id, _COLUMNS.topic_id),
-                "updated_at": func.now(),
-            },
-        )
-        connection.execute(statement, self._rows(next_offsets))
+        self._insert(connection, next_offsets, on_conflict=_REPLACE)
 
     def _lock(self, connection: Connection, offsets: Mapping[Partition, int]) -> dict[Partition, StoredOffset]:
-        # A partition without a row gets one first: two consumers that both start it meet at this row.
-        connection.execute(insert(consumer_offsets).on_conflict_do_nothing(), self._rows(offsets))
+        stored = self.fetch(connection, offsets, lock=True)
+        if len(stored) == len(offsets):
+            return stored
+        # A partition without a row gets one: two consumers that both start it meet at this row.
+        self._insert(connection, offsets, on_conflict="NOTHING")
         return self.fetch(connection, offsets, lock=True)
 
-    def _rows(self, offsets: Mapping[Partition, int]) -> list[dict[str, Any]]:
-        return [
-            {**self.owner, "topic": p[0], "partition": p[1], "next_offset": offset, "topic_id": self.topic_id(p)}
-            for p, offset in sorted(offsets.items())
-        ]
+    def _insert(self, connection: Connection, offsets: Mapping[Partition, int], *, on_conflict: str) -> None:
+        wanted = sorted(offsets)
+        values = {
+            "next_offsets": [offsets[partition] for partition in wanted],
+            "topic_ids": [self.topic_id(partition) for partition in wanted],
+        }
+        connection.exec_driver_sql(_INSERT + on_conflict, {**self.owner, **_places(wanted), **values})
+
+
+def _places(partitions: Sequence[Partition]) -> dict[str, list[Any]]:
+    return {"topics": [topic for topic, _ in partitions], "partitions": [number for _, number in partitions]}

@@ -6,6 +6,7 @@ and `transaction_id` is not unique in the published file.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 from sqlalchemy import (
@@ -27,10 +28,12 @@ from sqlalchemy import (
     text,
 )
 from sqlalchemy import Table as SqlTable
-from sqlalchemy.dialects.postgresql import JSONB
+from sqlalchemy.dialects.postgresql import ARRAY, JSON, JSONB
 from sqlalchemy.types import TypeEngine
 
+from shared.events import ASSETS_CHANGED, CLOSE_PRICES_RECORDED
 from shared.far_trans import schema as far_trans
+from shared.recommender.types import InteractionType
 
 metadata = MetaData()
 
@@ -112,10 +115,21 @@ previous_snapshots = SqlTable(
     _timestamp("undone_at"),
 )
 
-# A text that changes with every load, append and undo; compared for equality only: no clock decides what is newer.
-REFERENCE_SNAPSHOTS = """
+# Texts that are compared for equality only: no clock decides what is newer. The first one changes with every load,
+# append and undo, and with every batch that changes assets: a list made before may be wrong, so it is stale. A price
+# changes no list, only what the catalogue shows: it changes the second text alone. What is known of a customer is
+# numbered with their interactions (`sequence`), so it makes only their own list older.
+_CHANGES = """
+(SELECT coalesce(string_agg(', ' || topic || ' ' || partition || ' ' || changes, '' ORDER BY topic, partition), '')
+ FROM reference_changes WHERE topic {condition})
+"""
+REFERENCE_SNAPSHOTS = f"""
 SELECT coalesce(string_agg(table_name || ' ' || extract(epoch FROM loaded_at), ', ' ORDER BY table_name), '')
+    || {_CHANGES.format(condition=f"= '{ASSETS_CHANGED}'")}
 FROM reference_snapshots
+"""
+CATALOGUE_VERSION = f"""
+SELECT ({REFERENCE_SNAPSHOTS}) || {_CHANGES.format(condition=f"= '{CLOSE_PRICES_RECORDED}'")}
 """
 
 # --- written by the worker ---
@@ -131,11 +145,31 @@ user_interactions = SqlTable(
     Column("partition", Integer, nullable=False),
     Column("event_offset", BigInteger, nullable=False),
     _timestamp("recorded_at", nullable=False, server_default=func.now()),
-    # The order in which the worker consumed them, which is the log's for each customer; no clock is involved.
+    # The order in which the worker consumed them, which is the log's for each customer; no clock is involved. Those of
+    # impressions are negative: whatever asks for the last interaction does not see them.
     Column("sequence", BigInteger, Identity(always=False), nullable=False),
+    Column("request_id", Uuid),  # of the list that showed the asset; NULL where the app names none
+    Column("rank", Integer),  # the place in that list
     Index("ix_user_interactions_customer_id_sequence", "customer_id", "sequence"),
+    # Of older versions; nothing here needs it any more.
     Index("ix_user_interactions_customer_id_isin_sequence", "customer_id", "isin", "sequence"),
+    Index(
+        "ix_user_interactions_watches",
+        *("customer_id", "isin", "sequence"),
+        postgresql_where=text("interaction_type IN ('watchlist', 'unwatch')"),
+    ),
+    Index(
+        "ix_user_interactions_dismissals",
+        *("customer_id", "isin", "sequence"),
+        postgresql_where=text("interaction_type NOT IN ('impression', 'unwatch')"),
+    ),
 )
+
+
+def is_of(types: Iterable[InteractionType]) -> str:
+    """Return the SQL condition that an interaction has one of these types."""
+    return f"interaction_type IN ({', '.join(repr(kind.value) for kind in types)})"
+
 
 # Executed orders, each once. The view `all_transactions` (migration 0012) joins them with the loaded `transactions` and
 # says in `origin` where a row is from; the view `positions` says what is held.
@@ -163,42 +197,138 @@ recorded_transactions = SqlTable(
     Index("ix_recorded_transactions_customer_id_sequence", "customer_id", "sequence"),
 )
 
-# The newest list of each customer, as the API answers it.
+
+def _recorded_table(
+    schema: far_trans.TableSchema, name: str, *others: Column[Any], sequence: Column[Any], index: tuple[str, ...]
+) -> SqlTable:
+    """Build the table of the events that stand beside the rows of a published file; each event is one row.
+
+    The views `latest_...` and `all_close_prices` (migration 0017) join both: `origin` says where a row is from.
+    """
+    columns = [Column(column.name, _SQL_TYPES[column.type], nullable=not column.required) for column in schema.columns]
+    return SqlTable(
+        name,
+        metadata,
+        Column("event_id", Uuid, primary_key=True),
+        *columns,
+        *others,
+        _timestamp("occurred_at", nullable=False),
+        Column("content_digest", Text, nullable=False),
+        Column("fingerprint", Text),
+        Column("partition", Integer, nullable=False),
+        Column("event_offset", BigInteger, nullable=False),
+        _timestamp("recorded_at", nullable=False, server_default=func.now()),
+        sequence,
+        Index(f"ix_{name}_{'_'.join(index)}", *index),
+    )
+
+
+def _numbers() -> Column[Any]:
+    return Column("sequence", BigInteger, Identity(always=False), nullable=False)
+
+
+recorded_customers = _recorded_table(
+    far_trans.CUSTOMER_INFORMATION,
+    "recorded_customers",
+    # The numbers of user_interactions: a list is older than a change of its customer.
+    sequence=Column(
+        "sequence", BigInteger, server_default=text("nextval('user_interactions_sequence_seq')"), nullable=False
+    ),
+    index=("customer_id", "sequence"),
+)
+recorded_assets = _recorded_table(far_trans.ASSET_INFORMATION, "recorded_assets", sequence=_numbers(), index=("isin",))
+recorded_close_prices = _recorded_table(
+    far_trans.CLOSE_PRICES,
+    "recorded_close_prices",
+    Column("currency", Text),
+    sequence=_numbers(),
+    index=("isin", "priced_on", "sequence"),
+)
+# How many batches of each partition changed assets or prices. One worker owns a partition, so none waits for another.
+reference_changes = SqlTable(
+    "reference_changes",
+    metadata,
+    Column("topic", Text, primary_key=True),
+    Column("partition", Integer, primary_key=True),
+    Column("changes", BigInteger, nullable=False),
+)
+
+# What lists showed of an asset, each content once and never changed: the JSON of an item without what depends on the
+# list. A decision names its rows by their ids, which their texts determine; they are never deleted.
+shown_asset_versions = SqlTable(
+    "shown_asset_versions",
+    metadata,
+    Column("asset_version_id", BigInteger, primary_key=True, autoincrement=False),
+    Column("content", JSON, nullable=False),
+)
+
+# What `list`, a row of recommendations, shows: the decision that it names, `made`, has the list. An older worker writes
+# the list beside the name of its decision.
+LIST_DECISION = (
+    "LEFT JOIN decisions AS made ON made.request_id = list.request_id AND made.requested_at = list.requested_at"
+)
+SHOWN_LIST = """
+coalesce(made.model_version, list.model_version) AS model_version, coalesce(made.basis, list.basis) AS basis,
+CASE WHEN made.request_id IS NULL THEN list.items ELSE made.items END AS items,
+CASE WHEN made.request_id IS NULL THEN list.weights ELSE made.weights END AS weights,
+made.asset_versions, made.contributions, coalesce(made.made_at, made.decided_at) AS made_at,
+made.weight_collaborative, made.weight_content, made.weight_profitability
+"""
+
+# The newest list of each customer: a reference to the decision that it answers, which has the list (decision 43).
 recommendations = SqlTable(
     "recommendations",
     metadata,
     Column("customer_id", Text, primary_key=True),
+    # Of the decision. An older worker writes no `requested_at`, and the list itself into the columns with a default.
     Column("request_id", Uuid, nullable=False),
-    Column("model_version", Text, nullable=False),
-    Column("basis", Text, nullable=False),
-    Column("weights", JSONB, nullable=False),
-    Column("items", JSONB, nullable=False),
+    _timestamp("requested_at"),
+    Column("model_version", Text, nullable=False, server_default=text("''")),
+    Column("basis", Text, nullable=False, server_default=text("''")),
+    Column("weights", JSONB, nullable=False, server_default=text("'{}'")),
+    Column("items", JSONB, nullable=False, server_default=text("'[]'")),
     # What the list knew: the customer's last interaction or order (0: none), and the reference data. NULL in old rows.
     Column("interaction_sequence", BigInteger),
     Column("reference_snapshot", Text),
     _timestamp("created_at", nullable=False),
 )
 
-# One row per request event, never changed: what was answered, from what, by which model.
+# One row per request event, never changed: what was answered, from what, by which model. The list is in arrays, or in
+# `weights` and `items`: in rows of older versions, and where a number does not fit. The view `decision_items`
+# (migration 0019) reads both. Partitions are months of `requested_at` (worker/decision_months.py); fixed widths first.
 decisions = SqlTable(
     "decisions",
     metadata,
     Column("request_id", Uuid, primary_key=True),
+    Column("digest", Uuid),  # the first half of shared.events.content_digest
+    _timestamp("requested_at", primary_key=True),  # the event's own time
+    _timestamp("decided_at", nullable=False),
+    _timestamp("made_at"),  # of a list that answers again: when it was made; NULL: at decided_at
+    Column("event_offset", BigInteger, nullable=False),
+    Column("weight_collaborative", Float),
+    Column("weight_content", Float),
+    Column("weight_profitability", Float),
+    Column("partition", Integer, nullable=False),
+    Column("k", Integer),  # how many assets were asked; NULL in rows of older versions
+    Column("risk_level", Integer),  # NULL: not known to the bank
+    # A preview is the answer of its request alone. Only it has the reference data here: a list has its own.
+    Column("is_preview", Boolean, nullable=False, server_default="false"),
     Column("customer_id", Text, nullable=False),
     Column("action", Text, nullable=False),
     Column("answered_from", Text, nullable=False),  # 'scored' or 'stored'
     Column("model_version", Text, nullable=False),
     Column("basis", Text, nullable=False),
-    Column("weights", JSONB, nullable=False),
-    Column("risk_level", Integer),  # NULL: not known to the bank
-    Column("items", JSONB, nullable=False),
+    Column("asset_versions", ARRAY(BigInteger)),  # rows of shown_asset_versions, best first
+    # Of each asset those of collaborative, content and profitability, in millionths; NULL is unknown.
+    Column("contributions", ARRAY(Integer)),
     Column("fingerprint", Text),
-    Column("content_digest", Text),  # shared.events.content_digest; NULL in rows of older versions
-    Column("partition", Integer, nullable=False),
-    Column("event_offset", BigInteger, nullable=False),
-    _timestamp("requested_at", nullable=False),
-    _timestamp("decided_at", nullable=False),
+    Column("options", JSONB(none_as_null=True)),  # the fields of ListOptions that the request has; NULL for none
+    Column("reference_snapshot", Text),
+    Column("content_digest", Text),  # what older versions wrote in place of `digest`
+    Column("weights", JSONB(none_as_null=True)),
+    Column("items", JSONB(none_as_null=True)),
     Index("ix_decisions_customer_id_decided_at", "customer_id", "decided_at"),
+    postgresql_partition_by="RANGE (requested_at)",
 )
 
 dead_letters = SqlTable(

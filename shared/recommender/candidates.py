@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import date
+from types import MappingProxyType
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,8 +13,9 @@ from numpy.typing import NDArray
 from shared.recommender.history import dismissed_isins
 from shared.recommender.id_map import AssetIdMap
 from shared.recommender.model import Model
-from shared.recommender.types import Asset, Customer, CustomerHistory, RiskLevel
+from shared.recommender.types import NO_OPTIONS, Asset, Customer, CustomerHistory, ListOptions, RiskLevel
 
+NO_LABEL = -1
 # (category, sub-category) -> least risk level that accepts it. What the table does not name is BALANCED: shares,
 # equity funds, structured products, and everything that the bank has not classified.
 _RISK_LEVELS: dict[tuple[str, str], RiskLevel] = {
@@ -26,6 +28,24 @@ _RISK_LEVELS: dict[tuple[str, str], RiskLevel] = {
 
 
 @dataclass(frozen=True, eq=False)
+class Labels:
+    """The category or the sector of a model's A assets. numbers: (A,) int32, NO_LABEL for none; by name: `of_name`."""
+
+    numbers: NDArray[np.int32]
+    of_name: Mapping[str, int] = field(default_factory=dict)
+
+    @classmethod
+    def build(cls, names: Sequence[str | None]) -> Labels:
+        """Build from one name for each asset; an empty name is none."""
+        of_name = {name: number for number, name in enumerate(sorted({name for name in names if name}))}
+        return cls(np.array([of_name.get(name or "", NO_LABEL) for name in names], dtype=np.int32), of_name)
+
+    def are_among(self, names: Sequence[str]) -> NDArray[np.bool_]:
+        """Return (A,) whether each asset has one of these names."""
+        return np.isin(self.numbers, [self.of_name[name] for name in names if name in self.of_name])
+
+
+@dataclass(frozen=True, eq=False)
 class CatalogueView:
     """What today's catalogue says of a model's A assets. listed: (A,) bool, whether the asset exists in it.
 
@@ -34,14 +54,24 @@ class CatalogueView:
 
     listed: NDArray[np.bool_]
     risk_level: NDArray[np.int8]
+    categories: Labels
+    sectors: Labels
 
 
-def build_catalogue_view(id_map: AssetIdMap, risk_levels: Mapping[str, RiskLevel]) -> CatalogueView:
-    """Build the view of a catalogue that has these assets, with their risk levels; it may have more, or none."""
+def build_catalogue_view(
+    id_map: AssetIdMap,
+    risk_levels: Mapping[str, RiskLevel],
+    *,
+    categories: Mapping[str, str] = MappingProxyType({}),
+    sectors: Mapping[str, str | None] = MappingProxyType({}),
+) -> CatalogueView:
+    """Build the view of a catalogue that has these assets, by ISIN; it may have more, or none."""
     levels = [risk_levels.get(isin) for isin in id_map.isins]
     return CatalogueView(
         listed=np.array([level is not None for level in levels], dtype=np.bool_),
         risk_level=np.array([level or RiskLevel.AGGRESSIVE for level in levels], dtype=np.int8),
+        categories=Labels.build([categories.get(isin) for isin in id_map.isins]),
+        sectors=Labels.build([sectors.get(isin) for isin in id_map.isins]),
     )
 
 
@@ -68,6 +98,30 @@ def candidate_mask(
     rows = np.repeat(np.arange(len(histories)), [len(assets) for assets in excluded])
     mask[rows, [asset for assets in excluded for asset in assets]] = False
     return mask
+
+
+def remove_filtered(
+    scores: NDArray[np.float64],
+    options: Sequence[ListOptions | None],
+    *,
+    id_map: AssetIdMap,
+    catalogue: CatalogueView | None,
+) -> None:
+    """Set the scores (B, A) of what the options of each customer leave out to -inf; other scores stay what they are.
+
+    Raises ValueError when options name categories or sectors, or limit them, and there is no catalogue.
+    """
+    for row, asked in enumerate(options):
+        if asked is None or asked == NO_OPTIONS:
+            continue
+        if catalogue is None and (asked.categories, asked.sectors, asked.per_sector, asked.per_category) != (None,) * 4:
+            raise ValueError("categories and sectors need a catalogue")
+        if asked.exclude:
+            scores[row, id_map.known_indices(asked.exclude)] = -np.inf
+        if catalogue is not None and asked.categories is not None:
+            scores[row, ~catalogue.categories.are_among(asked.categories)] = -np.inf
+        if catalogue is not None and asked.sectors is not None:
+            scores[row, ~catalogue.sectors.are_among(asked.sectors)] = -np.inf
 
 
 def asset_risk_level(category: str, sub_category: str | None) -> RiskLevel:

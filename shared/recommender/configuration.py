@@ -128,15 +128,17 @@ def build_configuration(
     interaction_weights: InteractionWeights = DEFAULT_INTERACTION_WEIGHTS,
     seed: int = DEFAULT_SEED,
     changes: Mapping[str, Mapping[str, Any]] | None = None,
+    **of_matrices: int,
 ) -> ModelConfiguration:
     """Return the configuration of an algorithm: names of ALGORITHMS or of signals, joined by "+".
 
     A signal joins its own component. `changes`: hyper-parameters that differ from the defaults, by signal.
+    `of_matrices`: `dense_assets` and `neighbours` of every signal that has them.
     Raises ConfigurationInvalid for an unknown name.
     """
     changed = changes or {}
     described = [
-        {"signal": name, **parameters, **changed.get(name, {})}
+        {"signal": name, **_known_of(name, of_matrices), **parameters, **changed.get(name, {})}
         for part in (*algorithm.split("+"), "content", "profitability")
         for name, parameters in ALGORITHMS.get(part.strip(), {part.strip(): {}}).items()
     ]
@@ -154,6 +156,12 @@ def build_configuration(
         interaction_weights=interaction_weights,
         seed=seed,
     )
+
+
+def _known_of(name: str, parameters: Mapping[str, int]) -> dict[str, int]:
+    """Return those of the hyper-parameters that the signal has."""
+    known = {one.name for one in fields(signal_class(name))} if parameters else set()
+    return {key: value for key, value in parameters.items() if key in known}
 
 
 def _to_json(signal: Signal) -> dict[str, Any]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import MutableMapping
+from collections.abc import MutableMapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -92,13 +92,17 @@ def _sectors(data: TrainingData) -> NDArray[np.int16]:
 def _fit_signals(data: TrainingData, configuration: ModelConfiguration, fitted: FittedSignals) -> dict[str, Arrays]:
     weights, seed = configuration.interaction_weights, configuration.seed
     weighted = data if data.interaction_weights == weights else replace(data, interaction_weights=weights)
-    signals = {}
-    for signal in configuration.signals():
-        key = replace(signal, weight=1.0, portfolio_power=0.0), weights, seed  # these two are for scoring alone
-        if key not in fitted:
-            fitted[key] = signal.fit(weighted, random_state=seed)
-        signals[signal.name] = fitted[key]
-    return signals
+    keys = {  # these two are for scoring alone
+        signal.name: (replace(signal, weight=1.0, portfolio_power=0.0), weights, seed)
+        for signal in configuration.signals()
+    }
+    missing = [signal for signal in configuration.signals() if keys[signal.name] not in fitted]
+    if data.engine is None:
+        arrays: Sequence[Arrays] = [signal.fit(weighted, random_state=seed) for signal in missing]
+    else:
+        arrays = data.engine.fit_signals(missing, weighted, random_state=seed)
+    fitted.update(zip((keys[signal.name] for signal in missing), arrays, strict=True))
+    return {name: fitted[key] for name, key in keys.items()}
 
 
 def _figures(configuration: ModelConfiguration, arrays: dict[str, Arrays]) -> dict[str, Any]:

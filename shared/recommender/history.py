@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Collection, Iterable, Sequence
 from datetime import datetime
 from itertools import chain
 from typing import TypeAlias, TypeVar
@@ -14,7 +14,15 @@ from numpy.typing import NDArray
 from scipy import sparse
 
 from shared.recommender.id_map import AssetIdMap
-from shared.recommender.types import CustomerHistory, InteractionType, InteractionWeights
+from shared.recommender.types import (
+    DISMISSAL_TYPES,
+    HISTORY_TYPES,
+    WATCH_TYPES,
+    CustomerHistory,
+    Interaction,
+    InteractionType,
+    InteractionWeights,
+)
 
 HistoryMatrix: TypeAlias = "sparse.csr_array[np.float32, tuple[int, int]]"
 Age = TypeVar("Age", float, NDArray[np.float64])
@@ -33,9 +41,9 @@ def build_history_matrix(
 ) -> HistoryMatrix:
     """Return (B, A) float32 rows: 1.0 for an asset owned now or formerly, else the sum of its decayed interactions.
 
-    At most 1.0. Interactions with a dismissed asset count 0 (owning it still counts), unknown ISINs are ignored, and an
-    interaction dated after `now` counts as if it happened at `now`. Columns of a row ascend. Raises ValueError on naive
-    `now`.
+    At most 1.0. Interactions with a dismissed asset count 0 (owning it still counts), so do watchlist entries before an
+    `unwatch` of their asset. Impressions and unknown ISINs are ignored, and an interaction dated after `now` counts as
+    if it happened at `now`. Columns of a row ascend. Raises ValueError on naive `now`.
     """
     if now.utcoffset() is None:
         raise ValueError("now must carry a time zone")
@@ -58,8 +66,20 @@ def dismissed_isins(history: CustomerHistory) -> set[str]:
     `history.dismissed` covers what is older than `history.interactions`. No clock is involved.
     """
     last = dict.fromkeys(history.dismissed, InteractionType.DISMISS)
-    last.update((interaction.isin, interaction.type) for interaction in history.interactions)
+    last.update(_last_of_each_asset(history.interactions, DISMISSAL_TYPES))
     return {isin for isin, kind in last.items() if kind is InteractionType.DISMISS}
+
+
+def watched_isins(interactions: Iterable[Interaction]) -> set[str]:
+    """Return the assets whose last of `watchlist` and `unwatch` among these, in the order of the log, is the first."""
+    last = _last_of_each_asset(interactions, WATCH_TYPES)
+    return {isin for isin, kind in last.items() if kind is InteractionType.WATCHLIST}
+
+
+def _last_of_each_asset(
+    interactions: Iterable[Interaction], types: Collection[InteractionType]
+) -> dict[str, InteractionType]:
+    return {interaction.isin: interaction.type for interaction in interactions if interaction.type in types}
 
 
 def _history_row(
@@ -81,10 +101,15 @@ def _decayed_weights(
     if not history.interactions:
         return weights
     dismissed = dismissed_isins(history)
-    of_type = {kind: interaction_weights.of(kind) for kind in InteractionType}
-    for interaction in history.interactions[-interaction_weights.window :]:
-        if interaction.isin not in dismissed:
+    unwatched: set[str] = set()
+    of_type: dict[InteractionType, float] = {kind: interaction_weights.of(kind) for kind in HISTORY_TYPES}
+    counted = [interaction for interaction in history.interactions if interaction.type in of_type]
+    for interaction in reversed(counted[-interaction_weights.window :]):
+        isin, kind = interaction.isin, interaction.type
+        if kind is InteractionType.UNWATCH:
+            unwatched.add(isin)
+        if isin not in dismissed and not (kind is InteractionType.WATCHLIST and isin in unwatched):
             age_days = max(0.0, (now - interaction.occurred_at).total_seconds() / _SECONDS_PER_DAY)
             decay = time_decay(age_days, interaction_weights.half_life_days)
-            weights[interaction.isin].append(of_type[interaction.type] * decay)
+            weights[isin].append(of_type[kind] * decay)
     return weights

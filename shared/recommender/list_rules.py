@@ -1,15 +1,19 @@
-"""The rules of a list, applied after scoring: the order of equal scores, sectors, and assets that are new."""
+"""The rules of a list, applied after scoring: the order of equal scores, limits, sectors, and assets that are new."""
 
 from __future__ import annotations
 
 import hashlib
+from collections import Counter
 from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from shared.recommender.candidates import NO_LABEL, CatalogueView
 from shared.recommender.model import NO_SECTOR, Model
-from shared.recommender.types import CustomerHistory
+from shared.recommender.types import NO_OPTIONS, CustomerHistory, ListOptions
 
 NO_ASSET = -1
 
@@ -17,24 +21,74 @@ Scores = NDArray[np.float64]
 Lists = NDArray[np.int64]
 
 
-def choose_assets(model: Model, histories: Sequence[CustomerHistory], scores: Scores, k: int) -> Lists:
-    """Return (B, k) positions of the assets of each list, best first, NO_ASSET past the end.
+@dataclass(frozen=True, eq=False)
+class Limit:
+    """At most `most` assets of a list have the same number; those of NO_LABEL are not limited. numbers: (A,)."""
 
-    scores: (B, A), -inf where the asset is no candidate. They are the best k, equal ones in `tie_order`, with two
-    exceptions (docs/decisions/0027). No sector fills more than `largest_sector_share` of a list while other candidates
-    are left. For `exploration_share` of the customers the last place goes to the best new asset.
+    numbers: NDArray[np.integer[Any]]
+    most: int
+
+
+@dataclass(frozen=True)
+class ListShape:
+    """What one list has to be: at most `k` assets, within `limits`, and with a limit of sectors that may be exceeded.
+
+    `largest_sector_share` is of the k places, and is exceeded only to fill the list; None: no such limit.
     """
-    rules = model.configuration.list_rules
+
+    k: int
+    largest_sector_share: float | None
+    limits: tuple[Limit, ...] = ()
+
+    @property
+    def most_of_sector(self) -> int:
+        """How many places the share allows one sector."""
+        share = self.largest_sector_share
+        return self.k if share is None else max(int(self.k * share), 1)
+
+
+def build_shape(model: Model, k: int, options: ListOptions | None, catalogue: CatalogueView | None) -> ListShape:
+    """Return the shape of a list with these options; sectors or limits of sectors replace the share of the model."""
+    share = model.configuration.list_rules.largest_sector_share
+    if options is None or options == NO_OPTIONS:
+        return ListShape(k, share)
+    limits = []
+    if catalogue is not None and options.per_sector is not None:
+        limits.append(Limit(catalogue.sectors.numbers, options.per_sector))
+    if catalogue is not None and options.per_category is not None:
+        limits.append(Limit(catalogue.categories.numbers, options.per_category))
+    has_own_sectors = options.sectors is not None or options.per_sector is not None
+    return ListShape(k, None if has_own_sectors else share, tuple(limits))
+
+
+def choose_assets(
+    model: Model, histories: Sequence[CustomerHistory], scores: Scores, shapes: int | Sequence[ListShape]
+) -> Lists:
+    """Return (B, largest k) positions of the assets of each list, best first, NO_ASSET past the end.
+
+    scores: (B, A), -inf where the asset is no candidate. shapes: one for each list, or k alone for all. They are the
+    best k, equal ones in `tie_order`, with exceptions (docs/decisions/0027, 0033). No list exceeds its limits. No
+    sector fills more than `largest_sector_share` of a list while other candidates are left. For `exploration_share` of
+    the customers the last place of several goes to the best new asset.
+    """
+    if isinstance(shapes, int):
+        shapes = [build_shape(model, shapes, None, None)] * len(scores)
+    k = np.array([shape.k for shape in shapes], dtype=np.int64)
+    places = int(k.max(initial=0))
     if not scores.shape[1]:
-        return np.full((len(scores), k), NO_ASSET, dtype=np.int64)
+        return np.full((len(scores), places), NO_ASSET, dtype=np.int64)
     ordered = scores.take(model.tie_order, axis=1)
-    best = top_k(ordered, k)
+    best = top_k(ordered, places)
+    best[np.arange(places) >= k[:, np.newaxis]] = NO_ASSET
     lists = np.where(best == NO_ASSET, NO_ASSET, model.tie_order[best]).astype(np.int64)
-    most = max(int(k * rules.largest_sector_share), 1)
-    for row in np.flatnonzero(_fullest_sector(model.sector, lists) > most).tolist():
-        lists[row] = _limit_sectors(model, ordered[row], k=k, most=most)
+    is_limited = _fullest_sector(model.sector, lists) > [shape.most_of_sector for shape in shapes]
+    is_limited |= np.array([bool(shape.limits) for shape in shapes], dtype=np.bool_)
+    for row in np.flatnonzero(is_limited).tolist():
+        lists[row] = NO_ASSET
+        chosen = _choose_within_limits(model, ordered[row], shapes[row])
+        lists[row, : len(chosen)] = chosen
     if model.new.any():
-        _explore(model, histories, ordered, lists)
+        _explore(model, histories, ordered, lists, shapes)
     return lists
 
 
@@ -76,36 +130,69 @@ def _fullest_sector(sector: NDArray[np.int16], lists: Lists) -> NDArray[np.int64
     return np.asarray(same.sum(axis=2).max(axis=1, initial=0))
 
 
-def _limit_sectors(model: Model, ordered: NDArray[np.float64], *, k: int, most: int) -> Lists:
-    """Return the list (k,) of one customer with at most so many assets of a sector, more only to fill the list.
+def _choose_within_limits(model: Model, ordered: NDArray[np.float64], shape: ListShape) -> list[int]:
+    """Return the assets of one list, at most k, best first.
 
+    An asset whose sector has its share waits for places that nothing else fills; one that a limit forbids is left out.
     ordered: (A,) the scores in `tie_order`.
     """
     ranking = np.argsort(-ordered, kind="stable")[: np.count_nonzero(ordered > -np.inf)]
-    assets = model.tie_order[ranking]
-    places: dict[int, int] = {}
+    assets: list[int] = model.tie_order[ranking].tolist()
+    counts = _Counts(shape.limits)
+    of_sector: Counter[int] = Counter()
     kept: list[int] = []
-    left: list[int] = []
-    for rank, sector in enumerate(model.sector[assets].tolist()):
-        places[sector] = places.get(sector, 0) + 1
-        (kept if sector == NO_SECTOR or places[sector] <= most else left).append(rank)
-        if len(kept) == k:
+    waiting: list[int] = []
+    for rank, (asset, sector) in enumerate(zip(assets, model.sector[assets].tolist(), strict=True)):
+        if len(kept) == shape.k:
             break
-    chosen = assets[sorted((kept + left)[:k])]
-    return np.append(chosen, np.full(k - len(chosen), NO_ASSET))
+        if sector != NO_SECTOR and of_sector[sector] >= shape.most_of_sector:
+            waiting.append(rank)
+        elif counts.add(asset):
+            of_sector[sector] += 1
+            kept.append(rank)
+    for rank in waiting:
+        if len(kept) == shape.k:
+            break
+        if counts.add(assets[rank]):
+            kept.append(rank)
+    return [assets[rank] for rank in sorted(kept)]
 
 
-def _explore(model: Model, histories: Sequence[CustomerHistory], ordered: Scores, lists: Lists) -> None:
+class _Counts:
+    """How often a list has each number of its limits."""
+
+    def __init__(self, limits: Sequence[Limit], assets: Sequence[int] = ()) -> None:
+        self._limits = [(limit, Counter(limit.numbers[list(assets)].tolist())) for limit in limits]
+
+    def add(self, asset: int) -> bool:
+        """Count the asset if no limit forbids it, and return whether it is counted."""
+        numbers = [(int(limit.numbers[asset]), limit.most, found) for limit, found in self._limits]
+        if any(number != NO_LABEL and found[number] >= most for number, most, found in numbers):
+            return False
+        for number, _, found in numbers:
+            found[number] += 1
+        return True
+
+
+def _explore(
+    model: Model, histories: Sequence[CustomerHistory], ordered: Scores, lists: Lists, shapes: Sequence[ListShape]
+) -> None:
     """Give the last place of full lists of some customers to their best new candidate, unless a list has one.
 
-    ordered: (B, A) the scores in `tie_order`.
+    A list of one place has no place to spare. ordered: (B, A) the scores in `tie_order`.
     """
     new_assets = model.tie_order[model.new[model.tie_order]]
     new_scores = ordered[:, model.new[model.tie_order]]
     has_new = (new_scores > -np.inf).any(axis=1) & ~(model.new[lists] & (lists != NO_ASSET)).any(axis=1)
-    for row in np.flatnonzero(has_new & (lists[:, -1] != NO_ASSET)).tolist():
+    last = np.array([shape.k - 1 for shape in shapes], dtype=np.int64)
+    is_full = (lists[np.arange(len(lists)), last] != NO_ASSET) & (last > 0)
+    for row in np.flatnonzero(has_new & is_full).tolist():
         if explores(model, histories[row].customer.customer_id):
-            lists[row, -1] = new_assets[int(np.argmax(new_scores[row]))]
+            place = int(last[row])
+            counts = _Counts(shapes[row].limits, lists[row, :place].tolist())
+            by_score = np.argsort(-new_scores[row], kind="stable")[: np.count_nonzero(new_scores[row] > -np.inf)]
+            fitting = (asset for asset in new_assets[by_score].tolist() if counts.add(asset))
+            lists[row, place] = next(fitting, lists[row, place])
 
 
 def explores(model: Model, customer_id: str) -> bool:

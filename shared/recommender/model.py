@@ -55,7 +55,7 @@ class Model:
     def __post_init__(self) -> None:
         asset_count = len(self.id_map)
         groups = self.array_groups()
-        if groups.keys() != (specs := array_specs(self.configuration)).keys():
+        if groups.keys() != (specs := array_specs(self.configuration, asset_count)).keys():
             raise ValueError(f"arrays of the signals {sorted(groups)}, expected {sorted(specs)}")
         for name, arrays in groups.items():
             check_arrays(name, specs[name], arrays, asset_count=asset_count)
@@ -94,6 +94,7 @@ class Model:
         return {"collaborative": [prior], "content": content}
 
 
-def array_specs(configuration: ModelConfiguration) -> dict[str, Mapping[str, ArraySpec]]:
+def array_specs(configuration: ModelConfiguration, asset_count: int) -> dict[str, Mapping[str, ArraySpec]]:
     """Return what the arrays of such a model are, by signal, those of the catalogue under CATALOGUE."""
-    return {CATALOGUE: CATALOGUE_ARRAYS, **{signal.name: signal.arrays for signal in configuration.signals()}}
+    of_signals = {signal.name: signal.specs(asset_count) for signal in configuration.signals()}
+    return {CATALOGUE: CATALOGUE_ARRAYS, **of_signals}

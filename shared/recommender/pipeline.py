@@ -16,18 +16,27 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from shared.recommender.candidates import CatalogueView, candidate_mask
+from shared.recommender.candidates import CatalogueView, candidate_mask, remove_filtered
 from shared.recommender.components import SignalScores, build_components, exclusions, scale_to_unit, score_signals
 from shared.recommender.configuration import COMPONENTS, ModelConfiguration
 from shared.recommender.history import build_history_matrix
-from shared.recommender.list_rules import NO_ASSET, choose_assets
+from shared.recommender.list_rules import NO_ASSET, build_shape, choose_assets
 from shared.recommender.model import Model
 from shared.recommender.signal import Batch
-from shared.recommender.types import Basis, Contributions, CustomerHistory, RankedAsset, Ranking, Weights
+from shared.recommender.types import (
+    Basis,
+    Contributions,
+    CustomerHistory,
+    ListOptions,
+    RankedAsset,
+    Ranking,
+    Weights,
+)
 
 K = 10
 # Customers scored at a time: memory stays bounded whatever the batch, and more is not faster (806 assets: measured).
 CHUNK_SIZE = 128
+CHUNK_SCORES = 2**19  # customers of a chunk times assets, at most: a large catalogue has smaller chunks
 
 
 @dataclass(frozen=True)
@@ -69,20 +78,23 @@ def recommend(  # noqa: PLR0913 - the one entry of serving: everything but the b
     model: Model,
     histories: Sequence[CustomerHistory],
     *,
-    k: int = K,
+    k: int | Sequence[int] = K,
     now: datetime,
     weights: Weights | Sequence[Weights | None] | None = None,
+    options: Sequence[ListOptions | None] | None = None,
     catalogue: CatalogueView | None = None,
     enforce_suitability: bool = True,
 ) -> list[Ranking]:
     """Return one ranking per history, in order, of at most k candidates; fewer candidates give a shorter list.
 
-    `weights`: for all, or one entry per history; None means the model's own. `catalogue`: what exists today and how
-    much risk it carries; None means as the model knew it. Raises ValueError on k < 1.
+    `k`, `weights`: for all, or one entry per history; None means the model's own weights. `options`: one entry per
+    history; they leave assets out of a list, and change no score. `catalogue`: what exists today, its categories and
+    sectors, and how much risk it carries; None means as the model knew it. Raises ValueError on k < 1, and on options
+    that need a catalogue without one.
     """
     rules = ScoringRules(now, enforce_suitability, catalogue)
     rankings: list[Ranking] = []
-    for top in _rank_chunks(model, histories, k=k, weights=weights, rules=rules):
+    for top in _rank_chunks(model, histories, k=k, weights=weights, options=options, rules=rules):
         start = len(rankings)
         rankings += _build_rankings(model, histories[start : start + len(top.cold)], top)
     return rankings
@@ -123,8 +135,7 @@ def recommend_alternatives(
     """Return what `recommend_indices` returns with each configuration; they differ from the model's in weights."""
     rules = ScoringRules(now, enforce_suitability)
     lists = [np.full((len(histories), k), NO_ASSET, dtype=np.int64) for _ in configurations]
-    for start in range(0, len(histories), CHUNK_SIZE):
-        rows = slice(start, start + CHUNK_SIZE)
+    for rows in chunk_rows(len(histories), len(model.id_map)):
         signals, candidates = _score_signals(model, histories[rows], rules)
         for configuration, of_configuration in zip(configurations, lists, strict=True):
             weights = [configuration.weights] * len(candidates)
@@ -183,17 +194,33 @@ def _rank_chunks(
     model: Model,
     histories: Sequence[CustomerHistory],
     *,
-    k: int,
+    k: int | Sequence[int],
     weights: Weights | Sequence[Weights | None] | None,
     rules: ScoringRules,
+    options: Sequence[ListOptions | None] | None = None,
 ) -> Iterator[TopAssets]:
-    if k < 1:
+    count = len(histories)
+    weights_of_each = _weights_of_each(model, count, weights)
+    options_of_each = [None] * count if options is None else options
+    k_of_each = [k] * count if isinstance(k, int) else k
+    if not len(k_of_each) == len(options_of_each) == count:
+        raise ValueError(f"{len(k_of_each)} k and {len(options_of_each)} options for {count} histories")
+    if any(one < 1 for one in [*k_of_each, k if isinstance(k, int) else 1]):
         raise ValueError("k must be at least 1")
-    each = _weights_of_each(model, len(histories), weights)
-    for start in range(0, len(histories), CHUNK_SIZE):
-        rows = slice(start, start + CHUNK_SIZE)
-        batch = score_batch(model, histories[rows], weights=each[rows], rules=rules)
-        yield _top_assets(batch, choose_assets(model, histories[rows], batch.scores, k))
+    shapes = [
+        build_shape(model, one, asked, rules.catalogue) for one, asked in zip(k_of_each, options_of_each, strict=True)
+    ]
+    for rows in chunk_rows(count, len(model.id_map)):
+        batch = score_batch(model, histories[rows], weights=weights_of_each[rows], rules=rules)
+        remove_filtered(batch.scores, options_of_each[rows], id_map=model.id_map, catalogue=rules.catalogue)
+        yield _top_assets(batch, choose_assets(model, histories[rows], batch.scores, shapes[rows]))
+
+
+def chunk_rows(customers: int, assets: int) -> Iterator[slice]:
+    """Yield the rows that are scored at a time: CHUNK_SIZE, fewer where they would have more than CHUNK_SCORES."""
+    size = max(min(CHUNK_SIZE, CHUNK_SCORES // max(assets, 1)), 1)
+    for start in range(0, customers, size):
+        yield slice(start, start + size)
 
 
 def _weights_of_each(model: Model, count: int, weights: Weights | Sequence[Weights | None] | None) -> Sequence[Weights]:
@@ -221,12 +248,13 @@ def _build_rankings(model: Model, histories: Sequence[CustomerHistory], top: Top
         contributions = contributions.astype(object)
         contributions[:, :, [name in model.silent_components for name in COMPONENTS]] = None
     columns = (top.cold, top.asset_indices, top.scores, contributions)
+    isins = model.id_map.isins
     return [
         Ranking(
             customer_id=history.customer.customer_id,
             basis=Basis.SEGMENT_PRIOR if cold else Basis.HISTORY,
             assets=tuple(
-                RankedAsset(model.id_map.isins[index], rank, score, Contributions(*values))
+                RankedAsset(isins[index], rank, score, Contributions._make(values))
                 for rank, (index, score, values) in enumerate(zip(*places, strict=True), start=1)
                 if index != NO_ASSET
             ),

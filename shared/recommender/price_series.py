@@ -73,7 +73,7 @@ class PriceSeries:
         elapsed = np.maximum(self._days_before(now) - self._days_before(then), 1)
         return np.where((then > self.first_rows) & (now > then), gained / elapsed, np.nan)
 
-    def volatility(self, day: int, *, window_days: int) -> Values:
+    def root_mean_square_returns(self, day: int, *, window_days: int) -> Values:
         """Return (A,) the root mean square of log returns per square root of a day; NaN below two in the window."""
         begins, ends = np.maximum(self.ends(day - window_days), self.first_rows + 1), self.ends(day)
         count = ends - begins

@@ -6,7 +6,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, is_dataclass
 from importlib.metadata import EntryPoint, entry_points
-from typing import Any, ClassVar, TypeAlias
+from typing import Any, ClassVar, Protocol, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -88,6 +88,10 @@ class Signal(ABC):
     weight: float = 1.0
     portfolio_power: float = 0.0
 
+    def specs(self, asset_count: int) -> Mapping[str, ArraySpec]:
+        """Return what the arrays are for so many assets: `arrays`, unless the signal has another form for many."""
+        return self.arrays
+
     @abstractmethod
     def fit(self, data: TrainingData, *, random_state: int) -> Arrays:
         """Return the arrays of `arrays`, fitted on all of `data`; deterministic on one thread."""
@@ -111,6 +115,14 @@ class Signal(ABC):
     def is_available(cls) -> bool:
         """Return whether this installation can fit the signal."""
         return True
+
+
+class FittingEngine(Protocol):
+    """Where signals are fitted: another process, or other machines."""
+
+    def fit_signals(self, signals: Sequence[Signal], data: TrainingData, *, random_state: int) -> Sequence[Arrays]:
+        """Return the arrays of each signal, as its `fit` returns them up to rounding."""
+        ...
 
 
 def signal_class(name: str) -> type[Signal]:

@@ -6,11 +6,11 @@ Days are days since 1970-01-01, moments are seconds since then (UTC).
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Hashable, Iterable
+from collections.abc import Callable, Hashable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, date, datetime, time, timedelta
 from functools import cached_property
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,16 +20,19 @@ from shared.recommender.history import HistoryMatrix, build_history_matrix
 from shared.recommender.id_map import AssetIdMap
 from shared.recommender.types import (
     DEFAULT_INTERACTION_WEIGHTS,
+    HISTORY_TYPES,
     Asset,
     Customer,
     CustomerHistory,
     Interaction,
-    InteractionType,
     InteractionWeights,
 )
 
+if TYPE_CHECKING:
+    from shared.recommender.signal import FittingEngine
+
 EPOCH = date(1970, 1, 1)
-INTERACTION_TYPES = tuple(InteractionType)
+INTERACTION_TYPES = HISTORY_TYPES
 
 Derived = TypeVar("Derived")
 
@@ -95,12 +98,23 @@ class TrainingData:
     as_of: date
     now: datetime
     interaction_weights: InteractionWeights = DEFAULT_INTERACTION_WEIGHTS
+    engine: FittingEngine | None = None  # fits the signals on these data and on those of earlier cutoffs; None: here
+    first_days: NDArray[np.int64] | None = None  # `asset_first_days` of all customers, where only some are here
     _derived: dict[Hashable, Any] = field(default_factory=dict, init=False, repr=False)
 
     @property
     def last_day(self) -> int:
         """The day number of `as_of`."""
         return day_number(self.as_of)
+
+    @cached_property
+    def asset_first_days(self) -> NDArray[np.int64]:
+        """(A,) the day of the first purchase of each asset by anybody, a very late one for an asset without any."""
+        if self.first_days is not None:
+            return self.first_days
+        earliest = np.full(len(self.id_map), np.iinfo(np.int64).max)
+        np.minimum.at(earliest, self.purchases.asset_index, self.purchases.day)
+        return earliest
 
     @cached_property
     def history(self) -> HistoryMatrix:
@@ -132,31 +146,31 @@ class TrainingData:
 
     def histories(self, customer_indices: Iterable[int] | None = None) -> list[CustomerHistory]:
         """Return the histories of all customers, or of the given positions, in order; owned assets by ISIN."""
-        owned: dict[int, list[int]] = defaultdict(list)
-        for customer, asset in self.owned_pairs().tolist():
-            owned[customer].append(asset)
-        interactions = self._interactions_by_customer()
-        positions = range(len(self.customers)) if customer_indices is None else customer_indices
+        positions = list(range(len(self.customers)) if customer_indices is None else customer_indices)
+        pairs = self.owned_pairs()
+        starts, ends = (np.searchsorted(pairs[:, 0], positions, side=side).tolist() for side in ("left", "right"))
+        interactions = self._interactions_of(positions)
         return [
             CustomerHistory(
                 self.customers[position],
-                owned=tuple(self.id_map.isins_of(owned.get(position, []))),
+                owned=tuple(self.id_map.isins_of(pairs[start:end, 1].tolist())),
                 interactions=tuple(interactions.get(position, ())),
             )
-            for position in positions
+            for position, start, end in zip(positions, starts, ends, strict=True)
         ]
 
     def owned_pairs(self) -> NDArray[np.int64]:
         """Return (O, 2) customer and asset positions of everything ever bought, once each, in order."""
-        pairs = np.stack([self.purchases.customer_index, self.purchases.asset_index], axis=1).astype(np.int64)
-        return np.unique(pairs, axis=0)
+        count = max(len(self.id_map), 1)
+        pairs = np.unique(self.purchases.customer_index.astype(np.int64) * count + self.purchases.asset_index)
+        return np.stack(np.divmod(pairs, count), axis=1)
 
     def first_purchases(self, *, entry_days: int) -> FirstPurchases:
         """Return the first purchases. One shows demand when it is later than the asset's first purchase by anybody by
         more than `entry_days`: until then its holders may still be entered (docs/decisions/0010 and 0024).
         """
         key = ("first purchases", entry_days)
-        return self.derived(key, lambda: _first_purchases(self.purchases, len(self.id_map), entry_days))
+        return self.derived(key, lambda: _first_purchases(self.purchases, self.asset_first_days, entry_days))
 
     def derived(self, key: Hashable, build: Callable[[], Derived]) -> Derived:
         """Return what `build` makes of these data, made once for each key: several signals may need the same."""
@@ -165,8 +179,8 @@ class TrainingData:
         value: Derived = self._derived[key]
         return value
 
-    def _interactions_by_customer(self) -> dict[int, list[Interaction]]:
-        rows = self.interactions
+    def _interactions_of(self, customers: Sequence[int]) -> dict[int, list[Interaction]]:
+        rows = take_rows(self.interactions, np.isin(self.interactions.customer_index, customers))
         columns = (rows.customer_index, rows.asset_index, rows.type_code, rows.occurred_at)
         found: dict[int, list[Interaction]] = defaultdict(list)
         for customer, asset, code, seconds in zip(*(column.tolist() for column in columns), strict=True):
@@ -196,17 +210,10 @@ def end_of_day(day: date) -> datetime:
     return datetime.combine(day, time.max, tzinfo=UTC)
 
 
-def _first_purchases(purchases: Purchases, asset_count: int, entry_days: int) -> FirstPurchases:
-    pairs = purchases.customer_index.astype(np.int64) * asset_count + purchases.asset_index
+def _first_purchases(purchases: Purchases, asset_first_days: NDArray[np.int64], entry_days: int) -> FirstPurchases:
+    pairs = purchases.customer_index.astype(np.int64) * len(asset_first_days) + purchases.asset_index
     first = np.unique(pairs, return_index=True)[1]  # rows are in order of the day, so the first one is the earliest
     customer, asset, day = (column[first] for column in vars(purchases).values())
     order = np.lexsort((asset, day, customer))
     customer, asset, day = customer[order], asset[order], day[order]
-    return FirstPurchases(customer, asset, day, shows_demand=day > _first_day(asset, day) + entry_days)
-
-
-def _first_day(index: NDArray[np.int32], day: NDArray[np.int32]) -> NDArray[np.int64]:
-    """Return for each row the earliest day of its asset."""
-    earliest = np.full(int(index.max(initial=0)) + 1, np.iinfo(np.int64).max)
-    np.minimum.at(earliest, index, day)
-    return earliest[index]
+    return FirstPurchases(customer, asset, day, shows_demand=day - asset_first_days[asset] > entry_days)

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import date, datetime
+from itertools import chain
 from typing import Any
 
 import numpy as np
@@ -12,6 +13,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from shared.errors import NotEnoughData
+from shared.number_bounds import MAX_NUMBER, MIN_PRICE
 from shared.recommender.id_map import AssetIdMap
 from shared.recommender.training_data import (
     INTERACTION_TYPES,
@@ -97,9 +99,8 @@ def _as_of(purchases: Purchases, prices: ClosePrices, now: datetime) -> date:
 def _all_customers(rows: TrainingRows) -> tuple[Customer, ...]:
     """Return all customers by id: the described ones and those who only bought or interacted."""
     known = {customer.customer_id: customer for customer in rows.customers}
-    active: Iterable[str] = pd.concat(
-        [frame["customer_id"] for frame in (rows.purchases, rows.recorded_purchases, rows.interactions)]
-    ).unique()
+    frames = (rows.purchases, rows.recorded_purchases, rows.interactions)
+    active = chain.from_iterable(frame["customer_id"].unique() for frame in frames)  # no column of all names as objects
     others = {str(customer_id) for customer_id in active} - known.keys()
     return tuple(known.get(name, Customer(name)) for name in sorted(known.keys() | others))
 
@@ -139,7 +140,8 @@ def _build_close_prices(frame: pd.DataFrame, assets: Mapping[str, int]) -> Close
     close = frame["close_price"].to_numpy(dtype=np.float64)
     order = np.lexsort((close, day, asset))
     rows = ClosePrices(asset[order], day[order], close[order])
-    return take_rows(rows, (rows.asset_index >= 0) & np.isfinite(rows.close) & (rows.close > 0))
+    # The loader rejects other prices, but it is not the only writer. NaN compares false.
+    return take_rows(rows, (rows.asset_index >= 0) & (rows.close >= MIN_PRICE) & (rows.close <= MAX_NUMBER))
 
 
 def _build_interactions(

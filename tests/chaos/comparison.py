@@ -16,7 +16,7 @@ Place = tuple[str, int, int]  # topic, partition, offset
 
 @dataclass(frozen=True)
 class Row:
-    """One effect: a row of user_interactions, of recorded_transactions or of decisions."""
+    """One effect: a row of user_interactions, recorded_transactions, recorded_customers or decisions."""
 
     event_id: str
     customer_id: str
@@ -35,6 +35,7 @@ class Effects:
     decisions: Sequence[Row]
     rewinds: Sequence[str] = ()
     transactions: Sequence[Row] = ()
+    profiles: Sequence[Row] = ()  # only the fuzzer sends them
 
     def of(self, kind: Kind) -> Sequence[Row]:
         return {"interaction": self.interactions, "order": self.transactions, "request": self.decisions}[kind]
@@ -129,15 +130,19 @@ def promised_effects(calls: Sequence[Call]) -> list[Call]:
     return [call for kind in KINDS for call in acknowledged(calls, kind)]
 
 
-def find_out_of_sequence(rows: Sequence[Row], kind: Kind = "interaction") -> list[str]:
+def find_out_of_sequence(rows: Sequence[Row], kind: str = "interaction") -> list[str]:
     """Return what of one customer and partition was kept in another order than the log's."""
-    in_log = sorted(rows, key=lambda row: (row.customer_id, row.partition, row.offset))
+    in_log = sorted(rows, key=lambda row: (*_series_of(row), row.offset))
     return [
         f"{kind} {later.event_id} was kept before {earlier.event_id}"
         for earlier, later in pairwise(in_log)
-        if (earlier.customer_id, earlier.partition) == (later.customer_id, later.partition)
-        and later.sequence < earlier.sequence
+        if _series_of(earlier) == _series_of(later) and abs(later.sequence) < abs(earlier.sequence)
     ]
+
+
+def _series_of(row: Row) -> tuple[str, int, bool]:
+    """Return what is numbered in order; impressions have negative numbers, and no place among the others."""
+    return row.customer_id, row.partition, row.sequence < 0
 
 
 def find_lost(promised: Iterable[Call], effects: Effects) -> list[str]:
@@ -239,7 +244,7 @@ def _doubled_of(kind: Kind, calls: Sequence[Call], rows: Sequence[Row]) -> list[
     return found + _unasked(kind, calls, rows)
 
 
-def find_repeated_ids(kind: Kind, rows: Sequence[Row]) -> list[str]:
+def find_repeated_ids(kind: str, rows: Sequence[Row]) -> list[str]:
     """Return the events that have several rows."""
     counts = Counter(row.event_id for row in rows)
     return [f"{kind} {event_id}: {count} rows" for event_id, count in counts.items() if count > 1]

@@ -106,7 +106,7 @@ def partition_count(campaign: Campaign) -> int:
 
 def fetch_lag(campaign: Campaign) -> int:
     """Return how many messages the workers have not stored yet; a broker that does not answer counts as one."""
-    wanted = [(topic, number) for topic in events.CUSTOMER_TOPICS for number in range(partition_count(campaign))]
+    wanted = [(topic, number) for topic in events.WORKER_TOPICS for number in range(partition_count(campaign))]
     admin = AdminClient({"bootstrap.servers": campaign.system.kafka.bootstrap_servers, "log_level": 0})
     futures = admin.list_offsets({TopicPartition(*partition): _LATEST for partition in wanted}, request_timeout=5.0)
     try:

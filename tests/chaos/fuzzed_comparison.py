@@ -15,7 +15,7 @@ from tests.chaos.comparison import (
     find_out_of_sequence,
     find_repeated_ids,
 )
-from tests.chaos.fuzzed_events import COMMANDS, INTERACTIONS, REQUESTS, TRANSACTIONS, Fuzzed
+from tests.chaos.fuzzed_events import COMMANDS, INTERACTIONS, PROFILES, REQUESTS, TRANSACTIONS, Fuzzed
 
 
 @dataclass(frozen=True)
@@ -54,13 +54,16 @@ def compare_fuzzed(delivered: Sequence[Delivered], letters: Sequence[Letter], ef
     places = {each.place for each in delivered}
     found["doubled"] += [f"{place}: an effect that no message was sent for" for place in rows.keys() - places]
     found["doubled"] += [each for kind in KINDS for each in find_repeated_ids(kind, effects.of(kind))]
+    found["doubled"] += find_repeated_ids("profile", effects.profiles)
     own = [letter for each in delivered for letter in at_place[each.place] if letter.group == _owner(each.fuzzed)]
     return FuzzedVerdict(
         messages=Counter(each.fuzzed.verdict for each in delivered),
         repetitions=sum(each.fuzzed.is_repetition for each in delivered),
         dead_letters=Counter(letter.error_class for letter in own),
         out_of_order=Finding.of(
-            find_out_of_sequence(effects.interactions) + find_out_of_sequence(effects.transactions, "order")
+            find_out_of_sequence(effects.interactions)
+            + find_out_of_sequence(effects.transactions, "order")
+            + find_out_of_sequence(effects.profiles, "profile")
         ),
         **{name: Finding.of(examples) for name, examples in found.items()},
     )
@@ -91,6 +94,7 @@ def _rows_by_place(effects: Effects) -> Counter[Place]:
         (INTERACTIONS, effects.interactions),
         (REQUESTS, effects.decisions),
         (TRANSACTIONS, effects.transactions),
+        (PROFILES, effects.profiles),
     )
     return Counter((topic, row.partition, row.offset) for topic, rows in topics for row in rows)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import string
 from datetime import timedelta
 
+from shared.recommender.types import InteractionType
 from tests.chaos.fuzzed_fields import NO_STRINGS, ODD, Change, Draft, Raw, Values, broken_text, changes, utc
 
 _ALPHANUMERIC = string.ascii_letters + string.digits
@@ -21,6 +22,21 @@ def _identifier(draft: Draft) -> str:
 def _take_unknown_asset(draft: Draft) -> None:
     length = draft.random.choice((1, 10, 18))
     draft.fields["isin"] = "NO" + "".join(draft.random.choices(_ALPHANUMERIC, k=length))
+
+
+def _filter_changes(name: str, *, known: list[str]) -> list[Change]:
+    return changes(
+        name,
+        missing="accepted",
+        refused={
+            "other type": [0, "", "Stock", {}, True, [None], [0], [[]]],
+            "empty": [[], [""]],
+            "too many": lambda draft: [f"name {number}" for number in range(31)],
+            "too long": [["x" * 201]],
+            "control character": [["a\x00"], ["a\nb"], ["\u2028"]],
+        },
+        accepted={"null": [None], "known": [known, known[:1], [known[0], known[0]]], "unknown": [["Luck"], ODD]},
+    )
 
 
 def _add_preset_and_weights(draft: Draft) -> None:
@@ -76,7 +92,19 @@ INTERACTION: list[Change] = [
             "other type": NO_STRINGS,
             "other name": ["", "Click", "CLICK", "buy", " click", "click\n", "click\x00", "x" * 5000],
         },
-        accepted={"any allowed": ["click", "view", "watchlist", "dismiss"]},
+        accepted={"any allowed": [kind.value for kind in InteractionType]},
+    ),
+    *changes(
+        "request_id",
+        missing="accepted",
+        refused={"other type": NO_STRINGS[1:], "no UUID": ["", "x", "5d0d9b0a-2c55-4b5e-8d8e-0f6f2f1f7a1", "%00"]},
+        accepted={"of no list": ["5d0d9b0a-2c55-4b5e-8d8e-0f6f2f1f7a10"]},
+    ),
+    *changes(
+        "rank",
+        missing="accepted",
+        refused={"other type": ["1", 1.5, True, [1], {}], "no place": [0, -1, 51, 2**63, 10**30]},
+        accepted={"any place": [1, 2, 50]},
     ),
 ]
 
@@ -133,6 +161,56 @@ TRANSACTION: list[Change] = [
     ),
 ]
 
+
+def _day(**ahead: float) -> Values:
+    return lambda draft: (draft.now + timedelta(**ahead)).date().isoformat()
+
+
+def _broken_days(earliest: str) -> dict[str, Values]:
+    return {
+        "other type": [True, [], {}, 20455, 1.5],
+        "no day": ["", "today", "2026-02-30", "02.01.2026", "2026-01-02Z", "2026-01-02T00:00:00", "+10000-01-01"],
+        "too early": [earliest, "0001-01-01"],
+        "after tomorrow": _day(days=2, hours=1),
+    }
+
+
+PROFILE: list[Change] = [
+    *changes(
+        "customer_type",
+        missing="accepted",
+        refused={"other type": NO_STRINGS[1:], **broken_text("customer_type", longest=200, plain=True)},
+        accepted={"null": [None], "any text": ["", "Premium", *ODD, "x" * 200]},
+    ),
+    *changes(
+        "risk_level",
+        missing="accepted",
+        refused={
+            "other type": NO_STRINGS[1:],
+            "other name": ["", "income", "Reckless", "Predicted_", "Income\n", " Income"],
+        },
+        accepted={"null": [None], "any allowed": ["Income", "Predicted_Aggressive", "Not_Available"]},
+    ),
+    *changes(
+        "investment_capacity",
+        missing="accepted",
+        refused={"other type": NO_STRINGS[1:], "other name": ["", "30K", "CAP_", "cap_lt30k", "CAP_LT30K\x00"]},
+        accepted={"null": [None], "any allowed": ["CAP_LT30K", "Predicted_CAP_GT300K", "CAP_80K_300K"]},
+    ),
+    *changes(
+        "last_questionnaire_date",
+        missing="accepted",
+        refused=_broken_days("1899-12-31"),
+        accepted={"null": [None], "early": ["1900-01-01"], "today": _day()},
+    ),
+    *changes(
+        "changed_on",
+        missing="refused",
+        refused={**_broken_days("1989-12-31"), "null": [None]},
+        accepted={"early": ["1990-01-01"], "tomorrow": _day(days=1)},
+    ),
+]
+
 REQUEST: list[Change] = [
     *changes(
         "action",
@@ -172,6 +250,46 @@ REQUEST: list[Change] = [
         accepted={"null": [None], "any allowed": ["popular", "balanced", "return", "low_volatility"]},
     ),
     Change("preset", "beside weights", "refused", _add_preset_and_weights),
+    *changes(
+        "k",
+        missing="accepted",
+        refused={"other type": ["", "5", [], {}, True, 1.5, 5.0], "out of range": [0, -1, 51, 10**30]},
+        accepted={"null": [None], "any length": [1, 10, 50]},
+    ),
+    *_filter_changes("categories", known=["Stock", "Bond", "MTF"]),
+    *_filter_changes("sectors", known=["Technology", "Utilities"]),
+    *changes(
+        "exclude",
+        missing="accepted",
+        refused={
+            "other type": [0, "", "GRS434003000", {}, True, [None], [0], [[]]],
+            "empty": [[]],
+            "too many": lambda draft: [f"X{number}" for number in range(201)],
+            "no isin": [[""], ["a b"], ["x" * 21], ["ab\x00"], ["\u00df"]],
+        },
+        accepted={"null": [None], "any": [["GRS434003000"], ["NOTHING", "NOTHING"], [f"X{n}" for n in range(200)]]},
+    ),
+    *changes(
+        "limits",
+        missing="accepted",
+        refused={
+            "other type": [0, "", [], True, 3],
+            "empty": [{}, {"per_sector": None}],
+            "out of range": [{"per_sector": 0}, {"per_category": 51}, {"per_sector": 1.5}, {"per_category": "2"}],
+            "unknown": [{"per_sector": 2, "per_industry": 2}, {"": 1}],
+        },
+        accepted={
+            "null": [None],
+            "any": [{"per_sector": 1}, {"per_category": 50}, {"per_sector": 3, "per_category": 4}],
+        },
+    ),
+    *changes(
+        "save",
+        missing="accepted",
+        refused={"other type": ["", "false", 0.5, [], {}]},
+        accepted={"null": [None], "any": [True, False]},
+        either={"number": [0, 1]},
+    ),
 ]
 
 RETRAIN: list[Change] = changes(

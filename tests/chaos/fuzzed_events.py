@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from tests.chaos.fuzzed_contents import CHOSEN_VERSION, CUSTOMER, INTERACTION, REQUEST, RETRAIN, TRANSACTION
+from tests.chaos.fuzzed_contents import CHOSEN_VERSION, CUSTOMER, INTERACTION, PROFILE, REQUEST, RETRAIN, TRANSACTION
 from tests.chaos.fuzzed_fields import IDENTITY, Change, Draft, Raw, RefusedBy, Verdict, utc
 from tests.chaos.fuzzed_messages import MESSAGE
 
@@ -21,6 +21,7 @@ NAME_SPACE = "fuzz-"  # of the customers whose events are fuzzed
 INTERACTIONS = "interactions.recorded.v1"
 REQUESTS = "recommendations.requested.v1"
 TRANSACTIONS = "transactions.recorded.v1"
+PROFILES = "customers.changed.v1"
 COMMANDS = "models.commands.v1"
 MODEL_KEY = "hybrid"
 
@@ -85,6 +86,7 @@ CHANGES: dict[str, Sequence[Change]] = {
     "InteractionRecorded": (*IDENTITY, *CUSTOMER, *INTERACTION, *MESSAGE),
     "RecommendationRequested": (*IDENTITY, *CUSTOMER, *REQUEST, *MESSAGE),
     "TransactionRecorded": (*IDENTITY, *CUSTOMER, *TRANSACTION, *MESSAGE),
+    "CustomerChanged": (*IDENTITY, *CUSTOMER, *PROFILE, *MESSAGE),
     "RetrainRequested": (*IDENTITY, *RETRAIN, *MESSAGE),
     "RetrainCancelled": (*IDENTITY, *MESSAGE),
     "ModelActivated": (*IDENTITY, *CHOSEN_VERSION, *MESSAGE),
@@ -95,13 +97,14 @@ TOPIC_OF = {
     "InteractionRecorded": INTERACTIONS,
     "RecommendationRequested": REQUESTS,
     "TransactionRecorded": TRANSACTIONS,
+    "CustomerChanged": PROFILES,
     "RetrainRequested": COMMANDS,
     "RetrainCancelled": COMMANDS,
     "ModelActivated": COMMANDS,
     "ModelPinned": COMMANDS,
     "ModelUnpinned": COMMANDS,
 }
-_CUSTOMER_EVENTS = ("InteractionRecorded", "RecommendationRequested", "TransactionRecorded")
+_CUSTOMER_EVENTS = ("InteractionRecorded", "RecommendationRequested", "TransactionRecorded", "CustomerChanged")
 _VERSION_COMMANDS = ("ModelActivated", "ModelPinned", "ModelUnpinned")
 _COMMANDS = ("RetrainRequested", "RetrainCancelled", *_VERSION_COMMANDS)
 
@@ -199,6 +202,8 @@ class Fuzzer:
                 "executed_at": utc(self._now()),
                 "transaction_id": f"fuzz-{chance.getrandbits(64)}",
             }
+        elif event_type == "CustomerChanged":
+            fields |= {"risk_level": chance.choice(("Income", "Aggressive")), "changed_on": utc(self._now())[:10]}
         elif event_type == "RecommendationRequested":
             fields["action"] = chance.choice(("request_recs", "refresh_recs"))
         elif event_type == "RetrainRequested":
@@ -229,6 +234,8 @@ class Fuzzer:
     def _change_content(self, fields: dict[str, Any]) -> None:
         if fields["event_type"] in ("InteractionRecorded", "TransactionRecorded"):
             fields["isin"] = self._random.choice([isin for isin in self._isins if isin != fields["isin"]])
+        elif fields["event_type"] == "CustomerChanged":
+            fields["customer_type"] = f"other {self._random.getrandbits(32)}"
         elif fields["event_type"] == "RecommendationRequested":
             fields.pop("preset", None)
             fields["weights"] = {"profitability": self._random.uniform(0.1, 1.0), "content": 0.123}

@@ -206,7 +206,7 @@ def _printable(chance: random.Random) -> str:
 
 
 def _event_of_another_topic(draft: Draft) -> str:
-    customers = ["InteractionRecorded", "RecommendationRequested", "TransactionRecorded"]
+    customers = ["InteractionRecorded", "RecommendationRequested", "TransactionRecorded", "CustomerChanged"]
     names = [*customers, "RetrainRequested"] if draft.fields["event_type"] in customers else customers
     return draft.random.choice([name for name in names if name != draft.fields["event_type"]])
 

@@ -34,7 +34,7 @@ class Call:
     outcome: Outcome = "unknown"
     event_id: str | None = None  # from X-Request-ID
     answered_at: float = 0.0  # Unix time
-    dismissed: str | None = None  # an ISIN that this customer never touches again
+    dismissed: str | None = None  # an ISIN that this customer gives no reason to list again
     trade: Trade | None = None  # of an order; a customer buys an asset once, and sells all of it or nothing
 
 

@@ -28,7 +28,8 @@ UNITS = 10  # of every order: what is sold is sold entirely
 DISMISS_SHARE = 0.15  # of the interactions, once a list was read
 MOST_DISMISSED = 25
 WEIGHTS_SHARE = 0.1
-_TYPES = ("click", "view", "watchlist")
+_WITHOUT_INTEREST = ("impression", "unwatch")  # end no dismissal, so dismissed assets get them as well
+_TYPES = ("click", "view", "watchlist", "undismiss", *_WITHOUT_INTEREST)
 
 
 @dataclass(frozen=True)
@@ -114,6 +115,7 @@ class _Customer:
     over: threading.Event
     _dismissed: set[str] = field(default_factory=set)
     _listed: list[str] = field(default_factory=list)
+    _list_request: str | None = None
     _bought: set[str] = field(default_factory=set)
     _held: list[str] = field(default_factory=list)
 
@@ -152,12 +154,11 @@ class _Customer:
 
     async def _interact(self) -> None:
         dismissed = self._choose_to_dismiss()
-        isin = dismissed or self._choose_asset()
-        body: dict[str, object] = {
-            "customer_id": self.customer_id,
-            "isin": isin,
-            "type": "dismiss" if dismissed else self._random.choice(_TYPES),
-        }
+        kind = "dismiss" if dismissed else self._random.choice(_TYPES)
+        isin = dismissed or self._choose_asset(kind)
+        body: dict[str, object] = {"customer_id": self.customer_id, "isin": isin, "type": kind}
+        if isin in self._listed:
+            body |= {"request_id": self._list_request, "rank": self._listed.index(isin) + 1}
         if dismissed:
             self._dismissed.add(dismissed)
         call = self.ledger.begin(self.customer_id, "interaction", key=self._key(), dismissed=dismissed)
@@ -184,6 +185,7 @@ class _Customer:
             answer = await self._http.get(f"/recommendations/{self.customer_id}")
             if answer.status_code == 200:
                 self._listed = [item["isin"] for item in answer.json()["recommendations"]]
+                self._list_request = answer.headers.get("x-request-id")
 
     async def _make(self, call: Call, path: str, body: dict[str, object]) -> bool:
         """Try until the outcome is known, as long as a key makes that safe; return whether it was acknowledged."""
@@ -220,7 +222,9 @@ class _Customer:
         self._bought.add(isin)
         return "Buy", isin
 
-    def _choose_asset(self) -> str:
+    def _choose_asset(self, kind: str) -> str:
+        if kind in _WITHOUT_INTEREST:
+            return self._random.choice(sorted(self._dismissed | set(self._listed)) or self.population.isins)
         while (isin := self._random.choice(self.population.isins)) in self._dismissed:
             pass
         return isin

@@ -24,7 +24,7 @@ _EFFECT_SECONDS = 10.0
 def poison_heads(campaign: Campaign) -> None:
     """A message that nobody can read is the first of every partition."""
     with DirectProducer(campaign) as producer:
-        for topic in events.CUSTOMER_TOPICS:
+        for topic in events.WORKER_TOPICS:
             for number in range(partition_count(campaign)):
                 place = producer.send(topic, b"\xff\x00 not JSON", key="poison", partition=number)
                 campaign.expect(place[2] == 0, f"{place} is not the head of its partition")

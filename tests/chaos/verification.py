@@ -55,14 +55,18 @@ def fetch_effects(system: System, *, fuzzed: bool = False) -> Effects:
         f" FROM user_interactions WHERE {condition}",
         *parameters,
     )
-    transactions = system.query(
-        "SELECT event_id::text, customer_id, partition, event_offset, extract(epoch FROM recorded_at)::float, sequence"
-        f" FROM recorded_transactions WHERE {condition}",
-        *parameters,
+    transactions, profiles = (
+        system.query(
+            "SELECT event_id::text, customer_id, partition, event_offset, extract(epoch FROM recorded_at)::float,"
+            f" sequence FROM {table} WHERE {condition}",
+            *parameters,
+        )
+        for table in ("recorded_transactions", "recorded_customers")
     )
     decisions = system.query(
         "SELECT request_id::text, customer_id, partition, event_offset, extract(epoch FROM decided_at)::float,"
-        f" ARRAY(SELECT jsonb_array_elements(items)->>'isin') FROM decisions WHERE {condition}",
+        " ARRAY(SELECT isin FROM decision_items shown WHERE shown.request_id = decisions.request_id)"
+        f" FROM decisions WHERE {condition}",
         *parameters,
     )
     rewinds = system.query("SELECT consumer_group, topic, partition, was, became FROM chaos_rewinds ORDER BY seen_at")
@@ -74,6 +78,7 @@ def fetch_effects(system: System, *, fuzzed: bool = False) -> Effects:
             for group, topic, partition, was, now in rewinds
         ],
         [Row(*row[:5], sequence=row[5]) for row in transactions],  # type: ignore[misc]
+        [Row(*row[:5], sequence=row[5]) for row in profiles],  # type: ignore[misc]
     )
 
 

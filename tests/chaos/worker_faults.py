@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 
-from shared.events import CUSTOMER_TOPICS
+from shared.events import WORKER_TOPICS
 from tests.chaos.campaign import Campaign
 from tests.chaos.direct import fetch_lag, partition_count
 from tests.chaos.services import FaultyService, wait_until
@@ -86,7 +86,7 @@ def _zombie(campaign: Campaign, failpoint: str, *, kind: str, refusals: tuple[st
     campaign.expect(met, f"no worker came to {failpoint}")
     frozen = first if system.failpoints.met_by(failpoint) == first.pid else second
     other = second if frozen is first else first
-    all_partitions = len(CUSTOMER_TOPICS) * partition_count(campaign)
+    all_partitions = len(WORKER_TOPICS) * partition_count(campaign)
     taken = wait_until(lambda: assigned_partitions(other) == all_partitions, seconds=_ZOMBIE_SECONDS)
     campaign.expect(taken, f"nobody took over the partitions of the frozen {frozen.name}")
     campaign.recover(kind, since=since)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from pathlib import Path
 from uuid import UUID
 
@@ -11,6 +11,9 @@ import pytest
 
 from shared import events
 from shared.events import (
+    AssetChanged,
+    ClosePriceRecorded,
+    CustomerChanged,
     Event,
     InteractionRecorded,
     ModelActivated,
@@ -26,6 +29,7 @@ from shared.events import (
     encode,
 )
 from shared.recommender.types import InteractionType
+from shared.requested_options import RequestedLimits
 
 FOLDER = Path(__file__).parent / "events"
 IDENTITY = {
@@ -48,6 +52,22 @@ GOLDEN: dict[str, tuple[str, Event]] = {
             weights=RequestedWeights(collaborative=0.5, content=0.2, profitability=0.3),
         ),
     ),
+    "recommendation_requested.with_options.v1": (
+        events.RECOMMENDATIONS_REQUESTED,
+        RecommendationRequested(
+            **IDENTITY,
+            fingerprint=FINGERPRINT,
+            customer_id="85583A768E48870A546D",
+            action="refresh_recs",
+            preset="balanced",
+            k=20,
+            categories=("Stock", "Bond"),
+            sectors=("Technology", "Technology", "Energy"),
+            exclude=("GRS434003000", "GRS014003032"),
+            limits=RequestedLimits(per_sector=3, per_category=12),
+            save=False,
+        ),
+    ),
     "interaction_recorded.v1": (
         events.INTERACTIONS_RECORDED,
         InteractionRecorded(
@@ -56,6 +76,17 @@ GOLDEN: dict[str, tuple[str, Event]] = {
             customer_id="85583A768E48870A546D",
             isin="GRS434003000",
             type=InteractionType.CLICK,
+        ),
+    ),
+    "interaction_recorded.of_a_list.v1": (
+        events.INTERACTIONS_RECORDED,
+        InteractionRecorded(
+            **IDENTITY,
+            customer_id="85583A768E48870A546D",
+            isin="GRS434003000",
+            type=InteractionType.IMPRESSION,
+            request_id=UUID("5d0d9b0a-2c55-4b5e-8d8e-0f6f2f1f7a10"),
+            rank=3,
         ),
     ),
     "transaction_recorded.v1": (
@@ -71,6 +102,38 @@ GOLDEN: dict[str, tuple[str, Event]] = {
             currency="EUR",
             executed_at=datetime(2026, 1, 2, 3, 4, tzinfo=UTC),
             transaction_id="8061980",
+        ),
+    ),
+    "customer_changed.v1": (
+        events.CUSTOMERS_CHANGED,
+        CustomerChanged(
+            **IDENTITY,
+            customer_id="85583A768E48870A546D",
+            customer_type="Premium",
+            risk_level="Predicted_Income",
+            investment_capacity="CAP_30K_80K",
+            last_questionnaire_date=date(2025, 11, 30),
+            changed_on=date(2026, 1, 2),
+        ),
+    ),
+    "asset_changed.v1": (
+        events.ASSETS_CHANGED,
+        AssetChanged(
+            **IDENTITY,
+            isin="GRS434003000",
+            asset_name="Public Power Corporation S.A.",
+            asset_short_name="PPC",
+            asset_category="Stock",
+            market_id="XATH",
+            sector="Utilities",
+            industry="Utilities - Diversified",
+            changed_on=date(2026, 1, 2),
+        ),
+    ),
+    "close_price_recorded.v1": (
+        events.CLOSE_PRICES_RECORDED,
+        ClosePriceRecorded(
+            **IDENTITY, isin="GRS434003000", priced_on=date(2026, 1, 2), close_price=12.35, currency="EUR"
         ),
     ),
     "retrain_requested.v1": (events.MODELS_COMMANDS, RetrainRequested(**IDENTITY, reason="new data was loaded")),

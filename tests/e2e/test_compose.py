@@ -17,7 +17,7 @@ import pytest
 
 from script.api_client import ApiClient
 from script.local.owned_process import free_port
-from tests.public_items import ITEM_KEYS
+from tests.public_items import ITEM_KEYS, LATER_KEYS
 
 pytestmark = [pytest.mark.docker, pytest.mark.timeout(420)]
 
@@ -94,7 +94,7 @@ def test_the_three_requests_of_the_readme_are_answered(compose: Compose, api: Ap
 
     first = api.wait_for_list(CUSTOMER, asked.headers["X-Request-ID"], wait_seconds=MODEL_WAIT_SECONDS)
     assert len(first.items) == 10
-    assert list(first.items[0]) == ITEM_KEYS
+    assert list(first.items[0]) == ITEM_KEYS + LATER_KEYS
 
     clicked = {"customer_id": CUSTOMER, "isin": first.items[-1]["isin"], "type": "click"}
     recorded = httpx.post(f"{compose.url}/user_interactions", json=clicked)

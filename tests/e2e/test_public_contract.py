@@ -13,7 +13,7 @@ import pytest
 
 from script.api_client import ApiClient
 from tests.e2e.system import CUSTOMER_ID, System
-from tests.public_items import ITEM_KEYS
+from tests.public_items import ITEM_KEYS, LATER_KEYS
 
 pytestmark = [pytest.mark.kafka, pytest.mark.postgres]
 
@@ -51,7 +51,7 @@ def test_a_list_has_exactly_the_keys_of_the_contract_in_their_order(answer: http
     assert answer.status_code == 200
     assert list(answer.json()) == ["status", "recommendations"]
     assert answer.json()["status"] == "ok"
-    assert [list(item) for item in answer.json()["recommendations"]] == [ITEM_KEYS] * 10
+    assert [list(item) for item in answer.json()["recommendations"]] == [ITEM_KEYS + LATER_KEYS] * 10
     assert all(
         list(item["components"]) == ["collaborative", "content", "profitability"]
         for item in answer.json()["recommendations"]

@@ -42,11 +42,11 @@ class GatewayProcess:
         """What it logged until now."""
         return self.log_file.read_text(errors="replace").splitlines()
 
-    def wait_until_ready(self, *, timeout_seconds: float = 20.0) -> None:
+    def wait_until_ready(self, *, timeout_seconds: float = 60.0) -> None:
         """Return as soon as /health/ready says so."""
         self.wait_for("/health/ready", timeout_seconds=timeout_seconds)
 
-    def wait_for(self, path: str, *, timeout_seconds: float = 20.0) -> None:
+    def wait_for(self, path: str, *, timeout_seconds: float = 60.0) -> None:
         """Return as soon as `path` answers 200."""
         deadline = time.monotonic() + timeout_seconds
         while time.monotonic() < deadline:

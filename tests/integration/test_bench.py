@@ -1,18 +1,21 @@
-"""make bench: both ways load the same rows, the ratio decides the exit code, and no database stays behind."""
+"""make bench: a quick run measures every leg, and no leg is far below its target (ratios with wide bounds only)."""
 
 from __future__ import annotations
 
+import json
+import subprocess
+import sys
 from pathlib import Path
 
 import psycopg2
 import pytest
 
-from script.bench import Timing, bench_database, measure, measure_command, report
-from shared.far_trans.schema import TABLES, TRANSACTIONS
-from shared.far_trans.source_files import check_files
-from shared.far_trans.synthetic import synthesize
+from script.local.service_processes import REPOSITORY
 
-pytestmark = pytest.mark.postgres
+pytestmark = [pytest.mark.postgres, pytest.mark.kafka, pytest.mark.timeout(600)]
+
+# A tenth of the target: a shared machine changes a ratio by some tens of percent, a lost index or batch by far more.
+LEAST_SHARE_OF_TARGET = 0.1
 
 
 def list_databases(url: str) -> set[str]:
@@ -25,25 +28,23 @@ def list_databases(url: str) -> set[str]:
         connection.close()
 
 
-def test_both_ways_are_timed_on_the_same_rows(
-    tmp_path: Path, postgres_admin_url: str, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("legs", [("gateway", "reads"), ("worker", "latency"), ("training", "load")])
+def test_no_leg_is_far_below_its_target(
+    legs: tuple[str, ...], tmp_path: Path, postgres_admin_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("DATABASE_URL", postgres_admin_url)
-    counts = synthesize(tmp_path, 0.02)
-    with bench_database() as database_url:
-        assert len(list_databases(postgres_admin_url)) == 1
-        timings = measure(check_files(tmp_path), database_url=database_url, rounds=1)
-        command_seconds = measure_command(tmp_path, database_url=database_url, rounds=1)
-    assert {timing.schema.file_name: timing.row_count for timing in timings} == counts
-    assert all(timing.bare_seconds > 0 and timing.loader_seconds > 0 for timing in timings)
-    assert command_seconds > 0
+    file = tmp_path / "speed.json"
+    options = [option for leg in legs for option in ("--leg", leg)]
+    command = [sys.executable, "script/bench.py", "--quick", "--report", str(file), *options]
+    answer = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, check=False)
+    assert answer.returncode == 0, answer.stdout + answer.stderr
+    report = json.loads(file.read_text())
+    measured = {row["name"]: row for row in report["legs"]}
+    assert measured
+    for name, row in measured.items():
+        assert row["ours"] > 0, name
+        assert row["limit"] > 0, name
+        if row["target"] is not None:
+            assert row["ratio"] >= LEAST_SHARE_OF_TARGET * row["target"], row
+    assert file.with_suffix(".png").stat().st_size > 0
     assert list_databases(postgres_admin_url) == set()
-
-
-@pytest.mark.parametrize(("command_seconds", "exit_code"), [(7.9, 0), (8.1, 1)])
-def test_less_than_half_the_rate_fails(
-    command_seconds: float, exit_code: int, capsys: pytest.CaptureFixture[str]
-) -> None:
-    timings = [Timing(schema, 1_000, 1.0 if schema is TRANSACTIONS else 0.6, 1.0) for schema in TABLES]
-    assert report(timings, command_seconds=command_seconds) == exit_code
-    assert "the whole command" in capsys.readouterr().out

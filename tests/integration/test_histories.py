@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from datetime import UTC, datetime
+from itertools import product
 from typing import Any
 from uuid import uuid4
 
 import pytest
 from sqlalchemy import Connection, Engine, create_engine, text
 
+from api.asset_queries import WATCHLIST
 from shared.postgres.engine import sqlalchemy_url
 from shared.recommender.id_map import AssetIdMap
 from shared.recommender.types import INTERACTION_WINDOW, RiskLevel
@@ -134,6 +136,43 @@ def _keep(connection: Connection, customer_id: str, isin: str, kind: str, occurr
         ),
         {"id": uuid4(), "customer_id": customer_id, "isin": isin, "kind": kind, "occurred_at": occurred_at},
     )
+
+
+# Each asset is watched and dismissed first, then shown and unwatched again and again.
+INSERT_SHOWN = """
+INSERT INTO user_interactions
+    (event_id, customer_id, isin, interaction_type, occurred_at, "partition", event_offset, sequence)
+SELECT gen_random_uuid(), 'busy1', 'GR' || number % 50, kind, now(), 0, number,
+       CASE kind WHEN 'impression' THEN -1 ELSE 1 END * nextval('user_interactions_sequence_seq')
+FROM generate_series(0, :rows - 1) AS number
+CROSS JOIN LATERAL (SELECT CASE WHEN number < 50 THEN 'watchlist' WHEN number < 100 THEN 'dismiss'
+                                WHEN number % 2 = 0 THEN 'impression' ELSE :others END AS kind) AS chosen
+ORDER BY number
+"""
+
+
+# The window holds unwatches and views, so only impressions are left out of INTERACTIONS.
+@pytest.mark.parametrize(
+    ("query", "others"),
+    [
+        ("INTERACTIONS", "impression"),
+        *product(("DISMISSED", "NEWEST_WRITES", "FRESH_LISTS", "WATCHLIST"), ("impression", "unwatch", "view")),
+    ],
+)
+def test_what_is_read_grows_neither_with_impressions_nor_with_unwatches(
+    engine: Engine, query: str, others: str
+) -> None:
+    with engine.begin() as connection:
+        connection.execute(text(INSERT), {"prefix": "other", "customers": 20, "assets": 5, "rows": 10})
+        connection.execute(text(INSERT_SHOWN), {"rows": ROWS, "others": others})
+        connection.execute(text(FRESH_LIST), {"id": uuid4()})
+    with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+        connection.execute(text("VACUUM ANALYZE user_interactions"))
+        if query == "WATCHLIST":
+            statement = WATCHLIST.replace("$1", "(CAST(:customer_ids AS text[]))[1]").replace("$2", "CURRENT_DATE")
+            assert _rows_read(connection, statement, ["busy1"]) <= 110
+        else:
+            assert _rows_read(connection, getattr(queries, query), ["busy1"]) < 2 * INTERACTION_WINDOW
 
 
 def _rows_read(connection: Connection, query: str, customer_ids: list[str]) -> int:

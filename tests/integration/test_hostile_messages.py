@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
+from uuid import UUID
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -11,7 +12,7 @@ from sqlalchemy import create_engine, text
 
 from shared.events import (
     RECOMMENDATIONS_REQUESTED,
-    WRITE_TOPICS,
+    REFERENCE_TOPICS,
     InteractionRecorded,
     TransactionRecorded,
     content_digest,
@@ -69,16 +70,23 @@ def test_a_batch_of_anything_is_stored_and_can_be_read_back(store: PostgresWorke
                 if message not in dead:
                     event = decode(message.topic, message.value, logged_at=message.logged_at)
                     if isinstance(event, InteractionRecorded):
-                        fields = {"customer_id": event.customer_id, "isin": event.isin, "type": event.type.value}
+                        names = ("customer_id", "isin", "request_id", "rank")
+                        fields = {name: getattr(event, name) for name in names} | {"type": event.type.value}
                         kept: KeptEvent = transaction.fetch_kept([event.event_id])[event.event_id]
                         assert kept.fields == fields
                     elif isinstance(event, TransactionRecorded):
                         orders.add(content_digest(event))
+                    elif message.topic in REFERENCE_TOPICS:
+                        found = transaction.fetch_kept_reference_events(message.topic, [event.event_id])
+                        assert found[event.event_id].content_digest == content_digest(event)
+                        reference_events.add((message.topic, event.event_id))
                     else:
                         kept = transaction.fetch_decided([event.event_id])[event.event_id]
-                        assert kept.content_digest == content_digest(event)
+                        assert kept.content_digest == content_digest(event)[:32]  # half of it is stored
+                        assert kept.find_conflict(event) is None
 
     orders: set[str] = set()
+    reference_events: set[tuple[str, UUID]] = set()
     handle_and_read()
     trainer = PostgresTrainerStore(
         build_engine(database_url, application_name="trainer", pool_size=4),
@@ -90,14 +98,18 @@ def test_a_batch_of_anything_is_stored_and_can_be_read_back(store: PostgresWorke
     with create_engine(sqlalchemy_url(database_url)).connect() as connection:
         assert connection.scalar(text("SELECT count(*) FROM dead_letters")) > 0
         assert connection.scalar(text("SELECT count(*) FROM decisions")) > 0
+        tables = ("recorded_customers", "recorded_assets", "recorded_close_prices")
+        counts = [connection.scalar(text(f"SELECT count(*) FROM {table}")) or 0 for table in tables]
         stored = list(connection.scalars(text("SELECT content_digest FROM recorded_transactions")))
     assert orders
+    assert min(counts) > 0
+    assert sum(counts) == len(reference_events)
     assert sorted(stored) == sorted(orders)
 
 
 def handle(store: PostgresWorkerStore, messages: Sequence[Message], catalogue: Catalogue) -> Handled:
     batch = Batch(
-        tuple(one for one in messages if one.topic in WRITE_TOPICS),
+        tuple(one for one in messages if one.topic != RECOMMENDATIONS_REQUESTED),
         tuple(one for one in messages if one.topic == RECOMMENDATIONS_REQUESTED),
     )
     with store.begin() as transaction:

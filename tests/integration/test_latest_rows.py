@@ -11,7 +11,7 @@ import pytest
 from sqlalchemy import create_engine
 
 from api.reader import PostgresGatewayReader
-from api.schemas import AssetItem
+from api.schemas.assets import AssetItem
 from shared.identifiers import latest_date
 from shared.postgres.engine import sqlalchemy_url
 from shared.recommender.training_rows import TrainingRows
@@ -108,9 +108,11 @@ def test_lists_assets_and_training_name_the_same_row(loaded: str) -> None:
         store.close()
     shown, rows = fetch_asset(loaded), fetch_training_rows(loaded)
 
-    assert display == AssetDisplay("GRS1", "Right", "Stock", "Technology", None, 2.0, 0.3)
+    assert display == AssetDisplay(
+        "GRS1", "Right", "Stock", "Technology", None, 6.0, 0.3, price_date=date(2022, 11, 29)
+    )
     assert (shown.assetname, shown.assetcategory, shown.sector) == ("Right", "Stock", "Technology")
-    assert (shown.current_price, shown.profitability) == (2.0, 0.3)
+    assert (shown.current_price, shown.price_date, shown.profitability) == (6.0, date(2022, 11, 29), 0.3)
     assert [(one.sector, one.tradable_from, one.tradable_until) for one in rows.assets] == [
         ("Technology", date(2018, 1, 3), date(2022, 11, 29))
     ]

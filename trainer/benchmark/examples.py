@@ -76,7 +76,7 @@ def _table(ranking: Ranking, known: KnownData, names: dict[str, str]) -> str:
         index = known.id_map.asset_index(place.isin)
         asset = known.training.assets[index]
         kind = " ".join(filter(None, (asset.asset_category, asset.asset_sub_category)))
-        contributions = [figure(value, 3) for value in vars(place.contributions).values()]
+        contributions = [figure(value, 3) for value in place.contributions]
         priced = date_of(int(last_price[index])).isoformat() if last_price[index] else "none"
         described = [_name(place.isin, names), kind, asset.sector or "", f"{owners[index]:.0f}", priced]
         rows.append(cells([str(place.rank), *described, figure(place.score, 3), *contributions]))

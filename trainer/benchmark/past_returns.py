@@ -49,7 +49,7 @@ class Pool:
     def __add__(self, other: Pool) -> Pool:
         return Pool(*(mine + theirs for mine, theirs in zip(vars(self).values(), vars(other).values(), strict=True)))
 
-    def volatility(self) -> Figures:
+    def portfolio_volatility(self) -> Figures:
         """Return (B,) annual volatilities of equal weights: sample deviation of the mean scaled return of a week.
 
         A week counts when at least half of the known assets have a return in it. NaN below LEAST_RETURNS
@@ -66,7 +66,7 @@ class Pool:
 
     def sharpe(self) -> Figures:
         """Return (B,) the mean log return a year of the known assets by the volatility; NaN where that is 0 or NaN."""
-        volatility = self.volatility()
+        volatility = self.portfolio_volatility()
         growth = self.growth / np.maximum(self.known, 1)
         ratios: Figures = np.divide(growth, volatility, out=np.full(len(growth), np.nan), where=volatility > 0)
         return ratios

@@ -36,7 +36,7 @@ def portfolio_metrics(lists: Lists, truth: GroundTruth) -> dict[str, Figures]:
     owned = truth.derived("owned", lambda: truth.known.holdings[truth.customers])
     before = truth.derived("owned returns", lambda: pool(owned, truth.past_returns))
     after = before + ten
-    volatility, returns = ten.volatility(), truth.at_places(truth.returns, lists)
+    volatility, returns = ten.portfolio_volatility(), truth.at_places(truth.returns, lists)
     pairs = {
         "portfolio_sharpe": (before.sharpe(), after.sharpe()),
         "asset_hhi": (hhi_of_equal(before.assets), hhi_of_equal(after.assets)),

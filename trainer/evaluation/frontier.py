@@ -19,7 +19,7 @@ from shared.recommender.pipeline import recommend_alternatives
 from shared.recommender.types import Weights
 from trainer.evaluation.bootstrap import interval_95
 from trainer.evaluation.metrics import Lists, ndcg_of_lists
-from trainer.evaluation.splits import TemporalSplit, asset_volatility
+from trainer.evaluation.splits import TemporalSplit, annual_volatility
 from trainer.evaluation.weights import with_profitability_share
 
 SETTINGS = tuple(step / 10 for step in range(11))  # shares of profitability in the whole
@@ -66,7 +66,7 @@ def measure_frontier(model: Model, split: TemporalSplit) -> list[FrontierPoint]:
     today, *lists = recommend_alternatives(
         model, split.histories, configurations=configurations, now=split.training.now
     )
-    volatility = asset_volatility(split.training)
+    volatility = annual_volatility(split.training)
     market = split.monthly_returns[model.tradable & np.isfinite(split.monthly_returns)]
     above_market = split.monthly_returns - (market.mean() if len(market) else np.nan)
     return [

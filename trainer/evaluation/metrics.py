@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from shared.recommender.candidates import is_suitable
+from shared.recommender.candidates import accepted_risk_level
 from shared.recommender.list_rules import NO_ASSET
 from shared.recommender.model import Model
 from shared.recommender.pipeline import recommend_indices
@@ -124,8 +124,6 @@ def _mean_of_rows(values: NDArray[np.float64]) -> float | None:
 
 def _unsuitable_share(lists: Lists, histories: list[CustomerHistory], levels: NDArray[np.int8]) -> float:
     """Share of the lists with at least one asset above the customer's risk level."""
-    unsuitable = [
-        any(not is_suitable(int(levels[asset]), history.customer) for asset in row if asset != NO_ASSET)
-        for row, history in zip(lists.tolist(), histories, strict=True)
-    ]
-    return float(np.mean(unsuitable)) if unsuitable else 0.0
+    accepted = np.array([accepted_risk_level(history.customer) for history in histories])
+    unsuitable = ((levels[lists] > accepted[:, np.newaxis]) & (lists != NO_ASSET)).any(axis=1)
+    return float(unsuitable.mean()) if len(unsuitable) else 0.0

@@ -22,10 +22,11 @@ COUNTED = ("purchases", "customers", "assets")
 
 @dataclass(frozen=True)
 class PromotionDecision:
-    """What happens to a challenger, and why."""
+    """What happens to a challenger, and why; `is_redundant`: the served model is the same, so nobody needs this one."""
 
     promoted: bool
     reason: str
+    is_redundant: bool = False
 
 
 @dataclass(frozen=True)
@@ -139,7 +140,7 @@ def _problems_of(ranking: Ranking, history: CustomerHistory, levels: Mapping[str
             found.add("recommends an unsuitable asset")
         if place.isin in owned:
             found.add("recommends an owned asset")
-        values = (place.score, *vars(place.contributions).values())
+        values = (place.score, *place.contributions)
         if not np.isfinite([value for value in values if value is not None]).all():
             found.add("gives a score that is not finite")
     return found

@@ -67,7 +67,7 @@ def monthly_returns(data: TrainingData, *, start: date, end: date) -> NDArray[np
     return growth
 
 
-def asset_volatility(data: TrainingData) -> NDArray[np.float64]:
+def annual_volatility(data: TrainingData) -> NDArray[np.float64]:
     """Return (A,) annual deviations of log returns over the last year, NaN below LEAST_RETURNS returns.
 
     Prices may be days apart: a return counts per square root of its days.

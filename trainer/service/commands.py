@@ -20,6 +20,7 @@ from shared.events import (
 )
 from shared.logging import get_logger
 from shared.ports import EventConsumer, Message, Partition
+from shared.recommender.types import InteractionType
 from trainer.service import metrics
 from trainer.service.job import CANCELLED
 from trainer.service.model_registry import ModelRegistry
@@ -39,12 +40,16 @@ class CommandHandler:
         self._queue_changed = False
 
     def handle(self, message: Message) -> bool:
-        """Handle a message and return whether it is an interaction or an order; safe to repeat.
+        """Handle a message and return whether a model learns from it: from an interaction or an order; safe to repeat.
+
+        Nothing is learned from an impression.
 
         Raises ContractViolation when no retry can help the message.
         """
         event = decode(message.topic, message.value, logged_at=message.logged_at)
-        if isinstance(event, InteractionRecorded | TransactionRecorded):
+        if isinstance(event, InteractionRecorded):
+            return event.type is not InteractionType.IMPRESSION
+        if isinstance(event, TransactionRecorded):
             return True
         self._handle_command(event, {(message.topic, message.partition): message.offset + 1})
         return False

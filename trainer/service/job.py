@@ -5,19 +5,21 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from typing import TypeVar
+from typing import TypeAlias, TypeVar
 
 import numpy as np
 
 from shared.backoff import retry_until
-from shared.errors import ArtifactInvalid, StaleOffsets, Stopped, describe_error
+from shared.errors import ArtifactInvalid, StaleOffsets, Stopped, TrainingEngineFailed, describe_error
 from shared.logging import get_logger
 from shared.ports import Partition, Pointer
 from shared.recommender.configuration import ModelConfiguration
 from shared.recommender.fitting import fit_model
 from shared.recommender.model import Model
+from shared.recommender.signal import FittingEngine
 from shared.recommender.training_data import TrainingData
 from shared.recommender.training_rows import build_training_data
 from trainer.evaluation.promotion import (
@@ -43,6 +45,9 @@ SAFETY_SAMPLE = 500
 CANCELLED = "cancelled on request"
 
 Result = TypeVar("Result")
+# Opens the engine of one training, None to fit in this process; it calls the argument, which raises when the training
+# must end.
+OpenEngine: TypeAlias = Callable[[Callable[[], None]], AbstractContextManager[FittingEngine | None]]
 log = get_logger(__name__)
 
 
@@ -66,6 +71,11 @@ class Challenger:
     problems: Sequence[str]
 
 
+def fit_here(check: Callable[[], None]) -> AbstractContextManager[None]:
+    """Open no engine: signals are fitted in this process."""
+    return nullcontext()
+
+
 class TrainingJob:
     """Runs one order at a time; `stop` ends the one that runs at its next step."""
 
@@ -77,12 +87,14 @@ class TrainingJob:
         artifacts: ArtifactStore,
         registry: ModelRegistry,
         stop: threading.Event,
+        open_engine: OpenEngine = fit_here,
     ) -> None:
         self._plan = plan
         self._store = store
         self._artifacts = artifacts
         self._registry = registry
         self._stop = stop
+        self._open_engine = open_engine
         self._figures: dict[tuple[str, str], float] = {}  # at earlier cutoffs, for the next training
 
     def run(self, order: TrainingOrder) -> Outcome:
@@ -98,7 +110,10 @@ class TrainingJob:
                 reason = CANCELLED
                 self._fail(order.version, reason)
         except Exception as error:  # the next training may succeed, and the loop must go on
-            log.exception("training.crashed", version=order.version)
+            if isinstance(error, TrainingEngineFailed):
+                log.error("training.engine_failed", version=order.version, error=str(error))
+            else:
+                log.exception("training.crashed", version=order.version)
             kind, reason = self._fail(order.version, describe_error(error))
         seconds = time.monotonic() - began
         log.info("training.finished", version=order.version, outcome=kind, reason=reason, seconds=round(seconds, 2))
@@ -112,7 +127,9 @@ class TrainingJob:
             log.warning("training.rows_ignored", version=order.version, **snapshot.rows.ignored)
         covered = covered_offsets(snapshot, order.uncovered_from)
         champion = self._retry(self._registry.fetch_champion)
-        challenger = self._build_challenger(order, snapshot, champion)
+        with self._open_engine(lambda: self._check_wanted(order)) as engine:
+            data = replace(build_training_data(snapshot.rows, now=datetime.now(UTC)), engine=engine)
+            challenger = self._build_challenger(order, snapshot, champion, data)
         decision = self._retry(lambda: self._conclude(order, challenger, champion, covered))
         event = "model.promoted" if decision.promoted else "model.not_promoted"
         log.info(
@@ -120,8 +137,9 @@ class TrainingJob:
         )
         return ("promoted" if decision.promoted else "stored"), decision.reason, covered
 
-    def _build_challenger(self, order: TrainingOrder, snapshot: TrainingSnapshot, champion: Champion) -> Challenger:
-        data = build_training_data(snapshot.rows, now=datetime.now(UTC))
+    def _build_challenger(
+        self, order: TrainingOrder, snapshot: TrainingSnapshot, champion: Champion, data: TrainingData
+    ) -> Challenger:
         evaluation = evaluate_candidates(
             data,
             self._plan.candidates,
@@ -153,7 +171,7 @@ class TrainingJob:
                 manifest_sha256=challenger.manifest_sha256,
                 covered=covered,
             )
-            problem = self._retry(lambda: self._registry.finish(finished))
+            problem = self._retry(lambda: self._registry.finish(finished, is_redundant=decision.is_redundant))
             return PromotionDecision(False, problem) if problem else decision
 
     def _decide(self, challenger: Challenger, champion: Champion) -> PromotionDecision:
@@ -169,7 +187,8 @@ class TrainingJob:
             shortfalls=find_shortfalls(watermark, champion.watermark) if champion.is_served else None,
         )
         if decision.promoted and _is_same(challenger.model, champion):
-            return PromotionDecision(False, f"nothing changed: {champion.version} has the same data and configuration")
+            reason = f"nothing changed: {champion.version} has the same data and configuration"
+            return PromotionDecision(False, reason, is_redundant=True)
         if decision.promoted and (pinned := self._registry.fetch_pinned()) is not None:
             return PromotionDecision(False, f"{pinned} is pinned; otherwise promoted: {decision.reason}")
         return decision

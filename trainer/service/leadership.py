@@ -17,7 +17,7 @@ from shared.retry_policy import RetryPolicy
 from trainer.service import metrics
 from trainer.service.commands import new_version
 from trainer.service.failures import POLICY, TRANSIENT, Failures
-from trainer.service.job import TrainingJob, TrainingPlan, TrainingThread
+from trainer.service.job import OpenEngine, TrainingJob, TrainingPlan, TrainingThread, fit_here
 from trainer.service.loop import LoopDependencies, TrainerLoop
 from trainer.service.model_registry import ModelRegistry
 from trainer.service.ports import ArtifactStore, Lease, TrainerStore, TrainingOrder
@@ -33,17 +33,25 @@ log = get_logger(__name__)
 
 @dataclass(frozen=True)
 class Dependencies:
-    """Everything outside the process; `open_consumer` joins the consumer group."""
+    """Everything outside the process. open_consumer: joins the consumer group. open_engine: see TrainingJob."""
 
     lease: Lease
     store: TrainerStore
     artifacts: ArtifactStore
     registry: ModelRegistry
     open_consumer: Callable[[], EventConsumer]
+    open_engine: OpenEngine = fit_here
 
     def build_job(self, plan: TrainingPlan, stop: threading.Event) -> TrainingJob:
         """Return a job on these dependencies."""
-        return TrainingJob(plan, store=self.store, artifacts=self.artifacts, registry=self.registry, stop=stop)
+        return TrainingJob(
+            plan,
+            store=self.store,
+            artifacts=self.artifacts,
+            registry=self.registry,
+            stop=stop,
+            open_engine=self.open_engine,
+        )
 
 
 class Leadership:

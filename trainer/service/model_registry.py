@@ -99,15 +99,18 @@ class ModelRegistry:
         finally:
             self._lock.release()
 
-    def finish(self, finished: FinishedTraining) -> str | None:
+    def finish(self, finished: FinishedTraining, *, is_redundant: bool = False) -> str | None:
         """Store a finished training and, if it is promoted, let the pointer name it; call it `exclusively`.
 
+        The artifact of a redundant one is removed: it must not push out one that a rollback needs.
         Returns why a promotion failed. Safe to repeat after any failure; after a crash `reconcile` completes it.
         """
         self._store.finish_training(finished)
         problem = None
         if finished.status == "promoted":
             problem = self._promote(finished.version)
+        elif is_redundant:
+            self._artifacts.remove(finished.version)
         else:
             self._artifacts.prune(keep=self._keep, pinned=self._store.fetch_pinned())
         self._record_servable()

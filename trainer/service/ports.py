@@ -133,6 +133,9 @@ class ArtifactStore(ArtifactReader, Protocol):
     def prune(self, *, keep: int = 3, pinned: Collection[str] = ()) -> None:
         """Remove the oldest versions beyond `keep`, never one that is `pinned` or the one that CURRENT names."""
 
+    def remove(self, version: str) -> None:
+        """Remove a version, if it is there; raises ArtifactInvalid for the one that CURRENT names."""
+
     def versions(self) -> Sequence[str]:
         """Return the versions that are on the volume, the oldest first."""
 

@@ -19,7 +19,7 @@ from shared.ports import Message, Partition, Pointer, StoredOffset
 from shared.postgres.dead_letter_store import insert_dead_letters
 from shared.postgres.errors import translated
 from shared.postgres.offset_store import GroupOffsets
-from shared.postgres.tables import asset_information, model_commands, model_versions
+from shared.postgres.tables import model_commands, model_versions
 from trainer.service.ports import CancelledTrainings, Command, FinishedTraining, TrainingSnapshot, VersionRow
 from trainer.service.retrain_queue import (
     IN_TRAINING,
@@ -39,6 +39,9 @@ WHERE status = 'promoted' AND sequence IS NULL
     AND version > coalesce((SELECT max(version) FROM model_versions WHERE sequence IS NOT NULL), '')
 ORDER BY version
 """)
+_HAS_ASSETS = text(
+    "SELECT EXISTS (SELECT FROM asset_information) OR EXISTS (SELECT FROM recorded_assets) AS has_assets"
+)
 _REFUSED = text("""
 UPDATE model_versions SET reason = :reason,
     status = CASE WHEN status = 'promoted' AND sequence IS NULL THEN 'stored' ELSE status END
@@ -59,7 +62,7 @@ class PostgresTrainerStore:
 
     def has_assets(self) -> bool:
         with self._begin() as connection:
-            return connection.execute(select(asset_information.c.isin).limit(1)).first() is not None
+            return bool(connection.scalar(_HAS_ASSETS))
 
     def fetch_training_rows(self) -> TrainingSnapshot:
         with translated(), self._engine.connect() as connection:

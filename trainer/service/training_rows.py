@@ -14,11 +14,11 @@ from sqlalchemy import Connection, text
 
 from shared.far_trans.schema import parse_investment_capacity, parse_risk_level
 from shared.recommender.training_rows import TrainingRows
-from shared.recommender.types import Asset, Customer
+from shared.recommender.types import Asset, Customer, InteractionType
 
 _TABLES = (
-    "asset_information, limit_prices, customer_information, transactions, recorded_transactions, close_prices,"
-    " user_interactions"
+    "asset_information, recorded_assets, limit_prices, customer_information, recorded_customers, transactions,"
+    " recorded_transactions, close_prices, recorded_close_prices, user_interactions"
 )
 _IN_MEMORY_BYTES = 1 << 26  # a larger result goes to a temporary file
 
@@ -54,11 +54,14 @@ SELECT customer_id, isin, traded_on - DATE '1970-01-01' AS day FROM all_transact
 WHERE transaction_type = 'Buy' AND origin = 'event' AND {plausible}
 """
 _CLOSE_PRICES = """
-SELECT isin, priced_on - DATE '1970-01-01' AS day, close_price FROM daily_close_prices WHERE {plausible}
+SELECT isin, priced_on - DATE '1970-01-01' AS day, close_price FROM all_close_prices WHERE {plausible}
 """
-_INTERACTIONS = """
+# Impressions are no part of a history.
+_INTERACTIONS = f"""
 SELECT customer_id, isin, interaction_type, extract(epoch FROM occurred_at)::float8 AS occurred_at
-FROM user_interactions WHERE {plausible} ORDER BY sequence
+FROM user_interactions
+WHERE {{plausible}} AND interaction_type <> '{InteractionType.IMPRESSION.value}'
+ORDER BY sequence
 """
 
 

@@ -32,26 +32,26 @@ Risk
 """
 
 
-def synthesize(output: Path, scale: float = 1.0, seed: int = 7) -> dict[str, int]:
+def synthesize(output: Path, scale: float = 1.0, seed: int = 7, *, assets: int | None = None) -> dict[str, int]:
     """Write the published files into `output` (made if missing) and return the rows of each. Raises ValueError.
 
-    The same scale and seed give the same bytes.
+    The same arguments give the same bytes. `assets`: the size of the catalogue, where the scale does not decide it.
     """
-    sizes = build_sizes(scale)
+    sizes = build_sizes(scale, assets=assets)
     rng = np.random.default_rng(seed)
-    assets = build_assets(sizes, rng=rng)
-    prices = build_prices(assets, rng=rng)
+    catalogue = build_assets(sizes, rng=rng)
+    prices = build_prices(catalogue, rng=rng)
     customers = build_customers(sizes, rng=rng)
-    transactions = build_transaction_rows(customers, assets, prices, sizes=sizes, rng=rng)
+    transactions = build_transaction_rows(customers, catalogue, prices, sizes=sizes, rng=rng)
     output.mkdir(parents=True, exist_ok=True)
     (output / "questionnaires.csv").write_text(_QUESTIONNAIRE, encoding="utf-8", newline="")
     # Rows of customers and assets are drawn while they are written, in this order.
     rows_of = {
         far_trans.CUSTOMER_INFORMATION: build_customer_rows(customers, sizes.customer_versions, rng=rng),
-        far_trans.ASSET_INFORMATION: build_asset_rows(assets, sizes.asset_versions, rng=rng),
+        far_trans.ASSET_INFORMATION: build_asset_rows(catalogue, sizes.asset_versions, rng=rng),
         far_trans.MARKETS: build_market_rows(),
-        far_trans.LIMIT_PRICES: _build_limit_rows(assets, prices),
-        far_trans.CLOSE_PRICES: _build_price_rows(assets, prices),
+        far_trans.LIMIT_PRICES: _build_limit_rows(catalogue, prices),
+        far_trans.CLOSE_PRICES: _build_price_rows(catalogue, prices),
         far_trans.TRANSACTIONS: transactions,
     }
     return {schema.file_name: _write(output / schema.file_name, schema, rows) for schema, rows in rows_of.items()}

@@ -46,15 +46,17 @@ class Sizes:
     shared_transaction_ids: int
 
 
-def build_sizes(scale: float) -> Sizes:
+def build_sizes(scale: float, *, assets: int | None = None) -> Sizes:
     """Return the counts for a scale; 1 has the published ones, a small one 300 customers and 150 assets.
 
-    Raises ValueError.
+    With `assets` the catalogue has so many, whatever the scale, and prices to match. Raises ValueError.
     """
     if not (math.isfinite(scale) and 0 < scale <= 100):
         raise ValueError("the scale must be more than 0 and at most 100")
+    if assets is not None and assets < _MIN_ASSETS:
+        raise ValueError(f"a catalogue has at least {_MIN_ASSETS} assets")
     customers = max(_MIN_CUSTOMERS, round(_CUSTOMERS * scale))
-    assets = max(_MIN_ASSETS, round(_ASSETS * scale))
+    assets = assets or max(_MIN_ASSETS, round(_ASSETS * scale))
     customer_rows = {"customer_versions": 32_468, "buys": 228_913, "sells": 159_136, "shared_transaction_ids": 14_500}
     asset_rows = {"asset_versions": 836, "traded_assets": 321, "close_prices": 703_303}
     return Sizes(

@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar
 
 import numpy as np
 from scipy import sparse
 
+from shared.recommender.customer_sums import Sums, as_sum
 from shared.recommender.history import time_decay
-from shared.recommender.signal import Arrays, ArraySpec
-from shared.recommender.signals.item_item import SimilaritySignal, fit_autoencoder
+from shared.recommender.signal import Arrays
+from shared.recommender.signals.item_item import AutoencoderSignal
 from shared.recommender.signals.next_purchase import build_baskets
 from shared.recommender.training_data import TrainingData
 
 
 @dataclass(frozen=True, kw_only=True)
-class Basket(SimilaritySignal):
+class Basket(AutoencoderSignal):
     """EASE (see `ItemItem`) over baskets instead of customers.
 
     Y (N, A) has a row for each basket with a purchase that shows demand, W their weights, half after each half-life:
@@ -25,18 +25,16 @@ class Basket(SimilaritySignal):
     """
 
     name = "basket"
-    arrays: ClassVar = {"similarity": ArraySpec("what owning asset i says for asset j", ("assets", "assets"))}
 
     l2: float = 30.0  # added to the diagonal of Y'WY, in baskets
     half_life_days: float = 360.0
     entry_days: int = 14  # see TrainingData.first_purchases
 
-    def fit(self, data: TrainingData, *, random_state: int) -> Arrays:
-        asset_count = len(data.id_map)
-        purchases = data.first_purchases(entry_days=self.entry_days)
-        _, bought, day = build_baskets(purchases, asset_count=asset_count)
-        if not len(day):
-            return {"similarity": np.zeros((asset_count, asset_count), np.float32)}
-        weight = time_decay(data.last_day - day.astype(np.float64), self.half_life_days)
-        gram = (bought.T @ (sparse.diags_array(weight) @ bought)).toarray()
-        return {"similarity": fit_autoencoder(gram, penalty=np.full(asset_count, self.l2))}
+    def sum_customers(self, chunk: TrainingData, prepared: Arrays) -> Sums:
+        purchases = chunk.first_purchases(entry_days=self.entry_days)
+        _, bought, day = build_baskets(purchases, asset_count=len(chunk.id_map))
+        weight = time_decay(chunk.last_day - day.astype(np.float64), self.half_life_days)
+        return {"gram": as_sum(bought.T @ (sparse.diags_array(weight) @ bought))}
+
+    def fit_sums(self, sums: Sums, prepared: Arrays, *, asset_count: int) -> Arrays:
+        return self.fit_autoencoder(sums["gram"], penalty=np.full(asset_count, self.l2))

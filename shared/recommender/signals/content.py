@@ -8,19 +8,21 @@ from typing import ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy import sparse
 
-from shared.recommender.price_grid import PriceGrid, market_betas, price_grid, technical_indicators
-from shared.recommender.signal import Arrays, ArraySpec
-from shared.recommender.signals.item_item import SimilaritySignal
+from shared.recommender.asset_matrix import MatrixSignal, check_sparse, sparse_arrays, sparse_matrix
+from shared.recommender.price_grid import WINDOW_WEEKDAYS, PriceGrid, market_betas, price_grid, technical_indicators
+from shared.recommender.signal import Arrays, ArraySpec, Batch, Scores
 from shared.recommender.training_data import TrainingData
 
 
 @dataclass(frozen=True, kw_only=True)
-class Content(SimilaritySignal):
+class Content(MatrixSignal):
     """Cosine of asset vectors (Lops, de Gemmis & Semeraro, "Content-based Recommender Systems", 2011).
 
     A vector joins a one-hot block for each attribute and one of price behaviour: volatility, momentum and market beta
-    at the last day, average where prices are missing. The scores are history @ similarity.
+    at the last day, average where prices are missing. The scores are history @ similarity. Above `dense_assets` assets
+    the arrays hold the vectors U as columns, and the scores are history @ U' @ U, which is the same.
     """
 
     name = "content"
@@ -48,15 +50,32 @@ class Content(SimilaritySignal):
         vectors = np.concatenate([*blocks, np.sqrt(self.price_behaviour) * self._price_behaviour(data)], axis=1)
         norms = np.linalg.norm(vectors, axis=1, keepdims=True)
         unit = np.divide(vectors, norms, out=np.zeros_like(vectors), where=norms > 0)
+        if self.is_sparse(len(unit)):
+            return sparse_arrays(sparse.csr_array(unit.T))
         similarity = np.clip(unit @ unit.T, -1.0, 1.0)
         np.fill_diagonal(similarity, 0.0)
         return {"similarity": np.ascontiguousarray(similarity, dtype=np.float32)}
 
+    def score(self, arrays: Arrays, batch: Batch) -> Scores:
+        if "similarity" in arrays:
+            return super().score(arrays, batch)
+        history = batch.history
+        unit = sparse_matrix(arrays, columns=history.shape[1])
+        scores = np.asarray((history @ unit.T @ unit).toarray())
+        squares = np.bincount(unit.indices, unit.data**2, minlength=history.shape[1]).astype(np.float32)
+        rows = np.repeat(np.arange(history.shape[0]), np.diff(history.indptr))
+        scores[rows, history.indices] -= history.data * squares[history.indices]
+        return scores
+
+    def check(self, arrays: Arrays, *, asset_count: int) -> None:
+        if self.is_sparse(asset_count):
+            check_sparse(self.name, arrays, rows=max(len(arrays["row_ends"]) - 1, 0), columns=asset_count)
+
     def _price_behaviour(self, data: TrainingData) -> NDArray[np.float64]:
         """Return (A, 3) volatility, momentum and beta as limited standard scores, of length one at most."""
-        grid = price_grid(
-            data, stale_after_weekdays=self.stale_after_weekdays, longest_history_weekdays=self.longest_history_weekdays
-        )
+        # Only the last row is read, and it knows no price that is older: the grid is as long as that needs.
+        needed = min(WINDOW_WEEKDAYS + self.stale_after_weekdays + 2, self.longest_history_weekdays)
+        grid = price_grid(data, stale_after_weekdays=self.stale_after_weekdays, longest_history_weekdays=needed)
         last = len(grid.prices) - 1
         if last < 1 or not (is_known := grid.is_known(last, self.least_observations)).any():
             return np.zeros((len(data.id_map), 3))

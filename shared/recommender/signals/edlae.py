@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar
 
 import numpy as np
 
-from shared.recommender.signal import Arrays, ArraySpec
-from shared.recommender.signals.item_item import SimilaritySignal, fit_autoencoder, with_largest_diagonal
+from shared.recommender.customer_sums import Sums, as_sum
+from shared.recommender.signal import Arrays
+from shared.recommender.signals.item_item import AutoencoderSignal
 from shared.recommender.training_data import TrainingData
 
 
 @dataclass(frozen=True, kw_only=True)
-class Edlae(SimilaritySignal):
+class Edlae(AutoencoderSignal):
     """Steck, "Autoencoders that don't overfit towards the Identity" (NeurIPS 2020), in closed form.
 
     As `ItemItem`, with dropout at the rate p: P = (X'X + l2 I + p / (1 - p) diag(X'X))^-1. The more customers own
@@ -23,17 +23,17 @@ class Edlae(SimilaritySignal):
     """
 
     name = "edlae"
-    arrays: ClassVar = {"similarity": ArraySpec("what owning asset i says for asset j", ("assets", "assets"))}
 
     l2: float = 300.0  # added to the diagonal of X'X, in customers
     dropout: float = 0.3  # share of the history that is hidden from the fit, in [0, 1)
     popularity_power: float = 0.0  # of the number of owners; 0: it does not count
 
-    def fit(self, data: TrainingData, *, random_state: int) -> Arrays:
-        gram = (data.history.T @ data.history).toarray().astype(np.float64)
-        if data.history.nnz == 0:
-            return {"similarity": np.zeros(gram.shape, np.float32)}
-        owners = np.diag(gram)
+    def sum_customers(self, chunk: TrainingData, prepared: Arrays) -> Sums:
+        return {"gram": as_sum(chunk.history.T @ chunk.history)}
+
+    def fit_sums(self, sums: Sums, prepared: Arrays, *, asset_count: int) -> Arrays:
+        owners = sums["gram"].diagonal()
         penalty = self.l2 + self.dropout / (1.0 - self.dropout) * owners
-        similarity = fit_autoencoder(gram, penalty=penalty)
-        return {"similarity": with_largest_diagonal(similarity / np.maximum(owners, 1.0) ** self.popularity_power)}
+        return self.fit_autoencoder(
+            sums["gram"], penalty=penalty, scale=np.maximum(owners, 1.0) ** self.popularity_power
+        )

@@ -10,20 +10,45 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
 
+from shared.recommender.asset_matrix import MatrixSignal, with_largest_diagonal, with_largest_sparse_diagonal
+from shared.recommender.customer_sums import SumMatrix, SummedSignal, Sums, as_sum
 from shared.recommender.history import HistoryMatrix, time_decay
-from shared.recommender.signal import Arrays, ArraySpec, Batch, Scores, Signal
+from shared.recommender.neighbour_ridge import (
+    entries_of,
+    nearest_features,
+    solve_on_neighbours,
+    without_diagonal,
+)
+from shared.recommender.signal import Arrays, ArraySpec
 from shared.recommender.training_data import TrainingData
 
 
-class SimilaritySignal(Signal):
-    """A signal whose scores are the customer's history times a matrix of assets by assets."""
+class AutoencoderSignal(MatrixSignal, SummedSignal):
+    """A signal whose matrix is that of a linear autoencoder; the scores are history @ similarity."""
 
-    def score(self, arrays: Arrays, batch: Batch) -> Scores:
-        return np.asarray(batch.history @ arrays["similarity"])
+    arrays: ClassVar = {"similarity": ArraySpec("what owning asset i says for asset j", ("assets", "assets"))}
+
+    def fit_autoencoder(
+        self, gram: SumMatrix, *, penalty: NDArray[np.float64], scale: NDArray[np.float64] | None = None
+    ) -> Arrays:
+        """Return the arrays of (A, A) sums; each column is divided by `scale` (A,), if there is one.
+
+        In the sparse form the column of an asset is the regression on those assets alone that it is most often with.
+        """
+        asset_count = gram.shape[0]
+        if not gram.nnz:
+            return self.nothing(asset_count)
+        if not self.is_sparse(asset_count):
+            dense = fit_autoencoder(gram.toarray(), penalty=penalty)
+            return {"similarity": dense if scale is None else with_largest_diagonal(dense / scale)}
+        together = without_diagonal(gram)
+        nearest = nearest_features(together, self.neighbours)
+        similarity = solve_on_neighbours(gram, penalty, nearest, entries_of(together))
+        return with_largest_sparse_diagonal(similarity if scale is None else similarity / scale)
 
 
 @dataclass(frozen=True, kw_only=True)
-class ItemItem(SimilaritySignal):
+class ItemItem(AutoencoderSignal):
     """Steck, "Embarrassingly Shallow Autoencoders for Sparse Data" (WWW 2019), eq. 8, in closed form.
 
     X (C, A) are the histories: P = (X'X + l2 I)^-1, B_ij = -P_ij / P_jj off the diagonal; the scores are history @ B.
@@ -33,19 +58,19 @@ class ItemItem(SimilaritySignal):
     """
 
     name = "item_item"
-    arrays: ClassVar = {"similarity": ArraySpec("what owning asset i says for asset j", ("assets", "assets"))}
 
     l2: float = 500.0  # added to the diagonal of X'X, in customers
     least_entry: float = 1.0  # 1: the age of a purchase does not count
     entry_half_life_days: float = 78.0
     row_half_life_days: float | None = None
 
-    def fit(self, data: TrainingData, *, random_state: int) -> Arrays:
-        if data.history.nnz == 0:
-            return {"similarity": np.zeros((len(data.id_map), len(data.id_map)), np.float32)}
-        history = self._weigh_entries(data)
-        gram = (history.T @ (history if self.row_half_life_days is None else self._weigh_rows(data, history))).toarray()
-        return {"similarity": fit_autoencoder(gram, penalty=np.full(len(gram), self.l2))}
+    def sum_customers(self, chunk: TrainingData, prepared: Arrays) -> Sums:
+        history = self._weigh_entries(chunk)
+        weighted = history if self.row_half_life_days is None else self._weigh_rows(chunk, history)
+        return {"gram": as_sum(history.T @ weighted)}
+
+    def fit_sums(self, sums: Sums, prepared: Arrays, *, asset_count: int) -> Arrays:
+        return self.fit_autoencoder(sums["gram"], penalty=np.full(asset_count, self.l2))
 
     def _weigh_entries(self, data: TrainingData) -> HistoryMatrix:
         if self.least_entry == 1.0:
@@ -71,14 +96,3 @@ def fit_autoencoder(gram: NDArray[np.floating[Any]], *, penalty: NDArray[np.floa
     similarity = np.zeros(gram.shape, dtype=np.float32)
     similarity[np.ix_(used, used)] = precision / -np.diag(precision)
     return with_largest_diagonal(similarity)
-
-
-def with_largest_diagonal(matrix: NDArray[np.floating[Any]]) -> NDArray[np.float32]:
-    """Return (A, A) float32 with the largest value between two assets on the diagonal.
-
-    An asset is then at least as near to itself as any two are to each other (docs/decisions/0008). The diagonal counts
-    for interactions alone, because what a customer owns is no candidate.
-    """
-    np.fill_diagonal(matrix, 0.0)
-    np.fill_diagonal(matrix, matrix.max())
-    return np.ascontiguousarray(matrix, dtype=np.float32)

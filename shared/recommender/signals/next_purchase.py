@@ -9,16 +9,18 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
 
+from shared.recommender.asset_matrix import MatrixSignal, with_largest_diagonal, with_largest_sparse_diagonal
+from shared.recommender.customer_sums import SummedSignal, Sums, as_sum
 from shared.recommender.history import time_decay
-from shared.recommender.signal import Arrays, ArraySpec, Batch, Scores, Signal
-from shared.recommender.signals.item_item import with_largest_diagonal
+from shared.recommender.neighbour_ridge import entries_of, nearest_features, solve_on_neighbours, with_itself
+from shared.recommender.signal import Arrays, ArraySpec, Batch, Scores
 from shared.recommender.training_data import FirstPurchases, TrainingData
 
 Matrix: TypeAlias = "sparse.csr_array[np.float64, tuple[int, int]]"
 
 
 @dataclass(frozen=True, kw_only=True)
-class NextPurchase(Signal):
+class NextPurchase(MatrixSignal, SummedSignal):
     """A ridge regression of each day's basket on what its customer held before that day (docs/decisions/0010).
 
     A basket counts when it has a purchase that shows demand, half after each half-life. With F = [holdings, 1] and the
@@ -27,6 +29,7 @@ class NextPurchase(Signal):
     """
 
     name = "next_purchase"
+    matrix_name = "matrix"
     arrays: ClassVar = {
         "matrix": ArraySpec("what holding asset i says for buying asset j next", ("assets", "assets")),
         "intercept": ArraySpec("what is bought next whatever is held", ("assets",)),
@@ -37,26 +40,31 @@ class NextPurchase(Signal):
     half_life_days: float = 180.0
     entry_days: int = 14  # see TrainingData.first_purchases
 
-    def fit(self, data: TrainingData, *, random_state: int) -> Arrays:
-        asset_count = len(data.id_map)
-        holdings, bought, day = build_baskets(data.first_purchases(entry_days=self.entry_days), asset_count=asset_count)
-        if not len(day):
-            return {
-                "matrix": np.zeros((asset_count, asset_count), np.float32),
-                "intercept": np.zeros(asset_count, np.float32),
-            }
-        weight = time_decay(data.last_day - day.astype(np.float64), self.half_life_days)
+    def sum_customers(self, chunk: TrainingData, prepared: Arrays) -> Sums:
+        purchases = chunk.first_purchases(entry_days=self.entry_days)
+        holdings, bought, day = build_baskets(purchases, asset_count=len(chunk.id_map))
+        weight = time_decay(chunk.last_day - day.astype(np.float64), self.half_life_days)
         features = sparse.hstack([holdings, sparse.csr_array(np.ones((len(day), 1)))], format="csr")
         weighted = (sparse.diags_array(weight) @ features).T.tocsr()
+        return {"gram": as_sum(weighted @ features), "target": as_sum(weighted @ bought)}
+
+    def fit_sums(self, sums: Sums, prepared: Arrays, *, asset_count: int) -> Arrays:
+        gram, target = sums["gram"], sums["target"]
+        if not gram.nnz:
+            return {**self.nothing(asset_count), "intercept": np.zeros(asset_count, np.float32)}
         penalty = np.append(np.full(asset_count, self.l2), self.intercept_l2)
-        solution = solve_ridge((weighted @ features).toarray(), penalty, (weighted @ bought).toarray())
-        return {
-            "matrix": with_largest_diagonal(solution[:-1]),
-            "intercept": np.ascontiguousarray(solution[-1], np.float32),
-        }
+        if not self.is_sparse(asset_count):
+            solution = solve_ridge(gram.toarray(), penalty, target.toarray())
+            intercept = np.ascontiguousarray(solution[-1], np.float32)
+            return {"matrix": with_largest_diagonal(solution[:-1]), "intercept": intercept}
+        nearest = nearest_features(target, self.neighbours, always=[asset_count])
+        found = solve_on_neighbours(gram, penalty, with_itself(nearest), entries_of(target))
+        intercept = found[[asset_count]].toarray()[0].astype(np.float32)
+        return {**with_largest_sparse_diagonal(found[:asset_count]), "intercept": intercept}
 
     def score(self, arrays: Arrays, batch: Batch) -> Scores:
-        return np.asarray(batch.history @ arrays["matrix"] + arrays["intercept"])
+        scores: Scores = super().score(arrays, batch) + arrays["intercept"]
+        return scores
 
 
 def solve_ridge(

@@ -110,7 +110,7 @@ class PredictedReturn(Signal):
         """Return (A, 3) ranks times reliability, and (A,) which assets have any."""
         nearness = series.nearness_to_high(day, window_days=self.high_window_days)
         momentum = series.momentum(day, days=self.momentum_days)
-        volatility = series.volatility(day, window_days=self.high_window_days)
+        volatility = series.root_mean_square_returns(day, window_days=self.high_window_days)
         ages, others = series.ages(day), np.maximum(series.counts(day) - 1, 0)
         known = (np.isfinite(nearness) | np.isfinite(momentum)) & (ages < self.high_window_days)
         reliability = others / (others + self.half_reliable_prices) * 0.5 ** (ages / self.price_half_life_days)

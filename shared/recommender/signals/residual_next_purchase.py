@@ -9,16 +9,24 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
 
+from shared.recommender.asset_matrix import MatrixSignal, with_largest_diagonal, with_largest_sparse_diagonal
+from shared.recommender.customer_sums import SummedSignal, Sums, as_sum
 from shared.recommender.history import time_decay
+from shared.recommender.neighbour_ridge import (
+    TargetOf,
+    entries_of,
+    nearest_features,
+    solve_on_neighbours,
+    with_itself,
+)
 from shared.recommender.signal import Arrays, ArraySpec
-from shared.recommender.signals.item_item import SimilaritySignal, with_largest_diagonal
 from shared.recommender.signals.next_purchase import Matrix, build_baskets, solve_ridge
 from shared.recommender.signals.trend import shrink
 from shared.recommender.training_data import TrainingData
 
 
 @dataclass(frozen=True, kw_only=True)
-class ResidualNextPurchase(SimilaritySignal):
+class ResidualNextPurchase(MatrixSignal, SummedSignal):
     """A ridge regression of each basket, minus what was to be expected on its day, on what its customer held before.
 
     The expected shares change with time, as the baselines in Koren, "Collaborative Filtering with Temporal Dynamics"
@@ -46,34 +54,65 @@ class ResidualNextPurchase(SimilaritySignal):
     share_offset: float = 0.001  # added to the mean expected share
     entry_days: int = 14  # see TrainingData.first_purchases
 
-    def fit(self, data: TrainingData, *, random_state: int) -> Arrays:
-        asset_count = len(data.id_map)
-        purchases = data.first_purchases(entry_days=self.entry_days)
-        holdings, bought, day = build_baskets(purchases, asset_count=asset_count)
-        recent = data.last_day - day <= self.longest_age_days
-        holdings, bought, day = holdings[recent], bought[recent], day[recent]
-        if not len(day):
-            return {"similarity": np.zeros((asset_count, asset_count), np.float32)}
-        shares = _scale_rows(bought, 1.0 / bought.sum(axis=1))
-        expected = self._expect(shares, holdings, day)
+    def count_customers(self, chunk: TrainingData) -> Sums:
+        _, shares, day = self._baskets(chunk)
+        row = day - (chunk.last_day - self.longest_age_days)
+        by_day = sparse.csr_array(
+            (np.ones(len(day)), (row, np.arange(len(day)))), shape=(self.longest_age_days + 1, len(day))
+        )
+        return {"shares_of_day": as_sum(by_day @ shares)}
+
+    def prepare(self, counts: Sums) -> Arrays:
+        """Return `row`, (D,) the rows of the counts that have a basket, and `of_day`, (D, A) expected shares."""
+        rows = np.flatnonzero(np.diff(counts["shares_of_day"].indptr))
+        shares = counts["shares_of_day"][rows].toarray()
+        if not len(rows):
+            return {"row": rows, "of_day": shares}
+        all_days = shares.sum(axis=0) + self.least_count
+        near = np.exp(-np.abs(rows[:, np.newaxis] - rows) / self.kernel_days) @ shares
+        return {"row": rows, "of_day": shrink(near, all_days / all_days.sum(), self.shrinkage)}
+
+    def sum_customers(self, chunk: TrainingData, prepared: Arrays) -> Sums:
+        holdings, shares, day = self._baskets(chunk)
+        row = day - (chunk.last_day - self.longest_age_days)
+        expected = ExpectedShares.of_baskets(prepared["of_day"], holdings, np.searchsorted(prepared["row"], row))
         sizes = np.maximum(holdings.sum(axis=1), 1.0)
         features = _scale_rows(holdings, sizes**-self.size_power)
-        weight = time_decay(data.last_day - day.astype(np.float64), self.half_life_days)
+        weight = time_decay(chunk.last_day - day.astype(np.float64), self.half_life_days)
         weighted = sparse.csr_array(_scale_rows(features, weight).T)
-        target = (weighted @ shares).toarray() - expected.times(weighted)
-        solution = solve_ridge((weighted @ features).toarray(), np.full(asset_count, self.l2), target)
-        mean_share = expected.times(sparse.csr_array(weight[np.newaxis]))[0] / weight.sum()
-        popularity = np.maximum(mean_share, 0.0) + self.share_offset
-        return {"similarity": with_largest_diagonal(solution / popularity**self.popularity_power)}
+        of_baskets = sparse.csr_array(weight[np.newaxis])
+        return {
+            "gram": as_sum(weighted @ features),
+            "shares": as_sum(weighted @ shares),
+            "by_day": as_sum(weighted @ expected.by_day),
+            "held": as_sum(weighted @ expected.held),
+            "weight_by_day": as_sum(of_baskets @ expected.by_day),
+            "weight_held": as_sum(of_baskets @ expected.held),
+            "weight": as_sum([[weight.sum()]]),
+        }
 
-    def _expect(self, shares: Matrix, holdings: Matrix, day: NDArray[np.int32]) -> ExpectedShares:
-        days, day_index = np.unique(day, return_inverse=True)
-        by_day = sparse.csr_array((np.ones(len(day)), (day_index, np.arange(len(day)))), shape=(len(days), len(day)))
-        counts = (by_day @ shares).toarray()
-        all_days = counts.sum(axis=0) + self.least_count
-        near = np.exp(-np.abs(days[:, np.newaxis] - days) / self.kernel_days) @ counts
-        of_day = shrink(near, all_days / all_days.sum(), self.shrinkage)
-        return ExpectedShares.of_baskets(of_day, holdings, day_index)
+    def fit_sums(self, sums: Sums, prepared: Arrays, *, asset_count: int) -> Arrays:
+        weight, of_day = sums["weight"].sum(), prepared["of_day"]
+        if not weight:
+            return self.nothing(asset_count)
+        mean_share = (sums["weight_by_day"].toarray() @ of_day - sums["weight_held"].toarray())[0] / weight
+        popularity = (np.maximum(mean_share, 0.0) + self.share_offset) ** self.popularity_power
+        penalty = np.full(asset_count, self.l2)
+        if not self.is_sparse(asset_count):
+            expected = sums["by_day"].toarray() @ of_day - sums["held"].toarray()
+            solution = solve_ridge(sums["gram"].toarray(), penalty, sums["shares"].toarray() - expected)
+            return {"similarity": with_largest_diagonal(solution / popularity)}
+        nearest = with_itself(nearest_features(sums["shares"], self.neighbours))
+        found = solve_on_neighbours(sums["gram"], penalty, nearest, _target_of(sums, of_day))
+        return with_largest_sparse_diagonal(found / popularity)
+
+    def _baskets(self, chunk: TrainingData) -> tuple[Matrix, Matrix, NDArray[np.int32]]:
+        """Return what was held before each recent basket, (N, A), the shares of what was in it, and its day (N,)."""
+        purchases = chunk.first_purchases(entry_days=self.entry_days)
+        holdings, bought, day = build_baskets(purchases, asset_count=len(chunk.id_map))
+        recent = chunk.last_day - day <= self.longest_age_days
+        holdings, bought, day = holdings[recent], bought[recent], day[recent]
+        return holdings, _scale_rows(bought, 1.0 / bought.sum(axis=1)), day
 
 
 @dataclass(frozen=True)
@@ -97,10 +136,12 @@ class ExpectedShares:
         by_day = sparse.csr_array((scale, day_index, np.arange(count + 1)), shape=(count, len(of_day)))
         return cls(by_day, of_day, _scale_rows(held, scale))
 
-    def times(self, left: Matrix) -> NDArray[np.float64]:
-        """Return left @ Q for a sparse (M, N)."""
-        product: NDArray[np.float64] = (left @ self.by_day).toarray() @ self.of_day - (left @ self.held).toarray()
-        return product
+
+def _target_of(sums: Sums, of_day: NDArray[np.float64]) -> TargetOf:
+    """Return the function that computes H'W(Y - Q) for some holdings and some assets."""
+    bought_or_held = entries_of((sums["shares"] + sums["held"]).tocsr())
+    by_day = sums["by_day"]
+    return lambda features, assets: bought_or_held(features, assets) - by_day[features].toarray() @ of_day[:, assets]
 
 
 def _scale_rows(matrix: Matrix, factors: NDArray[np.float64]) -> Matrix:

@@ -6,11 +6,12 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 import numpy as np
+from numpy.typing import NDArray
 from scipy import sparse
 
 from shared.recommender.history import HistoryMatrix, time_decay
 from shared.recommender.signal import Arrays, ArraySpec, Batch, Scores, Signal
-from shared.recommender.training_data import TrainingData
+from shared.recommender.training_data import FirstPurchases, TrainingData
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -18,9 +19,9 @@ class UserKnn(Signal):
     """User-based nearest neighbours (Herlocker et al., "An Algorithmic Framework for Performing Collaborative
     Filtering", SIGIR 1999): purchases of all customers, weighted by the cosine of their holdings to this customer's.
 
-    Holdings count by inverse frequency. Neighbours are the customers with a purchase that shows demand. The arrays are
-    their purchases in compressed rows without customer ids; who is scored may be among the neighbours, which
-    changes no list, because what they bought they own.
+    Holdings count by inverse frequency. Neighbours are the customers with the latest purchases that show demand. The
+    arrays are their purchases in compressed rows without customer ids; who is scored may be among the neighbours,
+    which changes no list, because what they bought they own.
     """
 
     name = "user_knn"
@@ -35,6 +36,7 @@ class UserKnn(Signal):
     similarity_power: float = 2.0  # of the cosine
     half_life_days: float = 360.0  # of a purchase that shows demand
     least_purchase_weight: float = 0.2  # of a purchase that is old or does not show demand
+    most_neighbours: int = 50_000  # customers, those with the latest purchases: a model does not grow with the others
     entry_days: int = 14  # see TrainingData.first_purchases
 
     def fit(self, data: TrainingData, *, random_state: int) -> Arrays:
@@ -46,6 +48,7 @@ class UserKnn(Signal):
             data.last_day - purchases.day.astype(np.float64), self.half_life_days
         )
         is_neighbour = np.bincount(customer, purchases.shows_demand, minlength=len(data.customers)) > 0
+        is_neighbour &= self._are_latest(data, purchases, is_neighbour)
         rows = is_neighbour[customer]
         lengths = np.bincount(customer[rows], minlength=len(data.customers))[is_neighbour]
         norms = np.sqrt(np.bincount(customer, rarity[asset] ** 2, minlength=len(data.customers)))
@@ -56,6 +59,17 @@ class UserKnn(Signal):
             "holding": (rarity[asset] / norms[customer])[rows].astype(np.float32),
             "purchase_weight": (demand + self.least_purchase_weight)[rows].astype(np.float32),
         }
+
+    def _are_latest(
+        self, data: TrainingData, purchases: FirstPurchases, is_neighbour: NDArray[np.bool_]
+    ) -> NDArray[np.bool_]:
+        """Return (C,) which customers are among the latest `most_neighbours`, equal ones by position."""
+        latest = np.full(len(data.customers), -1, dtype=np.int64)
+        demand = purchases.shows_demand
+        np.maximum.at(latest, purchases.customer_index[demand], purchases.day[demand])
+        kept = np.zeros(len(latest), dtype=np.bool_)
+        kept[np.argsort(-np.where(is_neighbour, latest, -1), kind="stable")[: self.most_neighbours]] = True
+        return kept
 
     def score(self, arrays: Arrays, batch: Batch) -> Scores:
         asset_count = len(batch.id_map)

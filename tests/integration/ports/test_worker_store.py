@@ -159,7 +159,8 @@ def test_a_dead_letter_is_kept_once_with_any_bytes(database: StoreWorld) -> None
 
 def test_what_lists_show_is_the_latest_version_and_price(database: StoreWorld) -> None:
     database.add_asset("GR1")
-    assert database.store.fetch_asset_displays() == {"GR1": display_of("GR1")}
+    shown = database.store.fetch_asset_displays()["GR1"]
+    assert replace(shown, price_date=None) == display_of("GR1")  # the fake has no tables of prices
 
 
 def test_snapshots_change_when_a_table_is_loaded(database: StoreWorld) -> None:

@@ -12,7 +12,14 @@ from shared.ports import (
     KeptEvent,
 )
 from shared.recommender.history import dismissed_isins
-from shared.recommender.types import INTERACTION_WINDOW, Customer, InvestmentCapacity, RiskLevel, Weights
+from shared.recommender.types import (
+    INTERACTION_WINDOW,
+    Customer,
+    InvestmentCapacity,
+    ListOptions,
+    RiskLevel,
+    Weights,
+)
 from tests.integration.ports.store_world import (
     NOW,
     StoreWorld,
@@ -32,7 +39,8 @@ def test_an_interaction_is_kept_once(database: StoreWorld) -> None:
     assert keep(database.store, again) == frozenset()
     assert keep(database.store) == frozenset()
     with database.store.begin() as transaction:
-        kept = KeptEvent({"customer_id": "C1", "isin": "GR1", "type": "click"}, "a")
+        fields = {"customer_id": "C1", "isin": "GR1", "type": "click", "request_id": None, "rank": None}
+        kept = KeptEvent(fields, "a")
         assert transaction.fetch_kept([first[1].event_id, uuid4()]) == {first[1].event_id: kept}
         assert [kept.isin for kept in transaction.fetch_histories(["C1"])["C1"].interactions] == ["GR1", "GR2"]
 
@@ -97,12 +105,12 @@ def test_interactions_of_the_same_transaction_are_in_the_history(database: Store
 
 
 def test_a_decision_is_kept_once_and_becomes_the_list(database: StoreWorld) -> None:
-    first = decision(fingerprint="a", content_digest="d")
-    changed = replace(first, answer=served_list(items=(), model_version="v2"), content_digest="e")
+    first = decision(fingerprint="a", content_digest="d" * 64)
+    changed = replace(first, answer=served_list(items=(), model_version="v2"), content_digest="e" * 64)
     assert decide(database.store, first) == {first.request_id}
     assert decide(database.store, changed) == frozenset()
     with database.store.begin() as transaction:
-        kept = KeptEvent({"customer_id": "C1", "action": "refresh_recs"}, "a", "d")
+        kept = KeptEvent({"customer_id": "C1", "action": "refresh_recs"}, "a", "d" * 32)
         assert transaction.fetch_decided([first.request_id, uuid4()]) == {first.request_id: kept}
         stored = transaction.fetch_fresh_lists(["C1", "C2"])["C1"]
     assert database.list_request("C1") == first.request_id
@@ -136,7 +144,7 @@ def test_a_list_that_is_made_again_has_everything_of_the_new_decision(database: 
 
 @pytest.mark.parametrize("same_transaction", [False, True])
 def test_a_list_that_answers_once_more_names_that_request(database: StoreWorld, same_transaction: bool) -> None:
-    scored, answered = decision(), decision(answered_from="stored", answer=served_list(items=(), model_version="never"))
+    scored, answered = decision(), decision(answered_from="stored")  # with the same list
     if same_transaction:
         decide(database.store, scored, answered)
     else:
@@ -167,5 +175,47 @@ def test_a_list_is_fresh_until_transactions_are_loaded(database: StoreWorld) -> 
     with database.store.begin() as transaction:
         assert set(transaction.fetch_fresh_lists(["C1"])) == {"C1"}
     database.load_transactions()
+    with database.store.begin() as transaction:
+        assert transaction.fetch_fresh_lists(["C1"]) == {}
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        ListOptions(),
+        ListOptions(("Bond", "Stock"), ("Technology",), ("GR1", "GR2"), 3, 5),
+        ListOptions(per_category=1),
+    ],
+)
+def test_a_list_keeps_what_its_request_asked(database: StoreWorld, options: ListOptions) -> None:
+    made = decision(answer=served_list(k=20, options=options))
+    decide(database.store, made)
+    with database.store.begin() as transaction:
+        assert transaction.fetch_fresh_lists(["C1"]) == {"C1": made.answer}
+    again = decision(answered_from="stored", answer=made.answer)
+    decide(database.store, again)
+    with database.store.begin() as transaction:
+        assert transaction.fetch_fresh_lists(["C1"]) == {"C1": made.answer}
+    assert database.list_request("C1") == again.request_id
+
+
+@pytest.mark.parametrize("same_transaction", [False, True])
+def test_a_preview_changes_no_list(database: StoreWorld, same_transaction: bool) -> None:
+    made = decision()
+    preview = decision(answer=served_list(items=(), model_version="v2"), is_preview=True)
+    if same_transaction:
+        stored = decide(database.store, made, preview)
+    else:
+        stored = decide(database.store, made) | decide(database.store, preview)
+    assert stored == {made.request_id, preview.request_id}
+    with database.store.begin() as transaction:
+        assert transaction.fetch_fresh_lists(["C1"]) == {"C1": made.answer}
+        assert set(transaction.fetch_decided([preview.request_id])) == {preview.request_id}
+    assert database.list_request("C1") == made.request_id
+
+
+def test_a_preview_alone_is_no_list(database: StoreWorld) -> None:
+    preview = decision(is_preview=True)
+    assert decide(database.store, preview) == {preview.request_id}
     with database.store.begin() as transaction:
         assert transaction.fetch_fresh_lists(["C1"]) == {}

@@ -29,9 +29,11 @@ from shared.events import (
 )
 from shared.ports import Message, Partition
 from shared.recommender.model import Model
-from shared.recommender.types import Basis, Contributions, CustomerHistory, RankedAsset, Ranking
+from shared.recommender.types import Basis, Contributions, Customer, CustomerHistory, RankedAsset, Ranking, RiskLevel
 from tests.builders import build_model
+from tests.fakes import LateExecutor
 from tests.unit.worker.world import World
+from worker.ports import Decision
 
 EXAMPLES = int(os.environ.get("STATEFUL_EXAMPLES", "2000"))
 GOOD = ("C0", "C1", "C2", "C3")
@@ -44,6 +46,7 @@ PORTS = (  # of a transaction, but the first and the last
     "begin",
     "lock_offsets",
     "store_offsets",
+    "fetch_load_marker",
     "fetch_histories",
     "fetch_fresh_lists",
     "insert_interactions",
@@ -89,6 +92,8 @@ class FaultyWorld(World):
         self.failures = Failures()
         self.seen: dict[str, list[tuple[str, ...]]] = defaultdict(list)
         self.seen_bought: dict[str, list[set[str]]] = defaultdict(list)
+        self.used: dict[str, CustomerHistory] = {}  # of each customer, in their last list
+        self.stale: list[CustomerHistory] = []  # that a list rests on, and the database knew better
         super().__init__(batch_size=5)
         self.scorer = self._rank
         self.store.broken_for = set(NOT_STORED)
@@ -96,7 +101,7 @@ class FaultyWorld(World):
 
         def faulty_begin() -> Any:
             self.failures.meet("begin")
-            return FaultyTransaction(begin(), self.failures)
+            return FaultyTransaction(begin(), self)
 
         self.store.begin = faulty_begin  # type: ignore[method-assign]
         for port in ("fetch_snapshots", "fetch_asset_displays"):
@@ -104,7 +109,8 @@ class FaultyWorld(World):
         self.failures.wrap(self.artifacts, "read_pointer")
 
     def start(self, *, batch_size: int = 5, **consumer: Any) -> None:
-        """Start a worker whose consumer may fail."""
+        """Start a worker whose consumer may fail, and whose other thread may be late."""
+        self.executor = LateExecutor()
         super().start(batch_size=batch_size, **consumer)
         for port in ("fetch_high_watermarks", "poll", "commit"):
             self.failures.wrap(self.consumer, port)
@@ -112,6 +118,7 @@ class FaultyWorld(World):
     def _rank(self, model: Model, histories: Sequence[CustomerHistory], **_: Any) -> list[Ranking]:
         if any(history.customer.customer_id in NOT_SCORED for history in histories):
             raise ZeroDivisionError("a bug in scoring")
+        self.used |= {history.customer.customer_id: history for history in histories}
         for history in histories:
             isins = tuple(interaction.isin for interaction in history.interactions)
             self.seen[history.customer.customer_id].append(isins)
@@ -121,15 +128,28 @@ class FaultyWorld(World):
 
 
 class FaultyTransaction:
-    """A transaction whose methods may fail, as a context manager."""
+    """A transaction whose methods may fail, as a context manager; it notes lists that rest on stale histories."""
 
-    def __init__(self, context: Any, failures: Failures) -> None:
-        self._context, self._failures = context, failures
+    def __init__(self, context: Any, world: FaultyWorld) -> None:
+        self._context, self._world = context, world
 
     def __enter__(self) -> Any:
         transaction = self._context.__enter__()
+        fetch_histories, insert_decisions = transaction.fetch_histories, transaction.insert_decisions
+        snapshot = self._world.store.tables.reference_snapshot
+
+        def insert(decisions: Sequence[Decision], *, reference_snapshot: str) -> Any:
+            new = insert_decisions(decisions, reference_snapshot=reference_snapshot)
+            listed = {one.customer_id for one in decisions if one.answered_from == "scored" and one.request_id in new}
+            for customer_id, history in fetch_histories(listed).items():
+                # A list of older files says so.
+                if history != self._world.used[customer_id] and reference_snapshot == snapshot:
+                    self._world.stale.append(history)
+            return new
+
+        transaction.insert_decisions = insert
         for port in PORTS[1:-1]:
-            self._failures.wrap(transaction, port)
+            self._world.failures.wrap(transaction, port)
         return transaction
 
     def __exit__(self, *details: Any) -> Any:
@@ -150,6 +170,7 @@ class LoopMachine(RuleBasedStateMachine):
         self.requests: dict[UUID, tuple[Message, int, set[str]]] = {}
         self.bad: dict[tuple[Partition, int], str] = {}  # place -> class of the dead letter
         self.bugs_pass = False
+        self.frozen: tuple[Any, Any] | None = None  # the loop and the consumer of a worker that was replaced
         self.spurious_since_commit = (0, 0)
 
     def teardown(self) -> None:
@@ -187,6 +208,15 @@ class LoopMachine(RuleBasedStateMachine):
     def good_order(self, customer_id: str, isin: str, kind: str, units: float) -> None:
         event_id = uuid4()
         self.orders[event_id] = self.world.order(customer_id, isin, event_id=event_id, type=kind, units=units)
+
+    @rule(customer_id=st.sampled_from(GOOD), risk_level=st.sampled_from(["Conservative", "Aggressive"]))
+    def profile(self, customer_id: str, risk_level: str) -> None:
+        self.world.change_customer(customer_id, risk_level=risk_level)
+
+    @rule(customer_id=st.sampled_from(GOOD), isins=st.sets(st.sampled_from(ISINS), max_size=2), level=st.integers(1, 4))
+    def a_load(self, customer_id: str, isins: set[str], level: int) -> None:
+        customer = Customer(customer_id, RiskLevel(level))
+        self.world.load(owned={customer_id: isins}, customers={customer_id: customer})
 
     @precondition(lambda self: self.orders)
     @rule(data=st.data(), other_id=st.booleans())
@@ -293,6 +323,27 @@ class LoopMachine(RuleBasedStateMachine):
         self.world.start()
         self.spurious_since_commit = (0, 3)
 
+    @precondition(lambda self: not self.bugs_pass)
+    @rule()
+    def the_worker_is_frozen_and_replaced(self) -> None:
+        self.frozen = self.world.loop, self.world.consumer
+        self.world.start()
+
+    @precondition(lambda self: self.frozen)
+    @rule(count=st.integers(1, 4), seconds=st.sampled_from([0.0, 0.3, 40.0]))
+    def the_frozen_worker_goes_on(self, count: int, seconds: float) -> None:
+        """It does not know that it was replaced."""
+        assert self.frozen is not None
+        current = self.world.loop, self.world.consumer
+        self.world.loop, self.world.consumer = self.frozen
+        self.world.step(count, seconds=seconds)
+        self.world.loop, self.world.consumer = current
+
+    @rule()
+    def the_other_thread_is_quick(self) -> None:
+        assert self.world.executor is not None
+        self.world.executor.run()
+
     @rule(model=st.sampled_from(MODELS), damaged=st.booleans())
     def a_model_is_published(self, model: Model, damaged: bool) -> None:
         if damaged:
@@ -320,6 +371,10 @@ class LoopMachine(RuleBasedStateMachine):
         for place, (_, reason) in self.world.store.tables.dead_letters.items():
             assert place in self.bad, reason
             assert reason.partition(":")[0] in self.bad[place].split("|")
+
+    @invariant()
+    def no_list_rests_on_a_history_that_the_database_knew_better(self) -> None:
+        assert not self.world.stale
 
     @invariant()
     def effects_are_in_the_order_of_the_log(self) -> None:

@@ -29,8 +29,9 @@ def reader() -> FakeReader:
 @pytest.fixture
 def client(publisher: FakePublisher, reader: FakeReader) -> Iterator[AsgiClient]:
     """The whole ASGI stack, its lifespan included."""
-    app = create_app(Gateway(publisher, reader))
-    with AsgiClient(app) as client:
+    gateway = Gateway(publisher, reader)
+    with AsgiClient(create_app(gateway)) as client:
+        client.run(gateway.catalogue.refresh)  # the background has begun it, and a busy machine may not have ended it
         yield client
 
 

@@ -9,7 +9,7 @@ import pytest
 
 from api.app import create_app
 from api.gateway import Gateway
-from api.schemas import ComponentWeights, Frontier, FrontierPoint, ModelItem
+from api.schemas.models import ComponentWeights, Frontier, FrontierPoint, ModelItem
 from shared.events import Event, ModelActivated, ModelPinned, ModelUnpinned, RetrainCancelled, RetrainRequested
 from shared.served_list import rounded_or_none
 from tests.asgi_client import AsgiClient
@@ -26,6 +26,9 @@ ASSET_KEYS = [
     "industry",
     "current_price",
     "profitability",
+    "price_date",
+    "currency",
+    "trailing_return_12m",
 ]
 MODEL_KEYS = [
     "version",

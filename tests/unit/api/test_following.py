@@ -51,6 +51,8 @@ def test_a_stream_begins_with_the_newest_list_and_goes_on_with_each_new_one(
         "model_version": "v7",
         "basis": "history",
         "stale": False,
+        "weights": None,
+        "k": None,
     }
 
 

@@ -14,7 +14,7 @@ from api.app import create_app
 from api.errors import InvalidField
 from api.gateway import Gateway
 from api.idempotency import IdempotencyLedger, Publish, identify
-from api.schemas import RecommendationsBody
+from api.schemas.lists import RecommendationsBody
 from shared.errors import PublishFailed
 from shared.events import Event, InteractionRecorded, RecommendationRequested, RetrainRequested, TransactionRecorded
 from tests.asgi_client import AsgiClient

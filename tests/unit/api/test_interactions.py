@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import json
+from datetime import UTC, datetime
 from uuid import UUID
 
 import pytest
 
-from api.catalogue import LOOKUPS_PER_SECOND, AssetCatalogue
+from api.catalogue import LOOKUPS_PER_SECOND, AssetCatalogue, AssetQuery
+from api.schemas.interactions import WatchedAsset
 from shared.events import InteractionRecorded, TransactionRecorded
 from shared.recommender.types import InteractionType
 from tests.asgi_client import AsgiClient
@@ -83,7 +86,7 @@ def test_the_catalogue_is_read_again_after_a_load_and_only_then() -> None:
         reader.assets = [NEW_ASSET]
         reader.reference_version = "loaded again"
         await catalogue.refresh()
-        page = await catalogue.page(sector=None, category=None, limit=10, offset=0)
+        page = await catalogue.page(AssetQuery(), limit=10, offset=0)
         assert (page.total, NEW_ASSET.isin.encode() in page.assets[0]) == (1, True)
 
     asyncio.run(load_between(FakeReader(assets=[NEW_ASSET.model_copy(update={"isin": "OLD"})])))
@@ -164,3 +167,118 @@ def test_a_bug_does_not_end_the_refreshing_of_the_catalogue() -> None:
         return await catalogue.knows("ANYTHING")
 
     assert not asyncio.run(wait_until_loaded())
+
+
+REQUEST_ID = "5d0d9b0a-2c55-4b5e-8d8e-0f6f2f1f7a10"
+WATCHED = WatchedAsset(
+    isin="GRS434003000",
+    assetname="PPC",
+    assetcategory="Stock",
+    sector="Technology",
+    industry=None,
+    current_price=3.76,
+    added_at=datetime(2026, 1, 2, 10, 30, tzinfo=UTC),
+)
+
+
+def published_interactions(publisher: FakePublisher) -> list[InteractionRecorded]:
+    return [one.event for one in publisher.published if isinstance(one.event, InteractionRecorded)]
+
+
+def test_an_interaction_can_name_the_list_that_showed_the_asset(client: AsgiClient, publisher: FakePublisher) -> None:
+    body = {**CLICK, "type": "impression", "request_id": REQUEST_ID, "rank": 50}
+    assert client.post("/user_interactions", json=body).status_code == 200
+    [event] = published_interactions(publisher)
+    assert (event.type, event.request_id, event.rank) == ("impression", UUID(REQUEST_ID), 50)
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [("rank", value) for value in (0, 51, -1, 1.0, 1.5, True, "1", [1], 10**400)]
+    + [("request_id", value) for value in ("", "5d0d", 1, True, f"{REQUEST_ID}\x00", "\ud800", [REQUEST_ID])]
+    + [("weight", value) for value in ("1", True, [1], float("nan"), float("inf"))]
+    + [("type", value) for value in ("add_watch", "view_details ", "VIEW_DETAILS", 1, None, ["add_watchlist"])],
+)
+def test_a_wrong_optional_field_is_named(
+    client: AsgiClient, publisher: FakePublisher, field: str, value: object
+) -> None:
+    body = json.dumps({**CLICK, field: value})
+    answer = client.post("/user_interactions", content=body, headers={"Content-Type": "application/json"})
+    assert answer.status_code == 422
+    if value != "\ud800":  # no valid UTF-8: the body as a whole
+        assert [error["field"] for error in answer.json()["errors"]] == [field]
+    assert publisher.published == []
+
+
+@pytest.mark.parametrize(("name", "stands_for"), [("add_watchlist", "watchlist"), ("view_details", "view")])
+def test_the_names_and_the_weight_of_the_first_version_are_accepted(
+    client: AsgiClient, publisher: FakePublisher, name: str, stands_for: str
+) -> None:
+    for body in ({"weight": -2.5}, {"weight": 3}, {"weight": None}, {}):
+        headers = {"Idempotency-Key": "one"}
+        answer = client.post("/user_interactions", json={**CLICK, "type": name, **body}, headers=headers)
+        assert answer.status_code == 200
+    answer = client.post("/user_interactions", json={**CLICK, "type": stands_for}, headers=headers)
+    assert answer.status_code == 200  # an ignored weight and a name make no other event
+    [event] = published_interactions(publisher)
+    assert event.type == stands_for
+    assert "weight" not in event.model_dump()
+
+
+@pytest.mark.parametrize("path", ["/customers/C1/watchlist", "/watchlist/C1"])
+def test_a_watchlist_has_the_watched_assets_in_the_order_of_the_reader(
+    client: AsgiClient, reader: FakeReader, path: str
+) -> None:
+    assert client.get(path).text == '{"status":"ok","watchlist":[]}'
+    reader.watchlists["C1"] = [WATCHED]
+    assert client.get(path).text == (
+        '{"status":"ok","watchlist":[{"isin":"GRS434003000","assetname":"PPC","assetcategory":"Stock",'
+        '"sector":"Technology","industry":null,"current_price":3.76,"added_at":"2026-01-02T10:30:00Z"}]}'
+    )
+
+
+@pytest.mark.parametrize("path", ["/customers/{}/watchlist", "/watchlist/{}"])
+def test_a_watchlist_of_an_unknown_customer_is_404_unless_they_watch_something(
+    client: AsgiClient, reader: FakeReader, path: str
+) -> None:
+    assert client.get(path.format("nobody")).status_code == 404
+    assert client.get(path.format("a%00b")).status_code == 422
+    reader.watchlists["nobody"] = [WATCHED]
+    assert client.get(path.format("nobody")).status_code == 200
+    reader.unavailable = True
+    assert client.get(path.format("nobody")).status_code == 503
+
+
+@pytest.mark.parametrize("query", ["limit=1", "customer_id=C1", "x", "%00=1", "a=1&a=2"])
+def test_a_watchlist_takes_no_parameters(client: AsgiClient, query: str) -> None:
+    assert client.get(f"/customers/C1/watchlist?{query}").status_code == 422
+
+
+def test_the_first_versions_watchlist_publishes_interactions(client: AsgiClient, publisher: FakePublisher) -> None:
+    headers = {"X-Requested-With": "app"}
+    answers = [
+        client.post("/watchlist/C1", json={"isin": "GRS434003000"}),
+        client.post("/watchlist/C1/GRS434003000", headers=headers),
+        client.request("DELETE", "/watchlist/C1/GRS434003000"),
+    ]
+    assert [(answer.status_code, answer.text) for answer in answers] == [(200, '{"status":"ok"}')] * 3
+    assert [(one.topic, one.key) for one in publisher.published] == [("interactions.recorded.v1", "C1")] * 3
+    events = published_interactions(publisher)
+    assert [(event.isin, event.type.value) for event in events] == [
+        ("GRS434003000", kind) for kind in ("watchlist", "watchlist", "unwatch")
+    ]
+    assert [answer.headers["X-Request-ID"] for answer in answers] == [str(event.event_id) for event in events]
+
+
+def test_the_first_versions_watchlist_refuses_what_interactions_refuse(
+    client: AsgiClient, publisher: FakePublisher
+) -> None:
+    headers = {"X-Requested-With": "app"}
+    assert client.post("/watchlist/C1/UNKNOWN", headers=headers).status_code == 422
+    assert client.post("/watchlist/C1", json={"isin": "UNKNOWN"}).status_code == 422
+    assert client.post("/watchlist/C1", json={"isin": "GRS434003000", "weight": 1}).status_code == 422
+    assert client.post("/watchlist/a%00b/GRS434003000", headers=headers).status_code == 422
+    assert client.request("DELETE", "/watchlist/C1/UNKNOWN").status_code == 422
+    publisher.failure = broker_down()
+    assert client.request("DELETE", "/watchlist/C1/GRS434003000").status_code == 503
+    assert publisher.published == []

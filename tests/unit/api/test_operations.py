@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 
 import pytest
+import structlog
 from prometheus_client import generate_latest
 from structlog.testing import LogCapture
 
+from api.app import create_app
+from api.gateway import Gateway
 from api.metrics import GatewayMetrics
 from api.middleware import BODY_LIMIT_BYTES
+from api.server import report_forever
 from shared.errors import PublishFailed
 from tests.asgi_client import AsgiClient
 from tests.fakes_gateway import FakePublisher, FakeReader
@@ -199,3 +204,36 @@ def test_a_bug_in_one_question_leaves_the_other_answer(client: AsgiClient, monke
 
     answer = client.get("/health/ready")
     assert (answer.status_code, answer.json()["broker"], answer.json()["database"]) == (200, True, False)
+
+
+@pytest.mark.parametrize(("checked", "status"), [(True, "ok"), (False, "unavailable")])
+def test_a_process_that_joins_others_is_ready_before_its_first_request(checked: bool, status: str) -> None:
+    gateway = Gateway(FakePublisher(), FakeReader())
+    app = create_app(gateway, checked_before_serving=checked)
+
+    async def status_at_start() -> str:
+        async with app.router.lifespan_context(app):
+            return gateway.health.readiness().status
+
+    assert asyncio.run(status_at_start()) == status
+
+
+def test_a_report_that_fails_is_logged_and_the_next_one_is_made(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("api.server.REPORT_SECONDS", 0.0)
+    capture, third = LogCapture(), asyncio.Event()
+    made: list[int] = []
+    monkeypatch.setattr("api.server.log", structlog.wrap_logger(None, processors=[capture]))
+
+    def report() -> None:
+        made.append(len(made))
+        if len(made) == 3:
+            third.set()
+        raise RuntimeError("a bug")
+
+    async def until_third() -> None:
+        reporting = asyncio.create_task(report_forever(report))
+        await asyncio.wait_for(third.wait(), 20)
+        reporting.cancel()
+
+    asyncio.run(until_third())
+    assert [entry["event"] for entry in capture.entries][:2] == ["report.failed"] * 2

@@ -220,3 +220,18 @@ def test_a_component_that_says_nothing_is_null_and_named_in_a_header(client: Asg
     assert without.headers["X-Components-Unknown"] == "profitability"
     assert without.json()["recommendations"][0]["components"]["profitability"] is None
     assert "X-Components-Unknown" not in whole.headers
+
+
+NEW_FIELDS = {"price_date": "2022-11-29", "currency": None, "trailing_return_12m": 0.084337}
+
+
+def test_a_list_is_answered_with_the_keys_of_the_version_that_stored_it(client: AsgiClient, reader: FakeReader) -> None:
+    """Keys that a newer version may add are left out, in any place, as an older gateway does with those of this one."""
+    for stored, shown in [
+        (ITEM, ITEM),
+        ({**NEW_FIELDS, **ITEM}, {**ITEM, **NEW_FIELDS}),
+        ({**ITEM, **NEW_FIELDS, "of_a_newer_version": {"a": 1}}, {**ITEM, **NEW_FIELDS}),
+    ]:
+        reader.lists["C1"] = stored_list(stored)
+        [item] = client.get("/recommendations/C1").json()["recommendations"]
+        assert list(item.items()) == list(shown.items())

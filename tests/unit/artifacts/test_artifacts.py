@@ -184,6 +184,17 @@ def test_versions_that_were_not_promoted_can_be_pruned_too(store: FileArtifacts)
     assert store.versions() == ["v1", "v4"]
 
 
+def test_one_version_can_be_removed_but_never_the_served_one(store: FileArtifacts) -> None:
+    save(store, "v1", "v2", "v3")
+    store.activate("v3", keep=9)
+    store.remove("v2")
+    store.remove("v2")
+    assert store.versions() == ["v1", "v3"]
+    with pytest.raises(ArtifactInvalid, match="v3 is served"):
+        store.remove("v3")
+    assert store.versions() == ["v1", "v3"]
+
+
 def test_pinned_versions_stay_and_do_not_count(store: FileArtifacts) -> None:
     save(store, "v1", "v2", "v3", "v4", "v5")
     store.activate("v5", keep=2, pinned={"v1", "v3", "gone"})

@@ -13,6 +13,7 @@ from shared.errors import ContractViolation
 from shared.events import (
     CUSTOMER_TOPICS,
     EVENTS_OF_TOPIC,
+    CustomerChanged,
     InteractionRecorded,
     RecommendationRequested,
     TransactionRecorded,
@@ -130,7 +131,9 @@ def test_accepted_events_are_of_the_fuzzers_own_customers_and_have_their_key(mes
     for each in messages:
         if each.verdict == "accepted" and each.topic != COMMANDS:
             event = decode(each.topic, each.value, logged_at=NOW)
-            assert isinstance(event, InteractionRecorded | RecommendationRequested | TransactionRecorded)
+            assert isinstance(
+                event, InteractionRecorded | RecommendationRequested | TransactionRecorded | CustomerChanged
+            )
             assert event.customer_id.startswith(NAME_SPACE)
             assert each.key == event.customer_id.encode()
 

@@ -144,7 +144,7 @@ def test_pattern_takes_no_row_whose_period_is_reversed(first: str, last: str) ->
         assert find_fault(row, LIMIT_PRICES, latest=LATEST) is None
 
 
-@pytest.mark.parametrize("price", ["1e-10", "0.0000000009", "1e-300", "1e13"])
+@pytest.mark.parametrize("price", ["1e-10", "0.0000000009", "1e-300", "1e13", "1e308"])
 def test_price_that_nothing_can_be_divided_by_is_out_of_range(price: str) -> None:
     fault = find_fault(["GRS1", "2018-01-02", price], CLOSE_PRICES)
     assert fault is not None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -190,6 +191,23 @@ def test_a_report_that_never_comes_is_an_unknown_outcome(monkeypatch: pytest.Mon
     run(scenario)
 
 
+def test_a_report_that_comes_together_with_the_end_of_the_time_counts(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("shared.kafka.producer.REPORT_GRACE_SECONDS", 0.1)
+    failures: list[dict[str, Any]] = []
+
+    async def scenario(bench: Bench) -> None:
+        asyncio.get_running_loop().set_exception_handler(lambda _, context: failures.append(context))
+        [producer] = bench.producers
+        producer.answers_by_itself = False
+        [publishing] = await bench.start_publishing()
+        producer.answer(None)
+        time.sleep(0.4)  # the loop is busy meanwhile, and then finds both
+        await publishing
+
+    run(scenario)
+    assert failures == []
+
+
 def test_a_cancelled_request_does_not_stop_the_reports_of_others() -> None:
     failures: list[dict[str, Any]] = []
 
@@ -207,6 +225,27 @@ def test_a_cancelled_request_does_not_stop_the_reports_of_others() -> None:
 
     run(scenario)
     assert failures == []
+
+
+def test_all_reports_of_one_poll_wake_the_event_loop_once() -> None:
+    async def scenario(bench: Bench) -> None:
+        loop = asyncio.get_running_loop()
+        producer = bench.producers[0]
+        producer.answers_by_itself = False
+        tasks = await bench.start_publishing(100)
+        wakes: list[object] = []
+        wake = loop.call_soon_threadsafe
+
+        def count_and_wake(*arguments: Any, **options: Any) -> asyncio.Handle:
+            wakes.append(arguments[0])
+            return wake(*arguments, **options)
+
+        loop.call_soon_threadsafe = count_and_wake  # type: ignore[assignment, method-assign]
+        producer.answer(None)
+        await asyncio.gather(*tasks)
+        assert len(wakes) == 1
+
+    run(scenario)
 
 
 def test_reports_after_the_loop_is_closed_do_no_harm() -> None:

@@ -81,7 +81,7 @@ class SignalLaws:
         with threadpool_limits(limits=1):
             arrays = self.signal.fit(data, random_state=7)
         asset_count = len(data.id_map)
-        check_arrays(self.signal.name, self.signal.arrays, arrays, asset_count=asset_count)
+        check_arrays(self.signal.name, self.signal.specs(asset_count), arrays, asset_count=asset_count)
         self.signal.check(arrays, asset_count=asset_count)
         return arrays
 

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shared.recommender.history import LEAST_HISTORY_WEIGHT, build_history_matrix
+from shared.recommender.history import LEAST_HISTORY_WEIGHT, build_history_matrix, dismissed_isins, watched_isins
 from shared.recommender.id_map import AssetIdMap
 from shared.recommender.types import (
     INTERACTION_WINDOW,
@@ -77,6 +77,58 @@ def test_a_dismissal_older_than_the_interactions_takes_back_nothing_that_was_sai
     assert row_of(history) == pytest.approx([0.5, 0, 0, 0])
 
 
+def done(*steps: str) -> tuple[Interaction, ...]:
+    """Return interactions from "isin type" in the order of the log; clocks say the opposite."""
+    return tuple(build_interaction(*step.split(), days_ago=0.001 * number) for number, step in enumerate(steps))
+
+
+def test_a_watchlist_entry_before_an_unwatch_counts_nothing_and_clicks_still_do() -> None:
+    steps = done("A watchlist", "A view", "B watchlist", "A unwatch", "C unwatch", "C watchlist", "D unwatch")
+    assert row_of(build_history(interactions=steps)) == pytest.approx([0.2, 0.8, 0.8, 0], abs=1e-3)
+
+
+def test_an_unwatch_takes_back_every_earlier_entry_and_no_later_one() -> None:
+    steps = done("A watchlist", "A watchlist", "A unwatch", "A watchlist", "B watchlist", "B unwatch", "B unwatch")
+    assert row_of(build_history(interactions=steps)) == pytest.approx([0.8, 0, 0, 0], abs=1e-3)
+    assert watched_isins(steps) == {"A"}
+
+
+def test_an_undismissed_asset_counts_as_if_it_had_not_been_dismissed() -> None:
+    steps = done("A click", "A dismiss", "A undismiss", "B undismiss", "B click", "B dismiss")
+    assert row_of(build_history(interactions=steps)) == pytest.approx([0.5, 0, 0, 0], abs=1e-3)
+    assert dismissed_isins(build_history(interactions=steps)) == {"B"}
+
+
+@pytest.mark.parametrize("kind", ["click", "view", "watchlist", "undismiss"])
+def test_what_shows_interest_after_a_dismissal_ends_it(kind: str) -> None:
+    assert dismissed_isins(build_history(interactions=done("A dismiss", f"A {kind}"))) == set()
+
+
+@pytest.mark.parametrize("kind", ["impression", "unwatch"])
+def test_what_shows_no_interest_after_a_dismissal_does_not_end_it(kind: str) -> None:
+    recent = build_history(interactions=done("A dismiss", f"A {kind}"))
+    old = replace(build_history(interactions=done(f"A {kind}")), dismissed=("A",))
+    assert dismissed_isins(recent) == dismissed_isins(old) == {"A"}
+
+
+def test_impressions_displace_no_click_from_the_window() -> None:
+    shown = [build_interaction("B", "impression")] * (INTERACTION_WINDOW + 1)
+    assert row_of(build_history(interactions=[build_interaction("A"), *shown])) == pytest.approx([0.5, 0, 0, 0])
+
+
+all_steps = st.lists(st.tuples(st.sampled_from("ABCDX"), st.sampled_from([kind.value for kind in InteractionType])))
+
+
+@given(all_steps)
+def test_impressions_change_no_history_and_no_set(steps: list[tuple[str, str]]) -> None:
+    with_them = build_history(interactions=done(*map(" ".join, steps)))
+    kept = [one for one in with_them.interactions if one.type is not InteractionType.IMPRESSION]
+    without = build_history(interactions=kept)
+    assert row_of(with_them) == row_of(without)
+    assert dismissed_isins(with_them) == dismissed_isins(without)
+    assert watched_isins(with_them.interactions) == watched_isins(kept)
+
+
 def test_only_the_newest_interactions_of_the_log_add_weight() -> None:
     old = [build_interaction("A")]
     many = [build_interaction("X", "view")] * (INTERACTION_WINDOW - 1)
@@ -118,7 +170,7 @@ def test_even_the_last_bit_does_not_depend_on_the_order_of_interactions() -> Non
     assert len(values) == 1
 
 
-kinds = st.sampled_from([kind.value for kind in InteractionType if kind is not InteractionType.DISMISS])
+kinds = st.sampled_from(["click", "view", "watchlist", "impression"])  # the others end what came before them
 interactions = st.builds(
     lambda isin, kind, days: build_interaction(isin, kind, days_ago=days),
     st.sampled_from("ABCDX"),

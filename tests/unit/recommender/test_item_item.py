@@ -6,10 +6,11 @@ import numpy as np
 import pytest
 from scipy import sparse
 
+from shared.recommender.asset_matrix import with_largest_diagonal
 from shared.recommender.history import HistoryMatrix
 from shared.recommender.signal import Signal
 from shared.recommender.signals.edlae import Edlae
-from shared.recommender.signals.item_item import ItemItem, fit_autoencoder, with_largest_diagonal
+from shared.recommender.signals.item_item import ItemItem, fit_autoencoder
 from shared.recommender.signals.lightfm import LightFm
 from shared.recommender.signals.next_purchase import solve_ridge
 from tests.unit.recommender.small_data import data_of_history, data_of_purchases

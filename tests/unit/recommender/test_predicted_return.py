@@ -73,7 +73,7 @@ def test_volatility_of_irregular_days_is_per_square_root_of_a_day() -> None:
     ]
     series = price_series(data_of(*prices))
 
-    volatility = series.volatility(LAST, window_days=400)
+    volatility = series.root_mean_square_returns(LAST, window_days=400)
 
     assert volatility[0] == pytest.approx(0.1)  # 0.3 in 9 days, 0.4 in 16
     assert np.isnan(volatility[1:]).all()  # one return, and none

@@ -52,7 +52,7 @@ def test_a_list_is_as_long_as_k_and_the_candidates_allow_and_its_ranks_and_score
         order = [(-asset.score, asset.isin) for asset in ranking.assets]
         assert order == sorted(order)
         for asset in ranking.assets:
-            assert asset.score == sum(value for value in vars(asset.contributions).values() if value is not None)
+            assert asset.score == sum(value for value in asset.contributions if value is not None)
 
 
 @given(seed=seeds, assets=st.integers(1, 60), customers=st.integers(1, 2 * CHUNK_SIZE + 3), data=st.data())

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from shared.recommender.signal import REGISTRY
+from shared.recommender.asset_matrix import MatrixSignal
+from shared.recommender.signal import REGISTRY, signal_class
 from shared.recommender.signals.basket import Basket
 from shared.recommender.signals.content import Content
 from shared.recommender.signals.edlae import Edlae
@@ -107,7 +108,43 @@ class TestSegmentPrior(SignalLaws):
     signal = SegmentPrior(shrinkage=10.0)
 
 
+class TestSparseItemItem(SignalLaws):
+    signal = ItemItem(l2=20.0, least_entry=0.3, dense_assets=0, neighbours=3)
+
+
+class TestSparseEdlae(SignalLaws):
+    signal = Edlae(l2=20.0, popularity_power=0.5, dense_assets=0, neighbours=3)
+
+
+class TestSparseBasket(SignalLaws):
+    signal = Basket(l2=5.0, dense_assets=0, neighbours=3)
+
+
+class TestSparseNextPurchase(SignalLaws):
+    signal = NextPurchase(l2=5.0, dense_assets=0, neighbours=3)
+
+
+class TestSparseResidualNextPurchase(SignalLaws):
+    signal = ResidualNextPurchase(l2=5.0, kernel_days=9.0, dense_assets=0, neighbours=3)
+
+
+class TestSparseContent(SignalLaws):
+    signal = Content(industry=2.0, dense_assets=0)
+
+
+@pytest.mark.lightfm
+class TestFactorsOfLightFm(SignalLaws):
+    signal = LightFm(factors=4, epochs=2, dense_assets=0)
+
+
 def test_every_registered_signal_has_its_class_of_laws() -> None:
     tested = {laws.signal.name for laws in SignalLaws.__subclasses__()}
 
     assert tested >= set(REGISTRY)
+
+
+def test_every_signal_with_a_matrix_has_its_class_of_laws_above_the_threshold() -> None:
+    matrices = {name for name in REGISTRY if issubclass(signal_class(name), MatrixSignal)}
+    tested = [laws.signal for laws in SignalLaws.__subclasses__()]
+
+    assert {one.name for one in tested if isinstance(one, MatrixSignal) and not one.dense_assets} == matrices

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, cast
+from typing import cast
+from uuid import UUID, uuid4
 
 import pytest
 
-from script.api_client import ApiClient, ServedList
+from far_trans_client import Client, RecommendationList
 from script.demo_answers import CLICKS, choose_clicks, find_clickers
+from tests.client_answers import build_list
 
 
 class Lists:
@@ -18,10 +20,12 @@ class Lists:
         self.sectors = sectors
         self.asked: list[str] = []
 
-    def ask(self, customer_id: str, action: str) -> ServedList:
+    def request_recommendations(self, customer_id: str, action: str) -> UUID:
+        return uuid4()
+
+    def wait_for_list(self, customer_id: str, request_id: UUID, *, timeout_seconds: float) -> RecommendationList:
         self.asked.append(customer_id)
-        items: list[dict[str, Any]] = [{"sector": self.sectors[customer_id]}]
-        return ServedList("request", "v1", "history", tuple(items))
+        return build_list("v1", self.sectors[customer_id])
 
 
 @pytest.mark.parametrize(
@@ -36,7 +40,7 @@ class Lists:
 def test_the_first_customer_without_the_sector_clicks(sectors: dict[str, str | None], chosen: str) -> None:
     lists = Lists(**sectors)
 
-    plan = choose_clicks(cast(ApiClient, lists), ["A", "B"])
+    plan = choose_clicks(cast(Client, lists), ["A", "B"])
 
     assert (plan.customer_id, plan.sector, plan.count) == (chosen, CLICKS.sector, CLICKS.count)
     assert plan.sent is not CLICKS.sent

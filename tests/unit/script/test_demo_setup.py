@@ -13,6 +13,7 @@ from script.demo_setup import (
     DemoRefused,
     choose_data,
     forget_older_states,
+    is_loaded,
     missing_files,
     sole_demo,
     state_root,
@@ -108,6 +109,23 @@ def test_other_data_other_scales_and_other_servers_have_states_of_their_own(
     for data in choices:
         forget_older_states(data, root=root)
     assert all(data.state.exists() for data in choices)
+
+
+def test_data_are_loaded_when_every_table_was_last_filled_from_this_folder(tmp_path: Path) -> None:
+    folder = tmp_path / "given"
+    write_files(folder, only_required=True)
+    (folder / "markets.csv").rename(folder / "markets.csv.gz")
+    sources = {
+        table.table: str((folder / table.file_name).resolve()) if (folder / table.file_name).is_file() else ""
+        for table in far_trans.TABLES
+    }
+    sources["markets"] = str(folder / "markets.csv.gz")
+
+    assert is_loaded(folder, sources)
+    assert not is_loaded(folder, {})
+    assert not is_loaded(folder, {**sources, "close_prices": str(tmp_path / "daily" / "close_prices.csv")})
+    assert not is_loaded(folder, {table: source for table, source in sources.items() if table != "transactions"})
+    assert not is_loaded(tmp_path / "other", sources)
 
 
 def test_another_generator_makes_other_synthetic_data(repository: Path, root: Path) -> None:

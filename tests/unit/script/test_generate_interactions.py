@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections import Counter
-from typing import Any
+from typing import cast
+from uuid import UUID
 
 import pytest
 from rich.console import Console
 
-from script.api_client import ServedList
-from script.generate_interactions import Plan, main, print_outcome, spread
+from far_trans_client import Client, RecommendationItem, RecommendationList
+from script.generate_interactions import Plan, click_and_compare, main, print_outcome, share_of, spread
+from tests.client_answers import build_asset, build_list
 
 ISINS = ["A", "B", "C", "D"]
 
@@ -46,15 +48,7 @@ def test_a_customer_that_no_request_can_name_is_refused(customer_id: str, capsys
     assert "cannot name a customer" in capsys.readouterr().err
 
 
-def served(version: str, *sectors: str | None) -> ServedList:
-    items: list[dict[str, Any]] = [
-        {"isin": f"ISIN{position}", "assetname": f"NAME {position} [AB]", "sector": sector}
-        for position, sector in enumerate(sectors)
-    ]
-    return ServedList("request", version, "history", tuple(items))
-
-
-def printed(before: ServedList, after: ServedList, sent: Counter[str]) -> str:
+def printed(before: RecommendationList, after: RecommendationList, sent: Counter[str]) -> str:
     screen = Console(width=120, no_color=True, record=True, quiet=False, highlight=False)
     with screen.capture() as capture:
         print_outcome(before, after, plan=Plan("CUSTOMER", "Technology", 3, sent=sent), screen=screen)
@@ -63,16 +57,51 @@ def printed(before: ServedList, after: ServedList, sent: Counter[str]) -> str:
 
 def test_the_outcome_shows_both_lists_with_the_share_and_how_often_each_asset_was_chosen() -> None:
     sent = Counter({"ISIN2": 2, "ISIN1": 1})
-    text = printed(served("v1", "Energy", None), served("v1", "Technology", "Energy"), sent)
+    text = printed(build_list("v1", "Energy", None), build_list("v1", "Technology", "Energy"), sent)
 
     assert "3 of 3 interactions (click)" in text
     assert "on 2 different assets" in text
     assert "2 x ISIN2" in text
     assert "Technology: 0% of the list before, 50% after (model v1, not retrained in between)" in text
-    assert "* NAME 0 [AB] (ISIN0)" in text
+    assert "* NAME 1 [AB] (ISIN1)" in text
 
 
 def test_a_model_that_changed_in_between_is_named() -> None:
-    text = printed(served("v1", "Energy"), served("v2", "Technology"), Counter({"ISIN1": 3}))
+    text = printed(build_list("v1", "Energy"), build_list("v2", "Technology"), Counter({"ISIN1": 3}))
 
     assert "0% of the list before (model v1), 100% after (model v2)" in text
+
+
+def test_a_click_on_an_asset_of_the_list_names_the_list_and_the_rank() -> None:
+    before = build_list("v1", "Technology", None)
+    sent: list[tuple[str, UUID | None, int | None]] = []
+
+    class Api:
+        def assets(self, *, sector: str) -> list[RecommendationItem]:
+            return [*before.recommendations, build_asset(9, "Technology")]
+
+        def request_recommendations(self, customer_id: str, action: str) -> UUID:
+            return UUID(int=1)
+
+        def wait_for_list(self, customer_id: str, request_id: UUID, *, timeout_seconds: float) -> RecommendationList:
+            return before
+
+        def record_interaction(
+            self,
+            customer_id: str,
+            isin: str,
+            type: str,  # noqa: A002  (the name that the client gives it)
+            *,
+            request_id: UUID | None,
+            rank: int | None,
+        ) -> None:
+            sent.append((isin, request_id, rank))
+
+    click_and_compare(cast(Client, Api()), plan(3), screen=Console(quiet=True))
+
+    assert sorted(sent) == [("ISIN1", UUID(int=1), 1), ("ISIN2", UUID(int=1), 2), ("ISIN9", None, None)]
+
+
+def test_the_share_of_a_sector_counts_assets() -> None:
+    assert share_of("Technology", build_list("v1", "Technology", None, "Energy", "Technology")) == 0.5
+    assert share_of("Technology", build_list("v1")) == 0.0

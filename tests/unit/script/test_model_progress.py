@@ -7,13 +7,15 @@ from typing import Any
 import httpx
 import pytest
 
-from script.api_client import ApiClient
+from far_trans_client import Client, Limits
 from script.demo_answers import ModelProgress, TrainingFailed
 
 
 def model(version: str, status: str, **more: Any) -> dict[str, Any]:
-    empty = {"progress": None, "reason": None, "metrics": None, "algorithm": None}
-    return {"version": version, "status": status, **empty, **more}
+    names = ("sequence", "algorithm", "metrics", "champion_metrics", "reason", "progress", "watermark", "finished_at")
+    empty = dict.fromkeys((*names, "activated_at", "servable"))
+    known = {"active": False, "started_at": "2026-01-02T10:30:00Z", "pinned": False}
+    return {"version": version, "status": status, **empty, **known, **more}
 
 
 def follow(*answers: dict[str, Any] | int) -> tuple[list[bool], list[str]]:
@@ -25,7 +27,7 @@ def follow(*answers: dict[str, Any] | int) -> tuple[list[bool], list[str]]:
         return httpx.Response(answer) if isinstance(answer, int) else httpx.Response(200, json=answer)
 
     progress = ModelProgress(told.append)
-    with ApiClient("http://127.0.0.1:1", transport=httpx.MockTransport(handle)) as api:
+    with Client("http://127.0.0.1:1", limits=Limits(attempts=1), transport=httpx.MockTransport(handle)) as api:
         return [progress.is_served(api) for _ in answers], told
 
 

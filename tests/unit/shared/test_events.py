@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from uuid import UUID
 
@@ -184,3 +185,77 @@ def test_the_digest_of_the_content_ignores_identity_alone() -> None:
 
     assert events.content_digest(first) == events.content_digest(again)
     assert events.content_digest(first) != events.content_digest(other)
+
+
+PROFILE = {"event_type": "CustomerChanged", "customer_id": "C1", "changed_on": "2026-01-02"}
+ASSET = {"event_type": "AssetChanged", "isin": "GRS1", "asset_category": "Stock", "changed_on": "2026-01-02"}
+PRICE = {"event_type": "ClosePriceRecorded", "isin": "GRS1", "priced_on": "2026-01-02", "close_price": 12}
+
+
+def encoded(fields: Mapping[str, object], **changes: object) -> bytes:
+    identity = {
+        "event_id": "3f0c5a52-95b9-4a8a-9e0f-6c8f7f6f8a11",
+        "occurred_at": "2026-01-02T03:04:05Z",
+        "schema_version": 1,
+    }
+    return json.dumps({**identity, **fields, **changes}).encode()
+
+
+@pytest.mark.parametrize(
+    ("topic", "fields", "key"),
+    [
+        (events.CUSTOMERS_CHANGED, PROFILE, b"C1"),
+        (events.ASSETS_CHANGED, ASSET, b"GRS1"),
+        (events.CLOSE_PRICES_RECORDED, PRICE, b"GRS1"),
+    ],
+)
+def test_reference_events_need_few_fields_and_name_their_key(topic: str, fields: dict[str, object], key: bytes) -> None:
+    assert events.decode(topic, encoded(fields)).key() == key
+
+
+@pytest.mark.parametrize(
+    ("topic", "fields", "changes", "named"),
+    [
+        *((events.CLOSE_PRICES_RECORDED, PRICE, {"close_price": price}, "close_price")
+          for price in (0, -1, 1e-10, 1e12 + 1, "12", True, None)),
+        *((events.CLOSE_PRICES_RECORDED, PRICE, {"priced_on": day}, "priced_on")
+          for day in (20455, "1989-12-31", "2026-02-30", "2026-01-02T00:00:00", "2026-01-02Z", "", None, "9999-01-01")),
+        (events.CLOSE_PRICES_RECORDED, PRICE, {"currency": "euro"}, "currency"),
+        (events.ASSETS_CHANGED, ASSET, {"asset_category": "Fund"}, "asset_category"),
+        (events.ASSETS_CHANGED, ASSET, {"asset_name": "a\u0000b"}, "asset_name"),
+        (events.ASSETS_CHANGED, ASSET, {"sector": "x" * 201}, "sector"),
+        (events.CUSTOMERS_CHANGED, PROFILE, {"risk_level": "Reckless"}, "risk_level"),
+        (events.CUSTOMERS_CHANGED, PROFILE, {"risk_level": "Income\n"}, "risk_level"),
+        (events.CUSTOMERS_CHANGED, PROFILE, {"investment_capacity": "30K"}, "investment_capacity"),
+        (events.CUSTOMERS_CHANGED, PROFILE, {"last_questionnaire_date": "1899-12-31"}, "last_questionnaire_date"),
+    ],
+)  # fmt: skip
+def test_reference_events_have_the_bounds_of_the_files(
+    topic: str, fields: dict[str, object], changes: dict[str, object], named: str
+) -> None:
+    with pytest.raises(ContractViolation, match=named):
+        events.decode(topic, encoded(fields, **changes))
+
+
+@pytest.mark.parametrize(
+    ("topic", "fields", "name"),
+    [
+        (events.CLOSE_PRICES_RECORDED, PRICE, "priced_on"),
+        (events.ASSETS_CHANGED, ASSET, "changed_on"),
+        (events.CUSTOMERS_CHANGED, PROFILE, "changed_on"),
+        (events.CUSTOMERS_CHANGED, PROFILE, "last_questionnaire_date"),
+    ],
+)
+def test_a_day_is_at_most_the_one_after_that_of_the_log(topic: str, fields: dict[str, object], name: str) -> None:
+    logged_at = datetime.now(UTC)
+    days = [(logged_at + timedelta(days=ahead)).date().isoformat() for ahead in (1, 2)]
+    events.decode(topic, encoded(fields, **{name: days[0]}), logged_at=logged_at)
+    with pytest.raises(ContractViolation, match=name):
+        events.decode(topic, encoded(fields, **{name: days[1]}), logged_at=logged_at)
+
+
+@pytest.mark.parametrize("code", ["Income", "Predicted_Aggressive", "Not_Available", None])
+def test_the_codes_of_the_files_are_those_of_the_events(code: str | None) -> None:
+    event = events.decode(events.CUSTOMERS_CHANGED, encoded(PROFILE, risk_level=code))
+    assert isinstance(event, events.CustomerChanged)
+    assert event.risk_level == code

@@ -36,10 +36,10 @@ def test_normalised_weights_sum_to_one(values: tuple[float, float, float]) -> No
     assert weights.collaborative + weights.content + weights.profitability == pytest.approx(1.0)
 
 
-def test_a_dismissal_adds_no_history() -> None:
+def test_only_what_shows_interest_adds_history() -> None:
     weights = InteractionWeights(click=0.5, view=0.2, watchlist=0.8)
 
-    assert [weights.of(kind) for kind in InteractionType] == [0.5, 0.2, 0.8, 0.0]
+    assert [weights.of(kind) for kind in InteractionType] == [0.5, 0.2, 0.8, 0.0, 0.0, 0.0, 0.0]
 
 
 def test_every_segment_has_a_row_of_its_own() -> None:

@@ -44,3 +44,22 @@ def test_a_candidate_may_name_signals() -> None:
 def test_candidates_that_cannot_be_built_are_refused(names: str) -> None:
     with pytest.raises(ValidationError, match="candidate_algorithms"):
         build_settings(candidate_algorithms=names)
+
+
+def test_a_training_on_spark_needs_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("trainer.settings.find_spec", lambda name: None)
+
+    assert build_settings().training_engine == "local"
+    with pytest.raises(ValidationError, match=r"needs pyspark and pyarrow: install the extra `spark` \(make spark\)"):
+        build_settings(training_engine="spark")
+
+
+def test_a_cluster_needs_a_folder_that_it_shares_with_the_trainer(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("trainer.settings.find_spec", lambda name: True)
+    cluster = {"training_engine": "spark", "spark_master": "spark://master:7077"}
+
+    with pytest.raises(ValidationError, match="SPARK_FOLDER is needed with SPARK_MASTER=spark://master:7077"):
+        build_settings(**cluster)
+
+    assert build_settings(**cluster, spark_folder="/shared").spark_folder is not None
+    assert build_settings(training_engine="spark").spark_master == "local[2]"

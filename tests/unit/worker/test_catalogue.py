@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from datetime import date
+
 import pytest
 
+from shared.errors import DatabaseUnavailable
 from shared.recommender.id_map import AssetIdMap
 from tests.fakes import FakeClock
 from tests.fakes_store import FakeStore, display_of
@@ -29,6 +32,32 @@ def test_an_asset_that_was_loaded_meanwhile_is_found_on_the_first_miss(store: Fa
     catalogue.displays(["GR1"])
     store.tables.displays["GR2"] = display_of("GR2")
     assert set(catalogue.displays(["GR1", "GR2", "GR3"])) == {"GR1", "GR2"}
+
+
+def test_trailing_returns_are_read_once_for_the_date_of_a_model_and_again_for_another_date(store: FakeStore) -> None:
+    clock = FakeClock()
+    catalogue = Catalogue(store, check_seconds=1.0, clock=clock)
+    for day in (1, 1, 2):
+        for _ in range(3):
+            catalogue.displays(["GR1"], as_of=date(2020, 8, day))
+            catalogue.displays(["GR1"])  # a click: its date does not matter
+        assert store.display_date == date(2020, 8, day)
+    assert store.display_reads == 2
+    store.tables.snapshots["close_prices"] = store.tick()
+    clock.advance(1.0)
+    catalogue.refresh()
+    assert (store.display_reads, store.display_date) == (3, date(2020, 8, 2))
+
+
+def test_a_failed_read_of_another_date_is_tried_again(store: FakeStore) -> None:
+    catalogue = Catalogue(store)
+    catalogue.displays(["GR1"], as_of=date(2020, 8, 1))
+    store.available = False
+    with pytest.raises(DatabaseUnavailable):
+        catalogue.displays(["GR1"], as_of=date(2020, 8, 2))
+    store.available = True
+    catalogue.displays(["GR1"], as_of=date(2020, 8, 2))
+    assert store.display_date == date(2020, 8, 2)
 
 
 def test_a_new_snapshot_is_read_within_the_check_interval(store: FakeStore) -> None:

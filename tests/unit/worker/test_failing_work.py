@@ -51,7 +51,7 @@ def test_two_bugs_in_a_row_with_interactions_waiting_leave_the_state_of_a_batch_
     assert world.decision(answered)
     assert len(world.store.tables.interactions) == 2
     offsets = {(RECOMMENDATIONS_REQUESTED, number): 3, (INTERACTIONS_RECORDED, number): 2}
-    assert world.store.tables.offsets == offsets
+    assert {partition: offset for partition, offset in world.store.tables.offsets.items() if offset} == offsets
 
 
 @pytest.mark.parametrize("steps", range(1, 9))

@@ -17,7 +17,7 @@ from shared.errors import EventIdReused, describe_error
 from shared.events import (
     INTERACTIONS_RECORDED,
     RECOMMENDATIONS_REQUESTED,
-    WRITE_TOPICS,
+    REFERENCE_TOPICS,
     InteractionRecorded,
     RecommendationRequested,
     TransactionRecorded,
@@ -48,7 +48,7 @@ def build_store() -> FakeStore:
 
 def handle(store: FakeStore, messages: Sequence[Message]) -> Handled:
     batch = Batch(
-        tuple(one for one in messages if one.topic in WRITE_TOPICS),
+        tuple(one for one in messages if one.topic != RECOMMENDATIONS_REQUESTED),
         tuple(one for one in messages if one.topic == RECOMMENDATIONS_REQUESTED),
     )
     with store.begin() as transaction:
@@ -76,11 +76,11 @@ def test_a_batch_that_comes_again_has_no_further_effect(messages: list[Message])
     store = build_store()
     first = handle(store, messages)
     interactions, decisions = dict(store.tables.interactions), dict(store.tables.decisions)
-    transactions = dict(store.tables.transactions)
+    transactions, reference_events = dict(store.tables.transactions), dict(store.tables.reference_events)
     again = handle(store, messages)
-    assert (again.interactions, again.transactions, again.decisions) == (0, 0, ())
+    assert (again.interactions, again.transactions, again.reference_events, again.decisions) == (0, 0, 0, ())
     assert (store.tables.interactions, store.tables.decisions) == (interactions, decisions)
-    assert store.tables.transactions == transactions
+    assert (store.tables.transactions, store.tables.reference_events) == (transactions, reference_events)
     assert {message for message, _ in again.dead_letters} == {message for message, _ in first.dead_letters}
 
 
@@ -96,6 +96,8 @@ def test_the_effects_do_not_depend_on_where_the_log_is_cut_into_batches(messages
     assert {one: pair[1] for one, pair in whole.tables.transactions.items()} == {
         one: pair[1] for one, pair in halves.tables.transactions.items()
     }
+    for topic in REFERENCE_TOPICS:  # there is no order between topics
+        assert whole.tables.events_of(topic) == halves.tables.events_of(topic)
     assert whole.tables.decisions.keys() == halves.tables.decisions.keys()
     assert whole.tables.dead_letters == halves.tables.dead_letters
 
@@ -165,6 +167,8 @@ def is_kept(store: FakeStore, message: Message) -> bool:
         return content_digest(kept) == content_digest(event)
     if isinstance(event, TransactionRecorded):
         return content_digest(event) in {content_digest(kept) for _, kept in store.tables.transactions.values()}
+    if message.topic in REFERENCE_TOPICS:
+        return content_digest(store.tables.reference_events[message.topic, event.event_id]) == content_digest(event)
     return store.tables.decisions[event.event_id].content_digest == content_digest(event)
 
 

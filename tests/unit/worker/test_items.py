@@ -2,24 +2,30 @@
 
 from __future__ import annotations
 
+import gc
 import json
-from datetime import UTC, datetime, timedelta, timezone
+import math
+import weakref
+from dataclasses import replace
+from datetime import UTC, date, datetime, timedelta, timezone
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from shared.recommender.types import Basis, Contributions, RankedAsset, Ranking
+from shared.served_list import Components, RecommendationItem, rounded, rounded_or_none
 from tests.fakes_store import display_of
-from tests.public_items import ITEM_KEYS
-from worker.answers import build_items
+from tests.public_items import ITEM_KEYS, LATER_KEYS
+from worker.items import build_items, encode_displays, encode_items
+from worker.ports import AssetDisplay
 
 DECIDED_AT = datetime(2025, 11, 30, 22, 0, 0, 999_999, tzinfo=UTC)
 
 
 def ranking(*contributions: Contributions) -> Ranking:
     assets = tuple(
-        RankedAsset(f"GR{rank}", rank, sum(vars(parts).values()), parts)
+        RankedAsset(f"GR{rank}", rank, sum(part or 0.0 for part in parts), parts)
         for rank, parts in enumerate(contributions, start=1)
     )
     return Ranking("C1", Basis.HISTORY, assets)
@@ -27,9 +33,11 @@ def ranking(*contributions: Contributions) -> Ranking:
 
 def test_keys_are_those_of_the_contract_in_its_order() -> None:
     [item] = build_items(
-        ranking(Contributions(0.5, 0.25, 0.125)), displays={"GR1": display_of("GR1")}, decided_at=DECIDED_AT
+        ranking(Contributions(0.5, 0.25, 0.125)),
+        contents=encode_displays({"GR1": display_of("GR1")}),
+        decided_at=DECIDED_AT,
     )
-    assert list(item.model_dump()) == ITEM_KEYS
+    assert list(item.model_dump()) == ITEM_KEYS + LATER_KEYS
     assert item.model_dump() == {
         "isin": "GR1",
         "assetname": "Name of GR1",
@@ -42,12 +50,25 @@ def test_keys_are_those_of_the_contract_in_its_order() -> None:
         "score": 0.875,
         "rank": 1,
         "components": {"collaborative": 0.5, "content": 0.25, "profitability": 0.125},
+        "price_date": None,
+        "currency": None,
+        "trailing_return_12m": None,
     }
+
+
+def test_an_asset_that_the_catalogue_no_longer_has_is_not_kept() -> None:
+    displays = {"GR1": replace(display_of("GR1"), current_price=987.125)}  # no other test has this asset
+    build_items(ranking(Contributions(1, 0, 0)), contents=encode_displays(displays), decided_at=DECIDED_AT)
+    dropped = weakref.ref(displays.pop("GR1"))
+    gc.collect()
+    assert dropped() is None
 
 
 def test_the_date_is_utc_whatever_the_clock_says() -> None:
     local = DECIDED_AT.astimezone(timezone(timedelta(hours=-7)))
-    [item] = build_items(ranking(Contributions(1, 0, 0)), displays={"GR1": display_of("GR1")}, decided_at=local)
+    [item] = build_items(
+        ranking(Contributions(1, 0, 0)), contents=encode_displays({"GR1": display_of("GR1")}), decided_at=local
+    )
     assert item.recommendation_date == "2025-11-30T22:00:00"
 
 
@@ -55,7 +76,7 @@ def test_the_date_is_utc_whatever_the_clock_says() -> None:
 def test_shown_components_add_up_to_the_shown_score(parts: list[tuple[float, float, float]]) -> None:
     displays = {f"GR{rank}": display_of(f"GR{rank}") for rank in range(1, 6)}
     for item in build_items(
-        ranking(*(Contributions(*three) for three in parts)), displays=displays, decided_at=DECIDED_AT
+        ranking(*(Contributions(*three) for three in parts)), contents=encode_displays(displays), decided_at=DECIDED_AT
     ):
         assert item.score == round(sum(vars(item.components).values()), 6)
         assert "-0.0" not in json.dumps(item.model_dump(), allow_nan=False)
@@ -64,16 +85,135 @@ def test_shown_components_add_up_to_the_shown_score(parts: list[tuple[float, flo
 @pytest.mark.parametrize("bad", [float("nan"), float("inf"), -float("inf")])
 def test_a_score_that_is_not_finite_is_a_bug(bad: float) -> None:
     with pytest.raises(ValueError, match="finite"):
-        build_items(ranking(Contributions(0.5, bad, 0)), displays={"GR1": display_of("GR1")}, decided_at=DECIDED_AT)
+        build_items(
+            ranking(Contributions(0.5, bad, 0)),
+            contents=encode_displays({"GR1": display_of("GR1")}),
+            decided_at=DECIDED_AT,
+        )
 
 
 def test_a_price_that_is_not_known_or_not_a_number_is_null() -> None:
     displays = {"GR1": display_of("GR1", current_price=None, profitability=float("nan"), sector=None)}
-    [item] = build_items(ranking(Contributions(1, 0, 0)), displays=displays, decided_at=DECIDED_AT)
+    [item] = build_items(ranking(Contributions(1, 0, 0)), contents=encode_displays(displays), decided_at=DECIDED_AT)
     assert (item.current_price, item.profitability, item.sector) == (None, None, None)
+
+
+def test_the_date_of_the_price_and_the_trailing_return_are_shown() -> None:
+    display = display_of("GR1", price_date=date(2022, 11, 29), trailing_return_12m=0.08433734939)
+    [item] = build_items(
+        ranking(Contributions(1, 0, 0)), contents=encode_displays({"GR1": display}), decided_at=DECIDED_AT
+    )
+    assert list(item.model_dump(mode="json").items())[-3:] == [
+        ("price_date", "2022-11-29"),
+        ("currency", None),
+        ("trailing_return_12m", 0.084337),
+    ]
+
+
+@pytest.mark.parametrize("bad", [float("nan"), float("inf"), -float("inf")])
+def test_a_trailing_return_that_is_not_finite_is_null(bad: float) -> None:
+    displays = {"GR1": display_of("GR1", trailing_return_12m=bad)}
+    [item] = build_items(ranking(Contributions(1, 0, 0)), contents=encode_displays(displays), decided_at=DECIDED_AT)
+    assert item.trailing_return_12m is None
 
 
 def test_an_asset_that_left_the_catalogue_is_left_out_and_ranks_close_up() -> None:
     displays = {"GR1": display_of("GR1"), "GR3": display_of("GR3")}
-    items = build_items(ranking(*[Contributions(1, 0, 0)] * 3), displays=displays, decided_at=DECIDED_AT)
+    items = build_items(
+        ranking(*[Contributions(1, 0, 0)] * 3), contents=encode_displays(displays), decided_at=DECIDED_AT
+    )
     assert [(item.isin, item.rank) for item in items] == [("GR1", 1), ("GR3", 2)]
+
+
+ANY_FLOAT = st.floats(-1e300, 1e300) | st.sampled_from([math.nan, math.inf, -math.inf, -0.0, 5e-324])
+A_CONTRIBUTION = st.one_of(st.none(), st.floats(-1e300, 1e300), st.sampled_from([-0.0, 5e-324, 1e22, 1e-7, 0, 1]))
+A_TEXT = st.text(max_size=8)
+ASSETS = st.builds(
+    AssetDisplay,
+    isin=st.just("GR1"),
+    assetname=A_TEXT,
+    assetcategory=A_TEXT,
+    sector=st.none() | A_TEXT,
+    industry=st.none() | A_TEXT,
+    current_price=st.none() | ANY_FLOAT | st.integers(-5, 5),
+    profitability=st.none() | ANY_FLOAT,
+    asset_sub_category=st.none() | A_TEXT,
+    price_date=st.none() | st.dates(),
+    currency=st.none() | A_TEXT,
+    trailing_return_12m=st.none() | ANY_FLOAT,
+)
+
+
+def item_of(display: AssetDisplay, contributions: Contributions) -> RecommendationItem:
+    """The item as the type of the contract makes it, field by field."""
+    components = {name: None if value is None else rounded(value) for name, value in contributions._asdict().items()}
+    return RecommendationItem(
+        isin=display.isin,
+        assetname=display.assetname,
+        assetcategory=display.assetcategory,
+        sector=display.sector,
+        industry=display.industry,
+        current_price=rounded_or_none(display.current_price),
+        profitability=rounded_or_none(display.profitability),
+        recommendation_date="2025-11-30T22:00:00",
+        score=rounded(sum(value for value in components.values() if value is not None)),
+        rank=1,
+        components=Components(**components),
+        price_date=display.price_date,
+        currency=display.currency,
+        trailing_return_12m=rounded_or_none(display.trailing_return_12m),
+    )
+
+
+@given(ASSETS, st.tuples(*[A_CONTRIBUTION] * 3))
+def test_the_text_is_the_json_of_the_same_items_as_the_contract_makes_them(
+    display: AssetDisplay, parts: tuple[float | None, float | None, float | None]
+) -> None:
+    contributions = Contributions(*parts)
+    expected = item_of(display, contributions)
+    assets = (RankedAsset("GR1", 1, 0.0, contributions),)
+    made = build_items(
+        Ranking("C1", Basis.HISTORY, assets), contents=encode_displays({"GR1": display}), decided_at=DECIDED_AT
+    )
+    text = json.dumps([expected.model_dump(mode="json")], separators=(",", ":"), allow_nan=False)
+    assert encode_items(made) == encode_items((expected,)) == text
+
+
+def test_items_are_read_as_a_sequence_and_equal_the_same_items() -> None:
+    displays = {f"GR{rank}": display_of(f"GR{rank}") for rank in range(1, 4)}
+    parts = [Contributions(0.5, None, 0.25)] * 3
+    items = build_items(ranking_of_known(parts), contents=encode_displays(displays), decided_at=DECIDED_AT)
+    plain = tuple(items)
+    assert (len(items), items[1], items[1:]) == (3, plain[1], plain[1:])
+    assert items == plain
+    assert plain == items
+    assert hash(items) == hash(plain)
+    assert items != plain[:2]
+    assert items != "text"
+
+
+def ranking_of_known(parts: list[Contributions]) -> Ranking:
+    assets = tuple(RankedAsset(f"GR{rank}", rank, 0.0, one) for rank, one in enumerate(parts, start=1))
+    return Ranking("C1", Basis.HISTORY, assets)
+
+
+def test_no_assets_are_an_empty_list() -> None:
+    assert build_items(ranking_of_known([]), contents=encode_displays({}), decided_at=DECIDED_AT) == ()
+
+
+def test_a_sum_that_is_not_finite_is_a_bug() -> None:
+    with pytest.raises(ValueError, match="finite"):
+        build_items(
+            ranking_of_known([Contributions(1.7e308, 1.7e308, 0)]),
+            contents=encode_displays({"GR1": display_of("GR1")}),
+            decided_at=DECIDED_AT,
+        )
+
+
+def test_a_changed_asset_is_encoded_anew() -> None:
+    asked = ranking_of_known([Contributions(1, 0, 0)])
+    for price in (1.0, 2.0, 1.0):
+        [item] = build_items(
+            asked, contents=encode_displays({"GR1": display_of("GR1", current_price=price)}), decided_at=DECIDED_AT
+        )
+        assert item.current_price == price

@@ -34,7 +34,7 @@ def test_offsets_are_stored_with_the_effects_and_told_to_kafka(world: World) -> 
     world.settle()
     number = world.broker.partition_of("C1")
     expected = {(RECOMMENDATIONS_REQUESTED, number): 1, (INTERACTIONS_RECORDED, number): 1}
-    assert world.store.tables.offsets == expected
+    assert {partition: offset for partition, offset in world.store.tables.offsets.items() if offset} == expected
     assert world.consumer.committed == expected
 
 

@@ -79,7 +79,8 @@ def test_a_gap_at_the_end_of_the_log_does_not_hold_requests_up(world: World) -> 
     second = world.ask("C1")
     world.settle()
     assert world.decision(second)
-    assert world.store.tables.offsets == {(RECOMMENDATIONS_REQUESTED, number): 4, (INTERACTIONS_RECORDED, number): 4}
+    offsets = world.store.tables.offsets
+    assert [offsets[topic, number] for topic in (RECOMMENDATIONS_REQUESTED, INTERACTIONS_RECORDED)] == [4, 4]
 
 
 def test_clicks_that_do_not_arrive_make_the_request_wait_and_the_worker_unready(world: World) -> None:

@@ -34,7 +34,7 @@ def test_after_a_rewind_a_batch_starts_at_the_stored_offset(buffer: MessageBuffe
     assert buffer.poll(timeout_seconds=0.0, held=(), wanted=10)
     batch = Batch(requests=buffer.requests(5))
     assert [message.offset for message in batch.messages] == [0, 1, 2]
-    assert buffer.starts(batch) == {PARTITION: 0}
+    assert buffer.starts(batch)[PARTITION] == 0
 
 
 def test_what_is_paused_right_after_a_rewind_is_resumed_once_it_is_no_longer_held(

@@ -153,7 +153,7 @@ def test_a_model_that_scores_nan_is_refused(monkeypatch: pytest.MonkeyPatch) -> 
     def scorer(model: Model, histories: Any, **options: Any) -> Any:
         rankings = recommend(model, histories, **options)
         return [
-            replace(ranking, assets=tuple(replace(asset, score=float("nan")) for asset in ranking.assets))
+            replace(ranking, assets=tuple(asset._replace(score=float("nan")) for asset in ranking.assets))
             for ranking in rankings
         ]
 

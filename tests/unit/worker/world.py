@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
 from prometheus_client import CollectorRegistry
 
 from shared.events import (
+    ASSETS_CHANGED,
+    CLOSE_PRICES_RECORDED,
+    CUSTOMERS_CHANGED,
     INTERACTIONS_RECORDED,
     RECOMMENDATIONS_REQUESTED,
     TRANSACTIONS_RECORDED,
+    AssetChanged,
+    ClosePriceRecorded,
+    CustomerChanged,
     InteractionRecorded,
     RecommendationRequested,
     TransactionRecorded,
@@ -19,19 +25,21 @@ from shared.events import (
 from shared.ports import Message
 from shared.recommender.model import Model
 from shared.recommender.pipeline import recommend
-from shared.recommender.types import CustomerHistory, Ranking, Weights
+from shared.recommender.types import Customer, CustomerHistory, Ranking, Weights
 from shared.retry_policy import RetryPolicy
 from tests.builders import build_customer, build_model
-from tests.fakes import FakeArtifacts, FakeBroker, FakeClock, FakeConsumer
+from tests.fakes import FakeArtifacts, FakeBroker, FakeClock, FakeConsumer, LateExecutor
 from tests.fakes_store import FakeStore, display_of
 from worker.answers import Scoring
 from worker.catalogue import Catalogue
+from worker.histories import Histories
 from worker.loop import Dependencies, WorkerLoop
 from worker.metrics import WorkerMetrics
 from worker.model_slot import ModelSlot
 from worker.ports import Decision
 
 TODAY = datetime(2026, 1, 2, 12, tzinfo=UTC)
+HISTORY_BYTES = 1 << 20
 CUSTOMERS = tuple(f"C{index}" for index in range(8))
 
 
@@ -47,6 +55,7 @@ class World:
         self.artifacts = FakeArtifacts()
         self.model = build_model(assets=30)
         self.orders = 0
+        self.executor: LateExecutor | None = None
         self.scorer: Callable[..., list[Ranking]] = recommend
         self.weights: Weights | None = None
         for isin in self.model.id_map.isins:
@@ -69,6 +78,8 @@ class World:
             model_slot=self.slot,
             build_scoring=self.build_scoring,
             metrics=metrics,
+            histories=Histories(most_bytes=HISTORY_BYTES),
+            executor=self.executor,
             policy=RetryPolicy(jitter=lambda: 1.0),
             clock=self.clock,
         )
@@ -91,6 +102,12 @@ class World:
         for _ in range(count):
             self.clock.advance(seconds)
             self.loop.safe_step()
+
+    def load(self, *, owned: Mapping[str, set[str]], customers: Mapping[str, Customer]) -> None:
+        """Load files with these purchases and profiles in place of those of the same customers."""
+        self.store.tables.owned = {**self.store.tables.owned, **owned}
+        self.store.tables.customers = {**self.store.tables.customers, **customers}
+        self.store.tables.snapshots = {**self.store.tables.snapshots, "transactions": self.store.tick()}
 
     def settle(self) -> None:
         """Step until everything that can be done is done, backing off included."""
@@ -118,6 +135,23 @@ class World:
             customer_id=customer_id, isin=isin or self.model.id_map.isins[0], **{**known, **fields}
         )
         return self.broker.publish(TRANSACTIONS_RECORDED, event)
+
+    def change_customer(self, customer_id: str = "C1", **fields: Any) -> Message:
+        """Acknowledge a profile: without fields, that of a conservative customer since today."""
+        known = {"risk_level": "Conservative", "changed_on": TODAY.date(), **fields}
+        return self.broker.publish(CUSTOMERS_CHANGED, CustomerChanged(customer_id=customer_id, **known))
+
+    def change_asset(self, isin: str | None = None, **fields: Any) -> Message:
+        """Acknowledge an asset: without fields, that the first one is a stock since today."""
+        known = {"asset_category": "Stock", "asset_name": "Changed", "changed_on": TODAY.date(), **fields}
+        isin = isin or self.model.id_map.isins[0]
+        return self.broker.publish(ASSETS_CHANGED, AssetChanged(isin=isin, **known))
+
+    def price(self, isin: str | None = None, **fields: Any) -> Message:
+        """Acknowledge a close price of today."""
+        known = {"close_price": 9.5, "priced_on": TODAY.date(), **fields}
+        isin = isin or self.model.id_map.isins[0]
+        return self.broker.publish(CLOSE_PRICES_RECORDED, ClosePriceRecorded(isin=isin, **known))
 
     def ask(self, customer_id: str = "C1", action: Any = "refresh_recs", **fields: Any) -> RecommendationRequested:
         """Acknowledge a request."""

@@ -14,7 +14,7 @@ from shared.recommender.types import Weights
 from trainer.benchmark.algorithms.interface import Algorithm
 from trainer.benchmark.algorithms.signals import RESEARCH_BLEND, Hybrid
 from trainer.benchmark.known import Counts, KnownData, Lists, Matrix, Split, rank
-from trainer.evaluation.splits import asset_volatility, prices_at
+from trainer.evaluation.splits import annual_volatility, prices_at
 
 PROFITABILITY_WEIGHTS = (0.0, 0.1, 0.2, 0.3, 0.5, 0.7, 1.0)
 TILTS = (0.0, 0.3, 0.6, 1.0, 2.0)
@@ -46,8 +46,8 @@ def momentum(known: KnownData) -> Counts:
 
 SIGNALS: Mapping[str, Signal] = {
     "momentum": lambda known: centred_ranks(momentum(known)),
-    "low-volatility": lambda known: centred_ranks(-asset_volatility(known.training)),
-    "both": lambda known: (centred_ranks(momentum(known)) + centred_ranks(-asset_volatility(known.training))) / 2.0,
+    "low-volatility": lambda known: centred_ranks(-annual_volatility(known.training)),
+    "both": lambda known: (centred_ranks(momentum(known)) + centred_ranks(-annual_volatility(known.training))) / 2.0,
 }
 
 

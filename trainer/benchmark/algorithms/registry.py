@@ -35,6 +35,8 @@ ALGORITHMS: Mapping[str, Algorithm] = {
     "hybrid": Hybrid(enforce_suitability=False),
     "hybrid-suitable": Hybrid(enforce_suitability=True),
 }
+# Not among "all": what is compared with one of them on a question of its own.
+VARIANTS: Mapping[str, Algorithm] = {"hybrid-sparse": Hybrid(enforce_suitability=False, dense_assets=0)}
 _NEEDED = {
     "als": "implicit.cpu.als",
     "bpr": "implicit.cpu.bpr",
@@ -47,7 +49,7 @@ _NEEDED = {
 
 def algorithm_named(name: str) -> Algorithm:
     """Return an algorithm, or a point of the frontier."""
-    return frontier_algorithm(name) if "@" in name else ALGORITHMS[name]
+    return frontier_algorithm(name) if "@" in name else {**ALGORITHMS, **VARIANTS}[name]
 
 
 def missing_library(name: str) -> str | None:

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from shared.recommender.asset_matrix import DENSE_ASSETS
 from shared.recommender.components import standardise
 from shared.recommender.configuration import ALGORITHMS, DEFAULT_SEED, build_configuration
 from shared.recommender.fitting import fit_model
@@ -87,11 +88,12 @@ class Hybrid:
 
     enforce_suitability: bool
     weights: Weights | None = None
+    dense_assets: int = DENSE_ASSETS  # with more assets than this, matrices are sparse
 
     def fit_and_rank(self, known: KnownData, split: Split) -> Lists:
         """Fit on what was known and rank; the split says what can be bought, as `limit_prices` does when serving."""
         return recommend_indices(
-            fit_hybrid(known, split),
+            fit_hybrid(known, split, dense_assets=self.dense_assets),
             known.training.histories(known.customers_of(split).tolist()),
             now=known.training.now,
             weights=self.weights,
@@ -100,7 +102,7 @@ class Hybrid:
 
     def weight_choice(self, known: KnownData, split: Split) -> Mapping[str, Any]:
         """Return what was chosen at the time point, as the manifest of a model has it."""
-        choice: Mapping[str, Any] = fit_hybrid(known, split).metadata["weights"]
+        choice: Mapping[str, Any] = fit_hybrid(known, split, dense_assets=self.dense_assets).metadata["weights"]
         return choice
 
 
@@ -135,13 +137,13 @@ def _fit_signal(signal: Signal, known: KnownData) -> Arrays:
 
 
 @lru_cache(maxsize=1)  # the same fit serves every weight and both rules of suitability
-def fit_hybrid(known: KnownData, split: Split) -> Model:
+def fit_hybrid(known: KnownData, split: Split, *, dense_assets: int = DENSE_ASSETS) -> Model:
     """Return the model of a time point, with the weights that were chosen on what was known then."""
     tradable = np.zeros(known.shape[1], dtype=np.bool_)
     tradable[known.id_map.known_indices(split.isins)] = True
     choice = choose_weights(
         known.training,
-        build_configuration(next(iter(ALGORITHMS))),
+        build_configuration(next(iter(ALGORITHMS)), dense_assets=dense_assets),
         rules=RollingRules(),
         budget=Budget(math.inf),
         figures={},

@@ -15,7 +15,7 @@ from tests.unit.recommender.planted import build_data
 from tests.unit.recommender.small_data import data_of_purchases
 from trainer.evaluation.frontier import SETTINGS, FrontierPoint, choose_presets, measure_frontier
 from trainer.evaluation.metrics import evaluate
-from trainer.evaluation.splits import asset_volatility, build_split
+from trainer.evaluation.splits import annual_volatility, build_split
 
 POINT = FrontierPoint(Weights(1, 0, 0), 0.4, (0.3, 0.5), 0.0, None, 0.2, 0.0)
 
@@ -66,7 +66,7 @@ def test_volatility_is_the_annual_deviation_of_returns_per_square_root_of_their_
     close = np.array([10.0, 11.0, 10.0, 12.0, 11.0, 5.0, 6.0, 1.0, 2.0])
     prices = ClosePrices(np.array([0, 0, 0, 0, 0, 1, 1, 2, 2], np.int32), days, close)
 
-    found = asset_volatility(replace(data, close_prices=prices))
+    found = annual_volatility(replace(data, close_prices=prices))
 
     returns = np.array([np.log(1.1) / 2, np.log(10 / 11) / 1, np.log(1.2) / 3, np.log(11 / 12) / 4])
     assert found[0] == pytest.approx(returns.std() * np.sqrt(365))

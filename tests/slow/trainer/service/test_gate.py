@@ -16,7 +16,7 @@ from shared.recommender.training_rows import TrainingRows
 from tests.builders import build_model
 from tests.unit.recommender.planted import build_purchases
 from tests.unit.trainer.evaluation.test_promotion import figures
-from tests.unit.trainer.service.job_world import BAD, COVERED, GOOD, World, rows
+from tests.unit.trainer.service.job_world import BAD, COVERED, GOOD, World, rows, with_one_price_changed
 from tests.unit.trainer.service.trainer_fakes import build_command
 from trainer.evaluation.promotion import Margins, decide_promotion, find_shortfalls
 from trainer.service.job import TrainingThread
@@ -164,13 +164,6 @@ def test_what_was_learned_from_counts_before_the_figures_and_safety_before_both(
     assert unsafe.reason.startswith("unsafe: ")
 
 
-def with_one_price_changed() -> TrainingRows:
-    """Return the rows with one cent added to one of many thousand prices: every count is the same."""
-    prices = rows().close_prices.copy()
-    prices.loc[prices.index[0], "close_price"] += 0.01
-    return replace(rows(), close_prices=prices)
-
-
 def test_the_same_data_and_configuration_promote_nothing_and_the_reason_says_so() -> None:
     world = with_champion()
 
@@ -179,6 +172,16 @@ def test_the_same_data_and_configuration_promote_nothing_and_the_reason_says_so(
     assert (outcome.kind, world.served()) == ("stored", "v1")
     assert outcome.reason == "nothing changed: v1 has the same data and configuration"
     assert world.store.offsets == COVERED  # its interactions are covered all the same
+
+
+def test_a_training_that_changes_nothing_pushes_no_version_out() -> None:
+    world = with_champion()
+    before = world.artifacts.versions()
+
+    assert world.run("v2").reason.startswith("nothing changed: ")
+
+    assert world.artifacts.versions() == before
+    assert world.store.rows["v2"].servable is False
 
 
 def test_rows_in_another_order_are_the_same_data() -> None:
@@ -314,6 +317,7 @@ def test_a_pinned_version_stays_on_the_volume_and_leaves_room_for_the_others() -
     world.registry.activate("v7")
 
     assert world.artifacts.versions() == [f"v{number}" for number in range(1, 8)]
+    world.store.training_rows = with_one_price_changed()
     world.run("v8")
 
     assert {"v2", "v3", "v4", "v5"} < set(world.artifacts.versions())

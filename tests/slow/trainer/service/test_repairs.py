@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from shared.errors import DatabaseUnavailable
-from tests.unit.trainer.service.job_world import World
+from tests.unit.trainer.service.job_world import World, with_one_price_changed
 from tests.unit.trainer.service.trainer_fakes import FakeRow
 
 
@@ -75,6 +75,15 @@ def test_the_pointer_decides_which_row_is_active() -> None:
     assert [version for version, row in world.store.rows.items() if row.active] == ["v1"]
 
 
+def with_two_versions() -> World:
+    """Return a world in which both trainings were promoted and v2 is served."""
+    world = World()
+    world.run("v1")
+    world.store.training_rows = with_one_price_changed()
+    world.run("v2")
+    return world
+
+
 def test_the_rows_say_which_versions_are_on_the_volume() -> None:
     world = World()
     versions = ("v1", "v2", "v3", "v4")
@@ -88,9 +97,7 @@ def test_the_rows_say_which_versions_are_on_the_volume() -> None:
 
 
 def test_a_rollback_that_removes_a_version_says_so_in_its_row() -> None:
-    world = World()
-    for version in ("v1", "v2"):
-        world.run(version)
+    world = with_two_versions()
     world.artifacts.models.pop("v2")  # as an operator might
 
     world.registry.activate("v1")
@@ -99,9 +106,7 @@ def test_a_rollback_that_removes_a_version_says_so_in_its_row() -> None:
 
 
 def test_rows_that_could_not_be_told_what_is_on_the_volume_are_told_later() -> None:
-    world = World()
-    for version in ("v1", "v2"):
-        world.run(version)
+    world = with_two_versions()
     world.artifacts.models.pop("v2")
     record = world.store.record_servable
 

@@ -29,7 +29,7 @@ def past(*prices: Price) -> PastReturns:
 def of(assets: str, returns: PastReturns) -> tuple[float, float]:
     """Return volatility and Sharpe ratio of these assets."""
     holdings = pool(sparse.csr_array([[float(isin in assets) for isin in "ABC"]]), returns)
-    return float(holdings.volatility()[0]), float(holdings.sharpe()[0])
+    return float(holdings.portfolio_volatility()[0]), float(holdings.sharpe()[0])
 
 
 def test_volatility_of_one_asset_is_the_sample_deviation_of_returns_per_root_of_days() -> None:

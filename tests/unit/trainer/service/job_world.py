@@ -29,6 +29,13 @@ def rows() -> TrainingRows:
     return build_rows(customers=200, assets=30)
 
 
+def with_one_price_changed() -> TrainingRows:
+    """Return the rows with one cent added to one of many thousand prices: every count is the same."""
+    prices = rows().close_prices.copy()
+    prices.loc[prices.index[0], "close_price"] += 0.01
+    return replace(rows(), close_prices=prices)
+
+
 class World:
     """One job with everything around it."""
 

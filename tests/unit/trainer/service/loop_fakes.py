@@ -30,6 +30,9 @@ class FakeTrainerArtifacts(FakeArtifacts):
     def versions(self) -> list[str]:
         return list(self.models)
 
+    def remove(self, version: str) -> None:
+        self.models.pop(version, None)
+
     def prune(self, *, keep: int = 3, pinned: Collection[str] = ()) -> None:
         current = self.pointer.version if self.pointer else None
         counted = [version for version in self.models if version not in pinned]

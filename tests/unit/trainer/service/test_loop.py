@@ -47,6 +47,17 @@ def test_a_request_is_kept_before_its_offset_and_trained_once() -> None:
     assert world.store.offsets[COMMANDS] == 2
 
 
+def test_impressions_start_no_training() -> None:
+    world = World()
+    world.click(50, kind="impression")
+    world.steps()
+    assert world.training.orders == []
+
+    world.click(3, first=50)
+    world.steps()
+    assert [order.triggered_by for order in world.training.orders] == ["interactions: 3 new"]
+
+
 def test_a_request_that_waits_survives_a_restart() -> None:
     world = World()
     world.click(3)

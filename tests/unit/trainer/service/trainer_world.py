@@ -14,6 +14,7 @@ from shared.events import (
     InteractionRecorded,
     TransactionRecorded,
 )
+from shared.recommender.types import InteractionType
 from tests.builders import build_model
 from tests.fakes import FakeClock, FakeConsumer
 from tests.unit.recommender.planted import build_rows
@@ -57,12 +58,11 @@ class World:
         self.loop = TrainerLoop(dependencies, clock=self.clock, sleep=lambda _: None)
         self.loop.begin()
 
-    def click(self, count: int = 1, *, first: int = 0, stored: bool = True) -> None:
+    def click(self, count: int = 1, *, first: int = 0, stored: bool = True, kind: str = "click") -> None:
         """Publish interactions, which the worker stores at once unless told otherwise."""
         for number in range(first, first + count):
-            self.broker.publish(
-                INTERACTIONS_RECORDED, InteractionRecorded(customer_id=f"C{number}", isin="X1", type="click")
-            )
+            event = InteractionRecorded(customer_id=f"C{number}", isin="X1", type=InteractionType(kind))
+            self.broker.publish(INTERACTIONS_RECORDED, event)
         if stored:
             self.worker_catches_up()
 

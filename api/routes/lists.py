@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import AsyncIterator
 from typing import Annotated, Any
 from uuid import UUID
@@ -10,39 +11,49 @@ from uuid import UUID
 from fastapi import APIRouter, Depends, Header, Path, Request, Response
 from fastapi.exceptions import RequestValidationError
 from fastapi.sse import EventSourceResponse, ServerSentEvent
-from pydantic import TypeAdapter, ValidationError
+from pydantic import ValidationError
+from pydantic_core import to_json
 
-from api import schemas
 from api.errors import RETRY_AFTER, GatewayStopping, conflict, not_found
 from api.gateway import Gateway, GatewayDependency, PublishEvent
 from api.json_bodies import JsonRoute
+from api.list_items import Item, parse_items
 from api.openapi import ACKNOWLEDGED, AWAITED_LIST, LIST_ANSWERS, LIST_EVENTS, problems
 from api.ports import Answer, CurrentFacts, ListRow, Question
+from api.query_parameters import refuse_unknown_parameters
+from api.schemas.answers import Acknowledged
+from api.schemas.lists import (
+    AwaitedList,
+    ListEvent,
+    QueuedList,
+    RecommendationList,
+    RecommendationsBody,
+    RequestProgress,
+)
 from shared.errors import DatabaseUnavailable, describe_error
 from shared.events import RecommendationRequested
 from shared.identifiers import CustomerId
 from shared.logging import get_logger
 from shared.recommender.candidates import is_suitable
 from shared.recommender.types import Customer
-from shared.served_list import RecommendationItem
+from shared.served_list import Components, RecommendationItem, rounded
 
 # Between two tries of a stream that cannot read the database.
 STREAM_RETRY_SECONDS = 1.0
 
 log = get_logger(__name__)
 router = APIRouter(route_class=JsonRoute, tags=["recommendations"])
-_items = TypeAdapter(list[RecommendationItem])
 
 
-@router.post("/recommendations", response_model=schemas.Acknowledged, responses=ACKNOWLEDGED)
-async def request_recommendations(body: schemas.RecommendationsBody, publish_event: PublishEvent) -> Response:
+@router.post("/recommendations", response_model=Acknowledged, responses=ACKNOWLEDGED)
+async def request_recommendations(body: RecommendationsBody, publish_event: PublishEvent) -> Response:
     """Request a list for a customer; it can be read a moment later."""
     return await publish_event("recommendations", RecommendationRequested, body, customer_id=body.customer_id)
 
 
 @router.get(
     "/recommendations/{customer_id}",
-    response_model=schemas.RecommendationList,
+    response_model=RecommendationList,
     responses=LIST_ANSWERS,
     openapi_extra={"parameters": AWAITED_LIST},
 )
@@ -51,7 +62,8 @@ async def read_recommendations(
     gateway: GatewayDependency,
     request: Request,
 ) -> Response:
-    """Read a customer's newest list, best first; it is empty for a known customer without one.
+    """Read a customer's newest list, best first; it is empty for a known customer without one, and for any
+    other customer where the setting `LEGACY_EMPTY_LIST` says so.
 
     Assets are removed that meanwhile left the catalogue, became unsuitable, are held or were dismissed. With
     `request_id` or `wait` the answer is 202 while the awaited list is not there.
@@ -60,19 +72,24 @@ async def read_recommendations(
         question = Question(customer_id, awaited.request_id)
         return await _answer_question(question, gateway=gateway, request=request, seconds=awaited.wait or 0.0)
     lists = await gateway.reader.fetch_lists(customer_id)
-    if not lists.known:
+    if not lists.known and not gateway.legacy_empty_list:
         raise not_found("The customer is unknown and has no list.")
     return await _answer_list(lists.newest, customer_id, gateway)
 
 
-@router.get("/requests/{request_id}", response_model=schemas.RequestProgress, responses=problems(404, 422, 503))
+@router.get(
+    "/requests/{request_id}",
+    response_model=RequestProgress,
+    responses=problems(404, 422, 503),
+    dependencies=[Depends(refuse_unknown_parameters)],
+)
 async def read_request(request_id: Annotated[UUID, Path()], gateway: GatewayDependency) -> Response:
     """Read whether a request for a list is queued, answered, or failed, with its times (UTC)."""
     known = await gateway.reader.fetch_request(request_id)
     if known is None and not gateway.request_ids.may_be_issued(request_id):
         raise not_found("There is no such request.")
     requested_at = (known and known.requested_at) or gateway.request_ids.issued_at(request_id)
-    progress = schemas.RequestProgress(
+    progress = RequestProgress(
         request_id=request_id,
         state="queued" if known is None else "failed" if known.answered_at is None else "answered",
         requested_at=requested_at,
@@ -92,7 +109,7 @@ async def _hold_slot(gateway: GatewayDependency) -> AsyncIterator[None]:
     "/recommendations/{customer_id}/events",
     response_class=EventSourceResponse,
     responses=LIST_EVENTS,
-    dependencies=[Depends(_hold_slot)],
+    dependencies=[Depends(refuse_unknown_parameters), Depends(_hold_slot)],
 )
 async def follow_recommendations(
     customer_id: Annotated[CustomerId, Path()],
@@ -117,17 +134,17 @@ async def follow_recommendations(
             return
 
 
-def _parse_awaited(request: Request) -> schemas.AwaitedList | None:
+def _parse_awaited(request: Request) -> AwaitedList | None:
     """Return the parameters of a wait, None without any; raises RequestValidationError.
 
     Parameters of FastAPI would cost every GET without them a quarter of the gateway's own time.
     """
     query = request.query_params
-    given = {name: query[name] for name in schemas.AwaitedList.model_fields if name in query}
+    given = {name: query[name] for name in AwaitedList.model_fields if name in query}
     if not given:
         return None
     try:
-        return schemas.AwaitedList.model_validate(given)
+        return AwaitedList.model_validate(given)
     except ValidationError as error:
         raise RequestValidationError([{**one, "loc": ("query", *one["loc"])} for one in error.errors()]) from error
 
@@ -149,7 +166,7 @@ async def _answer_question(question: Question, *, gateway: Gateway, request: Req
         return await _answer_list(answer.newest, question.customer_id, gateway)
     if is_unknown:
         raise not_found("The customer has no such request.")
-    queued = schemas.QueuedList(request_id=request_id).model_dump_json()
+    queued = QueuedList(request_id=request_id).model_dump_json()
     return Response(queued, 202, headers=RETRY_AFTER, media_type="application/json")
 
 
@@ -180,43 +197,59 @@ async def _answer_list(newest: ListRow | None, customer_id: str, gateway: Gatewa
         "X-Model-Version": newest.model_version,
         "X-Recommendation-Basis": newest.basis,
     }
+    if (weights := _parse_weights(newest)) is not None:
+        headers["X-Recommendation-Weights"] = ",".join(f"{name}={value:.6g}" for name, value in weights.items())
+    if newest.k is not None:
+        headers["X-Recommendation-K"] = str(newest.k)
     if newest.is_stale:
         headers["X-Recommendation-Stale"] = "true"
-    if items and (unknown := [name for name, value in items[0].components if value is None]):
+    if items and (unknown := [name for name, value in items[0]["components"].items() if value is None]):
         headers["X-Components-Unknown"] = ",".join(unknown)
     return _list_response(await _leave_out_forbidden(items, newest, customer_id=customer_id, gateway=gateway), headers)
 
 
 async def _build_event(newest: ListRow, customer_id: str, gateway: Gateway) -> ServerSentEvent:
     items = _parse_items(newest) or []
-    event = schemas.ListEvent(
-        recommendations=await _leave_out_forbidden(items, newest, customer_id=customer_id, gateway=gateway),
+    shown = await _leave_out_forbidden(items, newest, customer_id=customer_id, gateway=gateway)
+    event = ListEvent(
+        recommendations=[RecommendationItem.model_validate(one) for one in shown],
         request_id=newest.request_id,
         model_version=newest.model_version,
         basis=newest.basis,
         stale=newest.is_stale,
+        weights=_parse_weights(newest),
+        k=newest.k,
     )
     return ServerSentEvent(event="list", id=str(newest.request_id), raw_data=event.model_dump_json())
 
 
-async def _leave_out_forbidden(
-    items: list[RecommendationItem], newest: ListRow, *, customer_id: str, gateway: Gateway
-) -> list[RecommendationItem]:
+async def _leave_out_forbidden(items: list[Item], newest: ListRow, *, customer_id: str, gateway: Gateway) -> list[Item]:
     """Return the items that may be shown today, ranked from 1."""
     # Only a list that is older than the reference data or the customer's last interaction needs a second read.
     if not items or not (newest.is_stale or newest.has_newer_interactions):
         return items
-    facts = await gateway.reader.fetch_current_facts(customer_id, [item.isin for item in items])
-    shown = [item for item in items if _may_be_shown(item.isin, customer_id, facts)]
-    return [item.model_copy(update={"rank": rank}) for rank, item in enumerate(shown, start=1)]
+    facts = await gateway.reader.fetch_current_facts(customer_id, [item["isin"] for item in items])
+    shown = [item for item in items if _may_be_shown(item["isin"], customer_id, facts)]
+    return [{**item, "rank": rank} for rank, item in enumerate(shown, start=1)]
 
 
-def _parse_items(newest: ListRow) -> list[RecommendationItem] | None:
+def _parse_items(newest: ListRow) -> list[Item] | None:
     """Return the items in the order of the contract; None for a list that somebody damaged, which counts as no list."""
+    if isinstance(newest.items, list):
+        return newest.items
     try:
-        return _items.validate_json(newest.items)  # JSONB does not keep the order of the keys
+        return parse_items(newest.items or "")
     except ValidationError as error:
         log.error("recommendations.unreadable", request_id=str(newest.request_id), error=describe_error(error))
+        return None
+
+
+def _parse_weights(newest: ListRow) -> dict[str, float] | None:
+    """Return the weights in the order of the components, as the API shows them; None where they cannot be read."""
+    try:
+        stored: Any = json.loads(newest.weights) if isinstance(newest.weights, str) else newest.weights
+        return {name: rounded(stored[name]) for name in Components.model_fields}
+    except (TypeError, ValueError, KeyError):
         return None
 
 
@@ -230,6 +263,7 @@ def _may_be_shown(isin: str, customer_id: str, facts: CurrentFacts) -> bool:
     )
 
 
-def _list_response(items: list[RecommendationItem], headers: dict[str, str]) -> Response:
-    content = b'{"status":"ok","recommendations":%b}' % _items.dump_json(items)
+def _list_response(items: list[Item], headers: dict[str, str]) -> Response:
+    # A list that an older worker stored is answered with the keys that it had.
+    content = b'{"status":"ok","recommendations":%b}' % to_json(items, inf_nan_mode="null")
     return Response(content, headers=headers, media_type="application/json")

@@ -1,0 +1,1 @@
+"""The endpoints, in one module for each kind of resource."""

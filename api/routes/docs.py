@@ -1,0 +1,81 @@
+"""The pages for people at /docs: Swagger UI from the package `fastapi-swagger`, served by the gateway itself.
+
+Nothing is loaded from another host and no script is inline, so that the policy of the page can forbid both.
+"""
+
+from __future__ import annotations
+
+from importlib.resources import files
+
+from fastapi import APIRouter, Response
+
+from api.errors import not_found
+
+PATHS = frozenset({"/docs", "/openapi.json"})
+FOLDER = "/docs/"
+_POLICY = {
+    "Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; "
+    "connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
+    "X-Content-Type-Options": "nosniff",
+    "Referrer-Policy": "no-referrer",
+}
+# The addresses are relative, for a proxy that serves the gateway below a path of its own.
+_PAGE = """\
+<!DOCTYPE html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<title>FAR-Trans recommender</title>
+<link rel="icon" type="image/png" href="docs/favicon-32x32.png">
+<link rel="stylesheet" href="docs/swagger-ui.css">
+</head>
+<body>
+<div id="swagger-ui"></div>
+<script src="docs/swagger-ui-bundle.js"></script>
+<script src="docs/start.js"></script>
+</body>
+</html>
+"""
+_START = """\
+"use strict";
+SwaggerUIBundle({
+  url: "openapi.json",
+  dom_id: "#swagger-ui",
+  deepLinking: true,
+  validatorUrl: null,
+  presets: [SwaggerUIBundle.presets.apis],
+  layout: "BaseLayout",
+});
+"""
+_TYPES = {
+    "swagger-ui-bundle.js": "text/javascript",
+    "swagger-ui.css": "text/css",
+    "favicon-32x32.png": "image/png",
+}
+_FILES = {
+    **{name: ((files("fastapi_swagger") / "resources" / name).read_bytes(), kind) for name, kind in _TYPES.items()},
+    "start.js": (_START.encode(), "text/javascript"),
+}
+
+router = APIRouter(include_in_schema=False)
+
+
+@router.get("/docs")
+async def show_docs() -> Response:
+    """Show the description of the API."""
+    return Response(_PAGE, headers=_POLICY, media_type="text/html")
+
+
+@router.get("/docs/{name}")
+async def read_docs_file(name: str) -> Response:
+    """Return a file of the page."""
+    if name not in _FILES:
+        raise not_found("There is no such file.")
+    content, media_type = _FILES[name]
+    return Response(content, headers=_POLICY, media_type=media_type)
+
+
+def is_docs_path(path: str) -> bool:
+    """Return whether the path is one of the description, which /v1 does not have."""
+    return path in PATHS or path.startswith(FOLDER)

@@ -1,0 +1,1 @@
+"""Request bodies and answers, in one module for each kind of resource."""

@@ -1,0 +1,174 @@
+"""The client for programs without asyncio."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Generator, Iterator, Mapping
+from contextlib import contextmanager
+from functools import wraps
+from typing import Concatenate, ParamSpec, Self, TypeVar
+from uuid import UUID
+
+import httpx
+
+from far_trans_client import exchanges, operations
+from far_trans_client.answers import AssetItem, ListEvent, RecommendationList
+from far_trans_client.connections import BodyReader, build_options, build_request, check_encoding, translate_errors
+from far_trans_client.errors import ConnectionFailed, Unavailable
+from far_trans_client.exchanges import Attempt, Exchange, Limits
+from far_trans_client.following import Following
+from far_trans_client.messages import Answer, Operation, check_status
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+
+def _method(build: Callable[P, Operation[T]]) -> Callable[Concatenate[Client, P], T]:
+    @wraps(build)
+    def call(self: Client, /, *args: P.args, **kwargs: P.kwargs) -> T:
+        return self.carry_out(exchanges.call(build(*args, **kwargs), self.limits))
+
+    return call
+
+
+class Client:
+    """A connection to one gateway; use it as a context manager, or `close` it. Threads may share it.
+
+    Every call ends within `limits` and returns a typed answer, or raises an error of `far_trans_client.errors`.
+    """
+
+    request_recommendations = _method(operations.request_recommendations)
+    batch = _method(operations.batch)
+    recommendations = _method(operations.recommendations)
+    recommendations_if_ready = _method(operations.recommendations_if_ready)
+    request_status = _method(operations.request_status)
+    record_interaction = _method(operations.record_interaction)
+    record_transaction = _method(operations.record_transaction)
+    assets_page = _method(operations.assets_page)
+    asset = _method(operations.asset)
+    watchlist = _method(operations.watchlist)
+    models = _method(operations.models)
+    frontier = _method(operations.frontier)
+    retrain = _method(operations.retrain)
+    cancel = _method(operations.cancel)
+    activate = _method(operations.activate)
+    pin = _method(operations.pin)
+    unpin = _method(operations.unpin)
+    live = _method(operations.live)
+    ready = _method(operations.ready)
+
+    def __init__(
+        self,
+        url: str,
+        *,
+        limits: Limits | None = None,
+        headers: Mapping[str, str] | None = None,
+        transport: httpx.BaseTransport | None = None,
+    ) -> None:
+        """Connect at the first call. `headers` go with every request. Raises InvalidArgument for what is no URL."""
+        self.limits = limits or Limits()
+        options = build_options(url, headers)
+        self.url = options.address
+        self._http = httpx.Client(
+            base_url=options.url, headers=options.headers, trust_env=options.trust_env, transport=transport
+        )
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the connections."""
+        self._http.close()
+
+    def wait_for_list(
+        self, customer_id: str, request_id: UUID | str, *, timeout_seconds: float = 30.0
+    ) -> RecommendationList:
+        """Return the list of this request, or a later one of the customer, as soon as it is there.
+
+        Raises ListNotReady when it is not there in time, and RequestFailed.
+        """
+        limits = self.limits
+        return self.carry_out(exchanges.wait_for_list(customer_id, request_id, limits, timeout_seconds=timeout_seconds))
+
+    def assets(
+        self,
+        *,
+        q: str | None = None,
+        sector: str | None = None,
+        category: str | None = None,
+        page_size: int = 500,
+    ) -> Iterator[AssetItem]:
+        """Iterate over all assets that match; a request for each page."""
+        offset = 0
+        while True:
+            page = self.assets_page(q=q, sector=sector, category=category, limit=page_size, offset=offset)
+            yield from page.assets
+            offset += len(page.assets)
+            if not page.assets or offset >= page.total:
+                return
+
+    def follow(self, customer_id: str, *, last_event_id: UUID | str | None = None) -> Generator[ListEvent, None, None]:
+        """Iterate over the lists of a customer, the newest first and then each new one; ends when it is closed.
+
+        Connects again after a loss, and goes on after the last list. Raises after `stream_attempts` failures in a row.
+        """
+        following = Following(customer_id, self.limits, last_event_id=last_event_id)
+        while True:
+            failure: ConnectionFailed | Unavailable | None = None
+            try:
+                with self._stream(following) as chunks:
+                    for chunk in chunks:
+                        yield from following.receive(chunk)
+            except (ConnectionFailed, Unavailable) as error:
+                failure = error
+            time.sleep(following.delay_before_next(failure))
+
+    def carry_out(self, exchange: Exchange[T]) -> T:
+        """Send the attempts of an exchange; return its result."""
+        try:
+            attempt = next(exchange)
+            while True:
+                time.sleep(attempt.delay_seconds)
+                try:
+                    answer = self._send(attempt)
+                except ConnectionFailed as error:
+                    attempt = exchange.throw(error)
+                else:
+                    attempt = exchange.send(answer)
+        except StopIteration as done:
+            return done.value  # type: ignore[no-any-return]
+
+    def _send(self, attempt: Attempt) -> Answer:
+        deadline = time.monotonic() + attempt.timeout_seconds
+        with self._open(attempt.operation, seconds=attempt.timeout_seconds) as response:
+            return self._read(response, deadline)
+
+    @contextmanager
+    def _stream(self, following: Following) -> Iterator[Iterator[bytes]]:
+        operation, seconds = following.connect(), self.limits.stream_silence_seconds
+        deadline = time.monotonic() + seconds
+        with self._open(operation, seconds=seconds) as response:
+            if response.status_code != 200:
+                check_status(operation, self._read(response, deadline))
+            following.check_head(response.headers)
+            yield response.iter_bytes()
+
+    @contextmanager
+    def _open(self, operation: Operation[object], *, seconds: float) -> Iterator[httpx.Response]:
+        request = build_request(self._http, operation, self.limits, seconds=seconds)
+        with translate_errors(operation, address=self.url):
+            response = self._http.send(request, stream=True)
+            try:
+                check_encoding(response)
+                yield response
+            finally:
+                response.close()
+
+    def _read(self, response: httpx.Response, deadline: float) -> Answer:
+        body = BodyReader(response, self.limits, deadline=deadline)
+        for chunk in response.iter_bytes():
+            body.add(chunk)
+        return body.answer()
