@@ -83,9 +83,15 @@ class ConnectionGuard:
         connection.transport.abort()
 
     async def sweep_forever(self) -> None:
-        """Close every connection that missed its deadline, twice a second."""
+        """Close every connection that missed its deadline, twice a second.
+
+        After a pause of this process (a busy machine, a suspended one) input may be there that was not read yet, and
+        the event loop runs timers before it reads: so it reads once before deadlines are checked.
+        """
         while True:
             await asyncio.sleep(SWEEP_SECONDS)
+            await asyncio.sleep(0)
+            await asyncio.sleep(0)
             for connection in list(self._connections):
                 connection.close_if_late(time.monotonic())
 

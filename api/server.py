@@ -19,7 +19,7 @@ from api.connections import IDLE_SECONDS, ConnectionGuard, GuardedProtocol
 from api.gateway import Gateway
 from shared.logging import get_logger
 
-BACKLOG = 1024
+BACKLOG = 4096  # connections that wait to be accepted; the kernel may allow fewer (net.core.somaxconn)
 REPORT_SECONDS = 1.0
 
 log = get_logger(__name__)

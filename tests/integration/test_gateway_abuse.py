@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import signal
 import socket
 import time
 from collections.abc import Iterable, Iterator
@@ -130,6 +131,23 @@ def test_a_request_that_comes_in_small_pieces_is_answered(alone: GatewayProcess)
         answer = closes(slow, until=time.monotonic() + 10)
     assert answer is not None
     assert answer.startswith(b"HTTP/1.1 200 ")
+
+
+def test_a_pause_of_the_gateway_is_not_held_against_a_client_whose_header_arrived_meanwhile(
+    alone: GatewayProcess,
+) -> None:
+    whole = b"GET /health/live HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: close\r\n\r\n"
+    with connections(alone.port, 20, whole[:20]) as begun:
+        time.sleep(0.5)  # the gateway has read the first part
+        alone.process.send_signal(signal.SIGSTOP)
+        try:
+            for one in begun:
+                one.sendall(whole[20:])
+            time.sleep(DEADLINE_SECONDS + 1)
+        finally:
+            alone.process.send_signal(signal.SIGCONT)
+        answers = [closes(one, until=time.monotonic() + 20) for one in begun]
+    assert [answer[:13] for answer in answers if answer] == [b"HTTP/1.1 200 "] * 20
 
 
 def test_a_header_without_end_is_refused(alone: GatewayProcess) -> None:
