@@ -12,15 +12,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from shared.logging import REPEAT_SECONDS, RepetitionFilter
-from shared.recommender.configuration import build_configuration
+from shared.recommender.configuration import COMPONENTS, build_configuration
 from shared.recommender.id_map import AssetIdMap
 from shared.recommender.model import NO_SECTOR, Model
+from shared.recommender.pipeline import TopAssets
 from shared.recommender.signal import Arrays
 from shared.recommender.signals.portfolio_mix import MIX_COUNT, AssetGroup
 from shared.recommender.types import (
     DEFAULT_INTERACTION_WEIGHTS,
     SEGMENT_COUNT,
     Asset,
+    Contributions,
     Customer,
     CustomerHistory,
     Interaction,
@@ -184,3 +186,15 @@ def written(lines: Sequence[MutableMapping[str, Any]]) -> list[MutableMapping[st
     for record, line in zip(records, lines, strict=True):
         record.msg = line
     return [line for record, line in zip(records, lines, strict=True) if repetitions.filter(record)]
+
+
+def build_top_assets(lists: Sequence[Sequence[Contributions]]) -> tuple[TopAssets, frozenset[str]]:
+    """Build lists of the first assets with these contributions, and the components that say nothing in any of them."""
+    top = TopAssets.empty(len(lists), max((len(parts) for parts in lists), default=0))
+    for row, parts in enumerate(lists):
+        top.asset_indices[row, : len(parts)] = range(len(parts))
+        for place, one in enumerate(parts):
+            top.contributions[:, row, place] = [value or 0.0 for value in one]
+    every = [one for parts in lists for one in parts]
+    silent = [name for name in COMPONENTS if every and all(getattr(one, name) is None for one in every)]
+    return top, frozenset(silent)

@@ -29,7 +29,16 @@ from shared.events import (
 from shared.far_trans.schema import parse_investment_capacity, parse_risk_level
 from shared.ports import KeptEvent, Message, Partition, StoredOffset
 from shared.recommender.history import dismissed_isins
-from shared.recommender.types import INTERACTION_WINDOW, Customer, CustomerHistory, Interaction, InteractionType
+from shared.recommender.types import (
+    INTERACTION_WINDOW,
+    Contributions,
+    Customer,
+    CustomerHistory,
+    Interaction,
+    InteractionType,
+)
+from tests.builders import build_top_assets
+from worker.items import ListItems, build_lists, encode_display
 from worker.ports import AssetDisplay, Decision, ServedList
 
 
@@ -379,3 +388,15 @@ def display_of(isin: str, **fields: Any) -> AssetDisplay:
     """Build what a list shows of an asset."""
     known = AssetDisplay(isin, f"Name of {isin}", "Stock", "Technology", "Software", 3.76, 0.160494)
     return replace(known, **fields)
+
+
+def build_list(shown: Sequence[tuple[AssetDisplay, Contributions]], *, made_at: datetime) -> ListItems:
+    """Build a list in which each asset has its own components that say nothing."""
+    contents, numbers = list[str](), list[ListItems]()
+    for display, parts in shown:
+        top, silent = build_top_assets([[parts]])
+        contents.append(encode_display(display))
+        numbers += build_lists(top, contents=contents[-1:], silent=silent, decided_at=made_at)
+    if all(one.millionths is not None for one in numbers):
+        return ListItems(contents, [value for one in numbers for value in one.millionths or ()], made_at=made_at)
+    return ListItems(contents, None, made_at=made_at, large=[value for one in numbers for value in one.contributions])

@@ -6,15 +6,18 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
+import numpy as np
+
 from shared.errors import InvalidWeights
 from shared.events import RecommendationRequested, content_digest
 from shared.ports import Message
+from shared.recommender.list_rules import NO_ASSET
 from shared.recommender.model import Model
-from shared.recommender.pipeline import recommend
-from shared.recommender.types import CustomerHistory, ListOptions, Ranking, Weights
+from shared.recommender.pipeline import TopAssets, rank_assets
+from shared.recommender.types import Basis, CustomerHistory, ListOptions, Weights
 from worker.catalogue import Catalogue
 from worker.histories import Histories
-from worker.items import build_items, encode_displays
+from worker.items import build_lists, encode_displays
 from worker.ports import Decision, ServedList, WorkerTransaction
 
 Request = tuple[Message, RecommendationRequested]
@@ -46,7 +49,7 @@ class Scoring:
     k: int
     weights: Weights | None = None
     now: Callable[[], datetime] = lambda: datetime.now(UTC)
-    recommend: Callable[..., list[Ranking]] = recommend
+    rank: Callable[..., TopAssets] = rank_assets
     histories: Histories | None = None
 
     def fetch_histories(
@@ -139,25 +142,30 @@ def _score(
     """Score every question once, all in one batch."""
     if not questions:
         return {}
-    rankings = scoring.recommend(
-        scoring.model,
+    model = scoring.model
+    top = scoring.rank(
+        model,
         [histories[question.customer_id] for question in questions],
         k=[question.k for question in questions],
         now=now,
         weights=[question.weights for question in questions],
         options=[question.options for question in questions],
-        catalogue=catalogue.view(scoring.model.id_map),
+        catalogue=catalogue.view(model.id_map),
     )
-    listed = {asset.isin for ranking in rankings for asset in ranking.assets}
-    contents = encode_displays(catalogue.displays(listed, as_of=scoring.model.as_of))
+    contents = _contents_of(top, model=model, catalogue=catalogue)
+    lists = build_lists(top, contents=contents, silent=model.silent_components, decided_at=now)
+    bases = [Basis.SEGMENT_PRIOR.value if cold else Basis.HISTORY.value for cold in top.cold.tolist()]
     return {
-        question: ServedList(
-            scoring.model.version,
-            ranking.basis.value,
-            question.weights,
-            build_items(ranking, contents=contents, decided_at=now),
-            question.k,
-            question.options,
-        )
-        for question, ranking in zip(questions, rankings, strict=True)
+        question: ServedList(model.version, basis, question.weights, items, question.k, question.options)
+        for question, basis, items in zip(questions, bases, lists, strict=True)
     }
+
+
+def _contents_of(top: TopAssets, *, model: Model, catalogue: Catalogue) -> list[str | None]:
+    """Return what is shown of each of the model's assets, by position; None for those that no list has."""
+    isins = model.id_map.isins
+    listed = {isins[index]: index for index in np.unique(top.asset_indices).tolist() if index != NO_ASSET}
+    contents: list[str | None] = [None] * len(isins)
+    for isin, content in encode_displays(catalogue.displays(listed, as_of=model.as_of)).items():
+        contents[listed[isin]] = content
+    return contents

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from contextlib import suppress
 from typing import Any
 from uuid import UUID
@@ -12,16 +12,21 @@ from sqlalchemy import Connection, text
 
 from shared.errors import InvalidWeights
 from shared.ports import KeptEvent
-from shared.postgres.bulk_insert import insert_new
+from shared.postgres.bulk_insert import build_array, insert_new_columns
 from shared.postgres.tables import decisions
-from shared.recommender.types import ListOptions, Weights
-from shared.served_list import MILLION, RecommendationItem
+from shared.recommender.types import NO_OPTIONS, ListOptions, Weights
+from shared.served_list import RecommendationItem
 from worker import queries
 from worker.asset_versions import AssetVersions
 from worker.items import ListItems, encode_items, encode_json
 from worker.ports import Decision, ServedList
 
 _WEIGHTS = ("weight_collaborative", "weight_content", "weight_profitability")
+_OF_DECISION = (
+    *("request_id", "customer_id", "action", "answered_from", "risk_level", "fingerprint", "partition"),
+    *("event_offset", "requested_at", "decided_at", "is_preview"),
+)
+_OF_ANSWER = ("model_version", "basis", "k")
 _LIST_COLUMNS = ("asset_versions", "contributions", "made_at", "items", "weights")
 
 
@@ -33,8 +38,8 @@ def insert_decisions(
         return frozenset()
     lists = [decision.answer.items for decision in new]
     ids = asset_versions.add({content for one in lists if isinstance(one, ListItems) for content in one.contents})
-    rows = [_decision_row(one, reference_snapshot, ids) for one in new]
-    stored = insert_new(connection, decisions, rows, returning="request_id")
+    columns = _decision_columns(new, reference_snapshot, ids)
+    stored = insert_new_columns(connection, decisions, columns, returning="request_id")
     # One customer is one partition, consumed in order and fenced: the last decision is the newest.
     in_order = [decision for decision in new if decision.request_id in stored and not decision.is_preview]
     scored = {one.customer_id: one for one in in_order if one.answered_from == "scored"}
@@ -83,37 +88,39 @@ def _names_of(answers: Collection[Decision]) -> dict[str, Any]:
     }
 
 
-def _decision_row(decision: Decision, reference_snapshot: str, ids: Mapping[str, int]) -> dict[str, Any]:
-    answer = decision.answer
-    options = {name: value for name, value in vars(answer.options).items() if value is not None}
-    columns = {**vars(decision), **vars(answer), **_list_columns(decision, ids)}
-    del columns["answer"]
-    content_digest = columns.pop("content_digest")
+def _decision_columns(
+    new: Sequence[Decision], reference_snapshot: str, ids: Mapping[str, int]
+) -> dict[str, Sequence[Any]]:
+    """Return the columns of decisions, each with one value for each of them."""
+    answers = [one.answer for one in new]
+    lists = [_list_row(one, ids) for one in new]
     return {
-        **columns,
-        "digest": content_digest and UUID(hex=content_digest[:32]),
-        "options": encode_json(options) if options else None,
-        "reference_snapshot": reference_snapshot if decision.is_preview else None,
+        **{name: [getattr(one, name) for one in new] for name in _OF_DECISION},
+        **{name: [getattr(one, name) for one in answers] for name in _OF_ANSWER},
+        **{name: [row[number] for row in lists] for number, name in enumerate((*_LIST_COLUMNS, *_WEIGHTS))},
+        "digest": [one.content_digest and one.content_digest[:32] for one in new],
+        "options": [_options_text(one.options) for one in answers],
+        "reference_snapshot": [reference_snapshot if one.is_preview else None for one in new],
     }
 
 
-def _list_columns(decision: Decision, ids: Mapping[str, int]) -> dict[str, Any]:
-    """Return the list as arrays, or as JSON: that which an older version stored, or with a number that does not fit."""
-    items, weights = decision.answer.items, vars(decision.answer.weights)
-    columns = {**dict.fromkeys(_LIST_COLUMNS), **dict.fromkeys(_WEIGHTS)}
-    if not isinstance(items, ListItems) or (contributions := items.millionths()) is None:
-        return {**columns, "items": encode_items(items), "weights": encode_json(weights)}
-    return {
-        **columns,
-        **dict(zip(_WEIGHTS, weights.values(), strict=True)),
-        "asset_versions": _array(ids[content] for content in items.contents),
-        "contributions": _array(contributions),
-        "made_at": None if items.made_at == decision.decided_at else items.made_at,
-    }
+def _options_text(options: ListOptions) -> str | None:
+    if options == NO_OPTIONS:
+        return None
+    return encode_json({name: value for name, value in vars(options).items() if value is not None})
 
 
-def _array(values: Iterable[int | None]) -> str:
-    return f"{{{','.join(['NULL' if value is None else str(value) for value in values])}}}"
+def _list_row(decision: Decision, ids: Mapping[str, int]) -> tuple[Any, ...]:
+    """Return the list as arrays, or as JSON: that which an older version stored, or with a number that does not fit.
+
+    The values are those of _LIST_COLUMNS and _WEIGHTS.
+    """
+    items, weights = decision.answer.items, decision.answer.weights
+    if not isinstance(items, ListItems) or items.millionths is None:
+        return (None, None, None, encode_items(items), encode_json(vars(weights)), None, None, None)
+    made_at = None if items.made_at == decision.decided_at else items.made_at
+    arrays = build_array([ids[content] for content in items.contents]), build_array(items.millionths)
+    return (*arrays, made_at, None, None, weights.collaborative, weights.content, weights.profitability)
 
 
 def _parse_weights(row: Any) -> Weights:
@@ -127,8 +134,9 @@ def _parse_items(row: Any, contents: Mapping[int, str]) -> Sequence[Recommendati
     if row.asset_versions is None:
         return tuple(RecommendationItem.model_validate(item) for item in row.items)
     shown = [contents[one] for one in row.asset_versions]
-    contributions = [None if value is None else value / MILLION for value in row.contributions]
-    return ListItems(shown, contributions, made_at=row.made_at)
+    if len(row.contributions) != 3 * len(shown):
+        raise ValueError("a list has three contributions for each asset")
+    return ListItems(shown, row.contributions, made_at=row.made_at)
 
 
 def _parse_options(column: Mapping[str, Any] | None) -> ListOptions:

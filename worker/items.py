@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
 from functools import cached_property, partial
 from json import dumps, loads
-from typing import overload
+from typing import Any, overload
 from weakref import WeakKeyDictionary
 
-from shared.recommender.types import Contributions, Ranking
+import numpy as np
+from numpy.typing import NDArray
+
+from shared.recommender.configuration import COMPONENTS
+from shared.recommender.list_rules import NO_ASSET
+from shared.recommender.pipeline import TopAssets
 from shared.served_list import (
     LIST_FIELDS,
     MILLION,
@@ -27,24 +31,35 @@ encode_json = partial(dumps, allow_nan=False, separators=(",", ":"))
 # About 1 KiB for each asset, as long as the catalogue has it: an asset with a new price is another key.
 _CONTENTS: WeakKeyDictionary[AssetDisplay, str] = WeakKeyDictionary()
 _MOST_MILLIONTHS = 2**31 - 1
+_NEAR_A_TIE = 1e-6
 
 
 class ListItems(Sequence[RecommendationItem]):
     """Items by what was shown of each asset (JSON texts) and its three contributions, decoded when one is read.
 
-    Equal to any sequence of the same items. `contributions` has three numbers for each asset, rounded, best first.
+    Equal to any sequence of the same items. `millionths` has three numbers for each asset, best first, None for a
+    component that says nothing. Where one does not fit into four bytes it is None, and `large` has the rounded numbers.
     """
 
-    def __init__(self, contents: Sequence[str], contributions: Sequence[float | None], *, made_at: datetime) -> None:
+    def __init__(
+        self,
+        contents: Sequence[str],
+        millionths: Sequence[int | None] | None,
+        *,
+        made_at: datetime,
+        large: Sequence[float | None] = (),
+    ) -> None:
         self.contents = contents
-        self.contributions = contributions
+        self.millionths = millionths
         self.made_at = made_at
+        self._large = large
 
-    def millionths(self) -> list[int | None] | None:
-        """Return the contributions in millionths, which are exact; None where one does not fit into four bytes."""
-        scaled = [None if value is None else round(value * MILLION) for value in self.contributions]
-        fits = all(value is None or abs(value) <= _MOST_MILLIONTHS for value in scaled)
-        return scaled if fits else None
+    @property
+    def contributions(self) -> Sequence[float | None]:
+        """Three numbers for each asset, as the API shows them."""
+        if self.millionths is None:
+            return self._large
+        return [None if value is None else value / MILLION for value in self.millionths]
 
     @cached_property
     def _decoded(self) -> tuple[RecommendationItem, ...]:
@@ -77,15 +92,63 @@ def encode_items(items: Sequence[RecommendationItem]) -> str:
     return encode_json([item.model_dump(mode="json") for item in items])
 
 
-def build_items(ranking: Ranking, *, contents: Mapping[str, str], decided_at: datetime) -> ListItems:
-    """Return one item per ranked asset, best first; raises ValueError on a score that is not finite.
+def build_lists(
+    top: TopAssets, *, contents: Sequence[str | None], silent: Collection[str], decided_at: datetime
+) -> list[ListItems]:
+    """Return the items of each list, best first; raises ValueError on a score that is not finite.
 
-    `contents`: what is shown of each asset (encode_displays). An asset that left the catalogue has none and is skipped,
-    and the ranks stay without gaps.
+    `contents`: what is shown of each of the model's assets, by position (encode_displays). An asset that left the
+    catalogue has None and is skipped, and the ranks stay without gaps. `silent`: the components that say nothing.
     """
-    shown = [(contents[asset.isin], asset.contributions) for asset in ranking.assets if asset.isin in contents]
-    contributions = [value for _, given in shown for value in _round_contributions(given)]
-    return ListItems([content for content, _ in shown], contributions, made_at=decided_at)
+    is_silent = np.array([name in silent for name in COMPONENTS])
+    is_listed = top.asset_indices != NO_ASSET
+    numbers: NDArray[Any] = np.where(is_listed & ~is_silent[:, np.newaxis, np.newaxis], top.contributions, 0.0)
+    with np.errstate(over="ignore", invalid="ignore"):
+        if not np.isfinite(numbers.sum(axis=0)).all():
+            raise ValueError("a score is not finite")
+    fits = bool((np.abs(numbers) <= _MOST_MILLIONTHS / MILLION).all())
+    values: NDArray[Any] = np.moveaxis(round_to_millionths(numbers) if fits else numbers, 0, 2)
+    if silent:
+        values = values.astype(object)
+        values[:, :, is_silent] = None
+    of_lists = values.reshape(len(is_listed), -1).tolist()
+    each = zip(top.asset_indices.tolist(), of_lists, is_listed.sum(axis=1).tolist(), strict=True)
+    build = partial(_build_list, made_at=decided_at, fits=fits)
+    return [
+        build([contents[index] for index in indices[:places]], of_places[: 3 * places])
+        for indices, of_places, places in each
+    ]
+
+
+def round_to_millionths(numbers: NDArray[np.float64]) -> NDArray[np.int64]:
+    """Return the numbers in millionths (any shape), as `rounded` rounds them; they must fit into four bytes.
+
+    `rounded` rounds the decimal value of a number, and a product is off by up to 2.4e-7: near a tie it decides.
+    """
+    scaled = numbers * MILLION
+    whole = np.rint(scaled)
+    millionths = whole.astype(np.int64)
+    for place in zip(*np.nonzero(np.abs(np.abs(scaled - whole) - 0.5) < _NEAR_A_TIE), strict=True):
+        millionths[place] = round(rounded(numbers[place]) * MILLION)
+    return millionths
+
+
+def _build_list(contents: list[str | None], numbers: list[Any], *, made_at: datetime, fits: bool) -> ListItems:
+    shown = [content for content in contents if content is not None]
+    if len(shown) < len(contents):
+        of_assets = zip(contents, zip(*[iter(numbers)] * len(COMPONENTS), strict=True), strict=True)
+        numbers = [value for content, three in of_assets if content is not None for value in three]
+    if fits:
+        return ListItems(shown, numbers, made_at=made_at)
+    return _build_large(shown, [None if value is None else rounded(value) for value in numbers], made_at=made_at)
+
+
+def _build_large(contents: Sequence[str], numbers: Sequence[float | None], *, made_at: datetime) -> ListItems:
+    if all(value is None or abs(value) <= _MOST_MILLIONTHS / MILLION for value in numbers):
+        return ListItems(
+            contents, [None if value is None else round(value * MILLION) for value in numbers], made_at=made_at
+        )
+    return ListItems(contents, None, made_at=made_at, large=numbers)
 
 
 def encode_displays(displays: Mapping[str, AssetDisplay]) -> dict[str, str]:
@@ -98,14 +161,6 @@ def encode_display(display: AssetDisplay) -> str:
     if (content := _CONTENTS.get(display)) is None:
         content = _CONTENTS[display] = _encode_display(display)
     return content
-
-
-def _round_contributions(given: Contributions) -> tuple[float | None, float | None, float | None]:
-    """Return the contributions of an asset as the API shows them; raises ValueError when their sum is not finite."""
-    collaborative, content, profitability = [None if value is None else rounded(value) for value in given]
-    if not math.isfinite((collaborative or 0.0) + (content or 0.0) + (profitability or 0.0)):
-        raise ValueError("a score is not finite")
-    return collaborative, content, profitability
 
 
 def _encode_display(display: AssetDisplay) -> str:

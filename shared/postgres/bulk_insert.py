@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from functools import cache
 from typing import Any
 
-from sqlalchemy import ARRAY, Connection, Date, DateTime, Table, Uuid
+from sqlalchemy import ARRAY, Connection, Table
 from sqlalchemy.dialects import postgresql
 
 _DIALECT = postgresql.dialect()  # type: ignore[no-untyped-call]
@@ -27,17 +27,37 @@ def insert_new(
     """
     if not rows:
         return frozenset()
-    names = tuple(rows[0])
+    columns = {name: [row[name] for row in rows] for name in rows[0]}
+    return insert_new_columns(connection, table, columns, returning=returning, computed=computed)
+
+
+def insert_new_columns(
+    connection: Connection,
+    table: Table,
+    columns: Mapping[str, Sequence[Any]],
+    *,
+    returning: str,
+    computed: Mapping[str, str] | None = None,
+) -> frozenset[Any]:
+    """Insert rows that are given by column, all of the same length, as `insert_new` does."""
+    names = tuple(columns)
     statement = _build_insert_new(table, names, returning, tuple((computed or {}).items()))
-    arrays = tuple(_as_sent(table, name, [row[name] for row in rows]) for name in names)
+    arrays = tuple(build_array(columns[name]) for name in names)
     return frozenset(connection.exec_driver_sql(statement, arrays).scalars())
 
 
-def _as_sent(table: Table, name: str, values: list[Any]) -> list[Any]:
-    """Return the values; those that the driver would adapt one by one in Python become text."""
-    if isinstance(table.c[name].type, Uuid | DateTime | Date):
-        return [None if value is None else str(value) for value in values]
-    return values
+def build_array(values: Iterable[Any]) -> str:
+    """Return an array as PostgreSQL reads it: the driver adapts one text, and not each value."""
+    return f"{{{','.join([_element(value) for value in values])}}}"
+
+
+def _element(value: Any) -> str:
+    if value is None:
+        return "NULL"
+    if isinstance(value, str):
+        escaped = value.replace("\\", "\\\\").replace('"', '\\"') if "\\" in value or '"' in value else value
+        return f'"{escaped}"'
+    return str(value)
 
 
 @cache

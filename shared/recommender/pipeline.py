@@ -73,6 +73,13 @@ class TopAssets:
     contributions: NDArray[np.float64]
     cold: NDArray[np.bool_]
 
+    @classmethod
+    def empty(cls, customers: int, places: int) -> TopAssets:
+        """Build lists without any asset."""
+        shape = (customers, places)
+        indices, scores = np.full(shape, NO_ASSET, dtype=np.int64), np.full(shape, -np.inf)
+        return cls(indices, scores, np.zeros((len(COMPONENTS), *shape)), np.zeros(customers, dtype=np.bool_))
+
 
 def recommend(  # noqa: PLR0913 - the one entry of serving: everything but the batch is by keyword
     model: Model,
@@ -92,12 +99,43 @@ def recommend(  # noqa: PLR0913 - the one entry of serving: everything but the b
     sectors, and how much risk it carries; None means as the model knew it. Raises ValueError on k < 1, and on options
     that need a catalogue without one.
     """
+    top = rank_assets(
+        model,
+        histories,
+        k=k,
+        now=now,
+        weights=weights,
+        options=options,
+        catalogue=catalogue,
+        enforce_suitability=enforce_suitability,
+    )
+    return _build_rankings(model, histories, top)
+
+
+def rank_assets(  # noqa: PLR0913 - as `recommend`
+    model: Model,
+    histories: Sequence[CustomerHistory],
+    *,
+    k: int | Sequence[int] = K,
+    now: datetime,
+    weights: Weights | Sequence[Weights | None] | None = None,
+    options: Sequence[ListOptions | None] | None = None,
+    catalogue: CatalogueView | None = None,
+    enforce_suitability: bool = True,
+) -> TopAssets:
+    """Return what `recommend` returns as arrays, with as many places as the largest k; raises what it raises."""
     rules = ScoringRules(now, enforce_suitability, catalogue)
-    rankings: list[Ranking] = []
+    places = k if isinstance(k, int) else max(k, default=0)
+    every = TopAssets.empty(len(histories), max(places, 0))
+    start = 0
     for top in _rank_chunks(model, histories, k=k, weights=weights, options=options, rules=rules):
-        start = len(rankings)
-        rankings += _build_rankings(model, histories[start : start + len(top.cold)], top)
-    return rankings
+        rows, columns = slice(start, start + len(top.cold)), slice(top.asset_indices.shape[1])
+        every.asset_indices[rows, columns] = top.asset_indices
+        every.scores[rows, columns] = top.scores
+        every.contributions[:, rows, columns] = top.contributions
+        every.cold[rows] = top.cold
+        start = rows.stop
+    return every
 
 
 def recommend_indices(

@@ -10,7 +10,8 @@ from shared.events import InteractionRecorded
 from shared.ports import Message
 from shared.recommender import pipeline
 from shared.recommender.model import Model
-from shared.recommender.types import CustomerHistory, Ranking
+from shared.recommender.pipeline import TopAssets
+from shared.recommender.types import CustomerHistory
 from tests.chaos.failpoints import Put, put
 from trainer.service.store import PostgresTrainerStore
 from worker.ports import Decision
@@ -24,14 +25,14 @@ _BEYOND_AN_INTEGER = 2**40  # no column of the database takes it as a partition:
 
 def set_bugs(*, put: Put = put) -> None:
     """Scoring raises RuntimeError and storing DataError for marked customers; marked commands raise RuntimeError."""
-    recommend, queue_training = pipeline.recommend, PostgresTrainerStore.queue_training
+    rank_assets, queue_training = pipeline.rank_assets, PostgresTrainerStore.queue_training
     insert_decisions: Callable[..., Any] = PostgresWorkerTransaction.insert_decisions
     insert_interactions: Callable[..., Any] = PostgresWorkerTransaction.insert_interactions
 
-    def recommend_with_bug(model: Model, histories: Sequence[CustomerHistory], **named: Any) -> list[Ranking]:
+    def rank_with_bug(model: Model, histories: Sequence[CustomerHistory], **named: Any) -> TopAssets:
         if any(each.customer.customer_id.startswith(FAILS_IN_SCORING) for each in histories):
             raise RuntimeError("scoring fails for a marked customer")
-        return recommend(model, histories, **named)
+        return rank_assets(model, histories, **named)
 
     def insert_decisions_with_bug(transaction: Any, new: Sequence[Decision], **named: Any) -> Any:
         return insert_decisions(transaction, [_misplaced(each) if _is_marked(each) else each for each in new], **named)
@@ -44,7 +45,7 @@ def set_bugs(*, put: Put = put) -> None:
             raise RuntimeError("a marked command fails")
         return queue_training(store, *arguments, reason=reason, **named)
 
-    put(pipeline, "recommend", recommend_with_bug)
+    put(pipeline, "rank_assets", rank_with_bug)
     put(PostgresWorkerTransaction, "insert_decisions", insert_decisions_with_bug)
     put(PostgresWorkerTransaction, "insert_interactions", insert_interactions_with_bug)
     put(PostgresTrainerStore, "queue_training", queue_with_bug)

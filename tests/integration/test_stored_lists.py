@@ -24,11 +24,10 @@ from api.reader import PostgresGatewayReader
 from shared.postgres import migrations
 from shared.postgres.engine import build_engine
 from shared.postgres.migrations.upgrade import upgrade_database
-from shared.recommender.types import Basis, Contributions, RankedAsset, Ranking, Weights
+from shared.recommender.types import Contributions, Weights
 from shared.served_list import RecommendationItem
-from tests.fakes_store import display_of
+from tests.fakes_store import build_list, display_of
 from tests.integration.ports.store_world import decision
-from worker.items import build_items, encode_displays
 from worker.ports import AssetDisplay, Decision, ServedList
 from worker.store import PostgresWorkerStore
 
@@ -55,8 +54,7 @@ def displays(number: int, **fields: Any) -> dict[str, AssetDisplay]:
 
 
 def list_of(parts: tuple[Contributions, ...], shown: dict[str, AssetDisplay]) -> ServedList:
-    assets = tuple(RankedAsset(f"GR{one}", one + 1, 0.0, each) for one, each in enumerate(parts))
-    items = build_items(Ranking("C1", Basis.HISTORY, assets), contents=encode_displays(shown), decided_at=MADE_AT)
+    items = build_list([(shown[f"GR{one}"], each) for one, each in enumerate(parts)], made_at=MADE_AT)
     return ServedList("v1", "history", Weights(0.7, 0.1, 0.2), items, 10)
 
 

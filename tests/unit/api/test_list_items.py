@@ -12,10 +12,9 @@ from pydantic_core import to_json
 
 from api import list_items
 from api.list_items import ShownAssets, build_items, parse_items
-from shared.recommender.types import Basis, Contributions, RankedAsset, Ranking
-from tests.fakes_store import display_of
-from worker.items import ListItems, encode_display, encode_displays, encode_items
-from worker.items import build_items as made_by_worker
+from shared.recommender.types import Contributions
+from tests.fakes_store import build_list, display_of
+from worker.items import ListItems, encode_display, encode_items
 from worker.ports import AssetDisplay
 
 MADE_AT = datetime(2026, 3, 1, 22, 0, 59, 999_999, tzinfo=UTC)
@@ -38,11 +37,7 @@ PARTS = st.builds(Contributions, *[st.none() | NUMBERS] * 3)
 
 
 def made(*shown: tuple[AssetDisplay, Contributions]) -> ListItems:
-    ranked = [RankedAsset(str(place), place, 0.0, parts) for place, (_, parts) in enumerate(shown, start=1)]
-    displays = {str(place): display for place, (display, _) in enumerate(shown, start=1)}
-    return made_by_worker(
-        Ranking("C1", Basis.HISTORY, tuple(ranked)), contents=encode_displays(displays), decided_at=MADE_AT
-    )
+    return build_list(shown, made_at=MADE_AT)
 
 
 @given(st.lists(st.tuples(DISPLAYS, PARTS), max_size=4))
@@ -50,7 +45,7 @@ def test_a_list_from_arrays_has_the_bytes_of_the_list_from_json(
     shown: list[tuple[AssetDisplay, Contributions]],
 ) -> None:
     items = made(*shown)
-    contributions = items.millionths()
+    contributions = items.millionths
     assert contributions is not None
     ids = list(range(len(shown)))
     known = ShownAssets().add(dict(enumerate(items.contents)))
@@ -60,8 +55,8 @@ def test_a_list_from_arrays_has_the_bytes_of_the_list_from_json(
 
 @pytest.mark.parametrize("value", [2147.483648, -2147.483648, 1e9])
 def test_a_number_that_does_not_fit_has_no_millionths(value: float) -> None:
-    assert made((display_of("GR1"), Contributions(0.5, value, None))).millionths() is None
-    assert made((display_of("GR1"), Contributions(0.5, 2147.483647, None))).millionths() == [
+    assert made((display_of("GR1"), Contributions(0.5, value, None))).millionths is None
+    assert made((display_of("GR1"), Contributions(0.5, 2147.483647, None))).millionths == [
         500_000,
         2_147_483_647,
         None,

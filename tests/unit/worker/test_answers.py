@@ -11,8 +11,8 @@ import pytest
 
 from shared.events import RequestedWeights
 from shared.recommender.model import Model
-from shared.recommender.pipeline import recommend
-from shared.recommender.types import CustomerHistory, Ranking, RiskLevel, Weights
+from shared.recommender.pipeline import TopAssets, rank_assets
+from shared.recommender.types import CustomerHistory, RiskLevel, Weights
 from tests.builders import build_customer, build_model
 from tests.unit.worker.world import CUSTOMERS, World
 
@@ -168,9 +168,9 @@ def test_the_last_request_of_a_customer_in_a_batch_becomes_the_list(world: World
 def test_a_batch_is_scored_at_once_and_a_customer_once(world: World) -> None:
     calls: list[int] = []
 
-    def scorer(model: Model, histories: Sequence[CustomerHistory], **options: Any) -> list[Ranking]:
+    def scorer(model: Model, histories: Sequence[CustomerHistory], **options: Any) -> TopAssets:
         calls.append(len(histories))
-        return recommend(model, histories, **options)
+        return rank_assets(model, histories, **options)
 
     world.scorer = scorer
     for customer_id in [*CUSTOMERS[:4], *CUSTOMERS[:4]]:

@@ -10,8 +10,8 @@ import pytest
 from shared.errors import LONGEST_DESCRIPTION
 from shared.events import INTERACTIONS_RECORDED, RECOMMENDATIONS_REQUESTED
 from shared.recommender.model import Model
-from shared.recommender.pipeline import recommend
-from shared.recommender.types import CustomerHistory, Ranking
+from shared.recommender.pipeline import TopAssets, rank_assets
+from shared.recommender.types import CustomerHistory
 from tests.unit.worker.world import CUSTOMERS, World, bug_for
 
 
@@ -71,11 +71,11 @@ def test_a_batch_of_which_nearly_all_fail_costs_about_one_attempt_a_message() ->
     world.step()
     attempts = []
 
-    def scorer(model: Model, histories: Sequence[CustomerHistory], **options: Any) -> list[Ranking]:
+    def scorer(model: Model, histories: Sequence[CustomerHistory], **options: Any) -> TopAssets:
         attempts.append(len(histories))
         if any(history.customer.customer_id.startswith("bad") for history in histories):
             raise ZeroDivisionError("a bug in scoring")
-        return recommend(model, histories, **options)
+        return rank_assets(model, histories, **options)
 
     world.scorer = scorer
     good = []
@@ -96,7 +96,7 @@ def test_one_bad_message_among_many_costs_a_logarithm_of_attempts() -> None:
     requests = [world.ask(f"D{index}") for index in range(400)]
     attempts = []
 
-    def scorer(model: Model, histories: Sequence[CustomerHistory], **options: Any) -> list[Ranking]:
+    def scorer(model: Model, histories: Sequence[CustomerHistory], **options: Any) -> TopAssets:
         attempts.append(len(histories))
         return bug_for("D200")(model, histories, **options)
 
@@ -109,7 +109,7 @@ def test_one_bad_message_among_many_costs_a_logarithm_of_attempts() -> None:
 def test_narrowing_that_takes_long_is_stored_in_several_transactions(world: World) -> None:
     requests = {customer_id: world.ask(customer_id) for customer_id in CUSTOMERS}
 
-    def scorer(model: Model, histories: Sequence[CustomerHistory], **options: Any) -> list[Ranking]:
+    def scorer(model: Model, histories: Sequence[CustomerHistory], **options: Any) -> TopAssets:
         world.clock.advance(3.0)
         return bug_for("C3")(model, histories, **options)
 
@@ -178,7 +178,7 @@ def test_requests_of_a_partition_whose_interactions_are_not_assigned_hold_no_oth
 def test_the_log_says_the_reason_that_is_stored_bounded_and_printable(
     world: World, logged: list[MutableMapping[str, Any]]
 ) -> None:
-    def fail(*_: object, **__: object) -> list[Ranking]:
+    def fail(*_: object, **__: object) -> TopAssets:
         raise RuntimeError("\x1b[31m" + "x" * 5_000)
 
     world.scorer = fail

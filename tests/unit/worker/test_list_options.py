@@ -12,8 +12,8 @@ import pytest
 from shared.errors import ContractViolation
 from shared.events import RECOMMENDATIONS_REQUESTED, RecommendationRequested, RequestedWeights, decode, encode
 from shared.recommender.model import Model
-from shared.recommender.pipeline import recommend
-from shared.recommender.types import CustomerHistory, ListOptions, Ranking
+from shared.recommender.pipeline import TopAssets, rank_assets
+from shared.recommender.types import CustomerHistory, ListOptions
 from shared.requested_options import RequestedLimits
 from tests.fakes_store import display_of
 from tests.unit.worker.world import World
@@ -133,9 +133,9 @@ def test_a_customer_whose_first_request_is_a_preview_has_no_list(world: World) -
 def test_a_preview_and_a_request_with_the_same_question_are_scored_once(world: World) -> None:
     calls: list[int] = []
 
-    def scorer(model: Model, histories: Sequence[CustomerHistory], **options: Any) -> list[Ranking]:
+    def scorer(model: Model, histories: Sequence[CustomerHistory], **options: Any) -> TopAssets:
         calls.append(len(histories))
-        return recommend(model, histories, **options)
+        return rank_assets(model, histories, **options)
 
     world.scorer = scorer
     world.ask("C1", k=5)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from shared.events import CUSTOMER_TOPICS, INTERACTIONS_RECORDED, RECOMMENDATIONS_REQUESTED
-from shared.recommender.pipeline import recommend
+from shared.recommender.pipeline import rank_assets
 from tests.unit.worker.world import CUSTOMERS, World, bug_for
 
 
@@ -65,7 +65,7 @@ def test_a_scoring_bug_that_passes_within_three_retries_costs_nothing(world: Wor
     for _ in range(3):
         world.step(seconds=30.0)
     assert world.store.tables.decisions == {}
-    world.scorer = recommend
+    world.scorer = rank_assets
     world.settle()
     assert world.decision(request)
     assert world.reasons == []
@@ -79,7 +79,7 @@ def test_failures_of_the_database_do_not_count_against_a_message(world: World) -
     world.scorer = bug_for("C3")
     for _ in range(3):
         world.step(seconds=30.0)
-    world.scorer = recommend
+    world.scorer = rank_assets
     world.settle()
     assert world.decision(request)
     assert world.reasons == []

@@ -24,8 +24,8 @@ from shared.events import (
 )
 from shared.ports import Message
 from shared.recommender.model import Model
-from shared.recommender.pipeline import recommend
-from shared.recommender.types import Customer, CustomerHistory, Ranking, Weights
+from shared.recommender.pipeline import TopAssets, rank_assets
+from shared.recommender.types import Customer, CustomerHistory, Weights
 from shared.retry_policy import RetryPolicy
 from tests.builders import build_customer, build_model
 from tests.fakes import FakeArtifacts, FakeBroker, FakeClock, FakeConsumer, LateExecutor
@@ -56,7 +56,7 @@ class World:
         self.model = build_model(assets=30)
         self.orders = 0
         self.executor: LateExecutor | None = None
-        self.scorer: Callable[..., list[Ranking]] = recommend
+        self.scorer: Callable[..., TopAssets] = rank_assets
         self.weights: Weights | None = None
         for isin in self.model.id_map.isins:
             self.store.tables.displays[isin] = display_of(isin)
@@ -87,9 +87,9 @@ class World:
 
     def build_scoring(self, model: Model) -> Scoring:
         """Return how the worker uses a model."""
-        return Scoring(model, k=10, weights=self.weights, recommend=self._score)
+        return Scoring(model, k=10, weights=self.weights, rank=self._score)
 
-    def _score(self, model: Model, histories: Sequence[CustomerHistory], **options: Any) -> list[Ranking]:
+    def _score(self, model: Model, histories: Sequence[CustomerHistory], **options: Any) -> TopAssets:
         return self.scorer(model, histories, **options)
 
     def publish_model(self, model: Model | None = None) -> None:
@@ -177,20 +177,20 @@ def seen_history(world: World) -> list[CustomerHistory]:
     """Record every history that is scored."""
     seen: list[CustomerHistory] = []
 
-    def scorer(model: Model, histories: Sequence[CustomerHistory], **options: Any) -> list[Ranking]:
+    def scorer(model: Model, histories: Sequence[CustomerHistory], **options: Any) -> TopAssets:
         seen.extend(histories)
-        return recommend(model, histories, **options)
+        return rank_assets(model, histories, **options)
 
     world.scorer = scorer
     return seen
 
 
-def bug_for(customer_id: str) -> Callable[..., list[Ranking]]:
+def bug_for(customer_id: str) -> Callable[..., TopAssets]:
     """Build a scorer that fails whenever this customer is in the batch."""
 
-    def scorer(model: Model, histories: Sequence[CustomerHistory], **options: Any) -> list[Ranking]:
+    def scorer(model: Model, histories: Sequence[CustomerHistory], **options: Any) -> TopAssets:
         if any(history.customer.customer_id == customer_id for history in histories):
             raise ZeroDivisionError("a bug in scoring")
-        return recommend(model, histories, **options)
+        return rank_assets(model, histories, **options)
 
     return scorer
