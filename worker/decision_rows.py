@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 from contextlib import suppress
+from functools import partial
 from typing import Any
 from uuid import UUID
 
@@ -12,8 +13,8 @@ from sqlalchemy import Connection, text
 
 from shared.errors import InvalidWeights
 from shared.ports import KeptEvent
-from shared.postgres.bulk_insert import build_array, insert_new_columns
-from shared.postgres.tables import decisions
+from shared.postgres.bulk_insert import build_array
+from shared.postgres.notifications import CHANNEL, build_payloads
 from shared.recommender.types import NO_OPTIONS, ListOptions, Weights
 from shared.served_list import RecommendationItem
 from worker import queries
@@ -39,26 +40,26 @@ def insert_decisions(
     lists = [decision.answer.items for decision in new]
     ids = asset_versions.add({content for one in lists if isinstance(one, ListItems) for content in one.contents})
     columns = _decision_columns(new, reference_snapshot, ids)
-    stored = insert_new_columns(connection, decisions, columns, returning="request_id")
-    # One customer is one partition, consumed in order and fenced: the last decision is the newest.
+    arrays = [build_array(values) for values in columns.values()]
+    payloads = build_array(build_payloads(one.customer_id for one in new))
+    build = partial(queries.build_store_decisions, tuple(columns))
+    rows = queries.execute_prepared(
+        connection, "store_decisions", build, *arrays, reference_snapshot, CHANNEL, payloads
+    )
+    stored = frozenset(rows.scalars())
     in_order = [decision for decision in new if decision.request_id in stored and not decision.is_preview]
-    scored = {one.customer_id: one for one in in_order if one.answered_from == "scored"}
     last = {one.customer_id: one for one in in_order}
-    renamed = [one for one in last.values() if one.answered_from == "stored"]
-    if scored:
-        names = _names_of(scored.values())
-        connection.execute(text(queries.STORE_LISTS), {**names, "reference_snapshot": reference_snapshot})
-    if renamed:
+    if renamed := [one for one in last.values() if one.answered_from == "stored"]:
         connection.execute(text(queries.RENAME_LISTS), _names_of(renamed))
     return stored
 
 
 def fetch_decided(connection: Connection, request_ids: Sequence[UUID]) -> Mapping[UUID, KeptEvent]:
     """Return those of these requests that have a decision."""
-    ids = [str(request_id) for request_id in request_ids]
+    rows = queries.execute_prepared(connection, "read_decided", lambda: queries.DECIDED, build_array(request_ids))
     return {
         request_id: KeptEvent({"customer_id": customer_id, "action": action}, fingerprint, digest)
-        for request_id, customer_id, action, fingerprint, digest in connection.exec_driver_sql(queries.DECIDED, (ids,))
+        for request_id, customer_id, action, fingerprint, digest in rows
     }
 
 

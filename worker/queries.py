@@ -2,7 +2,14 @@
 
 from __future__ import annotations
 
-from shared.postgres.tables import LIST_DECISION, REFERENCE_SNAPSHOTS, SHOWN_LIST, is_of
+import re
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from sqlalchemy import Connection, CursorResult
+
+from shared.postgres.bulk_insert import build_insert_new
+from shared.postgres.tables import LIST_DECISION, REFERENCE_SNAPSHOTS, SHOWN_LIST, decisions, is_of
 from shared.recommender.types import DISMISSAL_TYPES, HISTORY_TYPES, INTERACTION_WINDOW, InteractionType
 
 # A text that changes with every load, append and undo: what was read before may be of files that were replaced.
@@ -64,6 +71,40 @@ WHERE interaction_type = '{InteractionType.DISMISS.value}'
 GROUP BY customer_id
 """
 
+
+def build_histories() -> str:
+    """Return the statement that reads what the four statements above read: one row for each customer and kind.
+
+    Kinds: profile, held, sold, dismissed, interactions. In `texts` are the codes of the profile or the assets.
+    """
+    no_arrays = "NULL::text[], NULL::timestamptz[]"
+    return f"""
+    SELECT 'profile' AS kind, customer_id, ARRAY[risk_level, investment_capacity] AS texts,
+           NULL::text[] AS types, NULL::timestamptz[] AS times
+    FROM ({CUSTOMERS}) AS profile
+    UNION ALL
+    SELECT CASE WHEN held THEN 'held' ELSE 'sold' END, customer_id, array_agg(isin ORDER BY isin), {no_arrays}
+    FROM ({POSITIONS}) AS position GROUP BY customer_id, held
+    UNION ALL
+    SELECT 'dismissed', customer_id, isins, {no_arrays} FROM ({DISMISSED}) AS dismissed
+    UNION ALL
+    SELECT 'interactions', customer_id, array_agg(isin ORDER BY place), array_agg(interaction_type ORDER BY place),
+           array_agg(occurred_at ORDER BY place)
+    FROM (SELECT *, row_number() OVER () AS place FROM ({INTERACTIONS}) AS ordered) AS recent GROUP BY customer_id
+    """.replace(":customer_ids", "CAST($1 AS text[])")
+
+
+def execute_prepared(
+    connection: Connection, name: str, build: Callable[[], str], *parameters: Any
+) -> CursorResult[Any]:
+    """Execute a statement that each connection parses and plans once; its parameters are $1, $2, ..."""
+    if name not in connection.info:
+        connection.exec_driver_sql(f"PREPARE {name} AS {build()}")
+        connection.info[name] = True
+    places = ", ".join(["%s"] * len(parameters))
+    return connection.exec_driver_sql(f"EXECUTE {name} ({places})", parameters)
+
+
 # Interactions, orders and changes of the profile are numbered together.
 NEWEST_WRITES = """
 SELECT asked.customer_id, greatest(
@@ -73,30 +114,60 @@ SELECT asked.customer_id, greatest(
 FROM unnest(CAST(:customer_ids AS text[])) AS asked(customer_id)
 """
 
+_BESIDE_COLUMNS = ("of_lists_reference_snapshot", "channel", "payloads")  # parameters of the lists and notifications
+
 # Of a row of `given`, for user_interactions.
 SEQUENCE = f"""
 CASE interaction_type WHEN '{InteractionType.IMPRESSION.value}' THEN -1 ELSE 1 END
     * nextval('user_interactions_sequence_seq')
 """
 
-# A customer's list is that of the decision which it names. What an older worker wrote of it goes.
-STORE_LISTS = f"""
+
+# A customer's list is that of the decision which it names: of those that are stored now the last one that was scored.
+# What an older worker wrote of it goes. One customer is one partition, consumed in order and fenced, so the last
+# decision is the newest.
+_LISTS = f"""
 INSERT INTO recommendations
     (customer_id, request_id, requested_at, interaction_sequence, reference_snapshot, created_at)
 SELECT customer_id, request_id, requested_at, newest.sequence, :reference_snapshot, now()
-FROM unnest(CAST(:customer_ids AS text[]), CAST(:request_ids AS uuid[]), CAST(:requested_at AS timestamptz[]))
-     AS made(customer_id, request_id, requested_at)
-JOIN ({NEWEST_WRITES}) AS newest USING (customer_id)
+FROM (
+    SELECT DISTINCT ON (customer_id) customer_id, request_id, requested_at
+    FROM stored JOIN unnest(CAST(:request_ids AS uuid[])) WITH ORDINALITY AS given(request_id, place) USING (request_id)
+    WHERE answered_from = 'scored' AND NOT is_preview
+    ORDER BY customer_id, place DESC
+) AS made
+CROSS JOIN LATERAL ({NEWEST_WRITES.replace(":customer_ids", "ARRAY[made.customer_id]")}) AS newest(customer, sequence)
 ORDER BY customer_id
 ON CONFLICT (customer_id) DO UPDATE SET
     request_id = excluded.request_id, requested_at = excluded.requested_at, model_version = DEFAULT, basis = DEFAULT,
     weights = DEFAULT, items = DEFAULT, interaction_sequence = excluded.interaction_sequence,
     reference_snapshot = excluded.reference_snapshot, created_at = excluded.created_at
 """
+# Sent at the commit; PostgreSQL drops what a savepoint undoes.
+NOTIFY = "SELECT count(pg_notify(:channel, payload)) FROM unnest(CAST(:payloads AS text[])) AS sent(payload)"
+
+
+def build_store_decisions(names: Sequence[str]) -> str:
+    """Return the statement that stores decisions and their lists, and notifies; it returns the new request_ids.
+
+    Its parameters are one array for each of the names, the reference snapshot, the channel and the payloads.
+    """
+    returning = "request_id, requested_at, customer_id, answered_from, is_preview"
+    insert = build_insert_new(decisions, tuple(names), returning, ())
+    numbers = {name: f"${number}" for number, name in enumerate((*names, *_BESIDE_COLUMNS), start=1)}
+    places = iter(numbers.values())
+    insert = re.sub("%s", lambda _: next(places), insert)
+    others = f"lists AS ({_LISTS}), sent AS ({NOTIFY})"
+    for name, column in (("customer_ids", "customer_id"), ("request_ids", "request_id")):
+        others = others.replace(f":{name}", numbers[column])
+    for name in _BESIDE_COLUMNS:
+        others = others.replace(f":{name.removeprefix('of_lists_')}", f"CAST({numbers[name]} AS text)")
+    return f"WITH stored AS ({insert}), {others} SELECT stored.request_id FROM stored CROSS JOIN sent"
+
 
 DECIDED = """
 SELECT request_id, customer_id, action, fingerprint, coalesce(replace(digest::text, '-', ''), content_digest)
-FROM decisions WHERE request_id = ANY(CAST(%s AS uuid[]))
+FROM decisions WHERE request_id = ANY(CAST($1 AS uuid[]))
 """
 
 # A list that answers another request names that request from then on, whose decision has the list as well.
@@ -112,9 +183,6 @@ WHERE list.customer_id = answered.customer_id
 BASES = """
 SELECT customer_id, request_id, basis FROM decisions WHERE request_id = ANY(CAST(:request_ids AS uuid[]))
 """
-
-# Sent at the commit; PostgreSQL drops what a savepoint undoes.
-NOTIFY = "SELECT count(pg_notify(:channel, payload)) FROM unnest(CAST(:payloads AS text[])) AS sent(payload)"
 
 # A list is fresh while the last interaction, order or change of the profile, the loaded reference data and the assets
 # are those that it was made with; no clock is used. An older worker writes neither k nor options into its decision.

@@ -14,7 +14,7 @@ from shared.events import RECOMMENDATIONS_REQUESTED, Event, InteractionRecorded,
 from shared.far_trans.schema import parse_investment_capacity, parse_risk_level
 from shared.identifiers import is_customer_id
 from shared.ports import KeptEvent, Message, Partition, StoredOffset
-from shared.postgres.bulk_insert import insert_new
+from shared.postgres.bulk_insert import build_array, insert_new
 from shared.postgres.dead_letter_store import insert_dead_letters
 from shared.postgres.engine import build_engine
 from shared.postgres.errors import translated
@@ -27,7 +27,12 @@ from worker.asset_versions import AssetVersions
 from worker.ports import AssetDisplay, Decision, ServedList
 
 # The locks of a frozen worker fall after 20 s, so that its successor can go on.
-_SESSION_SETTINGS = {"statement_timeout": "10s", "idle_in_transaction_session_timeout": "20s"}
+# A statement that is prepared once is planned once as well: its arrays are of any length.
+_SESSION_SETTINGS = {
+    "statement_timeout": "10s",
+    "idle_in_transaction_session_timeout": "20s",
+    "plan_cache_mode": "force_generic_plan",
+}
 
 
 class PostgresWorkerStore:
@@ -154,43 +159,24 @@ class PostgresWorkerTransaction:
 
     def fetch_histories(self, customer_ids: Sequence[str]) -> Mapping[str, CustomerHistory]:
         ids = sorted(set(customer_ids))
-        customers = {row.customer_id: row for row in self._rows(queries.CUSTOMERS, ids)}
-        positions: dict[tuple[str, bool], list[str]] = {}
-        for row in self._rows(queries.POSITIONS, ids):
-            positions.setdefault((row.customer_id, row.held), []).append(row.isin)
-        dismissed = {row.customer_id: row.isins for row in self._rows(queries.DISMISSED, ids)}
-        interactions: dict[str, list[Interaction]] = {}
-        for row in self._rows(queries.INTERACTIONS, ids):
-            interaction = Interaction(row.isin, InteractionType(row.interaction_type), row.occurred_at)
-            interactions.setdefault(row.customer_id, []).append(interaction)
-        return {
-            customer_id: CustomerHistory(
-                _customer(customer_id, customers.get(customer_id)),
-                tuple(positions.get((customer_id, True), ())),
-                tuple(interactions.get(customer_id, ())),
-                tuple(dismissed.get(customer_id, ())),
-                tuple(positions.get((customer_id, False), ())),
-            )
-            for customer_id in ids
-        }
+        found: dict[str, dict[str, Any]] = {customer_id: {} for customer_id in ids}
+        rows = queries.execute_prepared(self._connection, "read_histories", queries.build_histories, build_array(ids))
+        for kind, customer_id, texts, types, times in rows:
+            found[customer_id][kind] = zip(texts, types, times, strict=True) if kind == "interactions" else texts
+        return {customer_id: _history(customer_id, of_customer) for customer_id, of_customer in found.items()}
 
     def fetch_fresh_lists(self, customer_ids: Sequence[str]) -> Mapping[str, ServedList]:
         return decision_rows.fetch_fresh_lists(self._connection, customer_ids, asset_versions=self._asset_versions)
 
     def insert_decisions(self, new: Sequence[Decision], *, reference_snapshot: str) -> frozenset[UUID]:
-        stored = decision_rows.insert_decisions(
+        return decision_rows.insert_decisions(
             self._connection, new, reference_snapshot=reference_snapshot, asset_versions=self._asset_versions
         )
-        self._notify(decision.customer_id for decision in new if decision.request_id in stored)
-        return stored
 
     def _notify(self, customer_ids: Iterable[str]) -> None:
         """Let the commit tell listening gateways that these customers have something new to read."""
         if payloads := list(build_payloads(customer_ids)):
             self._connection.execute(text(queries.NOTIFY), {"channel": CHANNEL, "payloads": payloads})
-
-    def _rows(self, query: str, customer_ids: Sequence[str]) -> Sequence[Any]:
-        return self._connection.execute(text(query), {"customer_ids": list(customer_ids)}).all()
 
 
 def _requesting_customers(messages: Iterable[Message]) -> Iterator[str]:
@@ -200,10 +186,16 @@ def _requesting_customers(messages: Iterable[Message]) -> Iterator[str]:
             yield customer_id
 
 
-def _customer(customer_id: str, row: Any) -> Customer:
-    if row is None:
-        return Customer(customer_id)
-    return Customer(customer_id, parse_risk_level(row.risk_level), parse_investment_capacity(row.investment_capacity))
+def _history(customer_id: str, found: Mapping[str, Any]) -> CustomerHistory:
+    """Return the history of what `build_histories` found of a customer."""
+    risk_level, capacity = found.get("profile", (None, None))
+    return CustomerHistory(
+        Customer(customer_id, parse_risk_level(risk_level), parse_investment_capacity(capacity)),
+        tuple(found.get("held", ())),
+        tuple(Interaction(isin, InteractionType(kind), moment) for isin, kind, moment in found.get("interactions", ())),
+        tuple(found.get("dismissed", ())),
+        tuple(found.get("sold", ())),
+    )
 
 
 def _interaction_row(message: Message, event: InteractionRecorded) -> dict[str, Any]:

@@ -27,22 +27,9 @@ def insert_new(
     """
     if not rows:
         return frozenset()
-    columns = {name: [row[name] for row in rows] for name in rows[0]}
-    return insert_new_columns(connection, table, columns, returning=returning, computed=computed)
-
-
-def insert_new_columns(
-    connection: Connection,
-    table: Table,
-    columns: Mapping[str, Sequence[Any]],
-    *,
-    returning: str,
-    computed: Mapping[str, str] | None = None,
-) -> frozenset[Any]:
-    """Insert rows that are given by column, all of the same length, as `insert_new` does."""
-    names = tuple(columns)
-    statement = _build_insert_new(table, names, returning, tuple((computed or {}).items()))
-    arrays = tuple(build_array(columns[name]) for name in names)
+    names = tuple(rows[0])
+    statement = build_insert_new(table, names, returning, tuple((computed or {}).items()))
+    arrays = tuple(build_array([row[name] for row in rows]) for name in names)
     return frozenset(connection.exec_driver_sql(statement, arrays).scalars())
 
 
@@ -57,13 +44,14 @@ def _element(value: Any) -> str:
     if isinstance(value, str):
         escaped = value.replace("\\", "\\\\").replace('"', '\\"') if "\\" in value or '"' in value else value
         return f'"{escaped}"'
-    return str(value)
+    return str(value + 0.0 if isinstance(value, float) else value)  # -0.0 is 0.0, as in a statement
 
 
 @cache
-def _build_insert_new(
+def build_insert_new(
     table: Table, names: tuple[str, ...], returning: str, computed: tuple[tuple[str, str], ...]
 ) -> str:
+    """Return the statement of `insert_new`; its parameters are one array for each of the names."""
     types = {name: table.c[name].type.compile(dialect=_DIALECT) for name in names}
     # unnest() takes an array of arrays for one array: they are texts up to there.
     of_arrays = {name for name in names if isinstance(table.c[name].type, ARRAY)}
