@@ -46,7 +46,7 @@ def insert_decisions(
     rows = queries.execute_prepared(
         connection, "store_decisions", build, *arrays, reference_snapshot, CHANNEL, payloads
     )
-    stored = frozenset(rows.scalars())
+    stored = frozenset(request_id for (request_id,) in rows)
     in_order = [decision for decision in new if decision.request_id in stored and not decision.is_preview]
     last = {one.customer_id: one for one in in_order}
     if renamed := [one for one in last.values() if one.answered_from == "stored"]:

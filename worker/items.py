@@ -127,7 +127,7 @@ def round_to_millionths(numbers: NDArray[np.float64]) -> NDArray[np.int64]:
     """
     scaled = numbers * MILLION
     whole = np.rint(scaled)
-    millionths = whole.astype(np.int64)
+    millionths: NDArray[np.int64] = whole.astype(np.int64)
     for place in zip(*np.nonzero(np.abs(np.abs(scaled - whole) - 0.5) < _NEAR_A_TIE), strict=True):
         millionths[place] = round(rounded(numbers[place]) * MILLION)
     return millionths

@@ -6,7 +6,7 @@ import re
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from sqlalchemy import Connection, CursorResult
+from sqlalchemy import Connection
 
 from shared.postgres.bulk_insert import build_insert_new
 from shared.postgres.tables import LIST_DECISION, REFERENCE_SNAPSHOTS, SHOWN_LIST, decisions, is_of
@@ -79,7 +79,7 @@ def build_histories() -> str:
     """
     no_arrays = "NULL::text[], NULL::timestamptz[]"
     return f"""
-    SELECT 'profile' AS kind, customer_id, ARRAY[risk_level, investment_capacity] AS texts,
+    SELECT 'profile' AS kind, customer_id::text, ARRAY[risk_level, investment_capacity]::text[] AS texts,
            NULL::text[] AS types, NULL::timestamptz[] AS times
     FROM ({CUSTOMERS}) AS profile
     UNION ALL
@@ -94,15 +94,16 @@ def build_histories() -> str:
     """.replace(":customer_ids", "CAST($1 AS text[])")
 
 
-def execute_prepared(
-    connection: Connection, name: str, build: Callable[[], str], *parameters: Any
-) -> CursorResult[Any]:
-    """Execute a statement that each connection parses and plans once; its parameters are $1, $2, ..."""
+def execute_prepared(connection: Connection, name: str, build: Callable[[], str], *parameters: Any) -> Sequence[Any]:
+    """Return the rows of a statement that each connection parses and plans once; its parameters are $1, $2, ...
+
+    The types of its columns must not change while a worker runs (the server refuses it then): cast them.
+    """
     if name not in connection.info:
         connection.exec_driver_sql(f"PREPARE {name} AS {build()}")
         connection.info[name] = True
     places = ", ".join(["%s"] * len(parameters))
-    return connection.exec_driver_sql(f"EXECUTE {name} ({places})", parameters)
+    return connection.exec_driver_sql(f"EXECUTE {name} ({places})", parameters).all()
 
 
 # Interactions, orders and changes of the profile are numbered together.
@@ -166,7 +167,8 @@ def build_store_decisions(names: Sequence[str]) -> str:
 
 
 DECIDED = """
-SELECT request_id, customer_id, action, fingerprint, coalesce(replace(digest::text, '-', ''), content_digest)
+SELECT request_id, customer_id::text, action::text, fingerprint::text,
+       coalesce(replace(digest::text, '-', ''), content_digest)::text
 FROM decisions WHERE request_id = ANY(CAST($1 AS uuid[]))
 """
 

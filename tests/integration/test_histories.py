@@ -127,6 +127,29 @@ def test_the_risk_of_an_asset_is_that_of_its_newest_row_in_the_database(
     assert Catalogue(store).view(id_map).risk_level[1] == RiskLevel.INCOME
 
 
+def test_views_that_a_migration_replaces_are_read_by_a_running_worker(
+    engine: Engine, store: PostgresWorkerStore
+) -> None:
+    """The statement is prepared once, and the server refuses one whose columns change their types."""
+    with engine.begin() as connection:
+        connection.execute(text("INSERT INTO transactions VALUES ('C1', 'GR1', 'T1', 'Buy', '2020-01-01', 1, 1)"))
+        _keep(connection, "C1", "GR2", "click", "2026-01-01 12:00+00")
+    with store.begin() as transaction:
+        before = transaction.fetch_histories(["C1", "C2"])
+    with engine.begin() as connection:
+        for view, columns in (
+            ("positions", "isin::varchar, held"),
+            ("latest_customers", "risk_level::varchar, investment_capacity"),
+        ):
+            definition = connection.scalar(text(f"SELECT pg_get_viewdef('{view}')"))
+            connection.execute(text(f"DROP VIEW {view}"))
+            body = f"SELECT customer_id::varchar, {columns}, 1 AS other FROM ({str(definition).rstrip(';')}) AS old"
+            connection.execute(text(f"CREATE VIEW {view} AS {body}"))
+    with store.begin() as transaction:
+        assert transaction.fetch_histories(["C1", "C2"]) == before
+        assert before["C1"].owned == ("GR1",)
+
+
 def _keep(connection: Connection, customer_id: str, isin: str, kind: str, occurred_at: str) -> None:
     connection.execute(
         text(

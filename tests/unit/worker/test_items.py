@@ -15,9 +15,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from shared.recommender.pipeline import rank_assets, recommend
 from shared.recommender.types import Contributions
 from shared.served_list import Components, RecommendationItem, rounded, rounded_or_none
-from tests.builders import build_top_assets
+from tests.builders import NOW, build_histories, build_model, build_top_assets
 from tests.fakes_store import display_of
 from tests.public_items import ITEM_KEYS, LATER_KEYS
 from worker.items import ListItems, build_lists, encode_displays, encode_items, round_to_millionths
@@ -212,6 +213,10 @@ def test_a_changed_asset_is_encoded_anew() -> None:
         assert item.current_price == price
 
 
+NOTHING_PREDICTED = {
+    "profitability.known": np.zeros(40, np.bool_),
+    "profitability.predicted_return": np.zeros(40, np.float32),
+}
 TIES = st.integers(-(10**9), 10**9).map(lambda whole: (whole + 0.5) / 1e6)
 NEAR_TIES = st.builds(lambda tie, towards: math.nextafter(tie, towards), TIES, st.sampled_from([-math.inf, math.inf]))
 
@@ -233,3 +238,19 @@ def test_lists_of_a_batch_have_their_own_lengths_and_only_the_large_one_is_store
         [500_000, None, 250_000],
     ]
     assert lists[2].contributions == [3e9, None, 0.5]
+
+
+def test_a_batch_has_the_lists_of_its_rankings_one_by_one() -> None:
+    """What is stored comes from arrays; rankings are the same lists as objects."""
+    for seed, silent in ((1, {}), (2, NOTHING_PREDICTED)):
+        model = build_model(seed=seed, assets=40, arrays=silent)
+        histories = build_histories(model, 60)
+        k = [1 + number % 12 for number in range(60)]
+        contents = [f'{{"isin":"{isin}"}}' for isin in model.id_map.isins]
+        top = rank_assets(model, histories, k=k, now=NOW)
+        lists = build_lists(top, contents=contents, silent=model.silent_components, decided_at=DECIDED_AT)
+        for one, ranking in zip(lists, recommend(model, histories, k=k, now=NOW), strict=True):
+            assert one.contents == [contents[model.id_map.asset_index(asset.isin)] for asset in ranking.assets]
+            shown = [value for asset in ranking.assets for value in asset.contributions]
+            assert one.contributions == [None if value is None else rounded(value) for value in shown]
+            assert one.millionths == [None if value is None else round(rounded(value) * 10**6) for value in shown]
