@@ -15,6 +15,7 @@ from shared.errors import InvalidWeights
 from shared.ports import KeptEvent
 from shared.postgres.bulk_insert import build_array
 from shared.postgres.notifications import CHANNEL, build_payloads
+from shared.postgres.prepared import execute_prepared
 from shared.recommender.types import NO_OPTIONS, ListOptions, Weights
 from shared.served_list import RecommendationItem
 from worker import queries
@@ -43,9 +44,7 @@ def insert_decisions(
     arrays = [build_array(values) for values in columns.values()]
     payloads = build_array(build_payloads(one.customer_id for one in new))
     build = partial(queries.build_store_decisions, tuple(columns))
-    rows = queries.execute_prepared(
-        connection, "store_decisions", build, *arrays, reference_snapshot, CHANNEL, payloads
-    )
+    rows = execute_prepared(connection, "store_decisions", build, *arrays, reference_snapshot, CHANNEL, payloads)
     stored = frozenset(request_id for (request_id,) in rows)
     in_order = [decision for decision in new if decision.request_id in stored and not decision.is_preview]
     last = {one.customer_id: one for one in in_order}
@@ -56,7 +55,7 @@ def insert_decisions(
 
 def fetch_decided(connection: Connection, request_ids: Sequence[UUID]) -> Mapping[UUID, KeptEvent]:
     """Return those of these requests that have a decision."""
-    rows = queries.execute_prepared(connection, "read_decided", lambda: queries.DECIDED, build_array(request_ids))
+    rows = execute_prepared(connection, "read_decided", lambda: queries.DECIDED, build_array(request_ids))
     return {
         request_id: KeptEvent({"customer_id": customer_id, "action": action}, fingerprint, digest)
         for request_id, customer_id, action, fingerprint, digest in rows

@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
-from typing import Any
-
-from sqlalchemy import Connection
+from collections.abc import Sequence
 
 from shared.postgres.bulk_insert import build_insert_new
 from shared.postgres.tables import LIST_DECISION, REFERENCE_SNAPSHOTS, SHOWN_LIST, decisions, is_of
@@ -92,18 +89,6 @@ def build_histories() -> str:
            array_agg(occurred_at ORDER BY place)
     FROM (SELECT *, row_number() OVER () AS place FROM ({INTERACTIONS}) AS ordered) AS recent GROUP BY customer_id
     """.replace(":customer_ids", "CAST($1 AS text[])")
-
-
-def execute_prepared(connection: Connection, name: str, build: Callable[[], str], *parameters: Any) -> Sequence[Any]:
-    """Return the rows of a statement that each connection parses and plans once; its parameters are $1, $2, ...
-
-    The types of its columns must not change while a worker runs (the server refuses it then): cast them.
-    """
-    if name not in connection.info:
-        connection.exec_driver_sql(f"PREPARE {name} AS {build()}")
-        connection.info[name] = True
-    places = ", ".join(["%s"] * len(parameters))
-    return connection.exec_driver_sql(f"EXECUTE {name} ({places})", parameters).all()
 
 
 # Interactions, orders and changes of the profile are numbered together.

@@ -20,6 +20,7 @@ from shared.postgres.engine import build_engine
 from shared.postgres.errors import translated
 from shared.postgres.notifications import CHANNEL, build_payloads
 from shared.postgres.offset_store import GroupOffsets
+from shared.postgres.prepared import execute_prepared
 from shared.postgres.tables import CATALOGUE_VERSION, REFERENCE_SNAPSHOTS, recorded_transactions, user_interactions
 from shared.recommender.types import Customer, CustomerHistory, Interaction, InteractionType
 from worker import decision_rows, queries, reference_rows
@@ -160,7 +161,7 @@ class PostgresWorkerTransaction:
     def fetch_histories(self, customer_ids: Sequence[str]) -> Mapping[str, CustomerHistory]:
         ids = sorted(set(customer_ids))
         found: dict[str, dict[str, Any]] = {customer_id: {} for customer_id in ids}
-        rows = queries.execute_prepared(self._connection, "read_histories", queries.build_histories, build_array(ids))
+        rows = execute_prepared(self._connection, "read_histories", queries.build_histories, build_array(ids))
         for kind, customer_id, texts, types, times in rows:
             found[customer_id][kind] = zip(texts, types, times, strict=True) if kind == "interactions" else texts
         return {customer_id: _history(customer_id, of_customer) for customer_id, of_customer in found.items()}
