@@ -24,7 +24,7 @@ from shared.artifacts.publication import FileArtifacts
 from shared.events import RECOMMENDATIONS_REQUESTED, RecommendationRequested, encode
 from shared.kafka.client_settings import producer_settings
 from shared.postgres.notifications import CHANNEL, parse_payload
-from shared.recommender.pipeline import recommend
+from shared.recommender.pipeline import rank_assets
 from worker.settings import WorkerSettings
 from worker.store import PostgresWorkerStore
 
@@ -94,7 +94,7 @@ def _wait_for_progress(system: BenchSystem, group: str, *, worker: ServiceProces
 
 
 def score_alone(system: BenchSystem, *, requests: int) -> float:
-    """Return how many customers per second the model scores, in the worker's batches, with histories in memory."""
+    """Return how many customers per second the model scores as the worker does, with histories in memory."""
     artifacts = FileArtifacts(system.environment.models_folder)
     pointer = artifacts.read_pointer()
     assert pointer is not None
@@ -105,10 +105,10 @@ def score_alone(system: BenchSystem, *, requests: int) -> float:
         by_id = transaction.fetch_histories(customers)
     histories = [by_id[one] for one in customers]
     size, now = WorkerSettings.model_fields["worker_batch_size"].default, datetime.now(UTC)
-    recommend(model, histories[:size], k=10, now=now)
+    rank_assets(model, histories[:size], k=10, now=now)
     started = time.perf_counter()
     for start in range(0, len(histories), size):
-        recommend(model, histories[start : start + size], k=10, now=now)
+        rank_assets(model, histories[start : start + size], k=10, now=now)
     return len(histories) / (time.perf_counter() - started)
 
 

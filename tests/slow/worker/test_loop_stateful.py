@@ -29,8 +29,9 @@ from shared.events import (
 )
 from shared.ports import Message, Partition
 from shared.recommender.model import Model
-from shared.recommender.types import Basis, Contributions, Customer, CustomerHistory, RankedAsset, Ranking, RiskLevel
-from tests.builders import build_model
+from shared.recommender.pipeline import TopAssets
+from shared.recommender.types import Contributions, Customer, CustomerHistory, RiskLevel
+from tests.builders import build_model, build_top_assets
 from tests.fakes import LateExecutor
 from tests.unit.worker.world import World
 from worker.ports import Decision
@@ -115,7 +116,7 @@ class FaultyWorld(World):
         for port in ("fetch_high_watermarks", "poll", "commit"):
             self.failures.wrap(self.consumer, port)
 
-    def _rank(self, model: Model, histories: Sequence[CustomerHistory], **_: Any) -> list[Ranking]:
+    def _rank(self, _: Model, histories: Sequence[CustomerHistory], **__: Any) -> TopAssets:
         if any(history.customer.customer_id in NOT_SCORED for history in histories):
             raise ZeroDivisionError("a bug in scoring")
         self.used |= {history.customer.customer_id: history for history in histories}
@@ -123,8 +124,8 @@ class FaultyWorld(World):
             isins = tuple(interaction.isin for interaction in history.interactions)
             self.seen[history.customer.customer_id].append(isins)
             self.seen_bought[history.customer.customer_id].append({*history.owned, *history.formerly_held})
-        assets = (RankedAsset(model.id_map.isins[0], 1, 0.5, Contributions(0.5, 0.0, 0.0)),)
-        return [Ranking(history.customer.customer_id, Basis.HISTORY, assets) for history in histories]
+        top, _silent = build_top_assets([[Contributions(0.5, 0.0, 0.0)]] * len(histories))
+        return top
 
 
 class FaultyTransaction:
