@@ -24,7 +24,12 @@ from tests.unit.api.test_recommendations import ITEM, stored_list
 
 MEBIBYTE = 1024 * 1024
 CUSTOMERS = ("C1", "C2", "C3")
-HEADERS: tuple[dict[str, str], ...] = ({}, {"Accept-Encoding": "gzip"}, {"Accept-Encoding": "identity"}, {"Accept-Encoding": "gzip;q=0"})
+HEADERS: tuple[dict[str, str], ...] = (
+    {},
+    {"Accept-Encoding": "gzip"},
+    {"Accept-Encoding": "identity"},
+    {"Accept-Encoding": "gzip;q=0"},
+)
 
 
 def gateway(reader: FakeReader, kept_bytes: int) -> Gateway:
@@ -137,6 +142,14 @@ def test_the_answers_that_were_used_last_stay_within_the_bytes() -> None:
     for number in range(20):
         lists.drop(f"C{number}")
     assert (len(lists), lists.bytes) == (0, 0)
+
+
+def test_a_gzip_form_is_kept_up_to_the_bytes_that_were_counted_for_it() -> None:
+    entity = entry(4000).entity
+    entity.keep_compressed(bytes(2001))
+    assert entity.compressed is None
+    entity.keep_compressed(bytes(2000))
+    assert entity.compressed is not None
 
 
 def test_no_answer_is_kept_with_no_bytes() -> None:
