@@ -3,21 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-
-import asyncpg
+from typing import Any
 
 from api.list_items import Item, build_items
 from api.ports import CustomerLists, ListRow, ListVersion
 from shared.served_list import Components
 
 
-def build_customer_lists(row: asyncpg.Record, newest: ListRow | None) -> CustomerLists:
+def build_customer_lists(row: Any, newest: ListRow | None) -> CustomerLists:
     """Return what a row of LISTS says; `newest` is None where the version that was asked with is kept."""
     version = None if row["version"] is None else ListVersion(row["request_id"], row["version"])
     return CustomerLists(row["known"], newest, version, is_kept=bool(row["is_kept"]))
 
 
-def build_list_row(row: asyncpg.Record, assets: Mapping[int, Item | None]) -> ListRow | None:
+def build_list_row(row: Any, assets: Mapping[int, Item | None]) -> ListRow | None:
     """Return the list of a row of LISTS or ANSWERS; None where it has none."""
     if not row["model_version"]:  # there is no list, or somebody removed its decision
         return None
