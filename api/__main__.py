@@ -137,6 +137,7 @@ def build_app(settings: ApiSettings) -> FastAPI:
             max_waiters=min(settings.api_max_waiters, connections * 4 // 5),
             request_id_key=settings.request_id_key.get_secret_value() if settings.request_id_key else None,
             legacy_empty_list=settings.legacy_empty_list,
+            kept_list_bytes=settings.api_list_mebibytes * 1024 * 1024,
         ),
         admission=Admission(allowed_hosts=settings.hosts(), allowed_origins=settings.origins()),
         checked_before_serving=settings.api_processes > 1,

@@ -14,6 +14,7 @@ from pydantic import BaseModel
 
 from api.catalogue import AssetCatalogue
 from api.idempotency import KEY_HEADER, IdempotencyLedger, identify, identify_in_batch
+from api.kept_lists import KeptLists
 from api.metrics import GatewayMetrics
 from api.ports import GatewayPublisher, GatewayReader
 from api.request_ids import RequestIds
@@ -81,7 +82,7 @@ class HealthMonitor:
 class Gateway:
     """The components of one process."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - what the settings say, by keyword
         self,
         publisher: GatewayPublisher,
         reader: GatewayReader,
@@ -90,6 +91,7 @@ class Gateway:
         max_waiters: int = 5000,
         request_id_key: str | None = None,
         legacy_empty_list: bool = False,
+        kept_list_bytes: int = 0,
     ) -> None:
         self.publisher = publisher
         self.reader = reader
@@ -99,6 +101,8 @@ class Gateway:
         self.ledger = IdempotencyLedger(reader)
         self.request_ids = RequestIds(request_id_key)
         self.legacy_empty_list = legacy_empty_list
+        self.kept_lists = KeptLists(most_bytes=kept_list_bytes)
+        self.metrics.watch(self.metrics.kept_list_bytes, lambda: self.kept_lists.bytes)
         self.waiters = ListWaiters(reader, most=max_waiters, metrics=self.metrics)
 
     def begin_shutdown(self) -> None:

@@ -12,20 +12,32 @@ _K = """
 CASE WHEN made.request_id IS NOT NULL THEN made.k
      ELSE (SELECT d.k FROM decisions d WHERE d.request_id = list.request_id LIMIT 1) END
 """
-# A list keeps its reference data and the last interaction, order or profile of the customer: no clock decides what is
-# newer.
+# One row for each customer that is asked. A list keeps its reference data and the last interaction, order or profile
+# of the customer: no clock decides what is newer. `kept_id` and `kept_version` name the row of `decisions` that the
+# gateway has an answer of: its columns are NULL while that answer holds. With its sub-selects the planner does not see
+# how many are asked, so the statement is planned once, not each time.
 LISTS = f"""
-SELECT list.request_id, {SHOWN_LIST}, {_K} AS k,
+SELECT list.request_id, CASE WHEN is_fresh THEN made.xmin END AS version, is_stale, has_newer_interactions, is_kept,
        list.customer_id IS NOT NULL
-       OR EXISTS (SELECT FROM customer_information c WHERE c.customer_id = $1)
-       OR EXISTS (SELECT FROM recorded_customers c WHERE c.customer_id = $1) AS known,
-       list.reference_snapshot IS DISTINCT FROM ({REFERENCE_SNAPSHOTS}) AS is_stale,
-       greatest((SELECT max(i.sequence) FROM user_interactions i WHERE i.customer_id = $1),
-                (SELECT max(t.sequence) FROM recorded_transactions t WHERE t.customer_id = $1),
-                (SELECT max(c.sequence) FROM recorded_customers c WHERE c.customer_id = $1), 0)
-       > coalesce(list.interaction_sequence, 0) AS has_newer_interactions
-FROM (SELECT) AS one LEFT JOIN recommendations list ON list.customer_id = $1
+       OR EXISTS (SELECT FROM customer_information c WHERE c.customer_id = asked.customer_id)
+       OR EXISTS (SELECT FROM recorded_customers c WHERE c.customer_id = asked.customer_id) AS known,
+       shown.*
+FROM unnest((SELECT $1::text[]), (SELECT $2::uuid[]), (SELECT $3::xid[]))
+     WITH ORDINALITY AS asked(customer_id, kept_id, kept_version, place)
+LEFT JOIN recommendations list ON list.customer_id = asked.customer_id
 {LIST_DECISION}
+CROSS JOIN LATERAL (
+    SELECT list.reference_snapshot IS DISTINCT FROM ({REFERENCE_SNAPSHOTS}) AS is_stale,
+           greatest((SELECT max(i.sequence) FROM user_interactions i WHERE i.customer_id = asked.customer_id),
+                    (SELECT max(t.sequence) FROM recorded_transactions t WHERE t.customer_id = asked.customer_id),
+                    (SELECT max(c.sequence) FROM recorded_customers c WHERE c.customer_id = asked.customer_id), 0)
+           > coalesce(list.interaction_sequence, 0) AS has_newer_interactions
+    OFFSET 0
+) AS since
+CROSS JOIN LATERAL (SELECT NOT is_stale AND NOT has_newer_interactions AS is_fresh) AS fresh
+CROSS JOIN LATERAL (SELECT is_fresh AND list.request_id = kept_id AND made.xmin = kept_version AS is_kept) AS kept
+LEFT JOIN LATERAL (SELECT {SHOWN_LIST}, {_K} AS k WHERE is_kept IS NOT TRUE) AS shown ON true
+ORDER BY asked.place
 """
 # The same for many questions at once. A decision and the list are of one transaction, and the requests of a customer
 # are answered in order, so the list of an answered request is its own or a later one. A preview is in its decision

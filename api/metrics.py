@@ -53,6 +53,13 @@ class GatewayMetrics:
             "Events by topic and outcome (acknowledged, unknown, not_accepted)",
             ["topic", "outcome"],
         )
+        self.list_reads = counter(
+            name("list_reads"),
+            "Lists that were read, by source: kept (the answer was in memory and still true), built",
+            ["source"],
+        )
+        self._kept_reads, self._built_reads = self.list_reads.labels("kept"), self.list_reads.labels("built")
+        self.kept_list_bytes = gauge(name("kept_list_bytes"), "Memory of the answers that are kept")
         self.dropped_connections = counter(
             name("dropped_connections"),
             "Connections that the gateway refused, or closed before the response, by reason",
@@ -94,6 +101,10 @@ class GatewayMetrics:
             series = self._series_of_requests[key] = counter, histogram
         series[0].inc()
         series[1].observe(seconds)
+
+    def note_list_read(self, *, is_kept: bool) -> None:
+        """Count one list that was read."""
+        (self._kept_reads if is_kept else self._built_reads).inc()
 
     def note_event(self, topic: str, outcome: str) -> None:
         """Count one published event."""

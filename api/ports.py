@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, Literal, Protocol
+from typing import Any, Literal, NamedTuple, Protocol
 from uuid import UUID
 
 from api.schemas.assets import AssetItem
@@ -40,12 +40,25 @@ class ListRow:
     k: int | None = None
 
 
+class ListVersion(NamedTuple):
+    """What an answer was made of: the decision of this request, as this transaction of the database wrote it."""
+
+    request_id: UUID
+    written_by: int
+
+
 @dataclass(frozen=True)
 class CustomerLists:
-    """Whether the bank knows a customer, and the customer's newest list."""
+    """Whether the bank knows a customer, and the customer's newest list.
+
+    `version`: of the newest list where its answer follows from it alone; None for a list that is stale, has newer
+    interactions, or is not in its decision. `is_kept`: it is the version that was asked with, and `newest` is None.
+    """
 
     known: bool
     newest: ListRow | None
+    version: ListVersion | None = None
+    is_kept: bool = False
 
 
 @dataclass(frozen=True)
@@ -121,8 +134,11 @@ class GatewayReader(Protocol):
     async def is_reachable(self) -> bool:
         """Return whether the database answers within 2 s."""
 
-    async def fetch_lists(self, customer_id: str) -> CustomerLists:
-        """Return the customer's newest list, and whether the bank knows the customer, with one statement."""
+    async def fetch_lists(self, customer_id: str, *, kept: ListVersion | None = None) -> CustomerLists:
+        """Return the customer's newest list, and whether the bank knows the customer, with one statement.
+
+        `kept`: the version that the caller has an answer of. Reads at the same time can share a statement.
+        """
 
     async def fetch_answers(self, questions: Sequence[Question]) -> Sequence[Answer]:
         """Return the answer of each question in order, with one statement."""

@@ -11,9 +11,20 @@ from uuid import UUID
 import asyncpg
 
 from api import asset_queries, list_queries
-from api.list_items import Item, ShownAssets, build_items
+from api.list_items import ShownAssets
+from api.list_rows import build_customer_lists, build_list_row
 from api.listener import listen_forever
-from api.ports import Answer, ArtifactState, CurrentFacts, CustomerLists, ListRow, Question, RequestRow
+from api.ports import (
+    Answer,
+    ArtifactState,
+    CurrentFacts,
+    CustomerLists,
+    ListRow,
+    ListVersion,
+    Question,
+    RequestRow,
+)
+from api.read_batches import ReadBatches
 from api.schemas.assets import AssetItem
 from api.schemas.interactions import WatchedAsset
 from api.schemas.models import Frontier, ModelItem, ModelList
@@ -26,10 +37,11 @@ from shared.postgres.errors import translated
 from shared.postgres.tables import is_of
 from shared.recommender.candidates import asset_risk_level
 from shared.recommender.types import DISMISSAL_TYPES
-from shared.served_list import Components
 
 REACHABLE_TIMEOUT_SECONDS = 2.0
 CLOSE_TIMEOUT_SECONDS = 0.5
+# Statements that read lists, each for all customers that are asked at that moment.
+LIST_READS_AT_ONCE = 4
 
 log = get_logger(__name__)
 
@@ -87,6 +99,9 @@ class PostgresGatewayReader:
         self._pool: asyncpg.Pool | None = None
         self._answered_at = float("-inf")
         self._shown_assets = ShownAssets()
+        self._lists = ReadBatches(
+            self._fetch_many_lists, timeout_seconds=timeout_seconds, most_at_once=min(LIST_READS_AT_ONCE, pool_size)
+        )
 
     async def start(self) -> None:
         milliseconds = str(int(self._timeout_seconds * 1000))
@@ -121,10 +136,16 @@ class PostgresGatewayReader:
             return False
         return True
 
-    async def fetch_lists(self, customer_id: str) -> CustomerLists:
-        rows = await self._fetch(list_queries.LISTS, customer_id)
-        [newest] = await self._list_rows(rows)
-        return CustomerLists(rows[0]["known"], newest)
+    async def fetch_lists(self, customer_id: str, *, kept: ListVersion | None = None) -> CustomerLists:
+        return await self._lists.fetch((customer_id, kept))
+
+    async def _fetch_many_lists(
+        self, asked: Sequence[tuple[str, ListVersion | None]], seconds: float
+    ) -> list[CustomerLists]:
+        columns = zip(*((one, *(kept or (None, None))) for one, kept in asked), strict=True)
+        rows = await self._fetch(list_queries.LISTS, *map(list, columns), timeout_seconds=seconds)
+        lists = await self._list_rows(rows)
+        return [build_customer_lists(row, newest) for row, newest in zip(rows, lists, strict=True)]
 
     async def fetch_answers(self, questions: Sequence[Question]) -> Sequence[Answer]:
         customer_ids = [question.customer_id for question in questions]
@@ -142,7 +163,7 @@ class PostgresGatewayReader:
         if missing := ids - assets.keys():
             found = await self._fetch(list_queries.SHOWN_ASSETS, list(missing))
             assets.update(self._shown_assets.add({row["asset_version_id"]: row["content"] for row in found}))
-        return [_list_row(row, assets) for row in rows]
+        return [build_list_row(row, assets) for row in rows]
 
     async def fetch_request(self, request_id: UUID) -> RequestRow | None:
         rows = await self._fetch(list_queries.REQUEST, request_id)
@@ -273,17 +294,6 @@ class PostgresGatewayReader:
             raise DatabaseUnavailable(f"{type(error).__name__} within {seconds} s: {error}") from error
         self._answered_at = loop.time()
         return rows
-
-
-def _list_row(row: asyncpg.Record, assets: Mapping[int, Item | None]) -> ListRow | None:
-    if not row["model_version"]:  # there is no list, or somebody removed its decision
-        return None
-    items, weights, ids = row["items"], row["weights"], row["asset_versions"]
-    if ids is not None:
-        items = build_items(assets, ids=ids, contributions=row["contributions"], made_at=row["made_at"])
-        weights = {name: row[f"weight_{name}"] for name in Components.model_fields}
-    names = ("request_id", "model_version", "basis", "is_stale", "has_newer_interactions", "k")
-    return ListRow(items=items, weights=weights, **{name: row[name] for name in names})
 
 
 async def _nothing_to_reset(_: object) -> None:

@@ -45,6 +45,9 @@ class ApiSettings(DatabaseSettings):
     )
     database_timeout_seconds: float = Field(5.0, gt=0, le=60, description="time after which a read is a 503")
     database_pool_size: int = Field(10, ge=1, le=200, description="database connections of one process")
+    api_list_mebibytes: int = Field(
+        32, ge=0, le=65_536, description="memory of one process for answers of lists that are kept; 0: none"
+    )
     api_max_waiters: int = Field(
         5000, ge=0, le=100_000, description="clients that may wait for lists; at most four fifths of the connections"
     )

@@ -13,6 +13,7 @@ from api.ports import (
     CurrentFacts,
     CustomerLists,
     ListRow,
+    ListVersion,
     Question,
     RequestRow,
 )
@@ -91,6 +92,7 @@ class FakeReader:
     previews: dict[UUID, ListRow] = field(default_factory=dict)
     failed: set[tuple[str, UUID]] = field(default_factory=set)
     requests: dict[UUID, RequestRow] = field(default_factory=dict)
+    written: list[ListRow | None] = field(default_factory=lambda: [None])  # by the numbers of their versions
     asked: list[tuple[Question, ...]] = field(default_factory=list)  # by one statement each
     notify: Callable[[Sequence[str]], None] = lambda _: None
     connect: Callable[[], None] = lambda: None
@@ -104,10 +106,24 @@ class FakeReader:
     async def is_reachable(self) -> bool:
         return not self.unavailable
 
-    async def fetch_lists(self, customer_id: str) -> CustomerLists:
+    async def fetch_lists(self, customer_id: str, *, kept: ListVersion | None = None) -> CustomerLists:
         self._called("fetch_lists")
         newest = self.lists.get(customer_id)
-        return CustomerLists(known=newest is not None or customer_id in self.customers, newest=newest)
+        if newest is None:
+            return CustomerLists(known=customer_id in self.customers, newest=None)
+        if newest.is_stale or newest.has_newer_interactions:
+            return CustomerLists(known=True, newest=newest)
+        version = ListVersion(newest.request_id, self._written_by(newest))
+        is_kept = version == kept
+        return CustomerLists(True, None if is_kept else newest, version, is_kept)
+
+    def _written_by(self, row: ListRow) -> int:
+        """Return a number of this object, which no other one gets."""
+        return next((n for n, one in enumerate(self.written) if one is row), None) or self._write(row)
+
+    def _write(self, row: ListRow) -> int:
+        self.written.append(row)
+        return len(self.written) - 1
 
     async def fetch_answers(self, questions: Sequence[Question]) -> Sequence[Answer]:
         self._called("fetch_answers")

@@ -14,9 +14,11 @@ from fastapi.sse import EventSourceResponse, ServerSentEvent
 from pydantic import ValidationError
 from pydantic_core import to_json
 
+from api.conditional_answers import Entity, EntityResponse
 from api.errors import RETRY_AFTER, GatewayStopping, conflict, not_found
 from api.gateway import Gateway, GatewayDependency, PublishEvent
 from api.json_bodies import JsonRoute
+from api.kept_lists import KeptList
 from api.list_items import Item, parse_items
 from api.openapi import ACKNOWLEDGED, AWAITED_LIST, LIST_ANSWERS, LIST_EVENTS, problems
 from api.ports import Answer, CurrentFacts, ListRow, Question
@@ -71,10 +73,20 @@ async def read_recommendations(
     if request.scope["query_string"] and (awaited := _parse_awaited(request)) is not None:
         question = Question(customer_id, awaited.request_id)
         return await _answer_question(question, gateway=gateway, request=request, seconds=awaited.wait or 0.0)
-    lists = await gateway.reader.fetch_lists(customer_id)
+    kept = gateway.kept_lists.find(customer_id)
+    lists = await gateway.reader.fetch_lists(customer_id, kept=kept.version if kept else None)
+    if kept is not None and lists.is_kept:
+        gateway.metrics.note_list_read(is_kept=True)
+        return EntityResponse(kept.entity)
+    if lists.newest is None:
+        gateway.kept_lists.drop(customer_id)
     if not lists.known and not gateway.legacy_empty_list:
         raise not_found("The customer is unknown and has no list.")
-    return await _answer_list(lists.newest, customer_id, gateway)
+    response = await _answer_list(lists.newest, customer_id, gateway)
+    gateway.metrics.note_list_read(is_kept=False)
+    if lists.version is not None:
+        gateway.kept_lists.keep(customer_id, KeptList(lists.version, response.entity))
+    return response
 
 
 @router.get(
@@ -189,7 +201,7 @@ async def _wait_until_left(request: Request) -> None:
         pass
 
 
-async def _answer_list(newest: ListRow | None, customer_id: str, gateway: Gateway) -> Response:
+async def _answer_list(newest: ListRow | None, customer_id: str, gateway: Gateway) -> EntityResponse:
     if newest is None or (items := _parse_items(newest)) is None:
         return _list_response([], {})
     headers = {
@@ -263,7 +275,8 @@ def _may_be_shown(isin: str, customer_id: str, facts: CurrentFacts) -> bool:
     )
 
 
-def _list_response(items: list[Item], headers: dict[str, str]) -> Response:
+def _list_response(items: list[Item], headers: dict[str, str]) -> EntityResponse:
     # A list that an older worker stored is answered with the keys that it had.
     content = b'{"status":"ok","recommendations":%b}' % to_json(items, inf_nan_mode="null")
-    return Response(content, headers=headers, media_type="application/json")
+    plain = Response(content, headers=headers, media_type="application/json")
+    return EntityResponse(Entity(content, plain.raw_headers))

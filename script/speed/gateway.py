@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import json
+import re
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
+from dataclasses import replace
 
+import httpx
 import psycopg2
 
 from script.local.owned_process import free_port
@@ -50,24 +53,40 @@ def measure_gateway(system: BenchSystem, *, rounds: int, seconds: float) -> list
 
 
 def measure_reads(system: BenchSystem, *, rounds: int, seconds: float) -> list[Leg]:
-    """Return the leg of GET one list; the lists are made before."""
+    """Return the legs of GET one list, with and without kept answers; the lists are made before."""
     listed = system.customers[:_LISTED_CUSTOMERS]
     store_lists(system.prefixed("lists-"), listed)
     with closing(psycopg2.connect(system.database_url)) as connection, connection, connection.cursor() as cursor:
         cursor.execute(_BARE_ROWS)
     reads = [f"GET /recommendations/{one}" for one in listed]
     command = [sys.executable, "-m", "uvicorn", "--factory", "script.speed.limit_apps:read_row", "--no-access-log"]
-    with system.service("api") as api, _program(system, [*command, "--log-level", "warning", "--port"]) as bare:
-        sides = (api.url, reads), (bare, reads)
-        limit = "a bare ASGI handler that fetches one row, same server", GET_TO_BARE
-        return [_leg("GET /recommendations/{customer_id}", *sides, limit, rounds=rounds, seconds=seconds)]
+    limit: tuple[str, float | None] = "a bare ASGI handler that fetches one row, same server", GET_TO_BARE
+    name = "GET /recommendations/{customer_id}"
+    legs = []
+    with _program(system, [*command, "--log-level", "warning", "--port"]) as bare:
+        with system.service("api") as api:
+            leg = _leg(name, (api.url, reads), (bare, reads), limit, rounds=rounds, seconds=seconds)
+            kept_share = round(_kept_share(api.metrics_url), 4)
+            legs.append(replace(leg, details={**leg.details, "customers": len(reads), "kept_share": kept_share}))
+        with system.service("api", API_LIST_MEBIBYTES="0") as api:
+            name, limit = f"{name}, no answer kept", (limit[0], None)
+            legs.append(_leg(name, (api.url, reads), (bare, reads), limit, rounds=rounds, seconds=seconds))
+    return legs
+
+
+def _kept_share(metrics_url: str) -> float:
+    """Return the share of the lists that were answered from memory since the gateway started."""
+    text = httpx.get(metrics_url, timeout=5.0, trust_env=False).raise_for_status().text
+    found = re.findall(r'list_reads_total\{source="(\w+)"\} (\S+)', text)
+    counts = {source: float(count) for source, count in found}
+    return counts["kept"] / (counts["kept"] + counts["built"])
 
 
 def _leg(
     name: str,
     ours: tuple[str, Sequence[str]],
     limit: tuple[str, Sequence[str]],
-    expected: tuple[str, float],
+    expected: tuple[str, float | None],
     *,
     rounds: int,
     seconds: float,
