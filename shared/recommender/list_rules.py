@@ -6,7 +6,7 @@ import hashlib
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from typing import Any
 
 import numpy as np
@@ -44,7 +44,7 @@ class ListShape:
     largest_sector_share: float | None
     limits: tuple[Limit, ...] = ()
 
-    @property
+    @cached_property
     def most_of_sector(self) -> int:
         """How many places the share allows one sector."""
         share = self.largest_sector_share
@@ -98,13 +98,16 @@ def choose_in_order(
     best = top_k(ordered, places)
     best[np.arange(places) >= k[:, np.newaxis]] = NO_ASSET
     lists = np.where(best == NO_ASSET, NO_ASSET, order[best]).astype(np.int64)
-    is_limited = _fullest_sector(model.sector, lists) > [shape.most_of_sector for shape in shapes]
-    is_limited |= np.array([bool(shape.limits) for shape in shapes], dtype=np.bool_)
-    limited = np.flatnonzero(is_limited)
-    best = top_k(ordered[limited], RANKED_FIRST * places)
-    for row, ranking in zip(limited.tolist(), best, strict=True):
+    most_of_sector = np.array([shape.most_of_sector for shape in shapes], dtype=np.int64)
+    has_limits = np.array([bool(shape.limits) for shape in shapes], dtype=np.bool_)
+    exceeding = np.flatnonzero((_fullest_sector(model.sector, lists) > most_of_sector) & ~has_limits)
+    ranked = top_k(ordered[exceeding], RANKED_FIRST * places)
+    ranked = np.where(ranked == NO_ASSET, NO_ASSET, order[ranked])
+    found, is_full = _first_within_shares(model.sector, ranked, most_of_sector[exceeding], k[exceeding])
+    lists[exceeding[is_full]] = found[is_full][:, :places]
+    for row in [*exceeding[~is_full].tolist(), *np.flatnonzero(has_limits).tolist()]:
         lists[row] = NO_ASSET
-        chosen = _choose_within_limits(model, ordered[row], order, shapes[row], ranking)
+        chosen = _choose_within_limits(model, ordered[row], order, shapes[row])
         lists[row, : len(chosen)] = chosen
     if model.new.any():
         _explore(model, histories, ordered, order, lists, shapes)
@@ -170,43 +173,53 @@ def _fullest_sector(sector: NDArray[np.int16], lists: Lists) -> NDArray[np.int64
     return np.asarray(same.sum(axis=2).max(axis=1, initial=0))
 
 
+def _first_within_shares(
+    sector: NDArray[np.int16], ranked: Lists, most_of_sector: NDArray[np.int64], k: NDArray[np.int64]
+) -> tuple[Lists, NDArray[np.bool_]]:
+    """Return (B, N) the first k of (B, N) assets of which no sector has too many, and (B,) whether they are so many.
+
+    most_of_sector, k: (B,). NO_ASSET past the end.
+    """
+    sectors = np.where(ranked == NO_ASSET, NO_SECTOR, sector[ranked])
+    same = (sectors[:, :, np.newaxis] == sectors[:, np.newaxis]) & (sectors != NO_SECTOR)[:, np.newaxis]
+    before = np.tril(same, -1).sum(axis=2)  # so many better assets have the same sector
+    kept = (before < most_of_sector[:, np.newaxis]) & (ranked != NO_ASSET)
+    place = np.cumsum(kept, axis=1)
+    kept &= place <= k[:, np.newaxis]
+    rows, columns = np.nonzero(kept)
+    found = np.full_like(ranked, NO_ASSET)
+    found[rows, place[rows, columns] - 1] = ranked[rows, columns]
+    return found, np.count_nonzero(kept, axis=1) == k
+
+
 def _choose_within_limits(
-    model: Model, ordered: NDArray[np.float64], order: NDArray[np.int32], shape: ListShape, best: NDArray[np.int64]
+    model: Model, ordered: NDArray[np.float64], order: NDArray[np.int32], shape: ListShape
 ) -> list[int]:
     """Return the assets of one list, at most k, best first.
 
     An asset whose sector has its share waits for places that nothing else fills; one that a limit forbids is left out.
-    ordered: (N,) the scores of the assets `order`. best: its best columns; if these do not fill the list, all count.
+    ordered: (N,) the scores of the assets `order`.
     """
-    ranking = best[best != NO_ASSET]
-    kept, waiting, counts = _keep_within_limits(model, order[ranking].tolist(), shape)
-    if len(kept) < shape.k and len(ranking) == len(best):
-        ranking = np.argsort(-ordered, kind="stable")[: np.count_nonzero(ordered > -np.inf)]
-        kept, waiting, counts = _keep_within_limits(model, order[ranking].tolist(), shape)
+    ranking = np.argsort(-ordered, kind="stable")[: np.count_nonzero(ordered > -np.inf)]
     assets: list[int] = order[ranking].tolist()
-    for rank in waiting:
-        if len(kept) == shape.k:
-            break
-        if counts.add(assets[rank]):
-            kept.append(rank)
-    return [assets[rank] for rank in sorted(kept)]
-
-
-def _keep_within_limits(model: Model, assets: Sequence[int], shape: ListShape) -> tuple[list[int], list[int], _Counts]:
-    """Return the ranks of the first k assets within limits, the ranks that wait, and the counts of the former."""
-    counts, most_of_sector = _Counts(shape.limits), shape.most_of_sector
+    counts = _Counts(shape.limits)
     of_sector: Counter[int] = Counter()
     kept: list[int] = []
     waiting: list[int] = []
     for rank, (asset, sector) in enumerate(zip(assets, model.sector[assets].tolist(), strict=True)):
         if len(kept) == shape.k:
             break
-        if sector != NO_SECTOR and of_sector[sector] >= most_of_sector:
+        if sector != NO_SECTOR and of_sector[sector] >= shape.most_of_sector:
             waiting.append(rank)
         elif counts.add(asset):
             of_sector[sector] += 1
             kept.append(rank)
-    return kept, waiting, counts
+    for rank in waiting:
+        if len(kept) == shape.k:
+            break
+        if counts.add(assets[rank]):
+            kept.append(rank)
+    return [assets[rank] for rank in sorted(kept)]
 
 
 class _Counts:
