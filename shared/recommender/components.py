@@ -6,8 +6,10 @@ Only element-wise and row-wise operations on C-contiguous arrays: a row's result
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
+from itertools import takewhile
+from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,6 +22,8 @@ from shared.recommender.types import CustomerHistory, segment_index
 USUAL_PORTFOLIO = 4  # owned assets of a customer for whom every signal has its plain weight
 MOST_PORTFOLIO_FACTOR = 3.0  # no weight is multiplied or divided by more, however many assets a customer owns
 
+Assets: TypeAlias = NDArray[np.integer[Any]]
+
 
 @dataclass(frozen=True, eq=False)
 class StandardScores:
@@ -31,6 +35,17 @@ class StandardScores:
     scores: Scores
     mean: NDArray[np.float64]
     deviation: NDArray[np.float64]
+
+    def take(self, assets: Assets) -> StandardScores:
+        """Return the scores of some assets, by position, with the mean and the deviation over all candidates."""
+        if self.scores.strides[0] == 0:  # the same for every customer: one row is stored
+            row = self.scores[:1].take(assets, axis=1).astype(np.float64)
+            return replace(self, scores=np.broadcast_to(row, (len(self.scores), len(assets))))
+        return replace(self, scores=self.scores.take(assets, axis=1))
+
+
+# A signal of a component, and the weighted sum of the scores and of the means of the signals up to it.
+PartialSums: TypeAlias = list[tuple[Signal, NDArray[np.float64], NDArray[np.float64]]]
 
 
 @dataclass(frozen=True, eq=False)
@@ -48,6 +63,14 @@ class SignalScores:
     owned_count: NDArray[np.int64]
     priors: Mapping[str, Sequence[StandardScores]]
     silent: frozenset[str]
+
+    def take(self, assets: Assets) -> SignalScores:
+        """Return the scores of some assets, by position."""
+        signals, priors = (
+            {name: [one.take(assets) for one in found] for name, found in of_components.items()}
+            for of_components in (self.signals, self.priors)
+        )
+        return replace(self, signals=signals, demand=self.demand.take(assets, axis=1), priors=priors)
 
 
 def score_signals(model: Model, batch: Batch, candidates: NDArray[np.bool_]) -> SignalScores:
@@ -76,37 +99,57 @@ def score_signals(model: Model, batch: Batch, candidates: NDArray[np.bool_]) -> 
 def build_components(
     configuration: ModelConfiguration, scores: SignalScores, candidates: NDArray[np.bool_]
 ) -> list[Scores]:
-    """Return the components before normalisation, each (B, A) in the order of COMPONENTS; meaningful for candidates.
+    """Return the components before normalisation, each (B, A) in the order of COMPONENTS; meaningful for candidates."""
+    return [build_component(name, configuration, scores, candidates) for name in COMPONENTS]
+
+
+def build_component(
+    name: str,
+    configuration: ModelConfiguration,
+    scores: SignalScores,
+    candidates: NDArray[np.bool_],
+    *,
+    sums: PartialSums | None = None,
+) -> Scores:
+    """Return one component before normalisation, (B, A); meaningful for candidates.
 
     A cold customer gets their segment's prior in place of the collaborative component. An asset without demand is as
-    low there as the lowest candidate with demand.
+    low there as the lowest candidate with demand. `sums` keeps what the next configuration may have in common.
     """
-    components = []
-    for name in COMPONENTS:
-        signals: Sequence[Signal] = getattr(configuration, name)
-        component = _weighted_sum(signals, scores.signals[name], scores.owned_count)
-        if name in scores.priors:
-            component = component.copy()
-            of_priors = [configuration.cold_start] if name == COLLABORATIVE else signals
-            component[scores.cold] = _weighted_sum(of_priors, scores.priors[name], scores.owned_count[scores.cold])
-        components.append(_lower(component, candidates, scores.demand) if name == COLLABORATIVE else component)
-    return components
+    signals: Sequence[Signal] = getattr(configuration, name)
+    component = _weighted_sum(signals, scores.signals[name], scores.owned_count, sums)
+    if name in scores.priors:
+        component = component.copy()
+        of_priors = [configuration.cold_start] if name == COLLABORATIVE else signals
+        component[scores.cold] = _weighted_sum(of_priors, scores.priors[name], scores.owned_count[scores.cold])
+    return _lower(component, candidates, scores.demand) if name == COLLABORATIVE else component
 
 
 def _weighted_sum(
-    signals: Sequence[Signal], scores: Sequence[StandardScores], owned_count: NDArray[np.int64]
+    signals: Sequence[Signal],
+    scores: Sequence[StandardScores],
+    owned_count: NDArray[np.int64],
+    sums: PartialSums | None = None,
 ) -> Scores:
+    """Return the weighted sum of standard scores, added up in order of the signals."""
     if len(signals) == 1:
         return scores[0].scores
-    total = np.zeros(scores[0].scores.shape)
-    weighted, weighted_means = np.empty_like(total), np.zeros((len(total), 1))
-    for signal, of_signal in zip(signals, scores, strict=True):
-        if signal.weight:
-            factor = _weight(signal, owned_count) / of_signal.deviation
-            total += np.multiply(of_signal.scores, factor, out=weighted)
-            weighted_means += of_signal.mean * factor
-    total -= weighted_means
-    return total
+    weighted = [(signal, of_signal) for signal, of_signal in zip(signals, scores, strict=True) if signal.weight]
+    total, means = np.zeros(scores[0].scores.shape), np.zeros((len(owned_count), 1))
+    if sums:
+        pairs = zip(sums, weighted, strict=False)
+        del sums[len(list(takewhile(lambda pair: pair[0][0] == pair[1][0], pairs))) :]
+        weighted = weighted[len(sums) :]
+        total, means = sums[-1][1:] if sums else (total, means)
+    product = np.empty_like(total)
+    for signal, of_signal in weighted:
+        factor = _weight(signal, owned_count) / of_signal.deviation
+        np.multiply(of_signal.scores, factor, out=product)
+        total = np.add(total, product, out=total if sums is None else None)
+        means = means + of_signal.mean * factor
+        if sums is not None:
+            sums.append((signal, total, means))
+    return np.asarray(np.subtract(total, means, out=total if sums is None else None))
 
 
 def _weight(signal: Signal, owned_count: NDArray[np.int64]) -> float | NDArray[np.float64]:
@@ -151,12 +194,7 @@ def scale_to_unit(scores: Scores, candidates: NDArray[np.bool_], *, out: NDArray
 
     What is no candidate gets the value of the row's first candidate.
     """
-    CandidateRows.of(candidates).subtract_first(scores, out=out)
-    out -= out.min(axis=1, initial=0.0, keepdims=True)
-    span = out.max(axis=1, initial=0.0, keepdims=True)
-    # Dividing by infinity makes rows without any difference (or without any candidate) zero, without a branch.
-    span[span == 0] = np.inf
-    out /= span
+    CandidateRows.of(candidates).scale_to_unit(scores, out=out)
 
 
 @dataclass(frozen=True, eq=False)
@@ -185,6 +223,21 @@ class CandidateRows:
         np.subtract(scores, subtracted, out=out)
         out *= self.ones
         return subtracted
+
+    def take(self, assets: Assets) -> CandidateRows:
+        """Return the candidates among some assets, by position, that hold every candidate."""
+        place = np.zeros(self.ones.shape[1], dtype=np.int64)
+        place[assets] = np.arange(len(assets))
+        return CandidateRows(self.ones.take(assets, axis=1), place.take(self.first) if len(assets) else self.first)
+
+    def scale_to_unit(self, scores: Scores, *, out: NDArray[np.float64]) -> None:
+        """See the function of this name."""
+        self.subtract_first(scores, out=out)
+        out -= out.min(axis=1, initial=0.0, keepdims=True)
+        span = out.max(axis=1, initial=0.0, keepdims=True)
+        # Dividing by infinity makes rows without any difference (or without any candidate) zero, without a branch.
+        span[span == 0] = np.inf
+        out /= span
 
     @cached_property
     def count(self) -> NDArray[np.float64]:

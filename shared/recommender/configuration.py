@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 from itertools import product
 from typing import Any
 
@@ -76,6 +76,15 @@ class ModelConfiguration:
     def signals(self) -> tuple[Signal, ...]:
         """Return all signals, in order of the components, then the one for the cold start."""
         return (*self.collaborative, *self.content, *self.profitability, self.cold_start)
+
+    def without_weights(self) -> ModelConfiguration:
+        """Return the same for all configurations whose fitted arrays, and scores of signals, are the same."""
+        components = {
+            name: tuple(replace(signal, weight=1.0, portfolio_power=0.0) for signal in getattr(self, name))
+            for name in COMPONENTS
+        }
+        cold_start = replace(self.cold_start, weight=1.0, portfolio_power=0.0)
+        return replace(self, **components, cold_start=cold_start, weights=DEFAULT_WEIGHTS)
 
     def is_available(self) -> bool:
         """Return whether this installation can fit all signals."""

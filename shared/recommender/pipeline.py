@@ -157,29 +157,8 @@ def score_batch(
     model: Model, histories: Sequence[CustomerHistory], *, weights: Sequence[Weights], rules: ScoringRules
 ) -> BatchScores:
     """Return the scores of these customers, each with their own weights."""
-    signals, candidates = _score_signals(model, histories, rules)
+    signals, candidates = score_candidates(model, histories, rules)
     return weigh(model.configuration, signals, candidates, weights=weights)
-
-
-def recommend_alternatives(
-    model: Model,
-    histories: Sequence[CustomerHistory],
-    *,
-    configurations: Sequence[ModelConfiguration],
-    now: datetime,
-    k: int = K,
-    enforce_suitability: bool = True,
-) -> list[NDArray[np.int64]]:
-    """Return what `recommend_indices` returns with each configuration; they differ from the model's in weights."""
-    rules = ScoringRules(now, enforce_suitability)
-    lists = [np.full((len(histories), k), NO_ASSET, dtype=np.int64) for _ in configurations]
-    for rows in chunk_rows(len(histories), len(model.id_map)):
-        signals, candidates = _score_signals(model, histories[rows], rules)
-        for configuration, of_configuration in zip(configurations, lists, strict=True):
-            weights = [configuration.weights] * len(candidates)
-            scores = weigh(configuration, signals, candidates, weights=weights).scores
-            of_configuration[rows] = choose_assets(model, histories[rows], scores, k)
-    return lists
 
 
 def weigh(
@@ -211,9 +190,10 @@ def effective_weights(weights: Weights, of_model: Weights, silent: Collection[st
     return weights.without(silent) or of_model.without(silent) or weights
 
 
-def _score_signals(
+def score_candidates(
     model: Model, histories: Sequence[CustomerHistory], rules: ScoringRules
 ) -> tuple[SignalScores, NDArray[np.bool_]]:
+    """Return what every signal says of these customers, and the candidates of each."""
     batch = build_batch(model, histories, now=rules.now)
     candidates = candidate_mask(
         model, histories, catalogue=rules.catalogue, enforce_suitability=rules.enforce_suitability

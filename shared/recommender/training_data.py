@@ -162,7 +162,8 @@ class TrainingData:
     def owned_pairs(self) -> NDArray[np.int64]:
         """Return (O, 2) customer and asset positions of everything ever bought, once each, in order."""
         count = max(len(self.id_map), 1)
-        pairs = np.unique(self.purchases.customer_index.astype(np.int64) * count + self.purchases.asset_index)
+        pairs = np.sort(self.purchases.customer_index.astype(np.int64) * count + self.purchases.asset_index)
+        pairs = pairs[np.append(True, np.diff(pairs) != 0)[: len(pairs)]]  # np.unique takes three times as long
         return np.stack(np.divmod(pairs, count), axis=1)
 
     def first_purchases(self, *, entry_days: int) -> FirstPurchases:

@@ -34,12 +34,13 @@ class InvestmentCapacity(IntEnum):
     MORE_THAN_300K = 4
 
 
-SEGMENT_COUNT = (len(RiskLevel) + 1) * len(InvestmentCapacity)
+CAPACITY_COUNT = len(InvestmentCapacity)  # the length of an enumeration is counted each time
+SEGMENT_COUNT = (len(RiskLevel) + 1) * CAPACITY_COUNT
 
 
 def segment_index(risk_level: RiskLevel | None, capacity: InvestmentCapacity) -> int:
     """Return the number of a segment (risk level x investment capacity), unknowns included, from 0."""
-    return int(risk_level or 0) * len(InvestmentCapacity) + int(capacity)
+    return int(risk_level or 0) * CAPACITY_COUNT + int(capacity)
 
 
 class InteractionType(StrEnum):

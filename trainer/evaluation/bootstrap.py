@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 RESAMPLES = 1_000
+DRAWN_AT_A_TIME = 2**16  # values: few enough for the cache of a processor
 
 Values = NDArray[np.float64]
 
@@ -51,8 +52,12 @@ def resampled_means(
     if not count:
         raise ValueError("there is nothing to resample")
     means = np.empty(resamples)
-    for number in range(resamples):
-        starts = random.integers(0, count - block + 1, -(-count // block))
-        drawn = starts if block == 1 else (starts[:, np.newaxis] + np.arange(block)).ravel()[:count]
-        means[number] = values[drawn].mean()
+    size = -(-count // block)
+    rows = max(DRAWN_AT_A_TIME // size, 1)
+    for first in range(0, resamples, rows):
+        # The same numbers as drawn one resample after the other.
+        drawn = random.integers(0, count - block + 1, (min(rows, resamples - first), size))
+        if block > 1:
+            drawn = (drawn[:, :, np.newaxis] + np.arange(block)).reshape(len(drawn), -1)[:, :count]
+        values.take(drawn).mean(axis=1, out=means[first : first + len(drawn)])
     return means

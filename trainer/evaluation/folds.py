@@ -8,12 +8,13 @@ from typing import Any
 
 import numpy as np
 
+from shared.recommender.alternatives import recommend_alternatives
 from shared.recommender.configuration import ModelConfiguration
 from shared.recommender.fitting import FittedSignals, fit_model
 from shared.recommender.model import Model
 from shared.recommender.training_data import TrainingData
 from trainer.evaluation.bootstrap import standard_error
-from trainer.evaluation.metrics import Metrics, evaluate
+from trainer.evaluation.metrics import Lists, Metrics, evaluate_lists
 from trainer.evaluation.splits import TemporalSplit, build_split
 
 
@@ -53,14 +54,41 @@ class Fold:
         self.split = split
         self._enforce_suitability = enforce_suitability
         self._fitted: FittedSignals = {}
+        self._models: dict[ModelConfiguration, Model] = {}
+        self._lists: dict[ModelConfiguration, Lists] = {}
 
     def evaluate(self, configuration: ModelConfiguration) -> Metrics:
         """Return the metrics of this configuration, its weights included."""
-        return evaluate(self.fit(configuration), self.split, enforce_suitability=self._enforce_suitability)
+        (lists,) = self.rank([configuration])
+        return evaluate_lists(lists, self.split, asset_risk_level=self.fit(configuration).asset_risk_level)
+
+    def rank(self, configurations: Sequence[ModelConfiguration]) -> list[Lists]:
+        """Return what the model of each configuration would have recommended at the cutoff, computed once."""
+        for same_signals in _with_same_signals([one for one in configurations if one not in self._lists]):
+            lists = recommend_alternatives(
+                self.fit(same_signals[0]),
+                self.split.histories,
+                configurations=same_signals,
+                now=self.split.training.now,
+                enforce_suitability=self._enforce_suitability,
+            )
+            self._lists.update(zip(same_signals, lists, strict=True))
+        return [self._lists[configuration] for configuration in configurations]
 
     def fit(self, configuration: ModelConfiguration) -> Model:
         """Return the model that this configuration gives before the cutoff."""
-        return fit_model(self.split.training, configuration, version="evaluation", fitted=self._fitted)
+        if configuration not in self._models:
+            model = fit_model(self.split.training, configuration, version="evaluation", fitted=self._fitted)
+            self._models[configuration] = model
+        return self._models[configuration]
+
+
+def _with_same_signals(configurations: Sequence[ModelConfiguration]) -> list[list[ModelConfiguration]]:
+    """Return the configurations, each once, in groups that differ in weights alone."""
+    groups: dict[ModelConfiguration, list[ModelConfiguration]] = {}
+    for configuration in dict.fromkeys(configurations):
+        groups.setdefault(configuration.without_weights(), []).append(configuration)
+    return list(groups.values())
 
 
 def evaluate_on_folds(folds: Sequence[Fold], configuration: ModelConfiguration) -> FoldMetrics:

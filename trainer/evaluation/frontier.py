@@ -12,13 +12,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from shared.recommender.alternatives import recommend_alternatives
 from shared.recommender.configuration import ModelConfiguration
 from shared.recommender.list_rules import NO_ASSET
 from shared.recommender.model import Model
-from shared.recommender.pipeline import recommend_alternatives
 from shared.recommender.types import Weights
 from trainer.evaluation.bootstrap import interval_95
-from trainer.evaluation.metrics import Lists, ndcg_of_lists
+from trainer.evaluation.metrics import Lists, RelevantAssets
 from trainer.evaluation.splits import TemporalSplit, annual_volatility
 from trainer.evaluation.weights import with_profitability_share
 
@@ -57,22 +57,29 @@ class FrontierPoint:
         }
 
 
-def measure_frontier(model: Model, split: TemporalSplit) -> list[FrontierPoint]:
-    """Return one point for each of SETTINGS, from no weight of profitability to nothing else; suitability included."""
-    configurations = [
-        model.configuration,
-        *(with_profitability_share(model.configuration, share) for share in SETTINGS),
-    ]
-    today, *lists = recommend_alternatives(
+def measure_frontier(
+    model: Model, split: TemporalSplit, *, lists: Sequence[Lists] | None = None
+) -> list[FrontierPoint]:
+    """Return one point for each of SETTINGS, from no weight of profitability to nothing else; suitability included.
+
+    `lists`: what the model gives with each of `frontier_configurations`, if it is known.
+    """
+    configurations = frontier_configurations(model.configuration)
+    today, *lists = lists or recommend_alternatives(
         model, split.histories, configurations=configurations, now=split.training.now
     )
-    volatility = annual_volatility(split.training)
+    volatility, relevant = annual_volatility(split.training), RelevantAssets(split.relevant)
     market = split.monthly_returns[model.tradable & np.isfinite(split.monthly_returns)]
     above_market = split.monthly_returns - (market.mean() if len(market) else np.nan)
     return [
-        _point(configuration, found, today, split=split, above_market=above_market, volatility=volatility)
+        _point(configuration, found, today, relevant=relevant, above_market=above_market, volatility=volatility)
         for configuration, found in zip(configurations[1:], lists, strict=True)
     ]
+
+
+def frontier_configurations(configuration: ModelConfiguration) -> list[ModelConfiguration]:
+    """Return the configuration itself, then one for each of SETTINGS."""
+    return [configuration, *(with_profitability_share(configuration, share) for share in SETTINGS)]
 
 
 def choose_presets(points: Sequence[FrontierPoint]) -> dict[str, Weights]:
@@ -111,16 +118,15 @@ def _point(
     lists: Lists,
     today: Lists,
     *,
-    split: TemporalSplit,
+    relevant: RelevantAssets,
     above_market: NDArray[np.float64],
     volatility: NDArray[np.float64],
 ) -> FrontierPoint:
-    ndcg = ndcg_of_lists(lists, split.relevant)
+    ndcg = relevant.ndcg(lists)
     returns, risks = (_means_of_rows(lists, values) for values in (above_market, volatility))
-    kept = [
-        len(set(row) & set(before) - {NO_ASSET}) for row, before in zip(lists.tolist(), today.tolist(), strict=True)
-    ]
-    places = (lists != NO_ASSET).sum()
+    listed = lists != NO_ASSET
+    kept = ((lists[:, :, np.newaxis] == today[:, np.newaxis]).any(axis=2) & listed).sum()
+    places = listed.sum()
     return FrontierPoint(
         weights=configuration.weights.normalised(),
         ndcg_at_10=float(ndcg.mean()),
@@ -128,7 +134,7 @@ def _point(
         roi_above_market=float(returns.mean()) if len(returns) else None,
         roi_interval_95=interval_95(returns),
         volatility=float(risks.mean()) if len(risks) else None,
-        turnover=float(1.0 - sum(kept) / places) if places else 0.0,
+        turnover=float(1.0 - kept / places) if places else 0.0,
     )
 
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from itertools import chain
 from typing import Any
 
 import numpy as np
@@ -105,9 +106,28 @@ def ndcg_at_k(hits: NDArray[np.bool_], relevant_counts: NDArray[np.int64]) -> ND
 
 def ndcg_of_lists(lists: Lists, relevant: Sequence[frozenset[int]]) -> NDArray[np.float64]:
     """Return (B,) nDCG of (B, K) lists of asset positions against the relevant positions of each row."""
-    hits = [[asset in of_row for asset in row] for row, of_row in zip(lists.tolist(), relevant, strict=True)]
-    counts = np.array([len(of_row) for of_row in relevant], dtype=np.int64)
-    return ndcg_at_k(np.array(hits, dtype=np.bool_).reshape(lists.shape), counts)
+    return RelevantAssets(relevant).ndcg(lists)
+
+
+class RelevantAssets:
+    """The relevant assets of B customers as arrays, for any number of lists."""
+
+    def __init__(self, relevant: Sequence[frozenset[int]]) -> None:
+        self._counts = np.array([len(of_row) for of_row in relevant], dtype=np.int64)
+        assets = np.fromiter(chain.from_iterable(relevant), np.int64, int(self._counts.sum()))
+        rows = np.repeat(np.arange(len(relevant)), self._counts)
+        self._width = int(assets.max(initial=-1)) + 1
+        self._pairs = np.sort(rows * self._width + assets)  # row and asset in one number
+
+    def ndcg(self, lists: Lists) -> NDArray[np.float64]:
+        """Return (B,) nDCG of (B, K) lists of asset positions; raises ValueError for another number of lists."""
+        if len(lists) != len(self._counts):
+            raise ValueError(f"{len(lists)} lists for {len(self._counts)} customers")
+        pairs = np.arange(len(lists))[:, np.newaxis] * self._width + lists
+        places = np.minimum(np.searchsorted(self._pairs, pairs), max(len(self._pairs) - 1, 0))
+        is_possible = (lists != NO_ASSET) & (lists < self._width)
+        hits = is_possible & (self._pairs[places] == pairs) if len(self._pairs) else np.zeros(lists.shape, np.bool_)
+        return ndcg_at_k(hits, self._counts)
 
 
 def _mean(values: NDArray[np.float64]) -> float | None:

@@ -10,13 +10,13 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
+from shared.recommender.alternatives import recommend_alternatives
 from shared.recommender.configuration import ModelConfiguration
 from shared.recommender.fitting import fit_model, tradable_assets
 from shared.recommender.history import time_decay
-from shared.recommender.pipeline import recommend_alternatives
 from shared.recommender.training_data import TrainingData, date_of
 from shared.recommender.types import CustomerHistory
-from trainer.evaluation.metrics import ndcg_of_lists
+from trainer.evaluation.metrics import RelevantAssets
 from trainer.evaluation.splits import first_bought, sample_customers
 
 
@@ -85,7 +85,8 @@ class Cutoff:
             now=self.training.now,
             enforce_suitability=self.enforce_suitability,
         )
-        return [float(ndcg_of_lists(of_one, self.relevant).mean()) for of_one in lists]
+        relevant = RelevantAssets(self.relevant)
+        return [float(relevant.ndcg(of_one).mean()) for of_one in lists]
 
 
 def rolling_cutoffs(

@@ -15,7 +15,13 @@ from shared.recommender.configuration import ModelConfiguration
 from shared.recommender.training_data import TrainingData
 from trainer.evaluation.bootstrap import interval_95, standard_error
 from trainer.evaluation.folds import Fold, FoldMetrics, build_folds, evaluate_on_folds
-from trainer.evaluation.frontier import FrontierPoint, frontier_to_json, measure_frontier
+from trainer.evaluation.frontier import (
+    SETTINGS,
+    FrontierPoint,
+    frontier_configurations,
+    frontier_to_json,
+    measure_frontier,
+)
 from trainer.evaluation.metrics import Metrics
 from trainer.evaluation.rolling import RollingRules
 from trainer.evaluation.splits import TemporalSplit
@@ -135,8 +141,10 @@ def evaluate_candidates(
         # Most cutoffs are the same and measured by now.
         evaluated = choose(latest.split.training, selection.best).chosen
     progress(f"evaluating {evaluated.algorithm}")
+    # Together, because what they have in common is computed once; the first configuration is `evaluated` itself.
+    lists = latest.rank([*frontier_configurations(evaluated), *([champion] if champion else [])])
     metrics = latest.evaluate(evaluated)
-    frontier = measure_frontier(latest.fit(evaluated), latest.split)
+    frontier = measure_frontier(latest.fit(evaluated), latest.split, lists=lists[: len(SETTINGS) + 1])
     if champion:
         progress(f"evaluating the champion, {champion.algorithm}")
     return Evaluation(

@@ -96,16 +96,22 @@ def first_bought(
     data: TrainingData, *, after: int, until: int, tradable: NDArray[np.bool_]
 ) -> dict[int, frozenset[int]]:
     """Return by customer position the tradable assets first bought on the days after one day, up to another."""
-    purchases, asset_count = data.purchases, len(data.id_map)
-    pairs = purchases.customer_index.astype(np.int64) * asset_count + purchases.asset_index
-    first, rows = np.unique(pairs, return_index=True)  # rows are in order of the day
-    days = purchases.day[rows]
+    asset_count = len(data.id_map)
+    first, days = data.derived("first days of pairs", lambda: _first_days(data))
     bought = first[(days > after) & (days <= until)]
     found: dict[int, set[int]] = {}
     for pair in bought[tradable[bought % asset_count]].tolist():
         customer, asset = divmod(pair, asset_count)
         found.setdefault(customer, set()).add(asset)
     return {customer: frozenset(assets) for customer, assets in found.items()}
+
+
+def _first_days(data: TrainingData) -> tuple[NDArray[np.int64], NDArray[np.int32]]:
+    """Return (F,) the pairs of customer and asset, each as one number, ascending, and (F,) the day of the first."""
+    purchases = data.purchases
+    pairs = purchases.customer_index.astype(np.int64) * len(data.id_map) + purchases.asset_index
+    first, rows = np.unique(pairs, return_index=True)  # rows are in order of the day
+    return first, purchases.day[rows]
 
 
 def sample_customers(customers: Sequence[int], *, most: int, seed: int) -> list[int]:

@@ -11,7 +11,7 @@ from shared.recommender.customer_sums import Sums, as_sum
 from shared.recommender.history import time_decay
 from shared.recommender.signal import Arrays
 from shared.recommender.signals.item_item import AutoencoderSignal
-from shared.recommender.signals.next_purchase import build_baskets
+from shared.recommender.signals.next_purchase import baskets_of
 from shared.recommender.training_data import TrainingData
 
 
@@ -31,8 +31,7 @@ class Basket(AutoencoderSignal):
     entry_days: int = 14  # see TrainingData.first_purchases
 
     def sum_customers(self, chunk: TrainingData, prepared: Arrays) -> Sums:
-        purchases = chunk.first_purchases(entry_days=self.entry_days)
-        _, bought, day = build_baskets(purchases, asset_count=len(chunk.id_map))
+        _, bought, day = baskets_of(chunk, entry_days=self.entry_days)
         weight = time_decay(chunk.last_day - day.astype(np.float64), self.half_life_days)
         return {"gram": as_sum(bought.T @ (sparse.diags_array(weight) @ bought))}
 

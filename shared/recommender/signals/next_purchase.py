@@ -41,8 +41,7 @@ class NextPurchase(MatrixSignal, SummedSignal):
     entry_days: int = 14  # see TrainingData.first_purchases
 
     def sum_customers(self, chunk: TrainingData, prepared: Arrays) -> Sums:
-        purchases = chunk.first_purchases(entry_days=self.entry_days)
-        holdings, bought, day = build_baskets(purchases, asset_count=len(chunk.id_map))
+        holdings, bought, day = baskets_of(chunk, entry_days=self.entry_days)
         weight = time_decay(chunk.last_day - day.astype(np.float64), self.half_life_days)
         features = sparse.hstack([holdings, sparse.csr_array(np.ones((len(day), 1)))], format="csr")
         weighted = (sparse.diags_array(weight) @ features).T.tocsr()
@@ -77,6 +76,15 @@ def solve_ridge(
     return solution
 
 
+def baskets_of(data: TrainingData, *, entry_days: int) -> tuple[Matrix, Matrix, NDArray[np.int32]]:
+    """Return `build_baskets` of the first purchases, made once for the data: several signals need the same."""
+
+    def build() -> tuple[Matrix, Matrix, NDArray[np.int32]]:
+        return build_baskets(data.first_purchases(entry_days=entry_days), asset_count=len(data.id_map))
+
+    return data.derived(("baskets", entry_days), build)
+
+
 def build_baskets(purchases: FirstPurchases, *, asset_count: int) -> tuple[Matrix, Matrix, NDArray[np.int32]]:
     """Return (N, A) what was held before each basket, (N, A) what was in it, and the day (N,) of each.
 
@@ -86,7 +94,9 @@ def build_baskets(purchases: FirstPurchases, *, asset_count: int) -> tuple[Matri
     is_start = np.append(True, (np.diff(customer) != 0) | (np.diff(day) != 0))[: len(day)]
     basket_of = np.cumsum(is_start) - 1
     start = np.flatnonzero(is_start)
-    chosen = np.unique(basket_of[purchases.shows_demand])
+    is_chosen = np.zeros(len(start), dtype=np.bool_)
+    is_chosen[basket_of[purchases.shows_demand]] = True
+    chosen = np.flatnonzero(is_chosen)
     customer_start = np.searchsorted(customer, customer[start[chosen]])
     stop = np.append(start, len(day))[chosen + 1] if len(chosen) else np.zeros(0, np.int64)
     holdings = _runs(customer_start, start[chosen], purchases, asset_count)

@@ -20,7 +20,7 @@ from shared.recommender.neighbour_ridge import (
     with_itself,
 )
 from shared.recommender.signal import Arrays, ArraySpec
-from shared.recommender.signals.next_purchase import Matrix, build_baskets, solve_ridge
+from shared.recommender.signals.next_purchase import Matrix, baskets_of, solve_ridge
 from shared.recommender.signals.trend import shrink
 from shared.recommender.training_data import TrainingData
 
@@ -108,8 +108,7 @@ class ResidualNextPurchase(MatrixSignal, SummedSignal):
 
     def _baskets(self, chunk: TrainingData) -> tuple[Matrix, Matrix, NDArray[np.int32]]:
         """Return what was held before each recent basket, (N, A), the shares of what was in it, and its day (N,)."""
-        purchases = chunk.first_purchases(entry_days=self.entry_days)
-        holdings, bought, day = build_baskets(purchases, asset_count=len(chunk.id_map))
+        holdings, bought, day = baskets_of(chunk, entry_days=self.entry_days)
         recent = chunk.last_day - day <= self.longest_age_days
         holdings, bought, day = holdings[recent], bought[recent], day[recent]
         return holdings, _scale_rows(bought, 1.0 / bought.sum(axis=1)), day

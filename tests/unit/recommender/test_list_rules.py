@@ -209,3 +209,24 @@ def test_the_best_k_are_those_of_a_whole_sort() -> None:
 
     for row, found in zip(scores, top_k(scores, 10).tolist(), strict=True):
         assert [index for index in found if index != NO_ASSET] == best_by_sorting(row, 10)
+
+
+@given(seed=st.integers(0, 2**16), k=st.integers(1, 12), values=st.sampled_from([3, 50, 100_000]))
+def test_the_best_k_of_many_columns_are_those_of_a_whole_sort(seed: int, k: int, values: int) -> None:
+    random = np.random.default_rng(seed)
+    scores = random.integers(0, values, (4, int(random.integers(100, 400)))) / values
+    scores[random.random(scores.shape) < random.choice([0.0, 0.3, 0.97])] = -np.inf
+
+    for row, found in zip(scores, top_k(scores, k).tolist(), strict=True):
+        expected = best_by_sorting(row, k)
+        assert found == expected + [NO_ASSET] * (k - len(expected))
+
+
+def test_a_sector_that_has_all_of_the_best_assets_leaves_half_of_the_list_to_the_others() -> None:
+    sector = np.zeros(100, np.int16)
+    sector[[70, 98]] = 1
+    model = build_model(assets=100, sector=sector)
+    falling = np.linspace(1.0, 0.1, 100)
+
+    assert choose(model, falling.tolist()) == [[0, 1, 70, 98]]
+    assert choose(model, np.where(np.arange(100) == 98, -np.inf, falling).tolist()) == [[0, 1, 2, 70]]

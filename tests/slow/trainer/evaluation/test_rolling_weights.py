@@ -10,9 +10,10 @@ from functools import partial
 import numpy as np
 import pytest
 
+from shared.recommender.alternatives import recommend_alternatives
 from shared.recommender.configuration import ModelConfiguration, build_configuration
 from shared.recommender.fitting import fit_model
-from shared.recommender.pipeline import recommend_alternatives, recommend_indices
+from shared.recommender.pipeline import recommend_indices
 from shared.recommender.training_data import TrainingData, day_number, take_rows
 from shared.recommender.types import Weights
 from tests.unit.recommender.planted import build_data

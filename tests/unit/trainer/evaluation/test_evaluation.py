@@ -10,8 +10,9 @@ import pytest
 
 from shared.recommender.configuration import build_configuration
 from shared.recommender.fitting import fit_model
+from shared.recommender.list_rules import NO_ASSET
 from shared.recommender.training_data import day_number
-from shared.recommender.types import RiskLevel
+from shared.recommender.types import RiskLevel, Weights
 from tests.unit.recommender.planted import (
     AS_OF,
     NOW,
@@ -22,7 +23,9 @@ from tests.unit.recommender.planted import (
     customer_of,
     isin_of,
 )
-from trainer.evaluation.metrics import evaluate_lists, ndcg_at_k
+from trainer.evaluation.bootstrap import resampled_means
+from trainer.evaluation.folds import Fold
+from trainer.evaluation.metrics import RelevantAssets, evaluate, evaluate_lists, ndcg_at_k, ndcg_of_lists
 from trainer.evaluation.splits import TemporalSplit, build_split, monthly_returns
 
 NO = -1
@@ -158,3 +161,47 @@ def test_an_asset_that_could_not_be_bought_at_the_cutoff_is_asked_of_nobody() ->
     assert split is not None
     assert not any(1 in relevant for relevant in split.relevant)
     assert any(2 in relevant for relevant in split.relevant)
+
+
+def test_ndcg_counts_a_place_whose_asset_its_own_customer_bought() -> None:
+    random = np.random.default_rng(2)
+    lists = np.array([random.permutation(30)[:10] for _ in range(40)])
+    lists[::3, 7:] = NO_ASSET
+    relevant = [frozenset(random.choice(30, number % 5, replace=False).tolist()) for number in range(40)]
+
+    hits = np.array([[asset in of_row for asset in row] for row, of_row in zip(lists.tolist(), relevant, strict=True)])
+    counts = np.array([len(of_row) for of_row in relevant])
+    np.testing.assert_array_equal(ndcg_of_lists(lists, relevant), ndcg_at_k(hits, counts))
+    assert ndcg_of_lists(lists[:2], [frozenset(), frozenset()]).tolist() == [0.0, 0.0]
+    with pytest.raises(ValueError, match="40 lists for 39 customers"):
+        RelevantAssets(relevant[1:]).ndcg(lists)
+
+
+@pytest.mark.parametrize(("count", "block"), [(1, 1), (7, 3), (300, 1), (70_000, 1)])
+def test_resampled_means_are_those_of_one_draw_after_the_other(count: int, block: int) -> None:
+    values = np.random.default_rng(3).normal(size=count)
+    one_by_one, random = np.random.default_rng(0), np.random.default_rng(0)
+    expected = []
+    for _ in range(5):
+        starts = one_by_one.integers(0, count - block + 1, -(-count // block))
+        expected.append(values[(starts[:, np.newaxis] + np.arange(block)).ravel()[:count]].mean())
+
+    assert resampled_means(values, random, resamples=5, block=block).tolist() == expected
+    assert random.random() == one_by_one.random()
+
+
+def test_a_fold_ranks_configurations_together_as_each_alone() -> None:
+    split = build_split(build_data(), window_days=120)
+    assert split is not None
+    ease = build_configuration("ease")
+    configurations = [
+        ease,
+        replace(ease, weights=Weights(0.5, 0.4, 0.1)),
+        build_configuration("ease", changes={"item_item": {"l2": 5.0}}),
+    ]
+    fold = Fold(split, enforce_suitability=True)
+    fold.rank(configurations)
+
+    for configuration in configurations:
+        model = fit_model(split.training, configuration, version="evaluation")
+        assert fold.evaluate(configuration) == evaluate(model, split)
