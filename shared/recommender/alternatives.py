@@ -36,7 +36,8 @@ def recommend_alternatives(
     by_signals = sorted(zip(configurations, lists, strict=True), key=_first_of_same_signals(configurations))
     for rows in chunk_rows(len(histories), len(model.id_map)):
         signals, candidates = score_candidates(model, histories[rows], rules)
-        order = model.tie_order[candidates.any(axis=0)[model.tie_order]]
+        is_candidate = np.asarray(candidates.any(axis=0), dtype=np.bool_)
+        order = model.tie_order[is_candidate[model.tie_order]]
         batch = _Batch(signals, candidates, order)
         for configuration, of_configuration in by_signals:
             of_configuration[rows] = choose_in_order(model, histories[rows], batch.weigh(configuration), order, k)

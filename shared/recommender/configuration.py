@@ -79,12 +79,18 @@ class ModelConfiguration:
 
     def without_weights(self) -> ModelConfiguration:
         """Return the same for all configurations whose fitted arrays, and scores of signals, are the same."""
-        components = {
-            name: tuple(replace(signal, weight=1.0, portfolio_power=0.0) for signal in getattr(self, name))
-            for name in COMPONENTS
-        }
-        cold_start = replace(self.cold_start, weight=1.0, portfolio_power=0.0)
-        return replace(self, **components, cold_start=cold_start, weights=DEFAULT_WEIGHTS)
+        collaborative, content, profitability, cold_start = (
+            tuple(replace(signal, weight=1.0, portfolio_power=0.0) for signal in signals)
+            for signals in (self.collaborative, self.content, self.profitability, [self.cold_start])
+        )
+        return replace(
+            self,
+            collaborative=collaborative,
+            content=content,
+            profitability=profitability,
+            cold_start=cold_start[0],
+            weights=DEFAULT_WEIGHTS,
+        )
 
     def is_available(self) -> bool:
         """Return whether this installation can fit all signals."""
