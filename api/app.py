@@ -17,7 +17,7 @@ from api.idempotency import KEY_HEADER
 from api.json_bodies import REQUESTED_WITH
 from api.middleware import Admission, BodyLimit, FailureBoundary, RequestBoundary, RequestGuard
 from api.openapi import DESCRIPTION, LIST_HEADERS, TAGS, install_openapi
-from api.routes import assets, batches, docs, interactions, legacy, lists, models, probes, watchlist
+from api.routes import assets, batches, docs, interactions, legacy, lists, models, probes, suspensions, watchlist
 from shared.logging import get_logger
 
 PREFLIGHT_SECONDS = 600
@@ -67,7 +67,7 @@ def create_app(
         redoc_url=None,
     )
     app.state.gateway = gateway
-    for routes in (lists, batches, interactions, watchlist, assets, models, probes, legacy, docs):
+    for routes in (lists, batches, interactions, watchlist, assets, suspensions, models, probes, legacy, docs):
         app.include_router(routes.router)
     install_problem_handlers(app)
     install_openapi(app)

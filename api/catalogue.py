@@ -57,6 +57,10 @@ class Catalogue:
             for filters in set(product((None, sector), (None, category))):
                 self._matching.setdefault(filters, array("I")).append(position)
 
+    def has_category(self, name: str) -> bool:
+        """Return whether any asset has this category."""
+        return (None, name) in self._matching
+
     def page(self, query: AssetQuery, *, limit: int, offset: int) -> AssetPage:
         """Return the assets from `offset` on, at most `limit`."""
         end = offset + limit
@@ -162,6 +166,10 @@ class AssetCatalogue:
                 return None  # the copy is complete, as of its last read
             raise
         return None if asset is None else asset.model_dump_json().encode()
+
+    async def knows_category(self, name: str) -> bool:
+        """Return whether any asset of the copy has this category; raises DatabaseUnavailable before the first read."""
+        return (await self._read_once()).has_category(name)
 
     async def knows(self, isin: str) -> bool:
         """Return whether the asset exists; the database has the answer for ISINs that are not in the copy."""

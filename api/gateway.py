@@ -159,7 +159,8 @@ class EventPublication:
             event_id = self.gateway.request_ids.issue(event_id, customer_id=customer_id, repeatable=is_repeatable)
         self.request.state.request_id = event_id
         event = event_type(event_id=event_id, fingerprint=fingerprint, **dict(body))
-        await self.gateway.ledger.run_once(event, partial(self._publish, event, key=customer_id or MODEL_NAME))
+        key = str(getattr(event, event.key_field)) if event.key_field else MODEL_NAME
+        await self.gateway.ledger.run_once(event, partial(self._publish, event, key=key))
         headers = {"X-Request-ID": str(event_id)}
         return Response(_ACKNOWLEDGED, headers=headers, media_type="application/json")
 

@@ -33,6 +33,7 @@ TAGS = [
     {"name": "interactions", "description": "Record what customers did."},
     {"name": "catalogue", "description": "Assets."},
     {"name": "models", "description": "Model versions, and commands about them."},
+    {"name": "suspensions", "description": "Take assets, categories and models out of every list, and back."},
     {"name": "operations", "description": "Probes of an orchestrator."},
     {"name": "legacy", "description": "Aliases for clients of the first version. New clients use the other paths."},
 ]

@@ -11,6 +11,7 @@ from uuid import UUID
 from api.schemas.assets import AssetItem
 from api.schemas.interactions import WatchedAsset
 from api.schemas.models import Frontier, ModelList
+from api.schemas.suspensions import SuspendedSubject
 from shared.events import Event
 from shared.ports import EventPublisher
 from shared.recommender.types import RiskLevel
@@ -101,6 +102,7 @@ class CurrentFacts:
     asset_risk_levels: Mapping[str, RiskLevel]
     owned: frozenset[str]
     dismissed: frozenset[str]
+    suspended: frozenset[str] = frozenset()  # by themselves, by their category, or by the model of the list
 
 
 class GatewayPublisher(EventPublisher, Protocol):
@@ -146,8 +148,16 @@ class GatewayReader(Protocol):
     async def fetch_request(self, request_id: UUID) -> RequestRow | None:
         """Return what is known of a request; None without a decision and without a dead letter to replay."""
 
-    async def fetch_current_facts(self, customer_id: str, isins: Sequence[str]) -> CurrentFacts:
-        """Return what decides today whether the customer may see these assets, with one statement."""
+    async def fetch_current_facts(
+        self, customer_id: str, isins: Sequence[str], *, model_version: str = ""
+    ) -> CurrentFacts:
+        """Return what decides today whether the customer may see these assets in a list of this model.
+
+        One statement.
+        """
+
+    async def fetch_suspensions(self) -> Sequence[SuspendedSubject]:
+        """Return what is suspended, the newest suspension first."""
 
     async def fetch_watchlist(self, customer_id: str) -> Sequence[WatchedAsset]:
         """Return the assets of the catalogue that the customer watches, the one that was added last first."""

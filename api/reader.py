@@ -28,8 +28,9 @@ from api.read_batches import ReadBatches
 from api.schemas.assets import AssetItem
 from api.schemas.interactions import WatchedAsset
 from api.schemas.models import Frontier, ModelItem, ModelList
+from api.schemas.suspensions import SuspendedSubject
 from shared.errors import DatabaseBusy, DatabaseUnavailable, describe_error
-from shared.events import Event, InteractionRecorded, RecommendationRequested, TransactionRecorded
+from shared.events import Event, InteractionRecorded, RecommendationRequested, SuspensionChanged, TransactionRecorded
 from shared.far_trans.schema import parse_risk_level
 from shared.logging import get_logger
 from shared.postgres.engine import asyncpg_url
@@ -46,6 +47,7 @@ LIST_READS_AT_ONCE = 4
 log = get_logger(__name__)
 
 _FACTS = f"""
+WITH suspended AS MATERIALIZED (SELECT kind, subject FROM current_suspensions)
 SELECT item.isin, asset.asset_category, asset.asset_sub_category,
        item.isin IN (SELECT p.isin FROM positions p WHERE p.customer_id = $1 AND p.held) AS is_owned,
        coalesce((
@@ -53,6 +55,8 @@ SELECT item.isin, asset.asset_category, asset.asset_sub_category,
            WHERE i.customer_id = $1 AND i.isin = item.isin AND {is_of(DISMISSAL_TYPES)}
            ORDER BY i.sequence DESC LIMIT 1
        ), false) AS is_dismissed,
+       EXISTS (SELECT FROM suspended s WHERE (s.kind, s.subject) IN
+               (('asset', item.isin), ('category', asset.asset_category), ('model', $3))) AS is_suspended,
        (SELECT c.risk_level FROM latest_customers c WHERE c.customer_id = $1) AS customer_risk_level
 FROM unnest($2::text[]) AS item(isin)
 LEFT JOIN LATERAL (
@@ -61,6 +65,10 @@ LEFT JOIN LATERAL (
 """
 # The curve of a model is long and has a route of its own.
 _MODEL_COLUMNS = ("metrics - 'frontier' AS metrics" if name == "metrics" else name for name in ModelItem.model_fields)
+_SUSPENSIONS = """
+SELECT kind, subject, reason, recorded_at AS suspended_at FROM current_suspensions
+ORDER BY recorded_at DESC, kind, subject
+"""
 _MODELS = f"""
 SELECT {", ".join(_MODEL_COLUMNS)} FROM model_versions ORDER BY started_at DESC, version DESC LIMIT $1
 """
@@ -74,6 +82,7 @@ _FINGERPRINTS: dict[type[Event], str] = {
     RecommendationRequested: "SELECT fingerprint FROM decisions WHERE request_id = $1",
     InteractionRecorded: "SELECT fingerprint FROM user_interactions WHERE event_id = $1",
     TransactionRecorded: "SELECT fingerprint FROM recorded_transactions WHERE event_id = $1",
+    SuspensionChanged: "SELECT fingerprint FROM recorded_suspensions WHERE event_id = $1",
 }
 # The connection broke, so the statement is repeated once on a new connection.
 _LOST_CONNECTION = (
@@ -169,8 +178,10 @@ class PostgresGatewayReader:
         rows = await self._fetch(list_queries.REQUEST, request_id)
         return RequestRow(**rows[0]) if rows else None
 
-    async def fetch_current_facts(self, customer_id: str, isins: Sequence[str]) -> CurrentFacts:
-        rows = await self._fetch(_FACTS, customer_id, list(isins))
+    async def fetch_current_facts(
+        self, customer_id: str, isins: Sequence[str], *, model_version: str = ""
+    ) -> CurrentFacts:
+        rows = await self._fetch(_FACTS, customer_id, list(isins), model_version)
         return CurrentFacts(
             customer_risk_level=parse_risk_level(rows[0]["customer_risk_level"]) if rows else None,
             asset_risk_levels={
@@ -180,7 +191,11 @@ class PostgresGatewayReader:
             },
             owned=frozenset(row["isin"] for row in rows if row["is_owned"]),
             dismissed=frozenset(row["isin"] for row in rows if row["is_dismissed"]),
+            suspended=frozenset(row["isin"] for row in rows if row["is_suspended"]),
         )
+
+    async def fetch_suspensions(self) -> Sequence[SuspendedSubject]:
+        return [SuspendedSubject.model_validate(dict(row)) for row in await self._fetch(_SUSPENSIONS)]
 
     async def fetch_watchlist(self, customer_id: str) -> Sequence[WatchedAsset]:
         as_of = await self._fetch_active_as_of()

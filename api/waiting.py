@@ -16,6 +16,7 @@ from api.ports import Answer, GatewayReader, Question
 from shared.backoff import delay_seconds
 from shared.errors import DatabaseBusy, DatabaseUnavailable
 from shared.logging import get_logger
+from shared.postgres.notifications import EVERYBODY
 
 # Of one statement, which is in flight alone: its answers are sent before the next one.
 QUESTIONS_PER_READ = 200
@@ -66,6 +67,7 @@ class ListWaiters:
         self._due: dict[Waiter, None] = {}
         self._is_due = asyncio.Event()
         self._stopping = False
+        self.changes = 0  # that may change what the list of any customer shows
         self._metrics = metrics
         metrics.watch(metrics.waiting_clients, lambda: self._slots)
 
@@ -105,13 +107,22 @@ class ListWaiters:
     def wake(self, customer_ids: Sequence[str]) -> None:
         """Check the waiters of these customers, which one notification names, soon."""
         self._metrics.list_notifications.inc()
+        if EVERYBODY in customer_ids:
+            self._show_again()
         for customer_id in customer_ids:
             self._add_due(self._waiters.get(customer_id, ()))
 
     def wake_all(self) -> None:
         """Check every waiter soon: the listening connection is new, and what was sent before it is missed."""
         self._metrics.listener_connections.inc()
+        self._show_again()
+
+    def _show_again(self) -> None:
+        """Give every waiter the newest list, also one that its client has: it may show other assets now."""
+        self.changes += 1
         for waiters in self._waiters.values():
+            for waiter in waiters:
+                waiter.seen = None
             self._add_due(waiters)
 
     def begin_shutdown(self) -> None:

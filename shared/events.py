@@ -40,6 +40,8 @@ TRANSACTIONS_RECORDED = "transactions.recorded.v1"
 CUSTOMERS_CHANGED = "customers.changed.v1"
 ASSETS_CHANGED = "assets.changed.v1"
 CLOSE_PRICES_RECORDED = "close_prices.recorded.v1"
+SUSPENSIONS_CHANGED = "suspensions.changed.v1"
+CUSTOMERS_ERASED = "customers.erased.v1"
 MODELS_COMMANDS = "models.commands.v1"
 MODELS_PUBLISHED = "models.published.v1"
 
@@ -51,8 +53,8 @@ AWAITED_TOPICS = (*WRITE_TOPICS, CUSTOMERS_CHANGED)
 CUSTOMER_TOPICS = (RECOMMENDATIONS_REQUESTED, *AWAITED_TOPICS)
 # Keyed by isin, with any number of partitions: no request waits for them.
 ASSET_TOPICS = (ASSETS_CHANGED, CLOSE_PRICES_RECORDED)
-REFERENCE_TOPICS = (*ASSET_TOPICS, CUSTOMERS_CHANGED)
-WORKER_TOPICS = (*CUSTOMER_TOPICS, *ASSET_TOPICS)
+REFERENCE_TOPICS = (*ASSET_TOPICS, CUSTOMERS_CHANGED, SUSPENSIONS_CHANGED)
+WORKER_TOPICS = (*CUSTOMER_TOPICS, *ASSET_TOPICS, SUSPENSIONS_CHANGED)
 
 MODEL_NAME = "hybrid"  # the key of both model topics
 
@@ -91,6 +93,9 @@ ShortText = Annotated[str, Field(max_length=MAX_KEY_CHARACTERS, pattern=PLAIN_TE
 RiskLevelCode = Annotated[str, Field(pattern=RISK_LEVEL_CODE_PATTERN)]
 CapacityCode = Annotated[str, Field(pattern=CAPACITY_CODE_PATTERN)]
 AssetCategory = Literal["Stock", "Bond", "MTF"]
+SuspensionKind = Literal["asset", "category", "model"]
+Subject = Annotated[str, Field(min_length=1, max_length=MAX_KEY_CHARACTERS, pattern=PLAIN_TEXT_PATTERN)]
+SuspensionReason = Annotated[str, Field(min_length=1, max_length=500, pattern=PLAIN_TEXT_PATTERN)]
 
 
 def _now() -> datetime:
@@ -271,6 +276,32 @@ class ClosePriceRecorded(Event):
         return {**super().times(), "priced_on": _start_of(self.priced_on)}
 
 
+class SuspensionChanged(Event):
+    """An operator suspended an asset, a category or a model, or resumed it; the last event about a subject decides.
+
+    subject: the isin, the name of the category, or the version of the model.
+    """
+
+    key_field: ClassVar[str | None] = "subject"
+    event_type: Literal["SuspensionChanged"] = "SuspensionChanged"
+    kind: SuspensionKind
+    subject: Subject
+    suspended: Annotated[bool, Field(strict=True)]
+    reason: SuspensionReason
+
+
+class CustomerErased(Event):
+    """Everything about a customer was removed, and nothing of older messages may come back.
+
+    legal_hold: the decisions stay, under a pseudonym.
+    """
+
+    key_field: ClassVar[str | None] = "customer_id"
+    event_type: Literal["CustomerErased"] = "CustomerErased"
+    customer_id: CustomerId
+    legal_hold: Annotated[bool, Field(strict=True)] = False
+
+
 class RetrainRequested(Event):
     """An operator requested a training."""
 
@@ -321,6 +352,8 @@ EVENTS_OF_TOPIC: dict[str, tuple[type[Event], ...]] = {
     CUSTOMERS_CHANGED: (CustomerChanged,),
     ASSETS_CHANGED: (AssetChanged,),
     CLOSE_PRICES_RECORDED: (ClosePriceRecorded,),
+    SUSPENSIONS_CHANGED: (SuspensionChanged,),
+    CUSTOMERS_ERASED: (CustomerErased,),
     MODELS_COMMANDS: (RetrainRequested, RetrainCancelled, ModelActivated, ModelPinned, ModelUnpinned),
     MODELS_PUBLISHED: (ModelPublished,),
 }

@@ -20,6 +20,7 @@ from api.ports import (
 from api.schemas.assets import AssetItem
 from api.schemas.interactions import WatchedAsset
 from api.schemas.models import Frontier, ModelItem, ModelList
+from api.schemas.suspensions import SuspendedSubject
 from shared.errors import DatabaseBusy, DatabaseUnavailable, PublishFailed
 from shared.events import Event, RecommendationRequested
 
@@ -84,6 +85,7 @@ class FakeReader:
     frontiers: dict[str, Frontier] = field(default_factory=dict)
     effects: dict[tuple[type[Event], UUID], str] = field(default_factory=dict)
     facts: CurrentFacts = field(default_factory=lambda: CurrentFacts(None, {}, frozenset(), frozenset()))
+    suspensions: list[SuspendedSubject] = field(default_factory=list)
     reference_version: str = "loaded once"
     unavailable: bool = False
     busy: bool = False
@@ -151,7 +153,13 @@ class FakeReader:
         on_connected()
         await asyncio.Event().wait()
 
-    async def fetch_current_facts(self, customer_id: str, isins: Sequence[str]) -> CurrentFacts:
+    async def fetch_suspensions(self) -> Sequence[SuspendedSubject]:
+        self._called("fetch_suspensions")
+        return self.suspensions
+
+    async def fetch_current_facts(
+        self, customer_id: str, isins: Sequence[str], *, model_version: str = ""
+    ) -> CurrentFacts:
         self._called("fetch_current_facts")
         return self.facts
 

@@ -18,6 +18,7 @@ from shared.events import (
     ASSETS_CHANGED,
     CLOSE_PRICES_RECORDED,
     CUSTOMERS_CHANGED,
+    SUSPENSIONS_CHANGED,
     AssetChanged,
     ClosePriceRecorded,
     CustomerChanged,
@@ -39,7 +40,7 @@ from shared.recommender.types import (
 )
 from tests.builders import build_top_assets
 from worker.items import ListItems, build_lists, encode_display
-from worker.ports import AssetDisplay, Decision, ServedList
+from worker.ports import AssetDisplay, Decision, ServedList, Suspensions
 
 
 @dataclass
@@ -64,8 +65,9 @@ class FakeTables:
 
     @property
     def reference_snapshot(self) -> str:
-        """Which reference data are loaded, and which assets arrived since."""
-        return f"{sorted(self.snapshots.items())} {len(self.events_of(ASSETS_CHANGED))}"
+        """Which reference data are loaded, and which assets and suspensions arrived since."""
+        changes = len(self.events_of(ASSETS_CHANGED)) + len(self.events_of(SUSPENSIONS_CHANGED))
+        return f"{sorted(self.snapshots.items())} {changes}"
 
     def events_of(self, topic: str) -> list[Any]:
         """Return the stored events of a topic, in the order of the log."""
@@ -143,6 +145,15 @@ class FakeStore:
         self.display_reads += 1
         self.display_date = as_of
         return self.tables.current_displays()
+
+    def fetch_suspensions(self) -> Suspensions:
+        self._check()
+        latest = {(one.kind, one.subject): one.suspended for one in self.tables.events_of(SUSPENSIONS_CHANGED)}
+
+        def of(kind: str) -> frozenset[str]:
+            return frozenset(subject for (name, subject), suspended in latest.items() if suspended and name == kind)
+
+        return Suspensions(of("asset"), of("category"), of("model"))
 
     def fetch_snapshots(self) -> str:
         self._check()

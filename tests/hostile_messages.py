@@ -10,11 +10,12 @@ from uuid import UUID
 from hypothesis import strategies as st
 
 from shared.events import (
-    ASSET_TOPICS,
     ASSETS_CHANGED,
     CLOSE_PRICES_RECORDED,
     CUSTOMERS_CHANGED,
+    EVENTS_OF_TOPIC,
     INTERACTIONS_RECORDED,
+    SUSPENSIONS_CHANGED,
     TRANSACTIONS_RECORDED,
     WORKER_TOPICS,
 )
@@ -81,6 +82,7 @@ REFERENCE_FIELDS = {
     CUSTOMERS_CHANGED: ["risk_level", "investment_capacity", "customer_type", "last_questionnaire_date", "changed_on"],
     ASSETS_CHANGED: ["isin", "asset_name", "asset_category", "asset_sub_category", "sector", "changed_on"],
     CLOSE_PRICES_RECORDED: ["isin", "priced_on", "close_price", "currency"],
+    SUSPENSIONS_CHANGED: ["kind", "subject", "suspended", "reason"],
 }
 DAYS = st.integers(-1, 3).map(lambda days: (LOGGED_AT - timedelta(days=days)).date().isoformat())
 FIELDS = ["event_id", "occurred_at", "schema_version", "event_type", "fingerprint", "customer_id", "isin", "type"]
@@ -95,7 +97,7 @@ def hostile_messages(isins: tuple[str, ...]) -> st.SearchStrategy[list[Message]]
 def _messages(draw: st.DrawFn, isins: tuple[str, ...]) -> Message:
     topic = draw(st.sampled_from(WORKER_TOPICS))
     fields = draw(_fields(topic, isins))
-    key_field = "isin" if topic in ASSET_TOPICS else "customer_id"
+    key_field = str(EVENTS_OF_TOPIC[topic][0].key_field)
     key: bytes | None = str(fields.get(key_field)).encode(errors="replace")
     value: bytes | None = json.dumps(fields).encode()
     what = draw(st.sampled_from(["keep"] * 6 + ["key", "value"]))
@@ -153,6 +155,16 @@ def _fields(draw: st.DrawFn, topic: str, isins: tuple[str, ...]) -> dict[str, An
 @st.composite
 def _reference_fields(draw: st.DrawFn, topic: str, isins: tuple[str, ...]) -> dict[str, Any]:
     """Return the fields of a change of a customer, an asset that is known or new, or a price."""
+    if topic == SUSPENSIONS_CHANGED:
+        kind, subject = draw(st.sampled_from([("asset", isins[0]), ("category", "Bond"), ("model", "none")]))
+        suspended = draw(st.booleans())
+        return {
+            "event_type": "SuspensionChanged",
+            "kind": kind,
+            "subject": subject,
+            "suspended": suspended,
+            "reason": "a test",
+        }
     if topic == CUSTOMERS_CHANGED:
         level = draw(st.sampled_from(["Conservative", "Predicted_Aggressive", "Not_Available", None]))
         capacity = draw(st.sampled_from(["CAP_LT30K", "Predicted_CAP_GT300K", None]))

@@ -26,6 +26,7 @@ from worker.histories import Histories
 from worker.loop import Dependencies, WorkerLoop
 from worker.metrics import WorkerMetrics
 from worker.model_slot import ModelSlot
+from worker.retention import Retention
 from worker.settings import WorkerSettings
 from worker.store import PostgresWorkerStore
 
@@ -65,6 +66,14 @@ class WorkerProcess:
                 settings.database_url.get_secret_value(), retention_months=settings.decision_retention_months
             )
             threading.Thread(target=months.keep_forever, args=(self._stop,), name="months", daemon=True).start()
+            retention = Retention(
+                settings.database_url.get_secret_value(),
+                months={
+                    "user_interactions": settings.interaction_retention_months,
+                    "dead_letters": settings.dead_letter_retention_months,
+                },
+            )
+            threading.Thread(target=retention.keep_forever, args=(self._stop,), name="retention", daemon=True).start()
             servers = settings.kafka_bootstrap_servers
             cluster_id = wait_for_cluster_id(servers, stop=self._stop, on_try=self._heartbeat.beat)
             if cluster_id is not None:

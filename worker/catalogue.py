@@ -1,4 +1,4 @@
-"""The catalogue of assets, cached and read again after each load of reference data and each change by an event."""
+"""The catalogue of assets and what is suspended, cached; read again after each load and each change by an event."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from datetime import date
 
 from shared.recommender.candidates import CatalogueView, asset_risk_level, build_catalogue_view
 from shared.recommender.id_map import AssetIdMap
-from worker.ports import AssetDisplay, WorkerStore
+from worker.ports import AssetDisplay, Suspensions, WorkerStore
 
 
 class Catalogue:
@@ -25,6 +25,7 @@ class Catalogue:
         self._as_of: date | None = None
         self._version: str | None = None
         self._displays: Mapping[str, AssetDisplay] = {}
+        self._suspensions = Suspensions()
         self._view: tuple[AssetIdMap, CatalogueView] | None = None  # of one model
 
     def refresh(self) -> None:
@@ -44,6 +45,10 @@ class Catalogue:
             self.refresh()
         return self._snapshot or ""
 
+    def is_model_suspended(self, version: str) -> bool:
+        """Return whether this model must not score lists; as of the last refresh, without the database."""
+        return version in self._suspensions.models
+
     def displays(self, isins: Iterable[str], *, as_of: date | None = None) -> Mapping[str, AssetDisplay]:
         """Return those of these assets that exist; reads the database once when one is missing.
 
@@ -55,13 +60,14 @@ class Catalogue:
         return {isin: self._displays[isin] for isin in wanted if isin in self._displays}
 
     def view(self, id_map: AssetIdMap) -> CatalogueView:
-        """Return the catalogue as arrays in the order of a model's assets; cached."""
+        """Return the catalogue as arrays in the order of a model's assets, without suspended ones; cached."""
         if self._snapshot is None:
             self.refresh()
         if self._view is None or self._view[0] is not id_map:
             levels = {
                 isin: asset_risk_level(display.assetcategory, display.asset_sub_category)
                 for isin, display in self._displays.items()
+                if not self._is_suspended(display)
             }
             categories = {isin: display.assetcategory for isin, display in self._displays.items()}
             sectors = {isin: display.sector for isin, display in self._displays.items()}
@@ -69,7 +75,10 @@ class Catalogue:
         return self._view[1]
 
     def _read(self, as_of: date | None) -> None:
-        displays = self._store.fetch_asset_displays(as_of=as_of)
+        displays, suspensions = self._store.fetch_asset_displays(as_of=as_of), self._store.fetch_suspensions()
         self._as_of = as_of
-        if displays != self._displays:
-            self._displays, self._view = displays, None
+        if (displays, suspensions) != (self._displays, self._suspensions):
+            self._displays, self._suspensions, self._view = displays, suspensions, None
+
+    def _is_suspended(self, display: AssetDisplay) -> bool:
+        return display.isin in self._suspensions.assets or display.assetcategory in self._suspensions.categories

@@ -127,7 +127,7 @@ class WorkerLoop:
         if self._stopping:
             return "stopping"
         if not self._has_model:
-            return "no model yet"
+            return "no model yet" if self._dependencies.model_slot.model is None else "the model is suspended"
         if self._consumer.generation == 0:
             return "not in the consumer group yet"
         if out_of_range:
@@ -149,7 +149,13 @@ class WorkerLoop:
 
     @property
     def _has_model(self) -> bool:
-        return self._dependencies.model_slot.model is not None
+        return self._model() is not None
+
+    def _model(self) -> Model | None:
+        """Return the served model, None while it is suspended: requests wait for another one."""
+        model = self._dependencies.model_slot.model
+        is_suspended = model is not None and self._dependencies.catalogue.is_model_suspended(model.version)
+        return None if is_suspended else model
 
     def _held_without_model(self) -> tuple[str, ...]:
         return () if self._has_model else (RECOMMENDATIONS_REQUESTED,)
@@ -258,7 +264,7 @@ class WorkerLoop:
         self._settle(result, started=started)
 
     def _scoring(self) -> Scoring | None:
-        if (model := self._dependencies.model_slot.model) is None:
+        if (model := self._model()) is None:
             return None
         # A part of a batch that is narrowed may be undone, and what was read in it with it.
         histories = None if self._narrowing else self._histories

@@ -63,6 +63,15 @@ class AssetDisplay:
     trailing_return_12m: float | None = None
 
 
+@dataclass(frozen=True)
+class Suspensions:
+    """What operators suspended: assets by ISIN, categories by name, models by version."""
+
+    assets: frozenset[str] = frozenset()
+    categories: frozenset[str] = frozenset()
+    models: frozenset[str] = frozenset()
+
+
 class WorkerTransaction(Protocol):
     """One database transaction: the effects of a batch and its next offsets, together or not at all."""
 
@@ -143,8 +152,11 @@ class WorkerStore(OffsetSource, Protocol):
     def fetch_asset_displays(self, *, as_of: date | None = None) -> Mapping[str, AssetDisplay]:
         """Return the latest version of each asset, by ISIN; trailing returns are those of `as_of`."""
 
+    def fetch_suspensions(self) -> Suspensions:
+        """Return what is suspended now."""
+
     def fetch_snapshots(self) -> str:
-        """Return a text that changes with every load of reference data, and when an asset changes."""
+        """Return a text that changes with every load of reference data, and when an asset or a suspension changes."""
 
     def fetch_catalogue_version(self) -> str:
         """Return a text that changes when the one of `fetch_snapshots` does, and with new prices."""

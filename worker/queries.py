@@ -9,9 +9,11 @@ from shared.postgres.bulk_insert import build_insert_new
 from shared.postgres.tables import LIST_DECISION, REFERENCE_SNAPSHOTS, SHOWN_LIST, decisions, is_of
 from shared.recommender.types import DISMISSAL_TYPES, HISTORY_TYPES, INTERACTION_WINDOW, InteractionType
 
-# A text that changes with every load, append and undo: what was read before may be of files that were replaced.
+# A text that changes with every load, append and undo, and when a customer is erased: what was read before may be of
+# files that were replaced, or of somebody who must be forgotten.
 LOAD_MARKER = """
 SELECT coalesce(string_agg(table_name || ' ' || extract(epoch FROM loaded_at), ', ' ORDER BY table_name), '')
+    || ' ' || coalesce((SELECT max(number) FROM erased_customers), 0)
 FROM reference_snapshots
 """
 
@@ -189,6 +191,8 @@ WHERE list.customer_id = ANY(:customer_ids)
       SELECT FROM recorded_customers AS newer
       WHERE newer.customer_id = list.customer_id AND newer.sequence > coalesce(list.interaction_sequence, 0))
 """
+
+SUSPENSIONS = "SELECT kind, subject FROM current_suspensions"
 
 # Migration 0018 defines what is shown of an asset.
 ASSET_DISPLAYS = "SELECT * FROM shown_assets(CAST(:as_of AS date))"

@@ -1,4 +1,4 @@
-"""The rows of close prices, assets and customers that arrived as events: one for each event, never changed.
+"""The rows of prices, assets, customers and suspensions that arrived as events: one for each event, never changed.
 
 Which row is the latest is the rule of the views `latest_customers`, `latest_assets`, `latest_close_prices` and
 `all_close_prices` (migration 0017).
@@ -14,21 +14,29 @@ from sqlalchemy import Connection, Table, select
 from sqlalchemy.dialects.postgresql import insert
 
 from shared.events import (
-    ASSET_TOPICS,
     ASSETS_CHANGED,
     CLOSE_PRICES_RECORDED,
     CUSTOMERS_CHANGED,
+    EVENTS_OF_TOPIC,
+    SUSPENSIONS_CHANGED,
     Event,
     content_digest,
 )
 from shared.ports import KeptEvent, Message
 from shared.postgres.bulk_insert import insert_new
-from shared.postgres.tables import recorded_assets, recorded_close_prices, recorded_customers, reference_changes
+from shared.postgres.tables import (
+    recorded_assets,
+    recorded_close_prices,
+    recorded_customers,
+    recorded_suspensions,
+    reference_changes,
+)
 
 _TABLES: Mapping[str, Table] = {
     CUSTOMERS_CHANGED: recorded_customers,
     ASSETS_CHANGED: recorded_assets,
     CLOSE_PRICES_RECORDED: recorded_close_prices,
+    SUSPENSIONS_CHANGED: recorded_suspensions,
 }
 _GIVEN_BY_DATABASE = frozenset({"recorded_at", "sequence"})
 
@@ -42,7 +50,7 @@ def insert_reference_events(
     table = _TABLES[topic]
     rows = [_row(table, message, event) for message, event in events]
     new = insert_new(connection, table, rows, returning="event_id")
-    if topic in ASSET_TOPICS:
+    if topic != CUSTOMERS_CHANGED:
         _note_changes(connection, topic, {message.partition for message, event in events if event.event_id in new})
     return new
 
@@ -51,8 +59,8 @@ def fetch_kept_reference_events(
     connection: Connection, topic: str, event_ids: Sequence[UUID]
 ) -> Mapping[UUID, KeptEvent]:
     """Return those of these events of the topic that are stored."""
-    columns = _TABLES[topic].c
-    key = columns.customer_id if topic == CUSTOMERS_CHANGED else columns.isin
+    columns, [event_type] = _TABLES[topic].c, EVENTS_OF_TOPIC[topic]
+    key = columns[str(event_type.key_field)]
     statement = select(columns.event_id, key, columns.fingerprint, columns.content_digest)
     return {
         event_id: KeptEvent({key.name: value}, fingerprint, digest)

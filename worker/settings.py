@@ -21,6 +21,19 @@ class WorkerSettings(ServiceSettings):
     decision_retention_months: int | None = Field(
         None, ge=1, description="whole months that decisions are kept beside the current one; empty: for ever"
     )
+    interaction_retention_months: int | None = Field(
+        None,
+        ge=1,
+        le=1200,
+        description="whole months that interactions are kept beside the current one, and longer where a list needs "
+        "them; empty: for ever",
+    )
+    dead_letter_retention_months: int | None = Field(
+        None,
+        ge=1,
+        le=1200,
+        description="whole months that dead letters are kept beside the current one; empty: for ever",
+    )
     weight_collaborative: float | None = Field(None, ge=0, description="empty: the model's own weights")
     weight_content: float | None = Field(None, ge=0, description="empty: the model's own weights")
     weight_profitability: float | None = Field(None, ge=0, description="empty: the model's own weights")

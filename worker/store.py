@@ -5,12 +5,20 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, date
-from typing import Any
+from typing import Any, get_args
 from uuid import UUID
 
 from sqlalchemy import Connection, select, text
 
-from shared.events import RECOMMENDATIONS_REQUESTED, Event, InteractionRecorded, TransactionRecorded, content_digest
+from shared.events import (
+    RECOMMENDATIONS_REQUESTED,
+    SUSPENSIONS_CHANGED,
+    Event,
+    InteractionRecorded,
+    SuspensionKind,
+    TransactionRecorded,
+    content_digest,
+)
 from shared.far_trans.schema import parse_investment_capacity, parse_risk_level
 from shared.identifiers import is_customer_id
 from shared.ports import KeptEvent, Message, Partition, StoredOffset
@@ -18,14 +26,14 @@ from shared.postgres.bulk_insert import build_array, insert_new
 from shared.postgres.dead_letter_store import insert_dead_letters
 from shared.postgres.engine import build_engine
 from shared.postgres.errors import translated
-from shared.postgres.notifications import CHANNEL, build_payloads
+from shared.postgres.notifications import CHANNEL, EVERYBODY, build_payloads
 from shared.postgres.offset_store import GroupOffsets
 from shared.postgres.prepared import execute_prepared
 from shared.postgres.tables import CATALOGUE_VERSION, REFERENCE_SNAPSHOTS, recorded_transactions, user_interactions
 from shared.recommender.types import Customer, CustomerHistory, Interaction, InteractionType
 from worker import decision_rows, queries, reference_rows
 from worker.asset_versions import AssetVersions
-from worker.ports import AssetDisplay, Decision, ServedList
+from worker.ports import AssetDisplay, Decision, ServedList, Suspensions
 
 # The locks of a frozen worker fall after 20 s, so that its successor can go on.
 # A statement that is prepared once is planned once as well: its arrays are of any length.
@@ -64,6 +72,14 @@ class PostgresWorkerStore:
         with self._connection() as connection:
             rows = connection.execute(text(queries.ASSET_DISPLAYS), {"as_of": as_of}).mappings()
             return {row["isin"]: AssetDisplay(**row) for row in rows}
+
+    def fetch_suspensions(self) -> Suspensions:
+        with self._connection() as connection:
+            rows = connection.execute(text(queries.SUSPENSIONS)).all()
+        of_kind = {
+            kind: frozenset(row.subject for row in rows if row.kind == kind) for kind in get_args(SuspensionKind)
+        }
+        return Suspensions(of_kind["asset"], of_kind["category"], of_kind["model"])
 
     def fetch_snapshots(self) -> str:
         with self._connection() as connection:
@@ -140,7 +156,10 @@ class PostgresWorkerTransaction:
         }
 
     def insert_reference_events(self, topic: str, events: Sequence[tuple[Message, Event]]) -> frozenset[UUID]:
-        return reference_rows.insert_reference_events(self._connection, topic, events)
+        new = reference_rows.insert_reference_events(self._connection, topic, events)
+        if topic == SUSPENSIONS_CHANGED and new:
+            self._notify([EVERYBODY])
+        return new
 
     def fetch_kept_reference_events(self, topic: str, event_ids: Sequence[UUID]) -> Mapping[UUID, KeptEvent]:
         return reference_rows.fetch_kept_reference_events(self._connection, topic, event_ids)

@@ -67,8 +67,8 @@ async def read_recommendations(
     """Read a customer's newest list, best first; it is empty for a known customer without one, and for any
     other customer where the setting `LEGACY_EMPTY_LIST` says so.
 
-    Assets are removed that meanwhile left the catalogue, became unsuitable, are held or were dismissed. With
-    `request_id` or `wait` the answer is 202 while the awaited list is not there.
+    Assets are removed that meanwhile left the catalogue, became unsuitable, were suspended, are held or were dismissed.
+    With `request_id` or `wait` the answer is 202 while the awaited list is not there.
     """
     if request.scope["query_string"] and (awaited := _parse_awaited(request)) is not None:
         question = Question(customer_id, awaited.request_id)
@@ -130,16 +130,26 @@ async def follow_recommendations(
 ) -> AsyncIterator[ServerSentEvent]:
     """Follow the lists of a customer as server-sent events `list`: the newest one, then each new one.
 
+    A list comes again when a suspension, or its end, changes what it shows.
     A client that reads slowly gets the newest list next, not every one in between.
     """
-    seen = last_event_id
+    seen: UUID | None = None
+    sent: str | None = None
+    changes = -1
     while True:
         try:
-            with gateway.waiters.waiter(Question(customer_id), seen=seen) as answer:
+            # After a change for every customer the newest list is read again: it may show other assets by now.
+            known, changes = seen if changes == gateway.waiters.changes else None, gateway.waiters.changes
+            with gateway.waiters.waiter(Question(customer_id), seen=known) as answer:
                 newest = (await answer).newest
             if newest is not None:
-                seen = newest.request_id
-                yield await _build_event(newest, customer_id, gateway)
+                is_first, seen = seen is None, newest.request_id
+                event = await _build_event(newest, customer_id, gateway)
+                # A client that names the list has it as it was made; a stale one may show less by now.
+                is_news = event.raw_data != sent and not (is_first and seen == last_event_id and not newest.is_stale)
+                sent = event.raw_data
+                if is_news:
+                    yield event
         except DatabaseUnavailable:
             await asyncio.sleep(STREAM_RETRY_SECONDS)
         except GatewayStopping:
@@ -240,7 +250,8 @@ async def _leave_out_forbidden(items: list[Item], newest: ListRow, *, customer_i
     # Only a list that is older than the reference data or the customer's last interaction needs a second read.
     if not items or not (newest.is_stale or newest.has_newer_interactions):
         return items
-    facts = await gateway.reader.fetch_current_facts(customer_id, [item["isin"] for item in items])
+    isins = [item["isin"] for item in items]
+    facts = await gateway.reader.fetch_current_facts(customer_id, isins, model_version=newest.model_version)
     shown = [item for item in items if _may_be_shown(item["isin"], customer_id, facts)]
     return [{**item, "rank": rank} for rank, item in enumerate(shown, start=1)]
 
@@ -272,6 +283,7 @@ def _may_be_shown(isin: str, customer_id: str, facts: CurrentFacts) -> bool:
         and is_suitable(asset_level, Customer(customer_id, facts.customer_risk_level))
         and isin not in facts.owned
         and isin not in facts.dismissed
+        and isin not in facts.suspended
     )
 
 

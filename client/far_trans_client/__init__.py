@@ -24,6 +24,7 @@ from far_trans_client.answers import (
     RequestedLimits,
     RequestedWeights,
     RequestProgress,
+    SuspendedSubject,
     TransactionType,
     WatchedAsset,
 )
@@ -97,6 +98,7 @@ __all__ = [
     "RequestProgress",
     "RequestedLimits",
     "RequestedWeights",
+    "SuspendedSubject",
     "TransactionType",
     "Unavailable",
     "UnexpectedAnswer",

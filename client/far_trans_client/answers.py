@@ -227,6 +227,16 @@ class ModelList:
 
 
 @dataclass(frozen=True)
+class SuspendedSubject:
+    """What is suspended, since when, and why: an ISIN, the name of a category, or the version of a model."""
+
+    kind: Literal["asset", "category", "model"]
+    subject: str
+    reason: str
+    suspended_at: datetime
+
+
+@dataclass(frozen=True)
 class FrontierPoint:
     """The lists of a model at one setting of the weights, measured on the window of the model's figures."""
 

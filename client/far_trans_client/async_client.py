@@ -55,6 +55,13 @@ class AsyncClient:
     activate = _method(operations.activate)
     pin = _method(operations.pin)
     unpin = _method(operations.unpin)
+    suspensions = _method(operations.suspensions)
+    suspend_asset = _method(operations.suspend_asset)
+    resume_asset = _method(operations.resume_asset)
+    suspend_category = _method(operations.suspend_category)
+    resume_category = _method(operations.resume_category)
+    suspend_model = _method(operations.suspend_model)
+    resume_model = _method(operations.resume_model)
     live = _method(operations.live)
     ready = _method(operations.ready)
 

@@ -33,6 +33,7 @@ from far_trans_client.answers import (
     RequestedLimits,
     RequestedWeights,
     RequestProgress,
+    SuspendedSubject,
     TransactionType,
     WatchedAsset,
 )
@@ -221,6 +222,43 @@ def pin(version: str, *, idempotency_key: str | None = None) -> Operation[UUID]:
 def unpin(version: str, *, idempotency_key: str | None = None) -> Operation[UUID]:
     """End a pin. Returns the id of the command."""
     return _event("POST", "/models/{version}/unpin", {"version": version}, key=idempotency_key)
+
+
+def suspensions() -> Operation[tuple[SuspendedSubject, ...]]:
+    """Return what is suspended, the newest suspension first."""
+    return Operation("GET", "/suspensions", _field_reader("suspensions", tuple[SuspendedSubject, ...]))
+
+
+def suspend_asset(isin: str, reason: str, *, idempotency_key: str | None = None) -> Operation[UUID]:
+    """Take an asset out of all lists, stored ones included. Returns the id of the event."""
+    return _event("POST", "/assets/{isin}/suspend", {"isin": isin}, body={"reason": reason}, key=idempotency_key)
+
+
+def resume_asset(isin: str, reason: str, *, idempotency_key: str | None = None) -> Operation[UUID]:
+    """End the suspension of an asset. Returns the id of the event."""
+    return _event("POST", "/assets/{isin}/resume", {"isin": isin}, body={"reason": reason}, key=idempotency_key)
+
+
+def suspend_category(name: str, reason: str, *, idempotency_key: str | None = None) -> Operation[UUID]:
+    """Take every asset of a category out of all lists, stored ones included. Returns the id of the event."""
+    return _event("POST", "/categories/{name}/suspend", {"name": name}, body={"reason": reason}, key=idempotency_key)
+
+
+def resume_category(name: str, reason: str, *, idempotency_key: str | None = None) -> Operation[UUID]:
+    """End the suspension of a category. Returns the id of the event."""
+    return _event("POST", "/categories/{name}/resume", {"name": name}, body={"reason": reason}, key=idempotency_key)
+
+
+def suspend_model(version: str, reason: str, *, idempotency_key: str | None = None) -> Operation[UUID]:
+    """Show no list of a model, and make none with it. Returns the id of the event."""
+    body = {"reason": reason}
+    return _event("POST", "/models/{version}/suspend", {"version": version}, body=body, key=idempotency_key)
+
+
+def resume_model(version: str, reason: str, *, idempotency_key: str | None = None) -> Operation[UUID]:
+    """End the suspension of a model. Returns the id of the event."""
+    body = {"reason": reason}
+    return _event("POST", "/models/{version}/resume", {"version": version}, body=body, key=idempotency_key)
 
 
 def live() -> Operation[Alive]:

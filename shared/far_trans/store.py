@@ -39,6 +39,10 @@ from shared.postgres.tables import previous_snapshots, reference_snapshots
 _LOADER_LOCK = 0x4641525F54524E53  # "FAR_TRNS": one loader at a time
 _READ_BYTES = 1 << 18
 _TABLE_NAMES = tuple(schema.table for schema in TABLES)
+_LEAVE_OUT_ERASED = """
+DELETE FROM {table} AS row WHERE EXISTS (
+    SELECT FROM erased_customers AS gone WHERE gone.customer_digest = customer_digest(row.customer_id))
+"""
 _WRITTEN_TABLES = (
     *_TABLE_NAMES,
     *(f"previous_{name}" for name in _TABLE_NAMES),
@@ -144,11 +148,12 @@ class PostgresReferenceStore:
         with _translated():
             self._connection.execute(text(f"CREATE TEMP TABLE {appended} (LIKE {schema.table}) ON COMMIT DROP"))
             self._take(schema, rows, into=appended)
+            erased_count = self._leave_out_erased(schema, appended)
             self._connection.execute(text(f"ANALYZE {appended}"))
             removed_count = move_replaced_rows(self._connection, schema, appended=appended, change_id=self._change_id)
             names = ", ".join(schema.column_names)
             self._connection.execute(text(f"INSERT INTO {schema.table} ({names}) SELECT {names} FROM {appended}"))
-            row_count = reference_snapshots.c.row_count + (rows.row_count - removed_count)
+            row_count = reference_snapshots.c.row_count + (rows.row_count - erased_count - removed_count)
             self._store_snapshot(schema, row_count=row_count, rejected_count=rows.rejected_count, source=source)
 
     def fetch_loaded(self) -> frozenset[str]:
@@ -168,6 +173,12 @@ class PostgresReferenceStore:
                 for snapshot in snapshots:
                     if snapshot.table == schema.table:
                         restore_rows(self._connection, schema, kind=snapshot.kind)
+
+    def _leave_out_erased(self, schema: TableSchema, appended: str) -> int:
+        """Remove customers that were erased; a trigger does so in the reference tables, not in this one."""
+        if "customer_id" not in schema.column_names:
+            return 0
+        return self._connection.execute(text(_LEAVE_OUT_ERASED.format(table=appended))).rowcount
 
     def _take(self, schema: TableSchema, rows: RowSource, *, into: str) -> None:
         taken = self._copy(schema, rows, into=into)

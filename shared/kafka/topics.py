@@ -17,6 +17,8 @@ ADMIN_TIMEOUT_SECONDS = 30.0
 QUERY_TIMEOUT_SECONDS = 10.0
 MAX_MESSAGE_BYTES = 131_072  # an event has less than 64 KiB: MOST_NAMES of four bytes a character, twice
 
+_PARTITIONED = (*events.WORKER_TOPICS, events.CUSTOMERS_ERASED)
+
 
 @dataclass(frozen=True)
 class TopicDurability:
@@ -60,7 +62,7 @@ def create_topics(
     kept = {"retention.ms": str(durability.retention_hours * 3_600_000)}
     customer_topics = [prefix + topic for topic in events.CUSTOMER_TOPICS]
     wanted = [
-        *(_new_topic(prefix + topic, partitions, durability, kept) for topic in events.WORKER_TOPICS),
+        *(_new_topic(prefix + topic, partitions, durability, kept) for topic in _PARTITIONED),
         _new_topic(prefix + events.MODELS_COMMANDS, 1, durability, kept),
         _new_topic(prefix + events.MODELS_PUBLISHED, 1, durability, {"cleanup.policy": "compact"}),
     ]

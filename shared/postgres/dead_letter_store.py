@@ -21,6 +21,7 @@ from shared.events import (
     Event,
     InteractionRecorded,
     RecommendationRequested,
+    SuspensionChanged,
     TransactionRecorded,
 )
 from shared.ports import KeptEvent, Message
@@ -34,17 +35,20 @@ from shared.postgres.tables import (
     recorded_assets,
     recorded_close_prices,
     recorded_customers,
+    recorded_suspensions,
     recorded_transactions,
     user_interactions,
 )
 
 _COLUMNS = dead_letters.c
 _HAS_ASSET = "SELECT FROM latest_assets WHERE isin = :isin"
-# Of an event that is one row: its table, the column of its key, that of its day, and the field of the day.
+# Of an event that is one row: its table, the column of its key, that of its day (or of what else it is about), and the
+# field of that.
 _RECORDED: dict[type[Event], tuple[Table, str, str, str]] = {
     CustomerChanged: (recorded_customers, "customer_id", "recorded_on", "changed_on"),
     AssetChanged: (recorded_assets, "isin", "recorded_on", "changed_on"),
     ClosePriceRecorded: (recorded_close_prices, "isin", "priced_on", "priced_on"),
+    SuspensionChanged: (recorded_suspensions, "subject", "kind", "kind"),
 }
 _PAGE_LETTERS = 500
 _KEY_BYTES = 200

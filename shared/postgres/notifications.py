@@ -7,6 +7,8 @@ from collections.abc import Iterable, Iterator
 CHANNEL = "recommendations_answered"
 # PostgreSQL takes less than 8,000 bytes.
 MOST_BYTES = 7_900
+# In place of an id: what lists may show has changed for every customer. No customer has this id.
+EVERYBODY = "*"
 _SEPARATOR = "\n"  # no customer id contains it
 
 

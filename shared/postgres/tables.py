@@ -31,7 +31,7 @@ from sqlalchemy import Table as SqlTable
 from sqlalchemy.dialects.postgresql import ARRAY, JSON, JSONB
 from sqlalchemy.types import TypeEngine
 
-from shared.events import ASSETS_CHANGED, CLOSE_PRICES_RECORDED
+from shared.events import ASSETS_CHANGED, CLOSE_PRICES_RECORDED, SUSPENSIONS_CHANGED
 from shared.far_trans import schema as far_trans
 from shared.recommender.types import InteractionType
 
@@ -116,16 +116,16 @@ previous_snapshots = SqlTable(
 )
 
 # Texts that are compared for equality only: no clock decides what is newer. The first one changes with every load,
-# append and undo, and with every batch that changes assets: a list made before may be wrong, so it is stale. A price
-# changes no list, only what the catalogue shows: it changes the second text alone. What is known of a customer is
-# numbered with their interactions (`sequence`), so it makes only their own list older.
+# append and undo, and with every batch that changes assets or suspensions: a list made before may be wrong, so it is
+# stale. A price changes no list, only what the catalogue shows: it changes the second text alone. What is known of a
+# customer is numbered with their interactions (`sequence`), so it makes only their own list older.
 _CHANGES = """
 (SELECT coalesce(string_agg(', ' || topic || ' ' || partition || ' ' || changes, '' ORDER BY topic, partition), '')
  FROM reference_changes WHERE topic {condition})
 """
 REFERENCE_SNAPSHOTS = f"""
 SELECT coalesce(string_agg(table_name || ' ' || extract(epoch FROM loaded_at), ', ' ORDER BY table_name), '')
-    || {_CHANGES.format(condition=f"= '{ASSETS_CHANGED}'")}
+    || {_CHANGES.format(condition=f"IN ('{ASSETS_CHANGED}', '{SUSPENSIONS_CHANGED}')")}
 FROM reference_snapshots
 """
 CATALOGUE_VERSION = f"""
@@ -253,6 +253,30 @@ reference_changes = SqlTable(
     Column("changes", BigInteger, nullable=False),
 )
 
+# What operators suspended or resumed, each event one row. The view `current_suspensions` (migration 0023) has those
+# subjects whose last event suspends them; the reason is text for people.
+recorded_suspensions = SqlTable(
+    "recorded_suspensions",
+    metadata,
+    Column("event_id", Uuid, primary_key=True),
+    Column("kind", Text, nullable=False),  # asset, category or model
+    Column("subject", Text, nullable=False),  # isin, name of a category, version
+    Column("suspended", Boolean, nullable=False),
+    Column("reason", Text, nullable=False),
+    _timestamp("occurred_at", nullable=False),
+    Column("content_digest", Text, nullable=False),
+    Column("fingerprint", Text),
+    Column("partition", Integer, nullable=False),
+    Column("event_offset", BigInteger, nullable=False),
+    _timestamp("recorded_at", nullable=False, server_default=func.now()),
+    _numbers(),
+    Index("ix_recorded_suspensions_kind_subject_sequence", "kind", "subject", "sequence"),
+)
+# A number that changes with every batch of suspensions, never backwards.
+SUSPENSIONS_VERSION = f"""
+SELECT coalesce(sum(changes), 0)::bigint FROM reference_changes WHERE topic = '{SUSPENSIONS_CHANGED}'
+"""
+
 # What lists showed of an asset, each content once and never changed: the JSON of an item without what depends on the
 # list. A decision names its rows by their ids, which their texts determine; they are never deleted.
 shown_asset_versions = SqlTable(
@@ -353,6 +377,21 @@ dead_letters = SqlTable(
         name="dead_letters_place_key",
         postgresql_nulls_not_distinct=True,
     ),
+)
+
+# --- written by script/erase_customer.py ---
+# Customers that must not come back: triggers (migration 0023) remove what anybody writes of them. The id itself is not
+# kept. pseudonym: of the decisions that stay under a legal hold. published_at: of the event, NULL while it is not sent.
+erased_customers = SqlTable(
+    "erased_customers",
+    metadata,
+    Column("customer_digest", LargeBinary, primary_key=True),  # SHA-256 of the id
+    Column("event_id", Uuid, nullable=False),
+    Column("pseudonym", Text),
+    _timestamp("erased_at", nullable=False, server_default=func.now()),
+    _timestamp("published_at"),
+    Column("number", BigInteger, Identity(always=False), nullable=False),  # grows with each customer
+    UniqueConstraint("number", name="erased_customers_number_key"),
 )
 
 # --- each row belongs to the consumer group that it names ---

@@ -14,6 +14,7 @@ from shared.events import (
     AssetChanged,
     ClosePriceRecorded,
     CustomerChanged,
+    CustomerErased,
     Event,
     InteractionRecorded,
     ModelActivated,
@@ -24,6 +25,7 @@ from shared.events import (
     RequestedWeights,
     RetrainCancelled,
     RetrainRequested,
+    SuspensionChanged,
     TransactionRecorded,
     decode,
     encode,
@@ -135,6 +137,16 @@ GOLDEN: dict[str, tuple[str, Event]] = {
         ClosePriceRecorded(
             **IDENTITY, isin="GRS434003000", priced_on=date(2026, 1, 2), close_price=12.35, currency="EUR"
         ),
+    ),
+    "suspension_changed.v1": (
+        events.SUSPENSIONS_CHANGED,
+        SuspensionChanged(
+            **IDENTITY, kind="asset", subject="GRS434003000", suspended=True, reason="the issuer stopped trading"
+        ),
+    ),
+    "customer_erased.v1": (
+        events.CUSTOMERS_ERASED,
+        CustomerErased(**IDENTITY, customer_id="85583A768E48870A546D", legal_hold=True),
     ),
     "retrain_requested.v1": (events.MODELS_COMMANDS, RetrainRequested(**IDENTITY, reason="new data was loaded")),
     "retrain_cancelled.v1": (events.MODELS_COMMANDS, RetrainCancelled(**IDENTITY)),

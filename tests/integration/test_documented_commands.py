@@ -69,7 +69,10 @@ REFUSED = {
 }
 SERVED = ("api", "worker", "trainer")  # `python -m NAME` runs until a signal
 ADDRESSES = ("DATABASE_URL", "KAFKA_BOOTSTRAP_SERVERS", "TOPIC_PREFIX")
-NEEDS_ADDRESSES = ("-m shared.migrations", "-m trainer", "script/offsets.py", "script/dead_letters.py", "make migrate")
+NEEDS_ADDRESSES = (
+    *("-m shared.migrations", "-m trainer", "make migrate"),
+    *("script/offsets.py", "script/dead_letters.py", "script/erase_customer.py"),
+)
 
 
 def all_commands() -> list[tuple[str, str]]:
@@ -115,6 +118,7 @@ class Printed:
             r"(?<=--value )letter\.json\b": self._value,
             r"(?<= )17\b": self._letter,
             r"(?<= )18\b": self._letter,
+            r"(?<=erase_customer\.py )CUSTOMER\b": self._customer,
             r"--group worker\b": lambda: f"--group {self._stopped_group(group)}",
         }
         return {pattern: make() for pattern, make in known.items() if re.search(pattern, command)}
@@ -166,6 +170,13 @@ class Printed:
             f" VALUES ('{event.isin}', 'New', 'Stock', '2022-01-01')"
         )
         return str(self.system.query(newest, self._letters)[0][0])
+
+    def _customer(self) -> str:
+        """Return the id of a customer of whom the bank knows something."""
+        self.system.execute(
+            "INSERT INTO customer_information (customer_id, recorded_on) VALUES ('to-be-erased', '2022-01-01')"
+        )
+        return "to-be-erased"
 
     def _value(self) -> str:
         file = self.folder / "letter.json"

@@ -98,7 +98,7 @@ def test_a_batch_of_anything_is_stored_and_can_be_read_back(store: PostgresWorke
     with create_engine(sqlalchemy_url(database_url)).connect() as connection:
         assert connection.scalar(text("SELECT count(*) FROM dead_letters")) > 0
         assert connection.scalar(text("SELECT count(*) FROM decisions")) > 0
-        tables = ("recorded_customers", "recorded_assets", "recorded_close_prices")
+        tables = ("recorded_customers", "recorded_assets", "recorded_close_prices", "recorded_suspensions")
         counts = [connection.scalar(text(f"SELECT count(*) FROM {table}")) or 0 for table in tables]
         stored = list(connection.scalars(text("SELECT content_digest FROM recorded_transactions")))
     assert orders

@@ -13,15 +13,18 @@ from shared.events import (
     CLOSE_PRICES_RECORDED,
     CUSTOMERS_CHANGED,
     REFERENCE_TOPICS,
+    SUSPENSIONS_CHANGED,
     AssetChanged,
     ClosePriceRecorded,
     CustomerChanged,
     Event,
+    SuspensionChanged,
     content_digest,
 )
 from shared.ports import KeptEvent, Message
 from shared.recommender.types import Customer, InvestmentCapacity, RiskLevel
 from tests.integration.ports.store_world import NOW, StoreWorld, decide, decision, message
+from worker.ports import Suspensions
 
 DAY = NOW.date()
 YESTERDAY = DAY - timedelta(days=1)
@@ -29,10 +32,14 @@ YESTERDAY = DAY - timedelta(days=1)
 
 def build(topic: str, **fields: Any) -> Event:
     """Build an event of a topic about C1 or GR1."""
+    known: dict[str, Any]
     if topic == CUSTOMERS_CHANGED:
         return CustomerChanged(**{"customer_id": "C1", "risk_level": "Income", "changed_on": DAY, **fields})
     if topic == ASSETS_CHANGED:
         return AssetChanged(**{"isin": "GR1", "asset_category": "Bond", "changed_on": DAY, **fields})
+    if topic == SUSPENSIONS_CHANGED:
+        known = {"kind": "asset", "subject": "GR1", "suspended": True, "reason": "a test"}
+        return SuspensionChanged(**{**known, **fields})
     return ClosePriceRecorded(**{"isin": "GR1", "priced_on": DAY, "close_price": 2.5, **fields})
 
 
@@ -56,7 +63,7 @@ def test_an_event_is_kept_once_for_its_id(database: StoreWorld, topic: str) -> N
     assert record(database, topic) == frozenset()
     with database.store.begin() as transaction:
         found = transaction.fetch_kept_reference_events(topic, [first.event_id, uuid4()])
-    key = {"customer_id": "C1"} if topic == CUSTOMERS_CHANGED else {"isin": "GR1"}
+    key = {str(first.key_field): (first.key() or b"").decode()}
     assert found == {first.event_id: KeptEvent(key, "a", content_digest(first))}
 
 
@@ -86,6 +93,20 @@ def test_an_event_makes_an_asset_known_and_its_price_is_shown(database: StoreWor
     assert (displays["GR2"].assetname, displays["GR2"].sector, displays["GR2"].current_price) == ("Two", "Energy", 2.5)
 
 
+def test_the_last_event_about_a_subject_says_whether_it_is_suspended(database: StoreWorld) -> None:
+    for kind, subject, suspended in (
+        ("asset", "GR1", True),
+        ("asset", "GR2", True),
+        ("asset", "GR2", False),
+        ("category", "Bond", True),
+        ("model", "Bond", True),
+        ("model", "Bond", False),
+    ):
+        fields = {"kind": kind, "subject": subject, "suspended": suspended}
+        record(database, SUSPENSIONS_CHANGED, build(SUSPENSIONS_CHANGED, **fields))
+    assert database.store.fetch_suspensions() == Suspensions(frozenset({"GR1"}), frozenset({"Bond"}))
+
+
 def test_an_asset_of_the_same_transaction_is_found(database: StoreWorld) -> None:
     with database.store.begin() as transaction:
         transaction.insert_reference_events(ASSETS_CHANGED, [(message(), build(ASSETS_CHANGED))])
@@ -104,6 +125,7 @@ def test_each_change_makes_old_only_what_depends_on_it(database: StoreWorld) -> 
         (CUSTOMERS_CHANGED, (True, False, False)),
         (ASSETS_CHANGED, (True, True, True)),
         (CLOSE_PRICES_RECORDED, (False, False, True)),
+        (SUSPENSIONS_CHANGED, (True, True, True)),
     ):
         decide(database.store, decision())
         before = state()

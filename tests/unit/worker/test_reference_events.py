@@ -13,8 +13,10 @@ from shared.events import (
     ASSETS_CHANGED,
     CLOSE_PRICES_RECORDED,
     CUSTOMERS_CHANGED,
+    EVENTS_OF_TOPIC,
     RECOMMENDATIONS_REQUESTED,
     REFERENCE_TOPICS,
+    SUSPENSIONS_CHANGED,
     RecommendationRequested,
 )
 from shared.ports import Message
@@ -25,9 +27,20 @@ SEND: dict[str, Callable[..., Message]] = {
     CUSTOMERS_CHANGED: World.change_customer,
     ASSETS_CHANGED: World.change_asset,
     CLOSE_PRICES_RECORDED: World.price,
+    SUSPENSIONS_CHANGED: World.suspend,
 }
-OTHER_CONTENT = {CUSTOMERS_CHANGED: "customer_type", ASSETS_CHANGED: "sector", CLOSE_PRICES_RECORDED: "currency"}
-OTHER_KEY = {CUSTOMERS_CHANGED: "C2", ASSETS_CHANGED: "XX0000000001", CLOSE_PRICES_RECORDED: "XX0000000001"}
+OTHER_CONTENT = {
+    CUSTOMERS_CHANGED: "customer_type",
+    ASSETS_CHANGED: "sector",
+    CLOSE_PRICES_RECORDED: "currency",
+    SUSPENSIONS_CHANGED: "reason",
+}
+OTHER_KEY = {
+    CUSTOMERS_CHANGED: "C2",
+    ASSETS_CHANGED: "XX0000000001",
+    CLOSE_PRICES_RECORDED: "XX0000000001",
+    SUSPENSIONS_CHANGED: "XX0000000001",
+}
 
 
 @pytest.fixture
@@ -91,6 +104,7 @@ def test_a_stored_list_is_older_than_a_change_of_its_customer_or_of_an_asset_and
         (lambda: world.change_customer("C2"), "stored"),
         (lambda: world.change_customer("C1"), "scored"),
         (lambda: world.change_asset(), "scored"),
+        (lambda: world.suspend(), "scored"),
         (lambda: None, "stored"),
     ):
         change()
@@ -135,7 +149,7 @@ def test_an_event_under_another_key_is_a_dead_letter(world: World, topic: str) -
     world.broker.append(topic, message.partition, key=b"other", value=message.value)
     world.broker.append(topic, message.partition, key=None, value=message.value)
     world.settle()
-    field = "customer_id" if topic == CUSTOMERS_CHANGED else "isin"
+    field = EVENTS_OF_TOPIC[topic][0].key_field
     assert world.reasons == [f"ContractViolation: the key is not the {field}"] * 2
 
 

@@ -14,12 +14,14 @@ from shared.events import (
     CUSTOMERS_CHANGED,
     INTERACTIONS_RECORDED,
     RECOMMENDATIONS_REQUESTED,
+    SUSPENSIONS_CHANGED,
     TRANSACTIONS_RECORDED,
     AssetChanged,
     ClosePriceRecorded,
     CustomerChanged,
     InteractionRecorded,
     RecommendationRequested,
+    SuspensionChanged,
     TransactionRecorded,
 )
 from shared.ports import Message
@@ -152,6 +154,12 @@ class World:
         known = {"close_price": 9.5, "priced_on": TODAY.date(), **fields}
         isin = isin or self.model.id_map.isins[0]
         return self.broker.publish(CLOSE_PRICES_RECORDED, ClosePriceRecorded(isin=isin, **known))
+
+    def suspend(self, subject: str | None = None, *, kind: Any = "asset", **fields: Any) -> Message:
+        """Acknowledge a suspension: without fields, that of the first asset."""
+        known = {"suspended": True, "reason": "a test", **fields}
+        subject = subject or self.model.id_map.isins[0]
+        return self.broker.publish(SUSPENSIONS_CHANGED, SuspensionChanged(kind=kind, subject=subject, **known))
 
     def ask(self, customer_id: str = "C1", action: Any = "refresh_recs", **fields: Any) -> RecommendationRequested:
         """Acknowledge a request."""
