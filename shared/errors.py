@@ -19,6 +19,7 @@ RecommenderError
 ├── ArtifactInvalid            a model artifact that must not be loaded
 │   └── ArtifactMissing
 ├── ConfigurationInvalid       a model's configuration with an unknown signal or hyper-parameter, or a bad plugin
+├── PolicyInvalid              a suitability policy with an unknown key, a wrong type or an impossible threshold
 ├── NotEnoughData              nothing to train on
 ├── TrainingEngineFailed       Apache Spark could not be started or reached, or did not finish
 ├── ReferenceDataInvalid       the reference data files are invalid: nothing is loaded from them
@@ -113,6 +114,10 @@ class ArtifactMissing(ArtifactInvalid):
 
 class ConfigurationInvalid(RecommenderError):
     """The configuration of the model is not valid."""
+
+
+class PolicyInvalid(RecommenderError):
+    """The suitability policy is not valid."""
 
 
 class NotEnoughData(RecommenderError):

@@ -71,11 +71,16 @@ class Basis(StrEnum):
 
 @dataclass(frozen=True)
 class Customer:
-    """A customer as the recommender needs them; `risk_level` None means that the bank does not know it."""
+    """A customer as the recommender needs them; `risk_level` None means that the bank does not know it.
+
+    is_predicted: the bank's algorithm found the level, not the customer. questionnaire_on: the day of the answers.
+    """
 
     customer_id: str
     risk_level: RiskLevel | None = None
     investment_capacity: InvestmentCapacity = InvestmentCapacity.UNKNOWN
+    is_predicted: bool = False
+    questionnaire_on: date | None = None
 
 
 @dataclass(frozen=True)
