@@ -82,6 +82,12 @@ _WATCHED_ASSET = {
     "current_price": 3.76,
     "added_at": "2026-01-02T10:30:00Z",
 }
+_SUSPENDED_ASSET = {
+    "kind": "asset",
+    "subject": "GRS434003000",
+    "reason": "trading was halted",
+    "suspended_at": "2026-01-02T10:30:00Z",
+}
 _MODEL = {
     "version": _VERSION,
     "status": "promoted",
@@ -144,6 +150,7 @@ ANSWER_EXAMPLES: dict[str, Any] = {
     "Watchlist": {"status": "ok", "watchlist": [_WATCHED_ASSET]},
     "AssetAnswer": {"status": "ok", "asset": _ASSET},
     "AssetList": {"status": "ok", "total": 1, "assets": [_ASSET]},
+    "SuspensionList": {"status": "ok", "suspensions": [_SUSPENDED_ASSET]},
     "ModelList": {"status": "ok", "active": _VERSION, "models": [_MODEL]},
     "Frontier": _FRONTIER,
 }

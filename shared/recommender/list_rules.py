@@ -248,7 +248,8 @@ def _explore(
 ) -> None:
     """Give the last place of full lists of some customers to their best new candidate, unless a list has one.
 
-    A list of one place has no place to spare. ordered: (B, N) the scores of the assets `order`.
+    A list of one place has no place to spare. The new asset obeys the limits and the share of its sector, so it never
+    scores more than the assets before it. ordered: (B, N) the scores of the assets `order`.
     """
     new_assets = order[model.new[order]]
     new_scores = ordered[:, model.new[order]]
@@ -258,7 +259,8 @@ def _explore(
     for row in np.flatnonzero(has_new & is_full).tolist():
         if explores(model, histories[row].customer.customer_id):
             place = int(last[row])
-            counts = _Counts(shapes[row].limits, lists[row, :place].tolist())
+            of_sector = Limit(model.sector, shapes[row].most_of_sector)
+            counts = _Counts((*shapes[row].limits, of_sector), lists[row, :place].tolist())
             by_score = np.argsort(-new_scores[row], kind="stable")[: np.count_nonzero(new_scores[row] > -np.inf)]
             fitting = (asset for asset in new_assets[by_score].tolist() if counts.add(asset))
             lists[row, place] = next(fitting, lists[row, place])

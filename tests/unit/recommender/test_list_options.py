@@ -84,6 +84,19 @@ def test_a_list_keeps_everything_that_its_request_asked(seed: int, assets: int, 
         assert asked.per_category is None or most_common([categories[isin] for isin in found]) <= asked.per_category
 
 
+def test_a_new_asset_whose_sector_has_its_share_does_not_get_the_last_place() -> None:
+    model, catalogue, _, sectors = labelled(866, 14)  # the first and the last of these lists had such an asset
+    histories = build_histories(model, 6, seed=866)
+
+    rankings = recommend(model, histories, k=3, now=NOW, catalogue=catalogue)
+
+    for ranking in (rankings[0], rankings[5]):
+        first, second, last = ranking.assets
+        assert model.new[model.id_map.isins.index(last.isin)]
+        assert sectors[last.isin] is None or sectors[last.isin] not in (sectors[first.isin], sectors[second.isin])
+        assert first.score >= second.score >= last.score
+
+
 @given(seed=seeds, assets=st.integers(1, 40), customers=st.integers(1, CHUNK_SIZE + 3), data=st.data())
 def test_a_request_with_options_alone_gets_the_list_that_it_gets_in_a_batch(
     seed: int, assets: int, customers: int, data: st.DataObject

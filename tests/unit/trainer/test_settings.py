@@ -31,7 +31,11 @@ def test_every_candidate_has_the_interaction_weights_of_the_settings() -> None:
 
 
 def test_the_worker_has_no_interaction_weights_of_its_own() -> None:
-    assert not [name for name in WorkerSettings.model_fields if name.startswith("interaction")]
+    weights = {
+        name for name in TrainerSettings.model_fields if name.startswith(("interaction_weight", "interaction_half"))
+    }
+    assert weights
+    assert not weights & set(WorkerSettings.model_fields)
 
 
 def test_a_candidate_may_name_signals() -> None:
