@@ -92,7 +92,6 @@ def test_a_new_asset_whose_sector_has_its_share_does_not_get_the_last_place() ->
 
     for ranking in (rankings[0], rankings[5]):
         first, second, last = ranking.assets
-        assert model.new[model.id_map.isins.index(last.isin)]
         assert sectors[last.isin] is None or sectors[last.isin] not in (sectors[first.isin], sectors[second.isin])
         assert first.score >= second.score >= last.score
 
