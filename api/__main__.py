@@ -9,6 +9,10 @@ from functools import partial
 
 from fastapi import FastAPI
 
+from api.access.api_keys import ApiKeys
+from api.access.control import AccessControl, Authenticator
+from api.access.jwks import JsonWebKeys, fetch_from
+from api.access.tokens import Tokens
 from api.app import create_app
 from api.connections import affordable_connections
 from api.gateway import Gateway
@@ -18,6 +22,7 @@ from api.processes import ProcessGroup, bind, reserve
 from api.reader import PostgresGatewayReader
 from api.server import GatewayServer
 from api.settings import ApiSettings
+from shared.errors import ConfigurationInvalid
 from shared.health import HealthServer
 from shared.kafka.client_settings import producer_settings
 from shared.kafka.producer import KafkaEventPublisher
@@ -34,6 +39,11 @@ def main() -> int:
     """Serve until SIGTERM or SIGINT; return 0 after a clean stop, 1 when a port is not available."""
     settings = settings_or_exit(ApiSettings)
     configure_logging(level=settings.log_level, log_format=settings.log_format, service="api")
+    try:
+        build_access(settings)
+    except ConfigurationInvalid as error:
+        log.error("access.not_configured", error=str(error))
+        return 1
     return serve(settings) if settings.api_processes == 1 else serve_in_processes(settings)
 
 
@@ -138,10 +148,38 @@ def build_app(settings: ApiSettings) -> FastAPI:
             request_id_key=settings.request_id_key.get_secret_value() if settings.request_id_key else None,
             legacy_empty_list=settings.legacy_empty_list,
             kept_list_bytes=settings.api_list_mebibytes * 1024 * 1024,
+            access=build_access(settings),
         ),
         admission=Admission(allowed_hosts=settings.hosts(), allowed_origins=settings.origins()),
         checked_before_serving=settings.api_processes > 1,
     )
+
+
+def build_access(settings: ApiSettings) -> AccessControl | None:
+    """Build access control for the mode, None where everybody may call; raises ConfigurationInvalid."""
+    if settings.auth_mode == "none":
+        return None
+    authenticator: Authenticator
+    if settings.auth_mode == "api_key":
+        assert settings.api_keys_file is not None
+        authenticator = ApiKeys(settings.api_keys_file)
+    else:
+        assert settings.jwt_jwks is not None
+        assert settings.jwt_issuer is not None
+        assert settings.jwt_audience is not None
+        authenticator = Tokens(
+            JsonWebKeys(
+                fetch_from(settings.jwt_jwks),
+                algorithms=settings.algorithms(),
+                refresh_seconds=settings.jwt_jwks_refresh_seconds,
+            ),
+            issuer=settings.jwt_issuer,
+            audience=settings.jwt_audience,
+            algorithms=settings.algorithms(),
+            leeway_seconds=settings.jwt_leeway_seconds,
+            customer_claim=settings.jwt_customer_claim,
+        )
+    return AccessControl(authenticator, rate_limit=settings.limit())
 
 
 if __name__ == "__main__":

@@ -7,17 +7,21 @@ import contextlib
 from collections.abc import AsyncIterator
 
 from fastapi import FastAPI
+from fastapi.routing import iter_route_contexts
 from starlette.middleware.cors import CORSMiddleware
+from starlette.routing import Route
 
+from api.access.principals import PUBLIC, ROUTE_SCOPES
 from api.conditional_answers import ConditionalAnswers
 from api.direct_calls import DirectCalls
 from api.errors import install_problem_handlers
 from api.gateway import Gateway
 from api.idempotency import KEY_HEADER
-from api.json_bodies import REQUESTED_WITH
+from api.json_bodies import REQUESTED_WITH, JsonRoute
 from api.middleware import Admission, BodyLimit, FailureBoundary, RequestBoundary, RequestGuard
 from api.openapi import DESCRIPTION, LIST_HEADERS, TAGS, install_openapi
 from api.routes import assets, batches, docs, interactions, legacy, lists, models, probes, suspensions, watchlist
+from shared.errors import ConfigurationInvalid
 from shared.logging import get_logger
 
 PREFLIGHT_SECONDS = 600
@@ -69,10 +73,32 @@ def create_app(
     app.state.gateway = gateway
     for routes in (lists, batches, interactions, watchlist, assets, suspensions, models, probes, legacy, docs):
         app.include_router(routes.router)
+    if gateway.access is not None:
+        _require_scopes(app)
     install_problem_handlers(app)
     install_openapi(app)
     _add_middleware(app, gateway, admission)
     return app
+
+
+def _require_scopes(app: FastAPI) -> None:
+    """Raise ConfigurationInvalid for a route that access control would not see, or whose scope is not declared."""
+    for route in routes_of(app):
+        for method in sorted(set(route.methods or ()) - {"HEAD"}):
+            scopes = ROUTE_SCOPES.get((method, route.path))
+            if scopes is None:
+                raise ConfigurationInvalid(f"{method} {route.path} has no scope in api/access/principals.py")
+            if scopes != PUBLIC and not isinstance(route, JsonRoute):
+                raise ConfigurationInvalid(f"{method} {route.path} is no JsonRoute: nothing would ask for its scope")
+
+
+def routes_of(app: FastAPI) -> list[Route]:
+    """Return every route that answers a method and a path; raises ConfigurationInvalid for one of another kind."""
+    routes = [context.original_route for context in iter_route_contexts(app.routes)]
+    for route in routes:
+        if not isinstance(route, Route) or not route.methods:
+            raise ConfigurationInvalid(f"{route} answers requests that no scope protects")
+    return [route for route in routes if isinstance(route, Route)]
 
 
 def _add_middleware(app: FastAPI, gateway: Gateway, admission: Admission) -> None:
@@ -86,7 +112,14 @@ def _add_middleware(app: FastAPI, gateway: Gateway, admission: Admission) -> Non
             CORSMiddleware,
             allow_origins=sorted(admission.allowed_origins),
             allow_methods=["GET", "HEAD", "POST", "DELETE"],
-            allow_headers=["Content-Type", KEY_HEADER, REQUESTED_WITH, "If-None-Match", "Last-Event-ID"],
+            allow_headers=[
+                "Authorization",
+                "Content-Type",
+                KEY_HEADER,
+                REQUESTED_WITH,
+                "If-None-Match",
+                "Last-Event-ID",
+            ],
             expose_headers=[*LIST_HEADERS, "Retry-After", "ETag"],
             max_age=PREFLIGHT_SECONDS,
         )

@@ -15,6 +15,7 @@ from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
 from api.errors import build_problem
 from api.metrics import GatewayMetrics
+from api.middleware import NOT_STORED, SECURITY_HEADERS
 
 HEADER_SECONDS = 10.0
 BODY_SECONDS = 10.0
@@ -197,6 +198,7 @@ class GuardedProtocol(HttpToolsProtocol):
         self._guard.metrics.dropped_connections.labels(reason).inc()
         if self.is_waiting and (self.cycle is None or self.cycle.response_complete or not self.cycle.response_started):
             answer = build_problem(status, detail, headers={**(headers or {}), "Connection": "close"})
-            lines = [STATUS_LINE[status], *(b"%s: %s\r\n" % header for header in answer.raw_headers)]
+            headers_sent = [*answer.raw_headers, *SECURITY_HEADERS, NOT_STORED]
+            lines = [STATUS_LINE[status], *(b"%s: %s\r\n" % header for header in headers_sent)]
             self.transport.write(b"".join([*lines, b"\r\n", bytes(answer.body)]))
         self.transport.close()

@@ -12,7 +12,7 @@ from typing import Any
 
 from fastapi import Request, Response
 from pydantic import BaseModel, ValidationError
-from starlette.routing import BaseRoute
+from starlette.routing import BaseRoute, Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from api.errors import ANSWERED_FAILURES, answer_failure
@@ -42,7 +42,7 @@ class DirectCalls:
     def __init__(self, app: ASGIApp, *, gateway: Gateway, routes: list[BaseRoute]) -> None:
         self._app = app
         self._gateway = gateway
-        self._routes = {getattr(route, "endpoint", None): route for route in routes}
+        self._routes = {route.endpoint: route for route in routes if isinstance(route, Route)}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         received: list[Message] = []
@@ -60,11 +60,16 @@ class DirectCalls:
         if scope["type"] != "http" or scope["query_string"]:
             return None
         path, method = scope["path"], scope["method"]
+        access = self._gateway.access
         if method == "POST" and path in _POSTS and _is_plain(scope):
+            if access is not None:
+                await access.admit(scope, path)
             await _receive_body(receive, received)
             return await self._publish(scope, received)
         if method == "GET" and path.startswith(_LISTS) and is_customer_id(customer_id := path[len(_LISTS) :]):
-            scope["route"] = self._routes[read_recommendations]
+            scope["route"] = route = self._routes[read_recommendations]
+            if access is not None:
+                await access.admit(scope, route.path, customer_id=customer_id)
             return await read_recommendations(customer_id, self._gateway, Request(scope, receive))
         return None
 

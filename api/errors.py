@@ -9,6 +9,7 @@ from typing import Any
 from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
+from starlette.types import Scope
 
 from api.schemas.answers import FieldProblem, Outcome, Problem
 from shared.errors import DatabaseBusy, DatabaseUnavailable, PublishFailed
@@ -20,6 +21,7 @@ SHOWN_CHARACTERS = 200
 
 _TITLES = {
     400: ("not-http", "The request is no valid HTTP"),
+    401: ("unauthorized", "The gateway does not know who calls"),
     403: ("foreign-origin", "Web pages of this origin may not call"),
     404: ("not-found", "There is no such thing"),
     405: ("method-not-allowed", "This path does not take this method"),
@@ -29,10 +31,13 @@ _TITLES = {
     415: ("unsupported-media-type", "The body must be JSON and say so"),
     421: ("foreign-host", "This gateway has another name"),
     422: ("invalid-request", "The request is not valid"),
+    429: ("too-many-requests", "Requests come too often"),
     431: ("header-too-large", "The header is too large"),
     500: ("internal-error", "The gateway failed"),
     503: ("unavailable", "Try again later"),
 }
+
+_MISSING_SCOPE = ("missing-scope", "Key or token do not allow this")
 
 log = get_logger(__name__)
 
@@ -42,6 +47,40 @@ not_found = partial(HTTPException, 404)
 conflict = partial(HTTPException, 409)
 body_too_large = partial(HTTPException, 413, headers={"Connection": "close"})  # the rest is never read
 unsupported_media_type = partial(HTTPException, 415)
+
+
+REALM = 'Bearer realm="far-trans-recommender"'
+
+
+def unauthorized(detail: str, *, is_missing: bool = False) -> HTTPException:
+    """Return the 401 for credentials that are missing or not valid (RFC 6750)."""
+    challenge = REALM if is_missing else f'{REALM}, error="invalid_token"'
+    return HTTPException(401, detail, headers={"WWW-Authenticate": challenge})
+
+
+class MissingScope(HTTPException):
+    """Key or token lack the scope, which the 403 names (RFC 6750)."""
+
+    def __init__(self, scope: str) -> None:
+        challenge = f'{REALM}, error="insufficient_scope", scope="{scope}"'
+        super().__init__(403, f"The scope {scope} is missing.", headers={"WWW-Authenticate": challenge})
+
+
+def unknown_customer() -> HTTPException:
+    """Return the 404 for a customer that is unknown, or of which the caller must not know."""
+    return not_found("The customer is unknown and has no list.")
+
+
+def too_many_requests(limit: str, *, seconds: int) -> HTTPException:
+    """Return the 429 for a caller over its limit."""
+    return HTTPException(429, f"The limit is {limit}.", headers={"Retry-After": str(seconds)})
+
+
+class AccessUndecided(HTTPException):
+    """The keys of the identity provider were never read, so no token can be verified."""
+
+    def __init__(self) -> None:
+        super().__init__(503, "The keys that verify tokens are not there yet.", headers=RETRY_AFTER)
 
 
 class TooManyWaiters(HTTPException):
@@ -72,6 +111,11 @@ def install_problem_handlers(app: FastAPI) -> None:
         app.add_exception_handler(kind, handler)
 
 
+def route_of(scope: Scope) -> str:
+    """Return the template of the route, for logs and metrics: a path can hold the id of a customer."""
+    return str(getattr(scope.get("route"), "path", "unmatched"))
+
+
 async def answer_failure(request: Request, error: Exception) -> Response:
     """Return the problem for one of ANSWERED_FAILURES, as the application does."""
     handler = next(handler for kind, handler in _HANDLERS.items() if isinstance(error, kind))
@@ -84,22 +128,28 @@ def build_problem(
     *,
     errors: Sequence[FieldProblem] = (),
     outcome: Outcome | None = None,
+    title: tuple[str, str] | None = None,
     headers: Mapping[str, str] | None = None,
 ) -> Response:
-    """Return a response with this status and its standard title."""
-    problem = describe_problem(status, detail, errors=errors, outcome=outcome)
+    """Return a response with this status, and its standard title unless another one is given."""
+    problem = describe_problem(status, detail, errors=errors, outcome=outcome, title=title)
     content = problem.model_dump_json(exclude_none=True)
     return Response(content, status, headers=headers, media_type="application/problem+json")
 
 
 def describe_problem(
-    status: int, detail: str, *, errors: Sequence[FieldProblem] = (), outcome: Outcome | None = None
+    status: int,
+    detail: str,
+    *,
+    errors: Sequence[FieldProblem] = (),
+    outcome: Outcome | None = None,
+    title: tuple[str, str] | None = None,
 ) -> Problem:
-    """Return the problem of this status with its standard title."""
-    name, title = _TITLES.get(status, ("error", "The request failed"))
+    """Return the problem of this status with its standard title, or with the name and text of another one."""
+    name, text = title or _TITLES.get(status, ("error", "The request failed"))
     return Problem(
         type=f"urn:far-trans-recommender:problem:{name}",
-        title=title,
+        title=text,
         status=status,
         detail=detail,
         errors=list(errors) or None,
@@ -126,7 +176,7 @@ async def _answer_validation_error(_: Request, error: Exception) -> Response:
 async def _answer_publish_failed(request: Request, error: Exception) -> Response:
     assert isinstance(error, PublishFailed)
     problem = describe_publish_failure(error)
-    log.warning("publish.failed", path=request.url.path, outcome=problem.outcome, error=str(error))
+    log.warning("publish.failed", route=route_of(request.scope), outcome=problem.outcome, error=str(error))
     headers = {**RETRY_AFTER, "X-Request-ID": str(request.state.request_id)}
     return build_problem(503, problem.detail, outcome=problem.outcome, headers=headers)
 
@@ -134,7 +184,7 @@ async def _answer_publish_failed(request: Request, error: Exception) -> Response
 async def _answer_database_unavailable(request: Request, error: Exception) -> Response:
     is_busy = isinstance(error, DatabaseBusy)
     event = "database.busy" if is_busy else "database.unavailable"
-    log.warning(event, path=request.url.path, error=str(error))
+    log.warning(event, route=route_of(request.scope), error=str(error))
     detail = "Too many reads wait for a database connection." if is_busy else "The database cannot be read."
     # Requests that need a read publish only after it.
     outcome: Outcome | None = "not_accepted" if request.method == "POST" else None
@@ -147,6 +197,8 @@ async def _answer_http_exception(_: Request, error: Exception) -> Response:
     if isinstance(error, InvalidField) or error.status_code == 400:
         field = error.field if isinstance(error, InvalidField) else "body"
         return build_problem(422, "See errors.", errors=[FieldProblem(field=field, message=error.detail)])
+    if isinstance(error, MissingScope):
+        return build_problem(403, error.detail, title=_MISSING_SCOPE, headers=error.headers)
     return build_problem(error.status_code, error.detail, headers=error.headers)
 
 

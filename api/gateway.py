@@ -12,7 +12,9 @@ from uuid import UUID
 from fastapi import Depends, Header, Request, Response
 from pydantic import BaseModel
 
+from api.access.control import AccessControl, principal_of
 from api.catalogue import AssetCatalogue
+from api.errors import unknown_customer
 from api.idempotency import KEY_HEADER, IdempotencyLedger, identify, identify_in_batch
 from api.kept_lists import KeptLists
 from api.metrics import GatewayMetrics
@@ -92,7 +94,9 @@ class Gateway:
         request_id_key: str | None = None,
         legacy_empty_list: bool = False,
         kept_list_bytes: int = 0,
+        access: AccessControl | None = None,
     ) -> None:
+        """Without `access` everybody may do everything."""
         self.publisher = publisher
         self.reader = reader
         self.metrics = GatewayMetrics(queue_length=publisher.queue_length)
@@ -103,6 +107,7 @@ class Gateway:
         self.legacy_empty_list = legacy_empty_list
         self.kept_lists = KeptLists(most_bytes=kept_list_bytes)
         self.metrics.watch(self.metrics.kept_list_bytes, lambda: self.kept_lists.bytes)
+        self.access = access
         self.waiters = ListWaiters(reader, most=max_waiters, metrics=self.metrics)
 
     def begin_shutdown(self) -> None:
@@ -117,6 +122,7 @@ class Gateway:
             self.catalogue.refresh_forever(),
             self.waiters.answer_forever(),
             self.reader.listen_forever(on_notified=self.waiters.wake, on_connected=self.waiters.wake_all),
+            *([] if self.access is None else [self.access.refresh_forever()]),
         ]
 
 
@@ -151,8 +157,11 @@ class EventPublication:
     ) -> Response:
         """Return the response after the broker has acknowledged an event with the fields of `body`.
 
-        Raises PublishFailed, and InvalidField for a key that was used with another body.
+        Raises PublishFailed, InvalidField for a key that was used with another body, and the 404 for a customer that
+        does not exist for the caller.
         """
+        if customer_id is not None and not self.may_see(customer_id):
+            raise unknown_customer()
         event_id, fingerprint = identify(endpoint, self.key, body, customer_id=customer_id)
         if event_type is RecommendationRequested and customer_id is not None:
             is_repeatable = self.key is not None
@@ -169,7 +178,8 @@ class EventPublication:
     ) -> dict[int, tuple[UUID, PublishFailed | None]]:
         """Publish the requests of a batch by their places, begun in this order; return id and failure of each.
 
-        `fingerprint`: of the whole batch. Raises InvalidField, and publishes nothing, for a key of another batch.
+        `fingerprint`: of the whole batch. Raises InvalidField, and publishes nothing, for a key of another batch. The
+        caller has asked `may_see` for each customer.
         """
         is_repeatable = self.key is not None
         events = []
@@ -187,6 +197,19 @@ class EventPublication:
         failures = await self.gateway.ledger.run_each_once(events, publish)
         outcomes = zip(events, failures, strict=True)
         return {place: (event.event_id, failure) for place, (event, failure) in zip(bodies, outcomes, strict=True)}
+
+    def may_see(self, customer_id: str) -> bool:
+        """Return whether this customer exists for the caller."""
+        if self.gateway.access is None:
+            return True
+        principal = principal_of(self.request)
+        return principal is not None and principal.may_see(customer_id)
+
+    def count_more(self, requests: int) -> None:
+        """Count the further requests of a batch; raises the 429. A batch counts at most as the whole limit."""
+        access, principal = self.gateway.access, principal_of(self.request)
+        if access is not None and access.rate_limit is not None and principal is not None:
+            access.rate_limit.count(principal, min(requests, access.rate_limit.most - 1))
 
     async def _publish(self, event: Event, *, key: str) -> None:
         topic, outcome = _TOPICS[type(event)], "unknown"

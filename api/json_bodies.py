@@ -11,6 +11,7 @@ from fastapi import Request, Response
 from fastapi.routing import APIRoute
 
 from api.errors import InvalidField, unsupported_media_type
+from api.gateway import Gateway
 
 # A browser sends a preflight request before a page of another origin can send this header.
 REQUESTED_WITH = "X-Requested-With"
@@ -46,7 +47,10 @@ def parse_plainly(body: bytes) -> Any:
 
 
 class JsonRoute(APIRoute):
-    """A route that parses its body with `JsonRequest` and rejects a POST that any web page could send."""
+    """A route that parses its body with `JsonRequest` and rejects a POST that any web page could send.
+
+    Every route that is not public is one: nothing of a request is read before access control has admitted it.
+    """
 
     bodyless_post_needs_header = True
 
@@ -55,6 +59,10 @@ class JsonRoute(APIRoute):
         handle = super().get_route_handler()
 
         async def handle_json(request: Request) -> Response:
+            gateway: Gateway = request.app.state.gateway
+            if gateway.access is not None:
+                customer_id = request.path_params.get("customer_id")
+                await gateway.access.admit(request.scope, self.path, customer_id=customer_id)
             if request.method != "POST":  # no other method has a body
                 return await handle(request)
             _require_json(request, bodyless_needs_header=self.bodyless_post_needs_header)

@@ -84,11 +84,15 @@ SHOWN_ASSETS = """
 SELECT asset_version_id, content FROM shown_asset_versions WHERE asset_version_id = ANY($1::bigint[])
 """
 REQUEST = f"""
-SELECT decision.requested_at, decision.decided_at AS answered_at, letter.failed_at, letter.reason
+SELECT decision.requested_at, decision.decided_at AS answered_at, letter.failed_at, letter.reason,
+       coalesce(decision.customer_id, letter.customer_id) AS customer_id
 FROM (SELECT) AS one
 LEFT JOIN decisions decision ON decision.request_id = $1
 LEFT JOIN LATERAL (
-    SELECT d.failed_at, d.reason FROM dead_letters d
+    SELECT d.failed_at, d.reason,
+           -- Only a customer id: other bytes of a key may be no text.
+           CASE WHEN encode(d.key, 'escape') ~ '^[A-Za-z0-9_.:-]+$' THEN encode(d.key, 'escape') END AS customer_id
+    FROM dead_letters d
     WHERE d.event_id = $1 AND {_OPEN_LETTER} AND decision.request_id IS NULL
     ORDER BY d.dead_letter_id DESC LIMIT 1
 ) AS letter ON true

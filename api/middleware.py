@@ -12,9 +12,9 @@ from urllib.parse import urlsplit
 from fastapi import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from api.errors import body_too_large, build_problem
+from api.errors import body_too_large, build_problem, route_of
 from api.metrics import GatewayMetrics
-from api.routes.docs import is_docs_path
+from api.routes.docs import PAGE_HEADERS, is_docs_path
 from shared.logging import get_logger
 
 BODY_LIMIT_BYTES = 64 * 1024
@@ -26,11 +26,18 @@ PROBED_PATHS = frozenset({"/health", "/health/live", "/health/ready"})
 ALIAS = "/v1/"
 _METHODS = frozenset({"GET", "POST", "PUT", "PATCH", "DELETE", "HEAD", "OPTIONS"})
 
+# What an answer that is no page needs: it is not guessed to be another type, loads nothing and is in no frame.
+SECURITY_HEADERS = (
+    (b"x-content-type-options", b"nosniff"),
+    (b"content-security-policy", b"default-src 'none'; frame-ancestors 'none'"),
+)
+NOT_STORED = (b"cache-control", b"no-store")
+
 log = get_logger(__name__)
 
 
 class RequestBoundary:
-    """Counts and times each request by its route.
+    """Counts and times each request by its route, and adds the security headers to its answer.
 
     HEAD is answered like GET, with the same header and no body. A path below `/v1` is an alias: it is rewritten before
     anything looks at it, so that both have one handler, one label and the same rules.
@@ -54,6 +61,7 @@ class RequestBoundary:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
+                message = {**message, "headers": [*message["headers"], *_security_headers(scope, status)]}
             elif method == "HEAD":
                 message = {**message, "body": b""}
             await send(message)
@@ -86,16 +94,22 @@ class FailureBoundary:
         try:
             await self._app(scope, receive, send_and_note_start)
         except Exception:
-            log.exception("request.failed", method=scope["method"], path=scope["path"])
+            log.exception("request.failed", method=scope["method"], route=route_of(scope))
             if is_started:
                 raise  # part of the response is sent: only closing the connection tells the client
             problem = build_problem(500, "The gateway failed. The request is not the cause. The failure is logged.")
             await problem(scope, receive, send)
 
 
+def _security_headers(scope: Scope, status: int) -> tuple[tuple[bytes, bytes], ...]:
+    """Return the headers of this answer; a GET of 200 or 304 says itself how long it is fresh."""
+    policy = PAGE_HEADERS if is_docs_path(scope["path"]) else SECURITY_HEADERS
+    return policy if status in (200, 304) and scope["method"] == "GET" else (*policy, NOT_STORED)
+
+
 def _route_label(scope: Scope) -> str:
     """Return the template of the route; clients that wait have a label of their own, as their time is their wish."""
-    path = str(getattr(scope.get("route"), "path", "unmatched"))
+    path = route_of(scope)
     return f"{path}?wait" if scope.get("state", {}).get("waits") else path
 
 

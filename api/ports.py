@@ -86,12 +86,16 @@ class Answer:
 
 @dataclass(frozen=True)
 class RequestRow:
-    """What the database knows of a request: its decision, or else its dead letter."""
+    """What the database knows of a request: its decision, or else its dead letter.
+
+    `customer_id`: None where a dead letter does not name a customer.
+    """
 
     requested_at: datetime | None = None
     answered_at: datetime | None = None
     failed_at: datetime | None = None
     reason: str | None = None
+    customer_id: str | None = None
 
 
 @dataclass(frozen=True)

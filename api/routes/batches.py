@@ -10,8 +10,8 @@ from uuid import UUID
 from fastapi import APIRouter, Response
 from pydantic import ValidationError
 
-from api.errors import describe_fields, describe_problem, describe_publish_failure
-from api.gateway import PublishEvent
+from api.errors import describe_fields, describe_problem, describe_publish_failure, unknown_customer
+from api.gateway import EventPublication, PublishEvent
 from api.idempotency import digest
 from api.json_bodies import JsonRoute
 from api.openapi import problems
@@ -37,7 +37,8 @@ async def request_many_recommendations(body: BatchBody, publish_event: PublishEv
     take, stops no other. With an `Idempotency-Key` each request has one effect, and another batch with the key is
     rejected.
     """
-    parsed = [_parse(one) for one in body.requests]
+    parsed = [_hide_others(_parse(one), publish_event) for one in body.requests]
+    publish_event.count_more(len(parsed) - 1)
     accepted = {place: one for place, one in enumerate(parsed) if isinstance(one, RecommendationsBody)}
     fingerprint = digest(_content(one, given) for one, given in zip(parsed, body.requests, strict=True))
     published = await publish_event.publish_requests("recommendations:batch", accepted, fingerprint=fingerprint)
@@ -59,6 +60,15 @@ def _parse(given: Any) -> RecommendationsBody | Problem:
     except ValidationError as error:
         errors = error.errors()[:SHOWN_ERRORS]
         return _invalid(describe_fields([{**one, "loc": ("body", *one["loc"])} for one in errors]))
+
+
+def _hide_others(
+    parsed: RecommendationsBody | Problem, publish_event: EventPublication
+) -> RecommendationsBody | Problem:
+    """Return the problem of an unknown customer for one that does not exist for the caller."""
+    if isinstance(parsed, Problem) or publish_event.may_see(parsed.customer_id):
+        return parsed
+    return describe_problem(404, unknown_customer().detail)
 
 
 def _invalid(errors: Sequence[FieldProblem]) -> Problem:

@@ -14,8 +14,9 @@ from fastapi.sse import EventSourceResponse, ServerSentEvent
 from pydantic import ValidationError
 from pydantic_core import to_json
 
+from api.access.control import principal_of
 from api.conditional_answers import Entity, EntityResponse
-from api.errors import RETRY_AFTER, GatewayStopping, conflict, not_found
+from api.errors import RETRY_AFTER, GatewayStopping, conflict, not_found, unknown_customer
 from api.gateway import Gateway, GatewayDependency, PublishEvent
 from api.json_bodies import JsonRoute
 from api.kept_lists import KeptList
@@ -81,7 +82,7 @@ async def read_recommendations(
     if lists.newest is None:
         gateway.kept_lists.drop(customer_id)
     if not lists.known and not gateway.legacy_empty_list:
-        raise not_found("The customer is unknown and has no list.")
+        raise unknown_customer()
     response = await _answer_list(lists.newest, customer_id, gateway)
     gateway.metrics.note_list_read(is_kept=False)
     if lists.version is not None:
@@ -95,10 +96,14 @@ async def read_recommendations(
     responses=problems(404, 422, 503),
     dependencies=[Depends(refuse_unknown_parameters)],
 )
-async def read_request(request_id: Annotated[UUID, Path()], gateway: GatewayDependency) -> Response:
+async def read_request(request_id: Annotated[UUID, Path()], gateway: GatewayDependency, request: Request) -> Response:
     """Read whether a request for a list is queued, answered, or failed, with its times (UTC)."""
+    principal = principal_of(request)
+    only = None if principal is None else principal.customer_id
     known = await gateway.reader.fetch_request(request_id)
-    if known is None and not gateway.request_ids.may_be_issued(request_id):
+    if only is not None and known is not None and known.customer_id != only:
+        known = None  # another customer's request is as unknown as one that never was
+    if known is None and not gateway.request_ids.may_be_issued(request_id, customer_id=only):
         raise not_found("There is no such request.")
     requested_at = (known and known.requested_at) or gateway.request_ids.issued_at(request_id)
     progress = RequestProgress(
@@ -126,6 +131,7 @@ async def _hold_slot(gateway: GatewayDependency) -> AsyncIterator[None]:
 async def follow_recommendations(
     customer_id: Annotated[CustomerId, Path()],
     gateway: GatewayDependency,
+    request: Request,
     last_event_id: Annotated[UUID | None, Header(description="the list that the client has")] = None,
 ) -> AsyncIterator[ServerSentEvent]:
     """Follow the lists of a customer as server-sent events `list`: the newest one, then each new one.
@@ -136,12 +142,15 @@ async def follow_recommendations(
     seen: UUID | None = None
     sent: str | None = None
     changes = -1
+    principal = principal_of(request)
     while True:
         try:
             # After a change for every customer the newest list is read again: it may show other assets by now.
             known, changes = seen if changes == gateway.waiters.changes else None, gateway.waiters.changes
             with gateway.waiters.waiter(Question(customer_id), seen=known) as answer:
                 newest = (await answer).newest
+            if principal is not None and not principal.holds():  # revoked or expired since the stream began
+                return
             if newest is not None:
                 is_first, seen = seen is None, newest.request_id
                 event = await _build_event(newest, customer_id, gateway)

@@ -6,7 +6,7 @@ from typing import Annotated
 
 from fastapi import APIRouter, Depends, Path, Response
 
-from api.errors import not_found
+from api.errors import unknown_customer
 from api.gateway import GatewayDependency
 from api.json_bodies import JsonRoute
 from api.openapi import problems
@@ -27,5 +27,5 @@ async def read_watchlist(customer_id: Annotated[CustomerId, Path()], gateway: Ga
     """Read the assets of the catalogue that a customer watches, the one that was added last first."""
     watched = await gateway.reader.fetch_watchlist(customer_id)
     if not watched and not (await gateway.reader.fetch_lists(customer_id)).known:
-        raise not_found("The customer is unknown and watches nothing.")
+        raise unknown_customer()
     return Response(Watchlist(watchlist=list(watched)).model_dump_json(), media_type="application/json")

@@ -70,3 +70,82 @@ def test_several_processes_need_linux(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("API_PROCESSES", "2")
     with pytest.raises(ValidationError, match="API_PROCESSES above 1 needs Linux"):
         ApiSettings()
+
+
+AUTH = ("AUTH_MODE", "AUTH_NONE_ALLOW_REMOTE", "API_HOST", "API_KEYS_FILE", "REQUEST_ID_KEY", "RATE_LIMIT")
+JWT = {"JWT_ISSUER": "https://login.example/", "JWT_AUDIENCE": "recommender", "JWT_JWKS": "https://login.example/keys"}
+
+
+def set_only(monkeypatch: pytest.MonkeyPatch, **values: str) -> None:
+    for name in (*AUTH, *JWT, "JWT_ALGORITHMS"):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in values.items():
+        monkeypatch.setenv(name, value)
+
+
+@pytest.mark.security
+@pytest.mark.parametrize("host", ["127.0.0.1", "127.8.9.10", "::1", "localhost"])
+def test_without_authentication_a_gateway_listens_on_loopback(monkeypatch: pytest.MonkeyPatch, host: str) -> None:
+    set_only(monkeypatch, API_HOST=host)
+    assert ApiSettings().auth_mode == "none"
+
+
+@pytest.mark.security
+@pytest.mark.parametrize(
+    "host", ["0.0.0.0", "::", "192.0.2.1", "0", "127.1", "localhost.example", "gateway", "10.0.0.1"]
+)
+def test_without_authentication_a_gateway_refuses_any_other_address(monkeypatch: pytest.MonkeyPatch, host: str) -> None:
+    set_only(monkeypatch, API_HOST=host)
+    with pytest.raises(ValidationError, match="AUTH_NONE_ALLOW_REMOTE=true"):
+        ApiSettings()
+    set_only(monkeypatch, API_HOST=host, AUTH_NONE_ALLOW_REMOTE="true")
+    assert ApiSettings().api_host == host
+    set_only(monkeypatch, API_HOST=host, AUTH_MODE="jwt", REQUEST_ID_KEY="x" * 16, **JWT)
+    assert ApiSettings().api_host == host
+
+
+@pytest.mark.parametrize("missing", ["API_KEYS_FILE", "REQUEST_ID_KEY"])
+def test_api_keys_need_a_file_and_signed_request_ids(monkeypatch: pytest.MonkeyPatch, missing: str) -> None:
+    given = {"AUTH_MODE": "api_key", "API_KEYS_FILE": "keys.json", "REQUEST_ID_KEY": "x" * 16}
+    set_only(monkeypatch, **given)
+    assert ApiSettings().limit() == "1000/second"
+    set_only(monkeypatch, **{name: value for name, value in given.items() if name != missing})
+    with pytest.raises(ValidationError, match=f"AUTH_MODE=api_key needs {missing}"):
+        ApiSettings()
+
+
+@pytest.mark.parametrize("missing", [*JWT, "REQUEST_ID_KEY"])
+def test_tokens_need_issuer_audience_keys_and_signed_request_ids(monkeypatch: pytest.MonkeyPatch, missing: str) -> None:
+    given = {"AUTH_MODE": "jwt", "REQUEST_ID_KEY": "x" * 16, **JWT}
+    set_only(monkeypatch, **{name: value for name, value in given.items() if name != missing})
+    with pytest.raises(ValidationError, match=f"AUTH_MODE=jwt needs {missing}"):
+        ApiSettings()
+
+
+@pytest.mark.security
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("AUTH_MODE", "off"),
+        ("JWT_ALGORITHMS", "none"),
+        ("JWT_ALGORITHMS", "RS256,HS256"),
+        ("JWT_ALGORITHMS", ","),
+        ("JWT_JWKS", "http://login.example/keys"),
+        ("JWT_JWKS", "file:///keys"),
+        ("JWT_LEEWAY_SECONDS", "121"),
+        ("RATE_LIMIT", "many"),
+        ("RATE_LIMIT", "0/second"),
+        ("RATE_LIMIT", "-1/second"),
+    ],
+)
+def test_what_would_weaken_the_gateway_is_refused_by_name(
+    monkeypatch: pytest.MonkeyPatch, name: str, value: str
+) -> None:
+    set_only(monkeypatch, **{name: value})
+    with pytest.raises(ValidationError, match=rf"(?i){name}"):
+        ApiSettings()
+
+
+def test_a_limit_can_be_switched_off(monkeypatch: pytest.MonkeyPatch) -> None:
+    set_only(monkeypatch, RATE_LIMIT="off")
+    assert ApiSettings().limit() is None
