@@ -24,7 +24,7 @@ from contextlib import nullcontext
 
 import typer
 
-from script.growing.measurements import measurement_names
+from script.growing.measurements import ONCE, measurement_names
 from script.growing.plots import exponents, write_plots
 from script.local.postgres import LocalPostgres
 from script.local.service_processes import REPOSITORY
@@ -56,11 +56,12 @@ def growth(
     with tempfile.TemporaryDirectory(prefix="growth-") as temporary:
         where = folder or Path(temporary)
         names = [one for one in measurement_names() if not part or one in part]
-        needs_database = bool(set(names) & {"load", "read"})
+        needs_database = bool(set(names) & {"load", "read", "answer", *ONCE})
         postgres = LocalPostgres(where / "postgres", durable=False) if needs_database else None
         with postgres or nullcontext():
             for size in sizes:
-                measure_size(*size, names=names, folder=where, postgres=postgres, report=report)
+                wanted = names if size == sizes[0] else [one for one in names if one not in ONCE]
+                measure_size(*size, names=wanted, folder=where, postgres=postgres, report=report)
     rows = read_report(report)
     write_plots(rows, report.with_suffix(".png"))
     say(f"the report is {report}")
@@ -99,7 +100,8 @@ def run_part(part: str, data: Path, *, database_url: str) -> dict[str, Any]:
     except subprocess.TimeoutExpired:
         return {"failed": f"not done after {PART_SECONDS:g} s"}
     if done.returncode:
-        return {"failed": (done.stderr.splitlines() or [f"exit code {done.returncode}"])[-1][:200]}
+        lines = [line for line in done.stderr.splitlines() if line.strip()] or [f"exit code {done.returncode}"]
+        return {"failed": lines[-1][:200]}
     figures: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
     return figures
 

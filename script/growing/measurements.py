@@ -25,6 +25,8 @@ from typing import Any
 import numpy as np
 
 from script.growing.invented import invent_training_data
+from script.growing.months import measure_months
+from script.growing.running import measure_answers, measure_consumer_group
 from script.local.service_processes import REPOSITORY
 from shared.artifacts.publication import FileArtifacts
 from shared.postgres.engine import build_engine
@@ -40,6 +42,7 @@ from trainer.service.store import PostgresTrainerStore
 from trainer.service.training_rows import digest_rows
 
 ALGORITHM = "ease_next_purchase"
+ONCE = ("workers", "months")  # measured with the smallest size only
 SERVED_CUSTOMERS, ONE_BY_ONE = 1_000, 50
 Figures = dict[str, Any]
 
@@ -47,7 +50,7 @@ Figures = dict[str, Any]
 def measurement_names() -> list[str]:
     """Return the measurements in the order in which they need each other."""
     fits = [f"fit {signal.name}" for signal in _configuration().signals()]
-    return ["load", "read", "data", *fits, "model", "serve"]
+    return ["load", "read", "data", *fits, "model", "serve", "answer", *ONCE]
 
 
 def load(folder: Path) -> Figures:
@@ -141,7 +144,8 @@ def measure(part: str, folder: Path) -> Figures:
     """Return the figures of one part, rounded."""
     kind, _, name = part.partition(" ")
     measurements: dict[str, Callable[[Path], Figures]] = {"load": load, "read": read, "data": data}
-    measurements |= {"model": model, "serve": serve}
+    measurements |= {"model": model, "serve": serve, "answer": measure_answers}
+    measurements |= {"workers": measure_consumer_group, "months": measure_months}
     figures = fit(folder, name) if kind == "fit" else measurements[kind](folder)
     return {name: value if isinstance(value, int) else float(f"{value:.4g}") for name, value in figures.items()}
 

@@ -52,6 +52,17 @@ _PANELS: Sequence[tuple[str, str, Sequence[tuple[str, str, str]]]] = (
         ),
     ),
     (
+        "gateway and worker, database loaded",
+        "seconds of the processor",
+        (
+            ("GET, gateway", "answer", "get_seconds"),
+            ("GET, database", "answer", "get_database_seconds"),
+            ("POST, gateway", "answer", "post_seconds"),
+            ("a list, worker", "answer", "list_seconds"),
+            ("a list, database", "answer", "list_database_seconds"),
+        ),
+    ),
+    (
         "peak memory and size",
         "MB",
         (
@@ -60,6 +71,8 @@ _PANELS: Sequence[tuple[str, str, Sequence[tuple[str, str, str]]]] = (
             ("fitting all signals", "model", "peak_mb"),
             ("serving, two models", "serve", "peak_mb"),
             ("the artifact", "model", "size_mb"),
+            ("worker, resident", "answer", "worker_mb"),
+            ("gateway, resident", "answer", "gateway_mb"),
         ),
     ),
 )
@@ -67,7 +80,7 @@ _PANELS: Sequence[tuple[str, str, Sequence[tuple[str, str, str]]]] = (
 
 def write_plots(rows: Sequence[Row], path: Path) -> None:
     """Write one PNG: a row of panels for each axis."""
-    figure, grid = pyplot.subplots(len(_AXES), len(_PANELS), figsize=(23.0, 11.5), layout="constrained")
+    figure, grid = pyplot.subplots(len(_AXES), len(_PANELS), figsize=(28.0, 13.0), layout="constrained")
     for axis, panels in zip(_AXES, grid, strict=True):
         for (title, unit, lines), panel in zip(_PANELS, panels, strict=True):
             _draw(panel, points_of(rows, axis), axis, lines)
@@ -78,7 +91,7 @@ def write_plots(rows: Sequence[Row], path: Path) -> None:
             if axis == "assets":
                 panel.axvline(DENSE_ASSETS, color="black", linewidth=0.8, linestyle=":")
             if panel.get_legend_handles_labels()[0]:
-                panel.legend(fontsize=8)
+                panel.legend(fontsize=8, ncol=2, loc="upper center", bbox_to_anchor=(0.5, -0.12))
     figure.suptitle(
         "Log-log, with the exponent of each line by least squares. Dotted: from here on matrices are sparse"
     )

@@ -31,9 +31,13 @@ ALTER TABLE bench_lists ADD PRIMARY KEY (customer_id)
 
 def measure_gateway(system: BenchSystem, *, rounds: int, seconds: float) -> list[Leg]:
     """Return the legs of the gateway; no worker runs."""
-    requests = [_post("/recommendations", customer_id=one, action="request_recs") for one in system.customers[:5000]]
+    requests = [
+        post_line("/recommendations", customer_id=one, action="request_recs") for one in system.customers[:5000]
+    ]
     isin = system.isins[0]
-    clicks = [_post("/user_interactions", customer_id=one, isin=isin, type="click") for one in system.customers[:5000]]
+    clicks = [
+        post_line("/user_interactions", customer_id=one, isin=isin, type="click") for one in system.customers[:5000]
+    ]
     legs = []
     with (
         system.service("api") as api,
@@ -104,7 +108,8 @@ def _leg(
     return Leg(name, "requests/s", *values, expected[0], expected[1], details={"p99_ms": round(p99, 1)})
 
 
-def _post(path: str, **body: str) -> str:
+def post_line(path: str, **body: str) -> str:
+    """Return a POST as a line of the load generator."""
     return f"POST {path} {json.dumps(body, separators=(',', ':'))}"
 
 

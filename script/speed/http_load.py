@@ -49,16 +49,19 @@ class LoadResult:
     p99_ms: float
 
 
-def load(url: str, requests: Sequence[str], *, seconds: float, connections: int = CONNECTIONS) -> LoadResult:
+def load(
+    url: str, requests: Sequence[str], *, seconds: float, connections: int = CONNECTIONS, warm_up: bool = True
+) -> LoadResult:
     """Send the requests (`METHOD PATH BODY`) in turn from so many connections; raises LoadFailed.
 
-    A second of the same load comes first and does not count.
+    With `warm_up` a second of the same load comes first and does not count.
     """
     with tempfile.TemporaryDirectory(prefix="load-") as folder:
         file = Path(folder) / "requests.txt"
         file.write_text("".join(f"{line}\n" for line in requests))
         by = _by_wrk if shutil.which("wrk") else _by_own_generator
-        by(url, file, seconds=_WARM_UP_SECONDS, connections=connections)
+        if warm_up:
+            by(url, file, seconds=_WARM_UP_SECONDS, connections=connections)
         return by(url, file, seconds=seconds, connections=connections)
 
 

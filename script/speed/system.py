@@ -43,10 +43,15 @@ class BenchSystem:
         return self.environment.database_url
 
     @contextmanager
-    def service(self, name: str, *, until: str = "/health/ready", **more: str) -> Iterator[ServiceProcess]:
-        """Run one service until the end of the block; `more` are further environment variables."""
+    def service(
+        self, name: str, *, until: str = "/health/ready", process_name: str = "", **more: str
+    ) -> Iterator[ServiceProcess]:
+        """Run one service until the end of the block; `more` are further environment variables.
+
+        Several processes of a service at the same time need different names.
+        """
         environment = replace(self.environment, more={**self.environment.more, **more})
-        process = ServiceProcess(name, environment, folder=self.folder / "logs")
+        process = ServiceProcess(name, environment, folder=self.folder / "logs", name=process_name)
         process.start()
         try:
             process.wait_until_ready(lambda: process.answers(until), START_SECONDS)

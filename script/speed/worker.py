@@ -58,8 +58,8 @@ def store_lists(system: BenchSystem, customers: Sequence[str]) -> float:
     publish(system, customers)
     topic = system.environment.topic_prefix + RECOMMENDATIONS_REQUESTED
     with system.service("worker", WORKER_CONSUMER_GROUP=topic) as worker:
-        first_at, first_done = _wait_for_progress(system, topic, worker=worker, least=1)
-        last_at, last_done = _wait_for_progress(system, topic, worker=worker, least=len(customers))
+        first_at, first_done = wait_for_progress(system, topic, workers=[worker], least=1)
+        last_at, last_done = wait_for_progress(system, topic, workers=[worker], least=len(customers))
     return (last_done - first_done) / (last_at - first_at)
 
 
@@ -76,7 +76,9 @@ def publish(system: BenchSystem, customers: Sequence[str]) -> None:
         raise TimeoutError("the broker did not take the requests")
 
 
-def _wait_for_progress(system: BenchSystem, group: str, *, worker: ServiceProcess, least: int) -> tuple[float, int]:
+def wait_for_progress(
+    system: BenchSystem, group: str, *, workers: Sequence[ServiceProcess], least: int
+) -> tuple[float, int]:
     """Return the time and the number of stored requests once at least so many are stored."""
     statement = "SELECT coalesce(sum(next_offset), 0) FROM consumer_offsets WHERE consumer_group = %s AND topic LIKE %s"
     deadline = time.monotonic() + MOST_SECONDS
@@ -87,10 +89,11 @@ def _wait_for_progress(system: BenchSystem, group: str, *, worker: ServiceProces
             [(done,)] = cursor.fetchall()
             if done >= least:
                 return time.monotonic(), int(done)
-            if not worker.is_running:
-                raise worker.failure("ended")
+            for worker in workers:
+                if not worker.is_running:
+                    raise worker.failure("ended")
             time.sleep(0.02)
-    raise worker.failure(f"stored fewer than {least} requests in {MOST_SECONDS:.0f} s")
+    raise workers[0].failure(f"stored fewer than {least} requests in {MOST_SECONDS:.0f} s")
 
 
 def score_alone(system: BenchSystem, *, requests: int) -> float:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -71,6 +73,31 @@ def test_what_the_report_has_is_not_measured_again(tmp_path: Path, monkeypatch: 
     assert measured == [*names[: names.index("model") + 1], "model"]
     [size] = json.loads(report.read_text())["sizes"]
     assert (size["customers"], size["assets"]) == (582, 150)
+
+
+def test_a_consumer_group_is_measured_at_the_smallest_size_only(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: dict[tuple[float, int], list[str]] = {}
+
+    def measure_size(scale: float, assets: int, *, names: list[str], postgres: object, **_: Any) -> None:
+        asked[scale, assets] = names
+        assert postgres is not None  # a group works on a database
+
+    monkeypatch.setattr(growth, "LocalPostgres", lambda *_, **__: nullcontext())
+    monkeypatch.setattr(growth, "measure_size", measure_size)
+    growth.growth(quick=True, part=["model", "workers"], report=tmp_path / "growth.json", folder=tmp_path)
+
+    assert asked == {(0.02, 150): ["model", "workers"], (0.04, 150): ["model"], (0.02, 300): ["model"]}
+
+
+def test_a_part_that_ends_with_an_error_says_which(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def run(*_: Any, **__: Any) -> subprocess.CompletedProcess[str]:
+        return subprocess.CompletedProcess([], 1, "", "Traceback\nLocalServerError: why\n\n")
+
+    monkeypatch.setattr(subprocess, "run", run)
+
+    assert growth.run_part("serve", tmp_path, database_url="") == {"failed": "LocalServerError: why"}
 
 
 def test_invented_data_have_the_wanted_size_and_are_the_same_again() -> None:
