@@ -9,7 +9,7 @@ from functools import partial
 
 from fastapi import FastAPI
 
-from api.access.api_keys import ApiKeys
+from api.access.api_keys import ApiKeys, read_key_file
 from api.access.control import AccessControl, Authenticator
 from api.access.jwks import JsonWebKeys, fetch_from
 from api.access.tokens import Tokens
@@ -40,7 +40,8 @@ def main() -> int:
     settings = settings_or_exit(ApiSettings)
     configure_logging(level=settings.log_level, log_format=settings.log_format, service="api")
     try:
-        build_access(settings)
+        if settings.auth_mode == "api_key" and settings.api_keys_file is not None:
+            read_key_file(settings.api_keys_file)  # a wrong file stops the command, not each process that it starts
     except ConfigurationInvalid as error:
         log.error("access.not_configured", error=str(error))
         return 1

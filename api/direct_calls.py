@@ -62,6 +62,7 @@ class DirectCalls:
         path, method = scope["path"], scope["method"]
         access = self._gateway.access
         if method == "POST" and path in _POSTS and _is_plain(scope):
+            scope["route"] = self._routes[_POSTS[path][1]]  # also for the metrics of a refusal
             if access is not None:
                 await access.admit(scope, path)
             await _receive_body(receive, received)
@@ -85,7 +86,6 @@ class DirectCalls:
             body = model.model_validate(parsed)
         except ValidationError:
             return None
-        scope["route"] = self._routes[endpoint]
         return await endpoint(body, EventPublication(self._gateway, Request(scope), None))
 
 

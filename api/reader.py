@@ -151,9 +151,10 @@ class PostgresGatewayReader:
     async def _fetch_many_lists(
         self, asked: Sequence[tuple[str, ListVersion | None]], seconds: float
     ) -> list[CustomerLists]:
+        until = asyncio.get_running_loop().time() + seconds
         columns = zip(*((one, *(kept or (None, None))) for one, kept in asked), strict=True)
         rows = await self._fetch(list_queries.LISTS, *map(list, columns), timeout_seconds=seconds)
-        lists = await self._list_rows(rows)
+        lists = await self._list_rows(rows, until=until)
         return [build_customer_lists(row, newest) for row, newest in zip(rows, lists, strict=True)]
 
     async def fetch_answers(self, questions: Sequence[Question]) -> Sequence[Answer]:
@@ -165,12 +166,16 @@ class PostgresGatewayReader:
             for row, newest in zip(rows, lists, strict=True)
         ]
 
-    async def _list_rows(self, rows: Sequence[asyncpg.Record]) -> list[ListRow | None]:
-        """Return the list of each row, None where there is none; reads what is not known yet of the shown assets."""
+    async def _list_rows(self, rows: Sequence[asyncpg.Record], *, until: float | None = None) -> list[ListRow | None]:
+        """Return the list of each row, None where there is none; reads what is not known yet of the shown assets.
+
+        `until`: when it fails, by the clock of the event loop; None: after the time limit of a read.
+        """
         ids = {one for row in rows for one in row["asset_versions"] or ()}
         assets = self._shown_assets.find(ids)
         if missing := ids - assets.keys():
-            found = await self._fetch(list_queries.SHOWN_ASSETS, list(missing))
+            seconds = None if until is None else until - asyncio.get_running_loop().time()
+            found = await self._fetch(list_queries.SHOWN_ASSETS, list(missing), timeout_seconds=seconds)
             assets.update(self._shown_assets.add({row["asset_version_id"]: row["content"] for row in found}))
         return [build_list_row(row, assets) for row in rows]
 
@@ -275,7 +280,8 @@ class PostgresGatewayReader:
     ) -> Sequence[asyncpg.Record]:
         if self._pool is None:
             raise DatabaseUnavailable("the reader is closed")
-        pool, seconds, is_connected = self._pool, timeout_seconds or self._timeout_seconds, False
+        pool, is_connected = self._pool, False
+        seconds = self._timeout_seconds if timeout_seconds is None else timeout_seconds
 
         async def fetch_once() -> Sequence[asyncpg.Record]:
             nonlocal is_connected

@@ -140,7 +140,7 @@ class ApiSettings(DatabaseSettings):
     @classmethod
     def _is_limit(cls, value: str) -> str:
         try:
-            if value != "off" and limits.parse(value).amount < 1:
+            if value != "off" and (len(several := limits.parse_many(value)) != 1 or several[0].amount < 1):
                 raise ValueError
         except ValueError:
             raise ValueError("is no limit such as 100/second, nor off") from None

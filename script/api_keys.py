@@ -25,7 +25,7 @@ if __name__ == "__main__":  # before the imports that need the packages of the p
 import typer
 from pydantic import ValidationError
 
-from api.access.api_keys import ApiKey, ApiKeyFile, digest_of, new_secret, read_key_file
+from api.access.api_keys import MOST_FILE_BYTES, ApiKey, ApiKeyFile, digest_of, new_secret, read_key_file
 from api.access.principals import Scope
 from shared.errors import ConfigurationInvalid
 
@@ -92,22 +92,32 @@ def _changed(path: Path, *, may_be_new: bool = False) -> Iterator[list[ApiKey]]:
         fcntl.flock(lock, fcntl.LOCK_EX)
         keys = _read(path).keys if path.exists() else []
         yield keys
-        _replace(path, ApiKeyFile(keys=keys).model_dump_json(indent=2, exclude_none=True) + "\n")
+        content = ApiKeyFile(keys=keys).model_dump_json(indent=2, exclude_none=True) + "\n"
+        if len(content.encode()) > MOST_FILE_BYTES:
+            _fail(f"{path} would have more than {MOST_FILE_BYTES} bytes: remove revoked and expired keys from it")
+        try:
+            _replace(path, content)
+        except OSError as error:
+            _fail(f"{path}: {error.strerror}")
 
 
 def _replace(path: Path, content: str) -> None:
     """Replace the file as a whole, with the mode and the owner of the one before it; a new one is its owner's alone."""
     before = path.stat() if path.exists() else None
     descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=path.name)
-    with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-        if before is not None:
-            os.fchmod(descriptor, before.st_mode & 0o777)
-            if (before.st_uid, before.st_gid) != (os.getuid(), os.getgid()):
-                os.fchown(descriptor, before.st_uid, before.st_gid)
-        file.write(content)
-        file.flush()
-        os.fsync(descriptor)
-    Path(name).replace(path)
+    try:
+        with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+            if before is not None:
+                os.fchmod(descriptor, before.st_mode & 0o777)
+                if (before.st_uid, before.st_gid) != (os.getuid(), os.getgid()):
+                    os.fchown(descriptor, before.st_uid, before.st_gid)
+            file.write(content)
+            file.flush()
+            os.fsync(descriptor)
+        Path(name).replace(path)
+    except OSError:
+        Path(name).unlink(missing_ok=True)
+        raise
 
 
 def _read(path: Path) -> ApiKeyFile:

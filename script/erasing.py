@@ -255,6 +255,9 @@ def _remove_all(connection: Connection, names: list[str], pseudonym: str | None)
     with connection.begin():
         ids = list(find_letters(connection, names[0]))
         connection.execute(text("DELETE FROM dead_letters WHERE dead_letter_id = ANY(:ids)"), {"ids": ids})
+        # Workers read again: a history that was kept since the tombstone may be of rows that are gone now.
+        number = "UPDATE erased_customers SET number = DEFAULT WHERE customer_digest = customer_digest(:customer)"
+        connection.execute(text(number), {"customer": names[0]})
         # Clients that wait, streams and caches read again.
         connection.execute(text("SELECT pg_notify(:channel, :customer)"), {"channel": CHANNEL, "customer": names[0]})
     return {**removed, LETTERS: len(ids)}

@@ -118,7 +118,7 @@ def _find_stored_lists(
     requests: Sequence[Request], *, transaction: WorkerTransaction, scoring: Scoring, rescored: Collection[str]
 ) -> dict[int, ServedList]:
     """Return the lists that can answer requests, by position in `requests`; a preview is always scored."""
-    asking = {event.customer_id for _, event in requests if event.action == "request_recs"}
+    asking = {event.customer_id for _, event in requests if event.action == "request_recs" and not event.is_preview}
     lists = transaction.fetch_fresh_lists(sorted(asking.difference(rescored)))
     answers: dict[int, ServedList] = {}
     usable = dict(lists)  # until a request of this batch replaces the customer's list

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from datetime import UTC, datetime
 
-from sqlalchemy import Connection, text
+from sqlalchemy import Connection, Engine, text
 from sqlalchemy.exc import DBAPIError
 
 from shared.errors import DatabaseUnavailable, RecommenderError, describe_error
@@ -44,6 +44,21 @@ _COLUMNS = ", ".join(f'"{column.name}"' for column in decisions.columns)  # part
 log = get_logger(__name__)
 
 
+@contextmanager
+def hold_lock(engine: Engine, number: int) -> Iterator[tuple[Connection, datetime | None]]:
+    """Yield a connection and the time of the database, or None where another process has the advisory lock.
+
+    The lock and temporary tables end with the session, which is not used again.
+    """
+    with translated(), engine.connect() as connection:
+        now = connection.scalar(text(f"SELECT CASE WHEN pg_try_advisory_lock({number}) THEN now() END"))
+        connection.commit()
+        try:
+            yield connection, now
+        finally:
+            connection.invalidate()
+
+
 class DecisionMonths:
     """Keeps the partitions in order; `retention_months` None keeps every decision."""
 
@@ -68,7 +83,7 @@ class DecisionMonths:
 
         `now` is the time of the database unless given: a worker's clock that is wrong drops nothing.
         """
-        with self._alone() as database_time:
+        with hold_lock(self._engine, ONE_AT_A_TIME) as (_, database_time):
             if database_time is None:
                 return
             now = now or database_time
@@ -81,18 +96,6 @@ class DecisionMonths:
     def close(self) -> None:
         """Close every connection."""
         self._engine.dispose()
-
-    @contextmanager
-    def _alone(self) -> Iterator[datetime | None]:
-        """Yield the time of the database, or None where another process has the lock, which ends with its session."""
-        with translated(), self._engine.connect() as connection:
-            locked = f"SELECT CASE WHEN pg_try_advisory_lock({ONE_AT_A_TIME}) THEN now() END"
-            database_time = connection.scalar(text(locked))
-            connection.commit()
-            try:
-                yield database_time
-            finally:
-                connection.invalidate()
 
     def _make_month(self, start: datetime, stop: threading.Event) -> None:
         end, name = month_of(start, 1), f"decisions_{start:%Y_%m}"

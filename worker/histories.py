@@ -2,9 +2,10 @@
 
 What a history rests on changes in three ways only, and each of them is noticed:
 - an interaction, an order or a profile arrives: its batch forgets the customer, whatever becomes of the batch;
-- a load, an append or an undo: every transaction reads a marker before it uses what was kept;
+- a load, an append, an undo or an erasure: every transaction reads a marker before it uses what was kept;
 - another worker owns the customer's partitions: an assignment, a rewind and a failure forget everything, and the
   transaction that stores a list compares the offsets of these partitions (MessageBuffer.starts).
+Rows that the retention removes are not noticed: they count until the history is read again.
 """
 
 from __future__ import annotations

@@ -118,7 +118,7 @@ class WorkerTransaction(Protocol):
         """Return those of these requests that have a decision."""
 
     def fetch_load_marker(self) -> str:
-        """Return a text that changes with every load, append and undo of reference data."""
+        """Return a text that changes with every load, append and undo of reference data, and every erasure."""
 
     def fetch_histories(self, customer_ids: Sequence[str]) -> Mapping[str, CustomerHistory]:
         """Return customer and history for every id; an unknown id gives a Customer without properties.

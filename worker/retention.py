@@ -7,8 +7,8 @@ says otherwise: the rows that say so are kept, whatever their age. The age count
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator, Mapping
-from contextlib import closing, contextmanager
+from collections.abc import Mapping
+from contextlib import closing
 from datetime import datetime
 
 from sqlalchemy import Connection, text
@@ -17,10 +17,9 @@ from sqlalchemy.exc import DBAPIError
 from shared.errors import RecommenderError, describe_error
 from shared.logging import get_logger
 from shared.postgres.engine import build_engine
-from shared.postgres.errors import translated
 from shared.postgres.tables import is_of
 from shared.recommender.types import DISMISSAL_TYPES, InteractionType
-from worker.decision_months import month_of
+from worker.decision_months import hold_lock, month_of
 
 ROUND_SECONDS, FAILED_ROUND_SECONDS = 86_400.0, 60.0
 ROWS_PER_BATCH = 2_000
@@ -76,7 +75,7 @@ class Retention:
     def keep(self, *, stop: threading.Event) -> dict[str, int]:
         """Remove what is old now, unless another worker does it; return how many rows of each table."""
         removed: dict[str, int] = {}
-        with self._alone() as (connection, now):
+        with hold_lock(self._engine, ONE_AT_A_TIME) as (connection, now):
             if now is None:
                 return {}
             for table, count in self._months.items():
@@ -89,18 +88,6 @@ class Retention:
         """Close every connection."""
         self._engine.dispose()
 
-    @contextmanager
-    def _alone(self) -> Iterator[tuple[Connection, datetime | None]]:
-        """Yield a connection and the time of the database, or None where another process has the lock."""
-        with translated(), self._engine.connect() as connection:
-            locked = f"SELECT CASE WHEN pg_try_advisory_lock({ONE_AT_A_TIME}) THEN now() END"
-            now = connection.scalar(text(locked))
-            connection.commit()
-            try:
-                yield connection, now
-            finally:
-                connection.invalidate()  # the lock and the temporary table end with the session
-
 
 def _remove_old(connection: Connection, table: str, *, before: datetime, stop: threading.Event) -> int:
     """Choose the rows once, then remove them batch by batch, each in a transaction of its own."""
@@ -108,6 +95,8 @@ def _remove_old(connection: Connection, table: str, *, before: datetime, stop: t
     with connection.begin():
         connection.execute(text("DROP TABLE IF EXISTS old_rows"))
         chosen = connection.execute(text(choose), {"before": before}).rowcount
+        connection.execute(text("CREATE INDEX ON old_rows (place)"))
+        connection.execute(text("ANALYZE old_rows"))
     removed = 0
     for after in range(0, chosen, ROWS_PER_BATCH):
         if stop.wait(PAUSE_SECONDS):

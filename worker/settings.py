@@ -19,7 +19,7 @@ class WorkerSettings(ServiceSettings):
     recommendation_count: int = Field(10, ge=1, le=100, description="names in a list (k)")
     session_timeout_seconds: float = Field(10.0, gt=0, description="a silent worker loses its partitions after that")
     decision_retention_months: int | None = Field(
-        None, ge=1, description="whole months that decisions are kept beside the current one; empty: for ever"
+        None, ge=1, le=1200, description="whole months that decisions are kept beside the current one; empty: for ever"
     )
     interaction_retention_months: int | None = Field(
         None,

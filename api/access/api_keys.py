@@ -120,25 +120,27 @@ class ApiKeys:
         """Read the file again whenever it was changed, until cancelled."""
         while True:
             await asyncio.sleep(LOOK_SECONDS)
-            await asyncio.to_thread(self.refresh)
+            try:
+                await asyncio.to_thread(self.refresh)
+            except Exception:  # a bug must not end the task unnoticed
+                log.exception("api_keys.failed")
 
     def refresh(self) -> None:
-        """Read the file again if it was changed since the last time."""
+        """Read the file again if it was changed since it was last read; one that cannot be read is tried each time."""
         seen = _version_of(self._path)
         if seen == self._seen:
             return
-        self._seen = seen
         try:
             self._keys = {key.key_id: key for key in read_key_file(self._path).keys}
         except ConfigurationInvalid as error:
             log.error("api_keys.unreadable", error=str(error))
         else:
+            self._seen = seen
             log.info("api_keys.read", keys=len(self._keys))
 
     def _holds(self, key: ApiKey) -> bool:
         """Return whether the file still has this very key, and it is valid."""
-        current = self._keys.get(key.key_id)
-        return current is not None and current.secret_sha256 == key.secret_sha256 and current.is_valid()
+        return self._keys.get(key.key_id) == key and key.is_valid()
 
 
 def _version_of(path: Path) -> tuple[int, ...]:

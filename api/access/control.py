@@ -65,7 +65,8 @@ class AccessControl:
         `route`: the template, which must be in ROUTE_SCOPES. `customer_id`: the customer that the path names.
         """
         needed = ROUTE_SCOPES[scope["method"], route]
-        if not needed:
+        state = scope.setdefault("state", {})
+        if not needed or state.get("admitted") == route:  # DirectCalls asked already and left the rest to the route
             return
         principal = await self._authenticator.authenticate(_credentials(scope))
         if self.rate_limit is not None:
@@ -74,7 +75,7 @@ class AccessControl:
             raise MissingScope(needed[0].value)
         if customer_id is not None and not principal.may_see(customer_id):
             raise unknown_customer()
-        scope.setdefault("state", {})["principal"] = principal
+        state.update(principal=principal, admitted=route)
 
     async def refresh_forever(self) -> None:
         """Keep keys up to date until cancelled."""

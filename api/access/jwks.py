@@ -121,9 +121,12 @@ def parse_keys(document: bytes, algorithms: frozenset[str]) -> dict[tuple[str | 
 
 
 def _algorithms_of(one: Any, allowed: frozenset[str]) -> frozenset[str]:
-    if not isinstance(one, dict) or one.get("use", "sig") != "sig" or not isinstance(one.get("kid"), str | None):
+    if not isinstance(one, dict) or one.get("use") not in (None, "sig") or not isinstance(one.get("kid"), str | None):
         return frozenset()
-    if "verify" not in one.get("key_ops", ["verify"]) or not isinstance(kind := one.get("kty"), str):
+    operations = one.get("key_ops")  # null, as some serializers write it, is as if it were not there
+    if operations is not None and (not isinstance(operations, list) or "verify" not in operations):
+        return frozenset()
+    if not isinstance(kind := one.get("kty"), str):
         return frozenset()
     possible = allowed & ALGORITHMS_OF_TYPE.get(kind, frozenset())
     possible = frozenset(name for name in possible if _CURVES.get(name) in (None, one.get("crv")))

@@ -109,11 +109,12 @@ async def unpin(
     requested_with: RequestedWith = "docs",
 ) -> Response:
     """End a pin, also of a version that is gone; the next training that is good enough may replace the version."""
-    await _check_trained(version, gateway)
+    await check_trained(version, gateway)
     return await publish_event("models/unpin", ModelUnpinned, ChosenVersion(version=version))
 
 
-async def _check_trained(version: str, gateway: Gateway) -> ArtifactState:
+async def check_trained(version: str, gateway: Gateway) -> ArtifactState:
+    """Return the state of the artifact of a version; raises the 404 for a version that was never trained."""
     state = await gateway.reader.fetch_artifact_state(version)
     if state == "unknown":
         raise not_found("There is no trained model of this version.")
@@ -121,7 +122,7 @@ async def _check_trained(version: str, gateway: Gateway) -> ArtifactState:
 
 
 async def _check_servable(version: str, gateway: Gateway) -> None:
-    if await _check_trained(version, gateway) == "gone":
+    if await check_trained(version, gateway) == "gone":
         raise conflict(
             "The artifact of this version was removed (see KEPT_VERSIONS). GET /models lists servable versions."
         )

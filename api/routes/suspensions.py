@@ -11,6 +11,7 @@ from api.gateway import GatewayDependency, PublishEvent
 from api.json_bodies import JsonRoute
 from api.openapi import ACKNOWLEDGED, problems
 from api.query_parameters import refuse_unknown_parameters
+from api.routes.models import check_trained
 from api.schemas.answers import Acknowledged
 from api.schemas.suspensions import SuspensionBody, SuspensionChange, SuspensionList
 from shared.events import Subject, SuspensionChanged, SuspensionKind
@@ -73,8 +74,7 @@ async def suspend_model(
     publish_event: PublishEvent,
 ) -> Response:
     """Show no list of a model, and score none with it; while it is served, requests wait for another one."""
-    if await gateway.reader.fetch_artifact_state(version) == "unknown":
-        raise not_found("There is no trained model of this version.")
+    await check_trained(version, gateway)
     return await _publish(publish_event, "model", version, body, suspended=True)
 
 

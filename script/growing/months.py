@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from contextlib import closing
 from datetime import UTC, datetime
 from pathlib import Path
@@ -10,11 +9,9 @@ from uuid import uuid4
 
 import psycopg2
 from psycopg2 import extensions
-from sqlalchemy.engine import make_url
 
 from script.growing.running import read_session_cpu
-from script.local.postgres import execute_statement
-from shared.postgres.migrations.upgrade import upgrade_database
+from script.speed.system import bench_database
 from worker.decision_months import month_of
 from worker.store import PostgresWorkerStore
 
@@ -38,14 +35,8 @@ def measure_months(folder: Path) -> dict[str, float]:
     database is one of its own, on the server of DATABASE_URL.
     """
     decisions = min(DECISIONS_A_MONTH, int(DECISIONS_A_MONTH * float(folder.name.partition("-")[0])))
-    server_url, name = os.environ["DATABASE_URL"], f"growth_months_{os.getpid()}"
-    execute_statement(server_url, f"CREATE DATABASE {name}")
-    try:
-        url = make_url(server_url).set(database=name).render_as_string(hide_password=False)
-        upgrade_database(url)
+    with bench_database() as url:
         return _measure(url, decisions)
-    finally:
-        execute_statement(server_url, f"DROP DATABASE {name} WITH (FORCE)")
 
 
 def _measure(url: str, decisions: int) -> dict[str, float]:

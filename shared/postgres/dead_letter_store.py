@@ -113,8 +113,9 @@ def insert_dead_letters(
         }
         for message, reason in letters
     ]
-    if rows:
-        connection.execute(insert(dead_letters).on_conflict_do_nothing(), rows)
+    # A trigger looks at every text of a letter (migration 0023): the time limit of a statement is for one message.
+    for row in rows:
+        connection.execute(insert(dead_letters).on_conflict_do_nothing(), row)
 
 
 class _Identified(BaseModel):

@@ -390,7 +390,7 @@ erased_customers = SqlTable(
     Column("pseudonym", Text),
     _timestamp("erased_at", nullable=False, server_default=func.now()),
     _timestamp("published_at"),
-    Column("number", BigInteger, Identity(always=False), nullable=False),  # grows with each customer
+    Column("number", BigInteger, Identity(always=False), nullable=False),  # grows with each erasure
     UniqueConstraint("number", name="erased_customers_number_key"),
 )
 

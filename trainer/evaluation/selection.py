@@ -16,7 +16,6 @@ from shared.recommender.training_data import TrainingData
 from trainer.evaluation.bootstrap import interval_95, standard_error
 from trainer.evaluation.folds import Fold, FoldMetrics, build_folds, evaluate_on_folds
 from trainer.evaluation.frontier import (
-    SETTINGS,
     FrontierPoint,
     frontier_configurations,
     frontier_to_json,
@@ -142,9 +141,10 @@ def evaluate_candidates(
         evaluated = choose(latest.split.training, selection.best).chosen
     progress(f"evaluating {evaluated.algorithm}")
     # Together, because what they have in common is computed once; the first configuration is `evaluated` itself.
-    lists = latest.rank([*frontier_configurations(evaluated), *([champion] if champion else [])])
+    of_frontier = frontier_configurations(evaluated)
+    latest.rank([*of_frontier, *([champion] if champion else [])])
     metrics = latest.evaluate(evaluated)
-    frontier = measure_frontier(latest.fit(evaluated), latest.split, lists=lists[: len(SETTINGS) + 1])
+    frontier = measure_frontier(latest.fit(evaluated), latest.split, lists=latest.rank(of_frontier))
     if champion:
         progress(f"evaluating the champion, {champion.algorithm}")
     return Evaluation(

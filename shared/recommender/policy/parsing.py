@@ -45,9 +45,10 @@ Named = TypeVar("Named", bound=StrEnum)
 def load_policy(path: Path) -> Policy:
     """Read and check a policy file; raises PolicyInvalid, which names the file and the key."""
     try:
-        content = path.read_bytes()
+        with path.open("rb") as file:
+            content = file.read(MOST_BYTES + 1)
         if len(content) > MOST_BYTES:
-            raise PolicyInvalid(f"{path}: larger than {MOST_BYTES} bytes")
+            raise PolicyInvalid(f"larger than {MOST_BYTES} bytes")
         return parse_policy(content.decode())
     except (OSError, UnicodeDecodeError) as error:
         raise PolicyInvalid(f"{path} cannot be read: {error}") from error
@@ -59,7 +60,8 @@ def parse_policy(text: str) -> Policy:
     """Return the policy of a TOML document; raises PolicyInvalid."""
     try:
         document = tomllib.loads(text)
-    except (tomllib.TOMLDecodeError, RecursionError) as error:
+        digest = sha256(_canonical(document).encode()).hexdigest()
+    except (ValueError, OverflowError, RecursionError) as error:  # numbers of any length, keys of any depth
         raise PolicyInvalid(f"no TOML: {error}") from error
     top = _Table(document, "")
     if top.take("format", _whole(1, FORMAT)) != FORMAT:
@@ -68,7 +70,7 @@ def parse_policy(text: str) -> Policy:
     policy = Policy(
         name=top.take("name", _text),
         version=top.take("version", _whole(1, 10**9)),
-        digest=sha256(_canonical(document).encode()).hexdigest(),
+        digest=digest,
         assets=_asset_rules(top.table("asset_risk")),
         customers=_customer_rules(top.table("customer")),
         caps=_caps(top.table("caps", optional=True)),
@@ -227,8 +229,8 @@ def _mapping(value: Any) -> Mapping[str, Any]:
 
 
 def _text(value: Any) -> str:
-    if not isinstance(value, str) or not value.strip() or not value.isprintable():
-        raise ValueError("must be printable text")
+    if not isinstance(value, str) or not value or value != value.strip() or not value.isprintable():
+        raise ValueError("must be printable text without blanks at its ends")
     return value
 
 

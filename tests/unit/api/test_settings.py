@@ -136,6 +136,7 @@ def test_tokens_need_issuer_audience_keys_and_signed_request_ids(monkeypatch: py
         ("RATE_LIMIT", "many"),
         ("RATE_LIMIT", "0/second"),
         ("RATE_LIMIT", "-1/second"),
+        ("RATE_LIMIT", "1/second;5/minute"),
     ],
 )
 def test_what_would_weaken_the_gateway_is_refused_by_name(

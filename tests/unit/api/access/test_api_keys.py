@@ -106,6 +106,54 @@ def test_a_change_of_the_file_counts_without_a_restart(path: Path) -> None:
     assert not principal.holds(), "a stream that began before ends"
 
 
+def test_a_stream_ends_when_its_key_loses_a_scope(path: Path) -> None:
+    write(path, key(scopes=["recommendations:read", "events:write"]))
+    keys = ApiKeys(path)
+    principal = run(whose(keys, f"frk_{KEY_ID}_{SECRET}"))
+
+    write(path, key(scopes=["events:write"]))
+    keys.refresh()
+
+    assert not principal.holds()
+
+
+def test_a_file_that_could_not_be_read_is_read_although_it_does_not_change(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write(path, key())
+    keys = ApiKeys(path)
+    write(path, key(revoked_at="2026-01-02T03:04:05Z"))
+
+    def refuse(_: Path) -> None:
+        raise ConfigurationInvalid("permission denied")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("api.access.api_keys.read_key_file", refuse)
+        keys.refresh()
+    assert run(whose(keys, f"frk_{KEY_ID}_{SECRET}")) is not None
+    keys.refresh()
+
+    assert run(whose(keys, f"frk_{KEY_ID}_{SECRET}")) is None
+
+
+def test_a_bug_does_not_end_the_task_that_reads_the_file_again(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write(path, key())
+    keys, calls = ApiKeys(path), []
+
+    def fail() -> None:
+        calls.append(1)
+        if len(calls) > 1:
+            raise asyncio.CancelledError
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr(keys, "refresh", fail)
+    monkeypatch.setattr("api.access.api_keys.LOOK_SECONDS", 0)
+    with pytest.raises(asyncio.CancelledError):
+        asyncio.run(keys.refresh_forever())
+
+    assert len(calls) == 2
+
+
 def test_a_key_that_was_taken_out_of_the_file_is_refused(path: Path) -> None:
     write(path, key())
     keys = ApiKeys(path)

@@ -36,6 +36,17 @@ def test_a_caller_over_the_limit_is_told_when_to_come_back_and_others_are_served
     assert client.get("/recommendations/C1", headers=bearer("other")).status_code == 200
 
 
+@pytest.mark.parametrize(("body", "status"), [({"action": "request_recs"}, 422), (None, 200)])
+def test_a_request_that_the_fast_path_leaves_to_the_route_counts_once(
+    client: AsgiClient, body: object, status: int
+) -> None:
+    sent = body or {"customer_id": "A:1", "action": "request_recs"}  # a colon in a text: not parsed by the fast path
+
+    answers = [client.post("/recommendations", json=sent, headers=bearer("one")).status_code for _ in range(6)]
+
+    assert answers == [status] * 5 + [429]
+
+
 def test_probes_are_not_counted(client: AsgiClient) -> None:
     assert {client.get("/health/live", headers=bearer("one")).status_code for _ in range(10)} == {200}
 

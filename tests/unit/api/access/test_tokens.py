@@ -172,10 +172,18 @@ def test_a_short_key_and_a_shared_secret_of_the_document_are_not_used() -> None:
     assert set(keys) == {("RSA", "RS256")}
 
 
-@pytest.mark.parametrize("fields", [{"use": "enc"}, {"alg": "RS512"}, {"key_ops": ["sign"]}, {"kid": 1}])
+@pytest.mark.parametrize(
+    "fields", [{"use": "enc"}, {"alg": "RS512"}, {"key_ops": ["sign"]}, {"key_ops": 1}, {"kid": 1}]
+)
 def test_a_key_for_another_purpose_is_not_used(fields: dict[str, Any]) -> None:
     document = json.dumps({"keys": [public_jwk("EC"), public_jwk("RSA", **fields)]}).encode()
     assert set(parse_keys(document, frozenset(ALGORITHMS))) == {("EC", "ES256")}
+
+
+@pytest.mark.parametrize("fields", [{"use": None}, {"key_ops": None}, {"alg": None}])
+def test_a_field_that_is_null_is_as_if_it_were_absent(fields: dict[str, Any]) -> None:
+    document = json.dumps({"keys": [public_jwk("RSA", **fields)]}).encode()
+    assert set(parse_keys(document, frozenset(ALGORITHMS))) == {("RSA", "RS256")}
 
 
 def test_an_id_that_two_keys_have_is_nobodys() -> None:

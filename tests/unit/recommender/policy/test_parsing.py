@@ -40,12 +40,26 @@ from tests.unit.recommender.policy.policies import BASE, EVERY_RULE, MISSING, VO
         (BASE + "asset_risk = 1\n" * 0 + "[liquidity]\n", "liquidity.window_days is missing"),
         ("asset_risk = 1", "format is missing"),
         ("= broken", "no TOML"),
+        (BASE + f"[caps]\nsector = {'1' * 400}\n", "no TOML"),
+        (BASE + f"[caps]\nsector = {'1' * 5_000}\n", "no TOML"),
+        (BASE + f"[{'.'.join('a' * 2_000)}]\n", "no TOML"),
+        (BASE + "[exclusions]\nisins = ['US0378331005 ']\n", "exclusions.isins must be printable text without blanks"),
     ],
 )
 def test_what_is_wrong_is_refused_by_name(text: str, named: str) -> None:
     with pytest.raises(PolicyInvalid) as refusal:
         parse_policy(text)
     assert named in str(refusal.value)
+
+
+def test_a_large_file_is_refused_before_it_is_read_whole(tmp_path: Path) -> None:
+    link = tmp_path / "policy.toml"
+    link.symlink_to("/dev/zero")
+
+    with pytest.raises(PolicyInvalid, match="larger than 1048576 bytes") as refusal:
+        load_policy(link)
+
+    assert str(refusal.value).count(str(link)) == 1
 
 
 def test_a_drawdown_beyond_everything_is_refused() -> None:
