@@ -32,7 +32,7 @@ pytestmark = [pytest.mark.kafka, pytest.mark.postgres, pytest.mark.timeout(600)]
 
 ASSETS = 806  # as many as were published
 ROUNDS, SWAPS_A_ROUND, IDLE_SECONDS = 10, 10, 1.5
-MOST_TIMES_SLOWER = 2.0
+MOST_TIMES_SLOWER = 3.0  # a wide bound for a busy machine; `make bench` measures it
 MEASUREMENTS = 4  # at most
 GIGABYTE = 2**30
 

@@ -56,6 +56,8 @@ def test_from_the_first_model_over_clicks_and_requests_to_a_rollback(system: Sys
     system.command(request)
     third = eventually(lambda: system.rows("active AND sequence = 3"))[0]
     assert third["triggered_by"] == f"request {request.event_id}: an operator's wish"
+    # A version that is replaced before its announcement is not announced.
+    eventually(lambda: system.announced()[-1:] == [(third["version"], 3)])
 
     system.command(ModelActivated(version="never-made"))
     system.command(ModelActivated(version=first["version"]))

@@ -166,6 +166,7 @@ class ModelRegistry:
     def publish_pending(self) -> bool:
         """Announce the served version unless that is done; False when the broker did not take the announcement.
 
+        A version that was replaced before its announcement is not announced: the topic is compacted to the newest one.
         Also stores what is on the volume, if that failed before.
         """
         if self._volume_changed:
