@@ -31,7 +31,7 @@ from shared.identifiers import (
     TransactionId,
 )
 from shared.number_bounds import MAX_NUMBER, MIN_PRICE
-from shared.recommender.types import InteractionType, ListOptions, Weights
+from shared.recommender.types import NO_OPTIONS, InteractionType, ListOptions, Weights
 from shared.requested_options import ExcludedIsins, Names, Places, RequestedLimits, Save
 
 RECOMMENDATIONS_REQUESTED = "recommendations.requested.v1"
@@ -178,6 +178,8 @@ class RecommendationRequested(Event):
 
     def options(self) -> ListOptions:
         """Return what the list must be as the type of the recommender."""
+        if self.limits is None and self.categories is None and self.sectors is None and self.exclude is None:
+            return NO_OPTIONS
         limits = self.limits.model_dump() if self.limits else {}
         return ListOptions(self.categories, self.sectors, self.exclude, **limits)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import cached_property
 
 import numpy as np
 
@@ -63,8 +64,13 @@ class Scoring:
     def question(self, event: RecommendationRequested) -> Question:
         """Return what the request asks for, with the weights and the k that apply."""
         asked = event.weights.to_domain() if event.weights else self._preset_weights(event.preset)
-        weights = (asked or self.weights or self.model.configuration.weights).normalised()
+        weights = self._own_weights if asked is None else asked.normalised()
         return Question(event.customer_id, weights, event.k or self.k, event.options())
+
+    @cached_property
+    def _own_weights(self) -> Weights:
+        """The weights of requests that name none, summing to one."""
+        return (self.weights or self.model.configuration.weights).normalised()
 
     def _preset_weights(self, preset: str | None) -> Weights | None:
         """Return the weights of a preset; None without one, and for a model whose manifest has no such weights."""

@@ -47,7 +47,8 @@ class Handled:
 class Answers:
     """The decisions of some requests, not stored yet.
 
-    first: one request of each id. repeated: those decided before, and repetitions. snapshot: the reference data.
+    first: one request of each id. repeated: further ones of an id, in this batch or the one before. snapshot: the
+    reference data.
     """
 
     first: tuple[Request, ...]
@@ -135,10 +136,13 @@ def answer_requests(
     scoring: Scoring,
     before: Answers | None = None,
 ) -> Answers:
-    """Answer each request that is not decided, reading only; `before` are answers that may not be stored yet."""
+    """Answer the requests, reading only; `before` are answers that may not be stored yet.
+
+    A request that was decided earlier is answered like any other: `store_answers` keeps its first decision.
+    """
     events, dead_letters = decode_events(messages, RecommendationRequested)
     first, repeated = first_of_each(events)
-    decided = {*transaction.fetch_decided([event.event_id for _, event in first]), *(before.ids if before else ())}
+    decided = before.ids if before else frozenset()
     decisions = decide(
         [(message, event) for message, event in first if event.event_id not in decided],
         transaction=transaction,

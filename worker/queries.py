@@ -102,6 +102,11 @@ SELECT asked.customer_id, greatest(
 FROM unnest(CAST(:customer_ids AS text[])) AS asked(customer_id)
 """
 
+# A repetition may name another time, and the unique key of a partition has the time: every month is looked into.
+NOT_DECIDED = "request_id NOT IN (SELECT decided.request_id FROM decided)"
+_DECIDED = """
+SELECT decisions.request_id FROM decisions WHERE decisions.request_id = ANY(CAST(:request_ids AS uuid[]))
+"""
 _BESIDE_COLUMNS = ("of_lists_reference_snapshot", "channel", "payloads")  # parameters of the lists and notifications
 
 # Of a row of `given`, for user_interactions.
@@ -138,19 +143,20 @@ NOTIFY = "SELECT count(pg_notify(:channel, payload)) FROM unnest(CAST(:payloads 
 def build_store_decisions(names: Sequence[str]) -> str:
     """Return the statement that stores decisions and their lists, and notifies; it returns the new request_ids.
 
+    A request that has a decision, of whatever time, gets no other one.
     Its parameters are one array for each of the names, the reference snapshot, the channel and the payloads.
     """
     returning = "request_id, requested_at, customer_id, answered_from, is_preview"
-    insert = build_insert_new(decisions, tuple(names), returning, ())
+    insert = build_insert_new(decisions, tuple(names), returning, (), where=NOT_DECIDED)
     numbers = {name: f"${number}" for number, name in enumerate((*names, *_BESIDE_COLUMNS), start=1)}
     places = iter(numbers.values())
     insert = re.sub("%s", lambda _: next(places), insert)
-    others = f"lists AS ({_LISTS}), sent AS ({NOTIFY})"
+    parts = f"decided AS MATERIALIZED ({_DECIDED}), stored AS ({insert}), lists AS ({_LISTS}), sent AS ({NOTIFY})"
     for name, column in (("customer_ids", "customer_id"), ("request_ids", "request_id")):
-        others = others.replace(f":{name}", numbers[column])
+        parts = parts.replace(f":{name}", numbers[column])
     for name in _BESIDE_COLUMNS:
-        others = others.replace(f":{name.removeprefix('of_lists_')}", f"CAST({numbers[name]} AS text)")
-    return f"WITH stored AS ({insert}), {others} SELECT stored.request_id FROM stored CROSS JOIN sent"
+        parts = parts.replace(f":{name.removeprefix('of_lists_')}", f"CAST({numbers[name]} AS text)")
+    return f"WITH {parts} SELECT stored.request_id FROM stored CROSS JOIN sent"
 
 
 DECIDED = """

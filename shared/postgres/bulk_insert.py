@@ -49,9 +49,17 @@ def _element(value: Any) -> str:
 
 @cache
 def build_insert_new(
-    table: Table, names: tuple[str, ...], returning: str, computed: tuple[tuple[str, str], ...]
+    table: Table,
+    names: tuple[str, ...],
+    returning: str,
+    computed: tuple[tuple[str, str], ...],
+    *,
+    where: str | None = None,
 ) -> str:
-    """Return the statement of `insert_new`; its parameters are one array for each of the names."""
+    """Return the statement of `insert_new`; its parameters are one array for each of the names.
+
+    where: which of the given rows are inserted; None: all.
+    """
     types = {name: table.c[name].type.compile(dialect=_DIALECT) for name in names}
     # unnest() takes an array of arrays for one array: they are texts up to there.
     of_arrays = {name for name in names if isinstance(table.c[name].type, ARRAY)}
@@ -61,7 +69,7 @@ def build_insert_new(
     given_values = (f'CAST("{name}" AS {types[name]})' if name in of_arrays else f'"{name}"' for name in names)
     values = ", ".join([*given_values, *(expression for _, expression in computed)])
     return (
-        f"INSERT INTO {table.name} ({columns}) SELECT {values} FROM {given}"
+        f"INSERT INTO {table.name} ({columns}) SELECT {values} FROM {given}{f' WHERE {where}' if where else ''}"
         f" ON CONFLICT DO NOTHING RETURNING {returning}"
     )
 

@@ -36,6 +36,7 @@ def forget_events(*, put: Put = put) -> None:
         return {}
 
     put(PostgresWorkerTransaction, "fetch_decided", fetch_nothing)
+    put(queries, "NOT_DECIDED", "TRUE")
 
 
 def accept_stale_offsets(*, put: Put = put) -> None:

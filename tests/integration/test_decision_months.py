@@ -100,6 +100,8 @@ def test_a_request_of_another_month_is_found_by_its_id(store: PostgresWorkerStor
     """As after the repetition of an Idempotency-Key, whose event has a time of its own."""
     first = asked(THIS - timedelta(days=40))
     keep(store, first)
+    again, new = asked(THIS, "C2", request_id=first.request_id), asked(THIS, "C3")
+    assert keep(store, again, new) == {str(new.request_id)}
     with store.begin() as transaction:
         [kept] = transaction.fetch_decided([first.request_id]).values()
     assert kept.fields == {"customer_id": "C1", "action": "refresh_recs"}
