@@ -99,11 +99,13 @@ def first_bought(
     asset_count = len(data.id_map)
     first, days = data.derived("first days of pairs", lambda: _first_days(data))
     bought = first[(days > after) & (days <= until)]
-    found: dict[int, set[int]] = {}
-    for pair in bought[tradable[bought % asset_count]].tolist():
-        customer, asset = divmod(pair, asset_count)
-        found.setdefault(customer, set()).add(asset)
-    return {customer: frozenset(assets) for customer, assets in found.items()}
+    customers, assets = np.divmod(bought[tradable[bought % asset_count]], asset_count)
+    buyers, starts = np.unique(customers, return_index=True)  # pairs ascend, so those of a customer are together
+    listed, bounds = assets.tolist(), [*starts.tolist(), len(assets)]
+    return {
+        buyer: frozenset(listed[start:end])
+        for buyer, start, end in zip(buyers.tolist(), bounds[:-1], bounds[1:], strict=True)
+    }
 
 
 def _first_days(data: TrainingData) -> tuple[NDArray[np.int64], NDArray[np.int32]]:

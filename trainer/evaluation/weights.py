@@ -9,6 +9,7 @@ import math
 import time
 from collections.abc import Callable, Mapping, MutableMapping, Sequence
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from itertools import product
 from typing import Any
 
@@ -204,4 +205,10 @@ def _missing(
 
 
 def _key(cutoff: Cutoff, configuration: ModelConfiguration) -> tuple[str, str]:
-    return cutoff.fingerprint, repr(configuration)
+    return cutoff.fingerprint, _text(configuration)
+
+
+@lru_cache(maxsize=1_024)
+def _text(configuration: ModelConfiguration) -> str:
+    """Return what a configuration is as text; every cutoff asks for the same ones."""
+    return repr(configuration)
