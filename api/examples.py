@@ -60,6 +60,10 @@ _RECOMMENDATION = {
     "currency": None,
     "trailing_return_12m": 0.825553,
 }
+_SENTENCE = (
+    "56% of its score comes from what other customers bought, compared with your own history. "
+    "Its price rose by 82.6% in the twelve months before 2022-11-29."
+)
 _ASSET = {
     "isin": "GRS434003000",
     "assetname": "PUBLIC POWER CORPORATION S.A.",
@@ -129,7 +133,7 @@ ANSWER_EXAMPLES: dict[str, Any] = {
     "Alive": {"status": "ok"},
     "Readiness": {"status": "ok", "broker": True, "database": True, "shutting_down": False},
     "Readiness 503": {"status": "unavailable", "broker": False, "database": True, "shutting_down": False},
-    "RecommendationList": {"status": "ok", "recommendations": [_RECOMMENDATION]},
+    "RecommendationList": {"status": "ok", "recommendations": [{**_RECOMMENDATION, "sentence": _SENTENCE}]},
     "QueuedList": {"status": "queued", "request_id": _CUSTOMER_REQUEST},
     "RequestProgress": {
         "status": "ok",

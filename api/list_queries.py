@@ -98,3 +98,26 @@ LEFT JOIN LATERAL (
 ) AS letter ON true
 WHERE decision.request_id IS NOT NULL OR letter.failed_at IS NOT NULL
 """
+# What the sentences of a list may say: of a customer ($1), the list's assets ($2) and their sectors ($3), and the model
+# ($4). A date of prices before 1990 is a mistake of a file.
+LIST_FACTS = """
+WITH bought AS MATERIALIZED (
+    SELECT p.isin, asset.sector FROM positions p
+    LEFT JOIN LATERAL (SELECT sector FROM latest_assets a WHERE a.isin = p.isin LIMIT 1) AS asset ON true
+    WHERE p.customer_id = $1
+)
+SELECT item.isin, EXISTS (SELECT FROM bought b WHERE b.isin = item.isin) AS was_bought,
+       (SELECT count(*) FROM bought b WHERE b.sector = item.sector AND b.isin <> item.isin) AS bought_of_sector,
+       least((SELECT priced_on FROM all_close_prices c
+              WHERE c.isin = item.isin AND priced_on BETWEEN DATE '1990-01-01' AND current_date
+              ORDER BY priced_on LIMIT 1),
+             (SELECT min_date FROM latest_limit_prices l
+              WHERE l.isin = item.isin AND min_date BETWEEN DATE '1990-01-01' AND current_date LIMIT 1)
+       ) AS first_known_on,
+       model.as_of, model.list_rules
+FROM unnest($2::text[], $3::text[]) AS item(isin, sector)
+LEFT JOIN (
+    SELECT watermark->>'as_of' AS as_of, configuration->'list_rules' AS list_rules
+    FROM model_versions WHERE version = $4
+) AS model ON true
+"""

@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import json
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from dataclasses import replace
+from datetime import date
 from typing import Any
 
 from api.list_items import Item, build_items
-from api.ports import CustomerLists, ListRow, ListVersion
+from api.ports import AssetFacts, CustomerLists, ListFacts, ListRow, ListVersion
+from shared.errors import InvalidWeights
+from shared.recommender.types import ListRules
 from shared.served_list import Components
 
 
@@ -26,3 +32,17 @@ def build_list_row(row: Any, assets: Mapping[int, Item | None]) -> ListRow | Non
         weights = {name: row[f"weight_{name}"] for name in Components.model_fields}
     names = ("request_id", "model_version", "basis", "is_stale", "has_newer_interactions", "k")
     return ListRow(items=items, weights=weights, **{name: row[name] for name in names})
+
+
+def build_list_facts(rows: Sequence[Any]) -> ListFacts:
+    """Return what the rows of LIST_FACTS say; what the trainer did not write of the model is unknown."""
+    names = ("bought_of_sector", "was_bought", "first_known_on")
+    assets = {row["isin"]: AssetFacts(**{name: row[name] for name in names}) for row in rows}
+    facts = ListFacts(assets=assets)
+    if rows:
+        with suppress(TypeError, ValueError):
+            facts = replace(facts, as_of=date.fromisoformat(rows[0]["as_of"]))
+        with suppress(TypeError, ValueError, InvalidWeights):
+            rules = ListRules(**json.loads(rows[0]["list_rules"]))
+            facts = replace(facts, exploration_share=rules.exploration_share, new_asset_days=rules.new_asset_days)
+    return facts

@@ -9,13 +9,14 @@ from fastapi import FastAPI
 from api.examples import ANSWER_EXAMPLES, LIST_EVENT_EXAMPLE, PROBLEM_EXAMPLES
 from api.schemas.answers import FieldProblem, Problem
 from api.schemas.lists import AwaitedList, ListEvent, QueuedList
+from shared.served_list import RecommendationItem
 
 DESCRIPTION = """
 Personal, suitable and explained asset recommendations.
 
 1. `POST /recommendations` requests a list: 200 as soon as the event broker has the request.
 2. `GET /recommendations/{customer_id}` reads the newest list a moment later. With `request_id` and `wait` it answers as
-   soon as the list of that request is there.
+   soon as the list of that request is there; with `explain` each item says in a sentence why it is there.
 3. `POST /user_interactions` records a click: every list that is requested afterwards takes it into account. With
    `request_id` and `rank` it says which place of which list was clicked, or shown (`impression`).
 4. `POST /transactions` records an executed order: what a customer holds is not recommended.
@@ -123,7 +124,7 @@ def install_openapi(app: FastAPI) -> None:
         if app.openapi_schema is None:
             description = describe_routes()
             schemas = description["components"]["schemas"]
-            for model in (Problem, FieldProblem, ListEvent):
+            for model in (Problem, FieldProblem, RecommendationItem, ListEvent):
                 schemas[model.__name__] = model.model_json_schema(ref_template="#/components/schemas/{model}")
                 schemas[model.__name__].pop("$defs", None)
             _add_examples(description)

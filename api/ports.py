@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from datetime import datetime
+from dataclasses import dataclass, field
+from datetime import date, datetime
 from typing import Any, Literal, NamedTuple, Protocol
 from uuid import UUID
 
@@ -109,6 +109,32 @@ class CurrentFacts:
     suspended: frozenset[str] = frozenset()  # by themselves, by their category, or by the model of the list
 
 
+@dataclass(frozen=True)
+class AssetFacts:
+    """What is known today of an asset of a list, and of what its customer bought.
+
+    bought_of_sector: how many other assets of the sector that the list shows. first_known_on: its first price, or the
+    first day on which it was tradable, whichever is earlier.
+    """
+
+    bought_of_sector: int = 0
+    was_bought: bool = False
+    first_known_on: date | None = None
+
+
+@dataclass(frozen=True)
+class ListFacts:
+    """What the sentences of a list may say besides its numbers. as_of: the date of its model, None where unknown.
+
+    assets: by ISIN. exploration_share, new_asset_days: rules of the model, 0 where unknown.
+    """
+
+    as_of: date | None = None
+    exploration_share: float = 0.0
+    new_asset_days: int = 0
+    assets: Mapping[str, AssetFacts] = field(default_factory=dict)
+
+
 class GatewayPublisher(EventPublisher, Protocol):
     """Publishes events, and reports the state of the connection."""
 
@@ -158,6 +184,14 @@ class GatewayReader(Protocol):
         """Return what decides today whether the customer may see these assets in a list of this model.
 
         One statement.
+        """
+
+    async def fetch_list_facts(
+        self, customer_id: str, sectors: Mapping[str, str | None], *, model_version: str
+    ) -> ListFacts:
+        """Return what the sentences of a list of this model may say; `sectors`: of its assets, by ISIN. One statement.
+
+        What the trainer did not write is unknown.
         """
 
     async def fetch_suspensions(self) -> Sequence[SuspendedSubject]:

@@ -12,13 +12,14 @@ import asyncpg
 
 from api import asset_queries, list_queries
 from api.list_items import ShownAssets
-from api.list_rows import build_customer_lists, build_list_row
+from api.list_rows import build_customer_lists, build_list_facts, build_list_row
 from api.listener import listen_forever
 from api.ports import (
     Answer,
     ArtifactState,
     CurrentFacts,
     CustomerLists,
+    ListFacts,
     ListRow,
     ListVersion,
     Question,
@@ -198,6 +199,12 @@ class PostgresGatewayReader:
             dismissed=frozenset(row["isin"] for row in rows if row["is_dismissed"]),
             suspended=frozenset(row["isin"] for row in rows if row["is_suspended"]),
         )
+
+    async def fetch_list_facts(
+        self, customer_id: str, sectors: Mapping[str, str | None], *, model_version: str
+    ) -> ListFacts:
+        asked = (customer_id, list(sectors), list(sectors.values()), model_version)
+        return build_list_facts(await self._fetch(list_queries.LIST_FACTS, *asked))
 
     async def fetch_suspensions(self) -> Sequence[SuspendedSubject]:
         return [SuspendedSubject.model_validate(dict(row)) for row in await self._fetch(_SUSPENSIONS)]

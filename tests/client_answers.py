@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from uuid import UUID
 
-from far_trans_client import Components, RecommendationItem, RecommendationList
+from far_trans_client import Components, ListedItem, RecommendationList
 from far_trans_client.decoding import decode
 
 
@@ -14,9 +14,9 @@ def build_list(model_version: str, *sectors: str | None) -> RecommendationList:
     return RecommendationList(assets, request_id=UUID(int=1), model_version=model_version, basis="history")
 
 
-def build_asset(rank: int, sector: str | None) -> RecommendationItem:
+def build_asset(rank: int, sector: str | None) -> ListedItem:
     """Return a recommended asset, of which little is known."""
-    unknown = dict.fromkeys([*RecommendationItem.__dataclass_fields__])
+    unknown = dict.fromkeys([*ListedItem.__dataclass_fields__])
     known = {
         "isin": f"ISIN{rank}",
         "assetname": f"NAME {rank} [AB]",
@@ -27,4 +27,4 @@ def build_asset(rank: int, sector: str | None) -> RecommendationItem:
         "rank": rank,
         "components": dict.fromkeys([*Components.__dataclass_fields__]),
     }
-    return decode(RecommendationItem, {**unknown, **known})
+    return decode(ListedItem, {**unknown, **known})

@@ -12,6 +12,7 @@ from api.ports import (
     ArtifactState,
     CurrentFacts,
     CustomerLists,
+    ListFacts,
     ListRow,
     ListVersion,
     Question,
@@ -85,6 +86,7 @@ class FakeReader:
     frontiers: dict[str, Frontier] = field(default_factory=dict)
     effects: dict[tuple[type[Event], UUID], str] = field(default_factory=dict)
     facts: CurrentFacts = field(default_factory=lambda: CurrentFacts(None, {}, frozenset(), frozenset()))
+    list_facts: ListFacts = field(default_factory=ListFacts)
     suspensions: list[SuspendedSubject] = field(default_factory=list)
     reference_version: str = "loaded once"
     unavailable: bool = False
@@ -162,6 +164,12 @@ class FakeReader:
     ) -> CurrentFacts:
         self._called("fetch_current_facts")
         return self.facts
+
+    async def fetch_list_facts(
+        self, customer_id: str, sectors: Mapping[str, str | None], *, model_version: str
+    ) -> ListFacts:
+        self._called("fetch_list_facts")
+        return self.list_facts
 
     async def fetch_watchlist(self, customer_id: str) -> Sequence[WatchedAsset]:
         self._called("fetch_watchlist")

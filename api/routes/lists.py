@@ -33,6 +33,7 @@ from api.schemas.lists import (
     RecommendationsBody,
     RequestProgress,
 )
+from api.sentences import SentenceCatalogue, choose_catalogue, explain_items
 from shared.errors import DatabaseUnavailable, describe_error
 from shared.events import RecommendationRequested
 from shared.identifiers import CustomerId
@@ -69,11 +70,11 @@ async def read_recommendations(
     other customer where the setting `LEGACY_EMPTY_LIST` says so.
 
     Assets are removed that meanwhile left the catalogue, became unsuitable, were suspended, are held or were dismissed.
-    With `request_id` or `wait` the answer is 202 while the awaited list is not there.
+    With `request_id` or `wait` the answer is 202 while the awaited list is not there. With `explain` each item has a
+    `sentence`.
     """
-    if request.scope["query_string"] and (awaited := _parse_awaited(request)) is not None:
-        question = Question(customer_id, awaited.request_id)
-        return await _answer_question(question, gateway=gateway, request=request, seconds=awaited.wait or 0.0)
+    if request.scope["query_string"] and (asked := _parse_awaited(request)) is not None:
+        return await _answer_with_options(asked, customer_id, gateway=gateway, request=request)
     kept = gateway.kept_lists.find(customer_id)
     lists = await gateway.reader.fetch_lists(customer_id, kept=kept.version if kept else None)
     if kept is not None and lists.is_kept:
@@ -166,7 +167,7 @@ async def follow_recommendations(
 
 
 def _parse_awaited(request: Request) -> AwaitedList | None:
-    """Return the parameters of a wait, None without any; raises RequestValidationError.
+    """Return the parameters of the query, None without any; raises RequestValidationError.
 
     Parameters of FastAPI would cost every GET without them a quarter of the gateway's own time.
     """
@@ -180,7 +181,23 @@ def _parse_awaited(request: Request) -> AwaitedList | None:
         raise RequestValidationError([{**one, "loc": ("query", *one["loc"])} for one in error.errors()]) from error
 
 
-async def _answer_question(question: Question, *, gateway: Gateway, request: Request, seconds: float) -> Response:
+async def _answer_with_options(asked: AwaitedList, customer_id: str, *, gateway: Gateway, request: Request) -> Response:
+    """Return the awaited list, or the newest one, explained where the client wants it."""
+    catalogue = None
+    if asked.explain:
+        catalogue = choose_catalogue(asked.lang, ",".join(request.headers.getlist("accept-language")))
+    if asked.request_id is not None or asked.wait is not None:
+        question, seconds = Question(customer_id, asked.request_id), asked.wait or 0.0
+        return await _answer_question(question, gateway=gateway, request=request, seconds=seconds, catalogue=catalogue)
+    lists = await gateway.reader.fetch_lists(customer_id)
+    if not lists.known and not gateway.legacy_empty_list:
+        raise unknown_customer()
+    return await _answer_list(lists.newest, customer_id, gateway, catalogue)
+
+
+async def _answer_question(
+    question: Question, *, gateway: Gateway, request: Request, seconds: float, catalogue: SentenceCatalogue | None
+) -> Response:
     request_id = question.request_id
     is_unknown = request_id is not None and not gateway.request_ids.may_be_issued(
         request_id, customer_id=question.customer_id
@@ -194,7 +211,7 @@ async def _answer_question(question: Question, *, gateway: Gateway, request: Req
     if answer is not None and answer.has_failed:
         raise conflict("The request failed and has no list. GET /requests/{request_id} gives the reason.")
     if answer is not None and answer.is_answered:
-        return await _answer_list(answer.newest, question.customer_id, gateway)
+        return await _answer_list(answer.newest, question.customer_id, gateway, catalogue)
     if is_unknown:
         raise not_found("The customer has no such request.")
     queued = QueuedList(request_id=request_id).model_dump_json()
@@ -220,9 +237,13 @@ async def _wait_until_left(request: Request) -> None:
         pass
 
 
-async def _answer_list(newest: ListRow | None, customer_id: str, gateway: Gateway) -> EntityResponse:
+async def _answer_list(
+    newest: ListRow | None, customer_id: str, gateway: Gateway, catalogue: SentenceCatalogue | None = None
+) -> EntityResponse:
+    """Return the list, with sentences of the catalogue where there is one."""
+    language = {} if catalogue is None else {"Content-Language": catalogue.language, "Vary": "Accept-Language"}
     if newest is None or (items := _parse_items(newest)) is None:
-        return _list_response([], {})
+        return _list_response([], language)
     headers = {
         "X-Request-ID": str(newest.request_id),
         "X-Model-Version": newest.model_version,
@@ -236,6 +257,11 @@ async def _answer_list(newest: ListRow | None, customer_id: str, gateway: Gatewa
         headers["X-Recommendation-Stale"] = "true"
     if items and (unknown := [name for name, value in items[0]["components"].items() if value is None]):
         headers["X-Components-Unknown"] = ",".join(unknown)
+    if items and catalogue is not None:
+        sectors, version = {item["isin"]: item["sector"] for item in items}, newest.model_version
+        facts = await gateway.reader.fetch_list_facts(customer_id, sectors, model_version=version)
+        items = explain_items(items, newest, facts, customer_id=customer_id, catalogue=catalogue)
+    headers |= language
     return _list_response(await _leave_out_forbidden(items, newest, customer_id=customer_id, gateway=gateway), headers)
 
 

@@ -77,11 +77,21 @@ class RecommendationsBody(RequestBody):
         return preset
 
 
+class ListedItem(RecommendationItem):
+    """One recommended asset, explained where the request asks for it."""
+
+    sentence: str | None = Field(
+        default=None,
+        description="only with `explain=true`: what stored numbers say about this place, in the language of the answer",
+        examples=["62% of its score comes from what other customers bought, compared with your own history."],
+    )
+
+
 class RecommendationList(BaseModel):
     """The newest list of a customer, best first; empty while there is none."""
 
     status: Literal["ok"] = "ok"
-    recommendations: list[RecommendationItem]
+    recommendations: list[ListedItem]
 
 
 class BatchBody(RequestBody):
@@ -119,7 +129,7 @@ class BatchResults(BaseModel):
 
 
 class AwaitedList(BaseModel):
-    """The query parameters of a client that waits for a list."""
+    """The query parameters of a client that waits for a list, or wants it explained."""
 
     request_id: UUID | None = Field(
         default=None,
@@ -132,6 +142,16 @@ class AwaitedList(BaseModel):
         allow_inf_nan=False,
         description="seconds to wait for the list; without `request_id`, for any list of the customer",
     )
+    explain: bool | None = Field(
+        default=None, description="`true`: each item has a `sentence` that says why it is there"
+    )
+    lang: str | None = Field(
+        default=None,
+        max_length=35,
+        pattern=r"^[A-Za-z0-9-]+$",
+        description="with `explain`, the language of the sentences, such as `de`; without it, and for a language that "
+        "has no sentences, that of `Accept-Language`, or English",
+    )
 
 
 class QueuedList(BaseModel):
@@ -141,9 +161,11 @@ class QueuedList(BaseModel):
     request_id: UUID | None = Field(description="the request whose list is awaited; null without one")
 
 
-class ListEvent(RecommendationList):
+class ListEvent(BaseModel):
     """A new list of the customer, as the data of a server-sent event; `request_id` is its id, too."""
 
+    status: Literal["ok"] = "ok"
+    recommendations: list[RecommendationItem]
     request_id: UUID
     model_version: str
     basis: str

@@ -94,10 +94,17 @@ class RecommendationItem:
 
 
 @dataclass(frozen=True)
+class ListedItem(RecommendationItem):
+    """One recommended asset; `sentence` says why it is there, where the request asks for it."""
+
+    sentence: str | None = None
+
+
+@dataclass(frozen=True)
 class RecommendationList:
     """The newest list of a customer, best first, with what the headers say of it; all None without a list."""
 
-    recommendations: tuple[RecommendationItem, ...]
+    recommendations: tuple[ListedItem, ...]
     request_id: UUID | None = field(default=None, metadata={HEADER: "X-Request-ID"})
     model_version: str | None = field(default=None, metadata={HEADER: "X-Model-Version"})
     basis: str | None = field(default=None, metadata={HEADER: "X-Recommendation-Basis"})

@@ -136,6 +136,8 @@ def _read_problem(answer: Answer) -> Problem:
 
 
 def _text(value: object) -> str:
+    if isinstance(value, bool):
+        return str(value).lower()
     return f"{value:.3f}" if isinstance(value, float) else str(value)
 
 

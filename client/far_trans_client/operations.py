@@ -90,13 +90,24 @@ def batch(
     return Operation("POST", "/recommendations:batch", read, headers=headers, body=body)
 
 
-def recommendations(customer_id: str) -> Operation[RecommendationList]:
-    """Return the newest list; it is empty for a known customer without one. Raises NotFound for an unknown one."""
-    return Operation("GET", "/recommendations/{customer_id}", _read_list, {"customer_id": customer_id})
+def recommendations(
+    customer_id: str, *, explain: bool | None = None, lang: str | None = None
+) -> Operation[RecommendationList]:
+    """Return the newest list; it is empty for a known customer without one. Raises NotFound for an unknown one.
+
+    With `explain=True` each item has a `sentence`, in the language `lang` where the gateway has sentences in it.
+    """
+    query = {"explain": explain, "lang": lang}
+    return Operation("GET", "/recommendations/{customer_id}", _read_list, {"customer_id": customer_id}, query=query)
 
 
 def recommendations_if_ready(
-    customer_id: str, *, request_id: UUID | str | None = None, wait: float | None = None
+    customer_id: str,
+    *,
+    request_id: UUID | str | None = None,
+    wait: float | None = None,
+    explain: bool | None = None,
+    lang: str | None = None,
 ) -> Operation[RecommendationList | QueuedList]:
     """Return the list of this request or a later one, or QueuedList when it is not there within `wait` seconds.
 
@@ -107,7 +118,7 @@ def recommendations_if_ready(
         "/recommendations/{customer_id}",
         _read_list_or_queued,
         {"customer_id": customer_id},
-        query={"request_id": request_id, "wait": wait},
+        query={"request_id": request_id, "wait": wait, "explain": explain, "lang": lang},
         statuses=(200, 202),
     )
 

@@ -268,7 +268,12 @@ def _explore(
 
 def explores(model: Model, customer_id: str) -> bool:
     """Return whether this customer's lists of this model may hold a new asset in the last place; never random."""
-    return _share_of(model.version, customer_id) < model.configuration.list_rules.exploration_share
+    return is_explorer(model.version, customer_id, share=model.configuration.list_rules.exploration_share)
+
+
+def is_explorer(version: str, customer_id: str, *, share: float) -> bool:
+    """Return what `explores` says of a model of this version with this `exploration_share`."""
+    return _share_of(version, customer_id) < share
 
 
 @lru_cache(maxsize=1_024)  # lists with many weights are compared for the same customers one after the other

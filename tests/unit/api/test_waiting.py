@@ -256,7 +256,7 @@ def test_many_waiters_with_one_question_ask_it_once(signed: AsgiClient, gateway:
 def test_the_parameters_of_a_wait_are_described(client: AsgiClient) -> None:
     operation = client.get("/openapi.json").json()["paths"]["/recommendations/{customer_id}"]["get"]
     schemas = {one["name"]: one["schema"] for one in operation["parameters"]}
-    assert list(schemas) == ["customer_id", "request_id", "wait"]
+    assert list(schemas) == ["customer_id", "request_id", "wait", "explain", "lang"]
     assert schemas["request_id"] == {"type": "string", "format": "uuid"}
     assert schemas["wait"] == {"type": "number", "minimum": 0, "maximum": 30}
     assert "Retry-After" in operation["responses"]["202"]["headers"]
