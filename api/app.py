@@ -20,7 +20,19 @@ from api.idempotency import KEY_HEADER
 from api.json_bodies import REQUESTED_WITH, JsonRoute
 from api.middleware import Admission, BodyLimit, FailureBoundary, RequestBoundary, RequestGuard
 from api.openapi import DESCRIPTION, LIST_HEADERS, TAGS, install_openapi
-from api.routes import assets, batches, docs, interactions, legacy, lists, models, probes, suspensions, watchlist
+from api.routes import (
+    assets,
+    batches,
+    docs,
+    explanations,
+    interactions,
+    legacy,
+    lists,
+    models,
+    probes,
+    suspensions,
+    watchlist,
+)
 from shared.errors import ConfigurationInvalid
 from shared.logging import get_logger
 
@@ -71,7 +83,19 @@ def create_app(
         redoc_url=None,
     )
     app.state.gateway = gateway
-    for routes in (lists, batches, interactions, watchlist, assets, suspensions, models, probes, legacy, docs):
+    for routes in (
+        lists,
+        explanations,
+        batches,
+        interactions,
+        watchlist,
+        assets,
+        suspensions,
+        models,
+        probes,
+        legacy,
+        docs,
+    ):
         app.include_router(routes.router)
     if gateway.access is not None:
         _require_scopes(app)

@@ -134,6 +134,26 @@ ANSWER_EXAMPLES: dict[str, Any] = {
     "Readiness": {"status": "ok", "broker": True, "database": True, "shutting_down": False},
     "Readiness 503": {"status": "unavailable", "broker": False, "database": True, "shutting_down": False},
     "RecommendationList": {"status": "ok", "recommendations": [{**_RECOMMENDATION, "sentence": _SENTENCE}]},
+    "PortfolioEffect": {
+        "status": "ok",
+        "request_id": _CUSTOMER_REQUEST,
+        "model_version": _VERSION,
+        "as_of": "2022-11-29",
+        "before": {
+            "assets": 3,
+            "priced": 3,
+            "volatility": 0.284113,
+            "sector_hhi": 0.555556,
+            "share_above_profile": 0.333333,
+        },
+        "after": {
+            "assets": 13,
+            "priced": 12,
+            "volatility": 0.163027,
+            "sector_hhi": 0.171598,
+            "share_above_profile": 0.076923,
+        },
+    },
     "QueuedList": {"status": "queued", "request_id": _CUSTOMER_REQUEST},
     "RequestProgress": {
         "status": "ok",

@@ -8,6 +8,7 @@ from datetime import date, datetime
 from typing import Any, Literal, NamedTuple, Protocol
 from uuid import UUID
 
+from api.portfolio import Portfolio
 from api.schemas.assets import AssetItem
 from api.schemas.interactions import WatchedAsset
 from api.schemas.models import Frontier, ModelList
@@ -193,6 +194,11 @@ class GatewayReader(Protocol):
 
         What the trainer did not write is unknown.
         """
+
+    async def fetch_portfolio(
+        self, customer_id: str, isins: Sequence[str], *, request_id: UUID, model_version: str, made_on: date
+    ) -> Portfolio:
+        """Return what the customer held when this list with these assets was made. Two statements."""
 
     async def fetch_suspensions(self) -> Sequence[SuspendedSubject]:
         """Return what is suspended, the newest suspension first."""

@@ -10,10 +10,11 @@ from uuid import UUID
 
 import asyncpg
 
-from api import asset_queries, list_queries
+from api import asset_queries, list_queries, portfolio_queries
 from api.list_items import ShownAssets
 from api.list_rows import build_customer_lists, build_list_facts, build_list_row
 from api.listener import listen_forever
+from api.portfolio import Portfolio
 from api.ports import (
     Answer,
     ArtifactState,
@@ -205,6 +206,16 @@ class PostgresGatewayReader:
     ) -> ListFacts:
         asked = (customer_id, list(sectors), list(sectors.values()), model_version)
         return build_list_facts(await self._fetch(list_queries.LIST_FACTS, *asked))
+
+    async def fetch_portfolio(
+        self, customer_id: str, isins: Sequence[str], *, request_id: UUID, model_version: str, made_on: date
+    ) -> Portfolio:
+        [row] = await self._fetch(portfolio_queries.ORIGIN, customer_id, request_id, model_version)
+        origin = portfolio_queries.build_origin(row, made_on=made_on)
+        asked = (customer_id, list(isins), made_on, origin.sequence, origin.as_of)
+        assets = portfolio_queries.build_assets(await self._fetch(portfolio_queries.PORTFOLIO, *asked))
+        held = {isin: asset for isin, (is_held, asset) in assets.items() if is_held}
+        return Portfolio(origin, held, {isin: assets[isin][1] for isin in isins})
 
     async def fetch_suspensions(self) -> Sequence[SuspendedSubject]:
         return [SuspendedSubject.model_validate(dict(row)) for row in await self._fetch(_SUSPENSIONS)]

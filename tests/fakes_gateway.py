@@ -5,8 +5,10 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import date
 from uuid import UUID
 
+from api.portfolio import ListOrigin, Portfolio, PortfolioAsset
 from api.ports import (
     Answer,
     ArtifactState,
@@ -86,6 +88,7 @@ class FakeReader:
     frontiers: dict[str, Frontier] = field(default_factory=dict)
     effects: dict[tuple[type[Event], UUID], str] = field(default_factory=dict)
     facts: CurrentFacts = field(default_factory=lambda: CurrentFacts(None, {}, frozenset(), frozenset()))
+    held: dict[str, PortfolioAsset] = field(default_factory=dict)
     list_facts: ListFacts = field(default_factory=ListFacts)
     suspensions: list[SuspendedSubject] = field(default_factory=list)
     reference_version: str = "loaded once"
@@ -170,6 +173,13 @@ class FakeReader:
     ) -> ListFacts:
         self._called("fetch_list_facts")
         return self.list_facts
+
+    async def fetch_portfolio(
+        self, customer_id: str, isins: Sequence[str], *, request_id: UUID, model_version: str, made_on: date
+    ) -> Portfolio:
+        self._called("fetch_portfolio")
+        origin = ListOrigin(self.list_facts.as_of, made_on, None, self.facts.customer_risk_level)
+        return Portfolio(origin, self.held, {isin: PortfolioAsset() for isin in isins})
 
     async def fetch_watchlist(self, customer_id: str) -> Sequence[WatchedAsset]:
         self._called("fetch_watchlist")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
 from collections.abc import AsyncIterator
 from typing import Annotated, Any
 from uuid import UUID
@@ -20,9 +19,9 @@ from api.errors import RETRY_AFTER, GatewayStopping, conflict, not_found, unknow
 from api.gateway import Gateway, GatewayDependency, PublishEvent
 from api.json_bodies import JsonRoute
 from api.kept_lists import KeptList
-from api.list_items import Item, parse_items
+from api.list_items import Item
 from api.openapi import ACKNOWLEDGED, AWAITED_LIST, LIST_ANSWERS, LIST_EVENTS, problems
-from api.ports import Answer, CurrentFacts, ListRow, Question
+from api.ports import Answer, ListRow, Question
 from api.query_parameters import refuse_unknown_parameters
 from api.schemas.answers import Acknowledged
 from api.schemas.lists import (
@@ -34,13 +33,12 @@ from api.schemas.lists import (
     RequestProgress,
 )
 from api.sentences import SentenceCatalogue, choose_catalogue, explain_items
-from shared.errors import DatabaseUnavailable, describe_error
+from api.shown_lists import leave_out_forbidden, parse_list_items, parse_list_weights
+from shared.errors import DatabaseUnavailable
 from shared.events import RecommendationRequested
 from shared.identifiers import CustomerId
 from shared.logging import get_logger
-from shared.recommender.candidates import is_suitable
-from shared.recommender.types import Customer
-from shared.served_list import Components, RecommendationItem, rounded
+from shared.served_list import RecommendationItem
 
 # Between two tries of a stream that cannot read the database.
 STREAM_RETRY_SECONDS = 1.0
@@ -242,14 +240,14 @@ async def _answer_list(
 ) -> EntityResponse:
     """Return the list, with sentences of the catalogue where there is one."""
     language = {} if catalogue is None else {"Content-Language": catalogue.language, "Vary": "Accept-Language"}
-    if newest is None or (items := _parse_items(newest)) is None:
+    if newest is None or (items := parse_list_items(newest)) is None:
         return _list_response([], language)
     headers = {
         "X-Request-ID": str(newest.request_id),
         "X-Model-Version": newest.model_version,
         "X-Recommendation-Basis": newest.basis,
     }
-    if (weights := _parse_weights(newest)) is not None:
+    if (weights := parse_list_weights(newest)) is not None:
         headers["X-Recommendation-Weights"] = ",".join(f"{name}={value:.6g}" for name, value in weights.items())
     if newest.k is not None:
         headers["X-Recommendation-K"] = str(newest.k)
@@ -262,64 +260,23 @@ async def _answer_list(
         facts = await gateway.reader.fetch_list_facts(customer_id, sectors, model_version=version)
         items = explain_items(items, newest, facts, customer_id=customer_id, catalogue=catalogue)
     headers |= language
-    return _list_response(await _leave_out_forbidden(items, newest, customer_id=customer_id, gateway=gateway), headers)
+    shown = await leave_out_forbidden(items, newest, customer_id=customer_id, reader=gateway.reader)
+    return _list_response(shown, headers)
 
 
 async def _build_event(newest: ListRow, customer_id: str, gateway: Gateway) -> ServerSentEvent:
-    items = _parse_items(newest) or []
-    shown = await _leave_out_forbidden(items, newest, customer_id=customer_id, gateway=gateway)
+    items = parse_list_items(newest) or []
+    shown = await leave_out_forbidden(items, newest, customer_id=customer_id, reader=gateway.reader)
     event = ListEvent(
         recommendations=[RecommendationItem.model_validate(one) for one in shown],
         request_id=newest.request_id,
         model_version=newest.model_version,
         basis=newest.basis,
         stale=newest.is_stale,
-        weights=_parse_weights(newest),
+        weights=parse_list_weights(newest),
         k=newest.k,
     )
     return ServerSentEvent(event="list", id=str(newest.request_id), raw_data=event.model_dump_json())
-
-
-async def _leave_out_forbidden(items: list[Item], newest: ListRow, *, customer_id: str, gateway: Gateway) -> list[Item]:
-    """Return the items that may be shown today, ranked from 1."""
-    # Only a list that is older than the reference data or the customer's last interaction needs a second read.
-    if not items or not (newest.is_stale or newest.has_newer_interactions):
-        return items
-    isins = [item["isin"] for item in items]
-    facts = await gateway.reader.fetch_current_facts(customer_id, isins, model_version=newest.model_version)
-    shown = [item for item in items if _may_be_shown(item["isin"], customer_id, facts)]
-    return [{**item, "rank": rank} for rank, item in enumerate(shown, start=1)]
-
-
-def _parse_items(newest: ListRow) -> list[Item] | None:
-    """Return the items in the order of the contract; None for a list that somebody damaged, which counts as no list."""
-    if isinstance(newest.items, list):
-        return newest.items
-    try:
-        return parse_items(newest.items or "")
-    except ValidationError as error:
-        log.error("recommendations.unreadable", request_id=str(newest.request_id), error=describe_error(error))
-        return None
-
-
-def _parse_weights(newest: ListRow) -> dict[str, float] | None:
-    """Return the weights in the order of the components, as the API shows them; None where they cannot be read."""
-    try:
-        stored: Any = json.loads(newest.weights) if isinstance(newest.weights, str) else newest.weights
-        return {name: rounded(stored[name]) for name in Components.model_fields}
-    except (TypeError, ValueError, KeyError):
-        return None
-
-
-def _may_be_shown(isin: str, customer_id: str, facts: CurrentFacts) -> bool:
-    asset_level = facts.asset_risk_levels.get(isin)
-    return (
-        asset_level is not None
-        and is_suitable(asset_level, Customer(customer_id, facts.customer_risk_level))
-        and isin not in facts.owned
-        and isin not in facts.dismissed
-        and isin not in facts.suspended
-    )
 
 
 def _list_response(items: list[Item], headers: dict[str, str]) -> EntityResponse:

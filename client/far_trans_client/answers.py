@@ -115,6 +115,28 @@ class RecommendationList:
 
 
 @dataclass(frozen=True)
+class PortfolioFigures:
+    """Figures of a portfolio whose assets have equal weights; None where nothing can be said."""
+
+    assets: int
+    priced: int
+    volatility: float | None
+    sector_hhi: float | None
+    share_above_profile: float | None
+
+
+@dataclass(frozen=True)
+class PortfolioEffect:
+    """A portfolio without and with the assets of the newest list; None where there is no list."""
+
+    request_id: UUID | None
+    model_version: str | None
+    as_of: date | None
+    before: PortfolioFigures | None
+    after: PortfolioFigures | None
+
+
+@dataclass(frozen=True)
 class ListEvent:
     """A new list of a followed customer."""
 

@@ -24,6 +24,7 @@ from far_trans_client.answers import (
     Frontier,
     InteractionType,
     ModelList,
+    PortfolioEffect,
     Preset,
     QueuedList,
     Readiness,
@@ -121,6 +122,12 @@ def recommendations_if_ready(
         query={"request_id": request_id, "wait": wait, "explain": explain, "lang": lang},
         statuses=(200, 202),
     )
+
+
+def portfolio(customer_id: str) -> Operation[PortfolioEffect]:
+    """Return what the newest list does to the customer's portfolio. Raises NotFound for an unknown customer."""
+    path = "/recommendations/{customer_id}/portfolio"
+    return Operation("GET", path, _reader(PortfolioEffect), {"customer_id": customer_id})
 
 
 def request_status(request_id: UUID | str) -> Operation[RequestProgress]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from datetime import timedelta
+from datetime import date, timedelta
 from functools import cache
 
 import numpy as np
@@ -12,12 +12,14 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from api.portfolio import PortfolioAsset, PortfolioFigures, measure_portfolio
 from shared.artifacts.format import named_arrays
 from shared.recommender.configuration import ModelConfiguration, build_configuration
 from shared.recommender.fitting import fit_model
 from shared.recommender.model import Model
-from shared.recommender.training_data import day_number, end_of_day
+from shared.recommender.training_data import date_of, day_number, end_of_day
 from shared.recommender.training_rows import TrainingRows, build_training_data
+from shared.recommender.types import RiskLevel
 from tests.unit.recommender.planted import AS_OF, NOW, build_interactions, build_rows, customer_of, isin_of
 
 CUTOFF = AS_OF - timedelta(days=200)
@@ -92,6 +94,26 @@ def test_no_row_after_the_cutoff_reaches_a_model(purchases: str, prices: str, in
     )
 
     assert_same(fit_at_cutoff(changed, ALL), ALL)
+
+
+def portfolio_at_cutoff(close_prices: pd.DataFrame) -> PortfolioFigures:
+    """Return the figures of a portfolio of every asset, from the last price of each day."""
+    of_assets: dict[str, dict[date, float]] = {isin_of(number): {} for number in range(12)}
+    for isin, day, price in zip(*(close_prices[name] for name in ("isin", "day", "close_price")), strict=True):
+        of_assets[isin][date_of(int(day))] = float(price)
+    assets = [PortfolioAsset(prices=dict(sorted(prices.items()))) for prices in of_assets.values()]
+    return measure_portfolio(assets, as_of=CUTOFF, accepted=RiskLevel.INCOME)
+
+
+@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(how=HOW.filter(lambda how: how != "shuffle"), seed=st.integers(0, 2**16))
+def test_no_price_after_the_cutoff_reaches_the_figures_of_a_portfolio(how: str, seed: int) -> None:
+    prices = published().close_prices
+    expected = portfolio_at_cutoff(prices)
+    assert expected.volatility
+    assert portfolio_at_cutoff(corrupt(prices, "day", after=day_number(CUTOFF), how=how, seed=seed)) == expected
+    earlier = day_number(CUTOFF - timedelta(days=90))
+    assert portfolio_at_cutoff(corrupt(prices, "day", after=earlier, how="corrupt", seed=seed)) != expected
 
 
 @pytest.mark.lightfm
