@@ -151,12 +151,12 @@ def build_store_decisions(names: Sequence[str]) -> str:
     numbers = {name: f"${number}" for number, name in enumerate((*names, *_BESIDE_COLUMNS), start=1)}
     places = iter(numbers.values())
     insert = re.sub("%s", lambda _: next(places), insert)
-    parts = f"decided AS MATERIALIZED ({_DECIDED}), stored AS ({insert}), lists AS ({_LISTS}), sent AS ({NOTIFY})"
+    named = f"decided AS MATERIALIZED ({_DECIDED}), stored AS ({insert}), lists AS ({_LISTS}), sent AS ({NOTIFY})"
     for name, column in (("customer_ids", "customer_id"), ("request_ids", "request_id")):
-        parts = parts.replace(f":{name}", numbers[column])
+        named = named.replace(f":{name}", numbers[column])
     for name in _BESIDE_COLUMNS:
-        parts = parts.replace(f":{name.removeprefix('of_lists_')}", f"CAST({numbers[name]} AS text)")
-    return f"WITH {parts} SELECT stored.request_id FROM stored CROSS JOIN sent"
+        named = named.replace(f":{name.removeprefix('of_lists_')}", f"CAST({numbers[name]} AS text)")
+    return f"WITH {named} SELECT stored.request_id FROM stored CROSS JOIN sent"
 
 
 DECIDED = """
