@@ -48,6 +48,7 @@ from shared.far_trans.limits import (
 from shared.far_trans.loading import FileAccess, append_folder, check_append, check_folder, load_folder
 from shared.far_trans.source_files import SourceFile, Step, check_files
 from shared.far_trans.store import PostgresReferenceStore
+from shared.transport_checks import environment_database_url
 
 if TYPE_CHECKING:
     from _csv import Writer
@@ -114,11 +115,16 @@ def parse_arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
     )
     folder, rejects = Path(__file__).parent, Path(REJECTS_FILE_NAME)
     parser.add_argument("--data", type=Path, default=folder, help="folder with the CSV files (default: this one)")
-    parser.add_argument("--database-url", default=os.environ.get("DATABASE_URL"), help=_DATABASE_HELP)
+    parser.add_argument("--database-url", help=_DATABASE_HELP)
     parser.add_argument("--rejects", type=Path, default=rejects, help="file for invalid rows (default: %(default)s)")
     add_change_options(parser)
     add_limit_options(parser)
-    return parser.parse_args(arguments)
+    options = parser.parse_args(arguments)
+    try:
+        options.database_url = options.database_url or environment_database_url()
+    except ValueError as error:
+        parser.error(str(error))
+    return options
 
 
 def load(options: argparse.Namespace, *, console: Console) -> int:

@@ -128,7 +128,7 @@ def build_app(settings: ApiSettings) -> FastAPI:
     """Build the application with the real adapters."""
     publisher = KafkaEventPublisher(
         producer_settings(
-            settings.kafka_bootstrap_servers,
+            settings.brokers(),
             client_id="api",
             delivery_timeout_seconds=settings.delivery_timeout_seconds,
         ),

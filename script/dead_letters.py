@@ -1,6 +1,6 @@
 """Look at dead letters and publish them again: list, show, export, replay.
 
-Environment: DATABASE_URL, KAFKA_BOOTSTRAP_SERVERS, TOPIC_PREFIX, as for the services.
+Environment: DATABASE_URL, KAFKA_BOOTSTRAP_SERVERS, TOPIC_PREFIX, and those of TLS and passwords, as for the services.
 
 A replay publishes the original bytes with the original key to the original topic, waits for the broker's
 acknowledgement, and marks the letter. An event has its effect once, however often it is replayed. `show` says whether
@@ -137,7 +137,7 @@ def replay(  # noqa: PLR0913  (a parameter for each option)
         options = {"force": force, "again": again, "upgraded": upgraded}
         repair = Repair(value.read_bytes() if value else None, None if key is None else key.encode(), **options)
         found = ids or box.find_ids(LetterFilter(topic, group, all_of_reason))
-        config = producer_settings(settings.kafka_bootstrap_servers, client_id="dead-letters")
+        config = producer_settings(settings.brokers(), client_id="dead-letters")
         config |= {"message.max.bytes": LARGEST_MESSAGE_BYTES}
         publisher = SyncKafkaEventPublisher(config, topic_prefix=settings.topic_prefix)
         replay_one = partial(replay_letter, repair=repair, check=check_with(settings, box), publisher=publisher)
@@ -174,7 +174,7 @@ def opened_box() -> Iterator[tuple[DatabaseSettings, DeadLetterBox]]:
 
 def check_with(settings: DatabaseSettings, box: DeadLetterBox) -> ReplayCheck:
     """Return the check on this broker and database; each topic is asked for once."""
-    servers, prefix = settings.kafka_bootstrap_servers, settings.topic_prefix
+    servers, prefix = settings.brokers(), settings.topic_prefix
     limit = cache(lambda topic: fetch_max_message_bytes(servers, prefix + topic))
     return ReplayCheck(box, fetch_cluster_id(servers), limit)
 

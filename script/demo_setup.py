@@ -28,6 +28,8 @@ from script.local.service_processes import REPOSITORY, ServiceEnvironment
 from shared.far_trans.schema import TABLES
 from shared.postgres.engine import build_engine
 from shared.postgres.tables import reference_snapshots
+from shared.settings import DatabaseSettings
+from shared.transport_checks import environment_database_url
 
 SYNTHETIC_SCALE = 0.02
 SYNTHETIC_SEED = 7
@@ -146,6 +148,20 @@ def external_servers() -> tuple[str, ...]:
     return tuple(filter(None, (os.environ.get("KAFKA_BOOTSTRAP_SERVERS"), os.environ.get("DATABASE_URL"))))
 
 
+def given_database_url() -> str | None:
+    """Return the database that runs already, with its password; raises DemoRefused when the setting is wrong."""
+    try:
+        return environment_database_url()
+    except ValueError as error:
+        raise DemoRefused(str(error)) from error
+
+
+def plaintext_variables() -> dict[str, str]:
+    """Return the variables that let services reach the demo's own broker, whatever they are set to for another one."""
+    names = (name for name in DatabaseSettings.model_fields if name.startswith("kafka_"))
+    return {name.upper(): "" for name in names if name != "kafka_bootstrap_servers"}
+
+
 @dataclass
 class DemoServers:
     """Starts the servers that the environment does not name, and loads the data."""
@@ -162,7 +178,7 @@ class DemoServers:
         """
         state, given = self.data.state, os.environ
         state.mkdir(parents=True, exist_ok=True)
-        bootstrap_servers, database_url = given.get("KAFKA_BOOTSTRAP_SERVERS"), given.get("DATABASE_URL")
+        bootstrap_servers, database_url = given.get("KAFKA_BOOTSTRAP_SERVERS"), given_database_url()
         kafka, postgres = LocalKafka(state / "kafka"), None if database_url else LocalPostgres(state / "postgres")
         if postgres is not None:
             self.started["Postgres"] = postgres
@@ -180,6 +196,7 @@ class DemoServers:
             postgres.url() if postgres else str(database_url),
             state / "models",
             given.get("TOPIC_PREFIX", ""),
+            {} if bootstrap_servers else plaintext_variables(),
         )
         self._migrate_and_load(environment.variables(), reload=postgres is None)
         return environment

@@ -1,6 +1,7 @@
 """Erase one customer: remove what the database has of them, keep it out, tell other systems, print the evidence.
 
-Environment: DATABASE_URL, KAFKA_BOOTSTRAP_SERVERS, TOPIC_PREFIX, as for the services, which may go on running.
+Environment: DATABASE_URL, KAFKA_BOOTSTRAP_SERVERS, TOPIC_PREFIX, and those of TLS and passwords, as for the services,
+which may go on running.
 
 Removed are loaded and recorded profiles and orders, the rows that an undo of a load would restore, interactions, lists,
 decisions, and dead letters that name the customer. With --legal-hold the decisions stay, under a pseudonym; the same
@@ -84,7 +85,7 @@ def erase_customer(
 
 def publish(settings: DatabaseSettings, engine: Engine, done: Erasure, *, customer_id: str, retrain: bool) -> None:
     """Publish the event of the erasure, once it is acknowledged never again, and request a training if asked to."""
-    config = producer_settings(settings.kafka_bootstrap_servers, client_id="erase-customer")
+    config = producer_settings(settings.brokers(), client_id="erase-customer")
     publisher, tombstone = SyncKafkaEventPublisher(config, topic_prefix=settings.topic_prefix), done.tombstone
     if tombstone.published_at is None:
         event = CustomerErased(

@@ -22,6 +22,7 @@ from shared.far_trans.schema import TABLES
 from shared.far_trans.source_files import find_paths
 from shared.postgres.engine import sqlalchemy_url
 from shared.postgres.tables import reference_snapshots
+from shared.transport_checks import environment_database_url
 
 _FAR_TRANS = Path(__file__).resolve().parent.parent / "FAR-Trans"
 _SOME_REJECTED = 1
@@ -32,7 +33,7 @@ _SHOWN_CHARACTERS = 300
 def main(arguments: Sequence[str] | None = None) -> int:
     """Put data into the database that DATABASE_URL names."""
     options = parse_arguments(arguments)
-    if options.only_if_empty and is_loaded(os.environ["DATABASE_URL"]):
+    if options.only_if_empty and is_loaded(find_database_url()):
         print("The database holds data already: it stays as it is.")
         return 0
     folder, limits = options.data, [*change_arguments(options), *limit_arguments(options)]
@@ -62,6 +63,14 @@ def parse_arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
     add_change_options(parser)
     add_limit_options(parser)
     return parser.parse_args(arguments)
+
+
+def find_database_url() -> str:
+    """Return DATABASE_URL, with the password of DATABASE_PASSWORD_FILE; exits where it is missing or wrong."""
+    try:
+        return environment_database_url() or sys.exit("DATABASE_URL is not set")
+    except ValueError as error:
+        sys.exit(str(error))
 
 
 def is_loaded(database_url: str) -> bool:

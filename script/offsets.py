@@ -3,7 +3,7 @@
 An offset belongs to one topic: a topic that was recreated under the same name is another one. `set` stores the id
 of the topic that exists now.
 
-Environment: DATABASE_URL, KAFKA_BOOTSTRAP_SERVERS, TOPIC_PREFIX, as for the services.
+Environment: DATABASE_URL, KAFKA_BOOTSTRAP_SERVERS, TOPIC_PREFIX, and those of TLS and passwords, as for the services.
 
 `set` works only while no consumer is in the group (stop its services first; one that was killed counts until its
 session times out), only to an offset that the log has, and only with --yes; without, it shows what would change.
@@ -30,12 +30,12 @@ if __name__ == "__main__":  # before the imports that need the packages of the p
 
 import typer
 from confluent_kafka import ConsumerGroupState, KafkaException
-from confluent_kafka.admin import AdminClient
 from rich.table import Table
 from sqlalchemy import Engine, func, select, update
 
 from script.terminal import add_row, build_app, build_screen, printable, read_settings, run_app
 from shared.errors import BrokerUnavailable, RecommenderError, TransientError
+from shared.kafka.connection import BrokerAdmin, Brokers
 from shared.kafka.metadata import KafkaMetadata, fetch_cluster_id
 from shared.ports import Partition, StoredOffset
 from shared.postgres.engine import build_engine
@@ -123,7 +123,7 @@ def opened() -> Iterator[tuple[Engine, BrokerView]]:
     url = settings.database_url.get_secret_value()
     engine = build_engine(url, application_name="offsets", session_settings=timeout)
     try:
-        yield engine, BrokerView(settings.kafka_bootstrap_servers, topic_prefix=settings.topic_prefix)
+        yield engine, BrokerView(settings.brokers(), topic_prefix=settings.topic_prefix)
     finally:
         engine.dispose()
 
@@ -204,10 +204,10 @@ def changing(engine: Engine, row: OffsetRow, *, next_offset: int, topic_id: str 
 class BrokerView:
     """The logs and groups of the broker; every method may raise BrokerUnavailable."""
 
-    def __init__(self, bootstrap_servers: str, *, topic_prefix: str) -> None:
-        self.cluster_id = fetch_cluster_id(bootstrap_servers)
-        self._metadata = KafkaMetadata(bootstrap_servers, prefix=topic_prefix, timeout_seconds=_TIMEOUT_SECONDS)
-        self._admin = AdminClient({"bootstrap.servers": bootstrap_servers, "log_level": 0})
+    def __init__(self, brokers: Brokers, *, topic_prefix: str) -> None:
+        self.cluster_id = fetch_cluster_id(brokers)
+        self._metadata = KafkaMetadata(brokers, prefix=topic_prefix, timeout_seconds=_TIMEOUT_SECONDS)
+        self._admin = BrokerAdmin(brokers)
 
     def log_ranges(self, partitions: Collection[Partition]) -> dict[Partition, LogRange]:
         """Return the offsets of these partitions; partitions that do not exist are left out."""

@@ -17,7 +17,7 @@ def main() -> int:
     """Run all steps; 0 when all hold, 1 with one log line when one failed."""
     settings = settings_or_exit(TopicSettings)
     configure_logging(level=settings.log_level, log_format=settings.log_format, service="migrate")
-    servers, prefix = settings.kafka_bootstrap_servers, settings.topic_prefix
+    servers, prefix = settings.brokers(), settings.topic_prefix
     durability = TopicDurability(
         settings.topic_replication_factor,
         settings.topic_min_insync_replicas,

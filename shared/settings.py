@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import Literal, TypeVar
+from typing import Any, Literal, Self, TypeVar
 
 from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from shared.kafka.connection import KafkaConnection
+from shared.transport_checks import check_kafka_files, check_kafka_words, checked_database_url, read_secret
 
 Settings = TypeVar("Settings", bound=BaseSettings)
 
@@ -15,7 +18,7 @@ Settings = TypeVar("Settings", bound=BaseSettings)
 class DatabaseSettings(BaseSettings):
     """Logs, broker and database. The database URL holds a password, so it is secret and has no default."""
 
-    model_config = SettingsConfigDict(frozen=True, extra="ignore", env_ignore_empty=True)
+    model_config = SettingsConfigDict(frozen=True, extra="ignore", env_ignore_empty=True, hide_input_in_errors=True)
 
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field("INFO", description="lowest level that is logged")
     log_format: Literal["json", "console"] = Field(
@@ -23,7 +26,60 @@ class DatabaseSettings(BaseSettings):
     )
     kafka_bootstrap_servers: str = Field(description="host:port of the Kafka brokers, comma-separated")
     topic_prefix: str = Field("", max_length=100, pattern=r"^[A-Za-z0-9._-]*$", description="prefix of all topic names")
-    database_url: SecretStr = Field(description="postgresql://user:password@host:port/database")
+    database_url: SecretStr = Field(
+        description="postgresql://user:password@host:port/database; for TLS with "
+        "?sslmode=verify-full&sslrootcert=FILE, and sslcert and sslkey for a client certificate"
+    )
+    database_password_file: Path | None = Field(
+        None, description="file with the password that belongs into DATABASE_URL, which then has none"
+    )
+    kafka_security_protocol: Literal["PLAINTEXT", "SSL", "SASL_SSL"] = Field(
+        "PLAINTEXT", description="how clients connect to Kafka: `PLAINTEXT`, `SSL`, or `SASL_SSL` with a password"
+    )
+    kafka_sasl_mechanism: Literal["SCRAM-SHA-512", "SCRAM-SHA-256", "PLAIN"] = Field(
+        "SCRAM-SHA-512", description="of SASL_SSL: `SCRAM-SHA-512`, `SCRAM-SHA-256` or `PLAIN`"
+    )
+    kafka_sasl_username: str = Field("", description="of SASL_SSL")
+    kafka_sasl_password: SecretStr | None = Field(None, description="of SASL_SSL")
+    kafka_sasl_password_file: Path | None = Field(None, description="file with it, in place of KAFKA_SASL_PASSWORD")
+    kafka_ssl_ca_file: Path | None = Field(
+        None, description="certificates (PEM) that sign those of the brokers; empty: those of the operating system"
+    )
+    kafka_ssl_certificate_file: Path | None = Field(
+        None, description="the client's own certificate (PEM), where brokers ask for one"
+    )
+    kafka_ssl_key_file: Path | None = Field(None, description="its private key (PEM, not encrypted)")
+
+    def brokers(self) -> KafkaConnection:
+        """Return how every client connects to Kafka."""
+        return KafkaConnection(
+            self.kafka_bootstrap_servers,
+            security_protocol=self.kafka_security_protocol,
+            sasl_mechanism=self.kafka_sasl_mechanism,
+            sasl_username=self.kafka_sasl_username,
+            sasl_password=self.kafka_sasl_password.get_secret_value() if self.kafka_sasl_password else "",
+            ca_file=self.kafka_ssl_ca_file,
+            certificate_file=self.kafka_ssl_certificate_file,
+            key_file=self.kafka_ssl_key_file,
+        )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _read_secret_files(cls, values: dict[str, Any]) -> dict[str, Any]:
+        if path := values.get("kafka_sasl_password_file"):
+            if values.get("kafka_sasl_password"):
+                raise ValueError("KAFKA_SASL_PASSWORD and KAFKA_SASL_PASSWORD_FILE are both set: set one")
+            values = {**values, "kafka_sasl_password": read_secret("KAFKA_SASL_PASSWORD_FILE", path)}
+        if url := values.get("database_url"):
+            text = url.get_secret_value() if isinstance(url, SecretStr) else str(url)
+            values = {**values, "database_url": checked_database_url(text, values.get("database_password_file"))}
+        return values
+
+    @model_validator(mode="after")
+    def _usable_kafka_security(self) -> Self:
+        check_kafka_words(self.brokers())
+        check_kafka_files(self.brokers())
+        return self
 
 
 class TopicSettings(DatabaseSettings):
@@ -92,5 +148,9 @@ def settings_or_exit(kind: type[Settings]) -> Settings:
 
 
 def setting_problems(error: ValidationError) -> list[str]:
-    """Return one text for each setting that is missing or wrong, with the name of its environment variable."""
-    return [f"{'.'.join(map(str, one['loc'])).upper()}: {one['msg']}" for one in error.errors()]
+    """Return one text for each setting that is missing or wrong: its environment variable, never its value."""
+    problems = []
+    for one in error.errors():
+        name = ".".join(map(str, one["loc"])).upper()
+        problems.append(f"{name}: {one['msg']}" if name else one["msg"].removeprefix("Value error, "))
+    return problems

@@ -67,7 +67,7 @@ def _lead_until(stop: threading.Event, settings: TrainerSettings) -> None:
         stalled_reason=watch.reason,
     ):
         watch_in_background(watch, heartbeat=heartbeat, stop=stop)
-        cluster_id = wait_for_cluster_id(settings.kafka_bootstrap_servers, stop=stop, on_try=heartbeat.beat)
+        cluster_id = wait_for_cluster_id(settings.brokers(), stop=stop, on_try=heartbeat.beat)
         if cluster_id is not None:
             leadership = Leadership(
                 _build_dependencies(settings, cluster_id),
@@ -81,7 +81,7 @@ def _lead_until(stop: threading.Event, settings: TrainerSettings) -> None:
 
 def _train_once(settings: TrainerSettings, stop: threading.Event, *, force: bool) -> int:
     try:
-        dependencies = _build_dependencies(settings, fetch_cluster_id(settings.kafka_bootstrap_servers))
+        dependencies = _build_dependencies(settings, fetch_cluster_id(settings.brokers()))
         done = train_once(dependencies, plan=settings.training_plan(), force=force, stop=stop)
     except RecommenderError as error:
         log.error("training.impossible", error=str(error))
@@ -97,7 +97,7 @@ def _build_dependencies(settings: TrainerSettings, cluster_id: str) -> Dependenc
     )
     artifacts = FileArtifacts(settings.models_dir, signing_keys=settings.signing_keys())
     # A short delivery timeout: the loop waits for it, and an announcement can be repeated.
-    producer = producer_settings(settings.kafka_bootstrap_servers, client_id="trainer", delivery_timeout_seconds=3.0)
+    producer = producer_settings(settings.brokers(), client_id="trainer", delivery_timeout_seconds=3.0)
     registry = ModelRegistry(
         artifacts=artifacts,
         store=store,
@@ -107,7 +107,7 @@ def _build_dependencies(settings: TrainerSettings, cluster_id: str) -> Dependenc
 
     def open_consumer() -> EventConsumer:
         return KafkaEventConsumer(
-            ConsumerSettings(settings.kafka_bootstrap_servers, group, settings.topic_prefix),
+            ConsumerSettings(settings.brokers(), group, settings.topic_prefix),
             topics=(*WRITE_TOPICS, MODELS_COMMANDS),
             offsets=store,
         )

@@ -74,7 +74,7 @@ class WorkerProcess:
                 },
             )
             threading.Thread(target=retention.keep_forever, args=(self._stop,), name="retention", daemon=True).start()
-            servers = settings.kafka_bootstrap_servers
+            servers = settings.brokers()
             cluster_id = wait_for_cluster_id(servers, stop=self._stop, on_try=self._heartbeat.beat)
             if cluster_id is not None:
                 self._consume(cluster_id)
@@ -97,7 +97,7 @@ class WorkerProcess:
         )
         consumer = KafkaEventConsumer(
             ConsumerSettings(
-                settings.kafka_bootstrap_servers,
+                settings.brokers(),
                 settings.worker_consumer_group,
                 settings.topic_prefix,
                 settings.session_timeout_seconds,

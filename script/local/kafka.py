@@ -18,6 +18,7 @@ from confluent_kafka import Consumer, KafkaException, TopicPartition
 from confluent_kafka.admin import AdminClient
 
 from script.local.kafka_jars import Resolver, ensure_jars, write_lock
+from script.local.kafka_security import BrokerSecurity
 from script.local.local_server import LOCAL_FOLDER, START_TIMEOUT_SECONDS, LocalServer, keep_running
 from script.local.owned_process import LocalServerError, free_port, run_to_end
 from script.terminal import build_app, run_app
@@ -59,13 +60,24 @@ app = build_app(__doc__)
 class LocalKafka(LocalServer):
     """One broker with its data in one folder."""
 
-    def __init__(self, data_dir: Path | str, port: int | None = None, *, resolve: Resolver | None = None) -> None:
-        """Without a port: the last one of this folder if it is free, else any free one, kept over restarts."""
+    def __init__(
+        self,
+        data_dir: Path | str,
+        port: int | None = None,
+        *,
+        resolve: Resolver | None = None,
+        security: BrokerSecurity | None = None,
+    ) -> None:
+        """Without a port: the last one of this folder if it is free, else any free one, kept over restarts.
+
+        With `security` clients connect to `secure_servers`; the plaintext listener is for this program itself.
+        """
         folder = Path(data_dir).absolute()
         self._properties_path = folder / "server.properties"
         super().__init__(folder, name="kafka", markers=("kafka.Kafka", str(self._properties_path)))
         self.wanted_port = port
         self._resolve = resolve
+        self._security = security
         self._jars: list[Path] = []
 
     @property
@@ -75,6 +87,16 @@ class LocalKafka(LocalServer):
     @property
     def setting(self) -> str:
         return f"KAFKA_BOOTSTRAP_SERVERS={self.bootstrap_servers}"
+
+    @property
+    def secure_servers(self) -> str:
+        """Where clients with TLS and a password connect."""
+        return f"localhost:{self._ports()['secure_port']}"
+
+    @property
+    def certificate_servers(self) -> str:
+        """Where clients with a certificate of their own connect."""
+        return f"localhost:{self._ports()['certificate_port']}"
 
     def fetch_program(self) -> None:
         self._jars = ensure_jars(resolve=self._resolve)
@@ -87,20 +109,28 @@ class LocalKafka(LocalServer):
         create_offsets_topic(self.bootstrap_servers)
 
     def _configure(self) -> None:
-        ports_path = self.folder / "ports.json"
         last: dict[str, int] = {}
         with suppress(OSError, ValueError):  # none yet, or the process that wrote it was killed
-            last = json.loads(ports_path.read_text())
+            last = self._ports()
         port = self.choose_port(last.get("port"))
         ports = {"port": port, "controller_port": free_port(last.get("controller_port"), other_than=port)}
-        ports_path.write_text(json.dumps(ports))
+        properties = _SERVER_PROPERTIES.format(**ports, log_folder=self.folder / "log")
+        if self._security is not None:
+            ports |= {name: free_port(last.get(name)) for name in ("secure_port", "certificate_port")}
+            properties = self._security.extend(properties, **ports)
+        (self.folder / "ports.json").write_text(json.dumps(ports))
         (self.folder / "tmp").mkdir(exist_ok=True)
-        self._properties_path.write_text(_SERVER_PROPERTIES.format(**ports, log_folder=self.folder / "log"))
+        self._properties_path.write_text(properties)
+
+    def _ports(self) -> dict[str, int]:
+        ports: dict[str, int] = json.loads((self.folder / "ports.json").read_text())
+        return ports
 
     def _format(self) -> None:
         if (self.folder / "log" / "meta.properties").exists():
             return
         arguments = ["kafka.tools.StorageTool", "format", "-t", new_cluster_id(), "-c", str(self._properties_path)]
+        arguments += self._security.format_arguments() if self._security else []
         answer = run_to_end(self._java_command(*arguments), environment=_java_environment())
         if answer.returncode != 0:
             raise LocalServerError(f"formatting {self.folder} for Kafka failed:\n{answer.stdout}{answer.stderr}")

@@ -39,6 +39,7 @@ class ServiceEnvironment:
             "PYTHONUNBUFFERED": "1",
             "KAFKA_BOOTSTRAP_SERVERS": self.bootstrap_servers,
             "DATABASE_URL": self.database_url,
+            "DATABASE_PASSWORD_FILE": "",  # the URL has the password
             "MODELS_DIR": str(self.models_folder),
             "TOPIC_PREFIX": self.topic_prefix,
             "API_HOST": "127.0.0.1",

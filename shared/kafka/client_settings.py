@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+from shared.kafka.connection import Brokers, connection_settings
+
 # All customer topics must map a key to the same partition number, whichever service produces.
 PARTITIONER = "murmur2_random"
 QUEUE_MESSAGES = 10_000
@@ -40,7 +42,7 @@ _LIBRDKAFKA_SETTINGS: dict[str, Any] = {
 class ConsumerSettings:
     """The brokers, the consumer group, the session timeout, and the interval of topic checks."""
 
-    bootstrap_servers: str
+    brokers: Brokers
     group: str
     topic_prefix: str = ""
     session_timeout_seconds: float = 10.0
@@ -51,16 +53,14 @@ class ConsumerSettings:
         session_timeout_ms = int(self.session_timeout_seconds * 1000)
         # Members learn of a rebalance with a heartbeat.
         session = {"session.timeout.ms": session_timeout_ms, "heartbeat.interval.ms": min(500, session_timeout_ms // 4)}
-        return {**_LIBRDKAFKA_SETTINGS, **session, "group.id": self.group, "bootstrap.servers": self.bootstrap_servers}
+        return {**_LIBRDKAFKA_SETTINGS, **session, "group.id": self.group, **connection_settings(self.brokers)}
 
 
-def producer_settings(
-    bootstrap_servers: str, *, client_id: str, delivery_timeout_seconds: float = 10.0
-) -> dict[str, Any]:
-    """Return the settings of a producer."""
+def producer_settings(brokers: Brokers, *, client_id: str, delivery_timeout_seconds: float = 10.0) -> dict[str, Any]:
+    """Return the settings of a producer. They hold the password: log none of them."""
     delivery_timeout_ms = int(delivery_timeout_seconds * 1000)
     return {
-        "bootstrap.servers": bootstrap_servers,
+        **connection_settings(brokers),
         "client.id": client_id,
         "enable.idempotence": True,
         "acks": "all",

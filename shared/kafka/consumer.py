@@ -52,7 +52,7 @@ class KafkaEventConsumer:
         self._changes = 0
         self._retry_offsets_at = 0.0
         # A separate connection: on the consumer's own one every query waits for the pending fetch.
-        self._metadata = metadata or KafkaMetadata(settings.bootstrap_servers, prefix=settings.topic_prefix)
+        self._metadata = metadata or KafkaMetadata(settings.brokers, prefix=settings.topic_prefix)
         self._starts = StartOffsets(offsets, self._metadata, topics=topics)
         self._watch = TopicWatch(self._metadata, topics=topics, interval_seconds=settings.check_topics_seconds)
         self._topics = [settings.topic_prefix + topic for topic in topics]

@@ -26,6 +26,7 @@ from confluent_kafka.admin import AdminClient, OffsetSpec
 
 from shared.backoff import retry_until
 from shared.errors import BrokerUnavailable, Stopped
+from shared.kafka.connection import BrokerAdmin, Brokers
 from shared.ports import Partition
 
 TIMEOUT_SECONDS = 5.0
@@ -72,11 +73,11 @@ class TopicQuery:
 class KafkaMetadata:
     """Answers for topics whose names have this prefix; callers use the names without it."""
 
-    def __init__(self, bootstrap_servers: str, *, prefix: str, timeout_seconds: float = TIMEOUT_SECONDS) -> None:
-        self._bootstrap_servers = bootstrap_servers
+    def __init__(self, brokers: Brokers, *, prefix: str, timeout_seconds: float = TIMEOUT_SECONDS) -> None:
+        self._brokers = brokers
         self._prefix = prefix
         self._timeout_seconds = timeout_seconds
-        self._admin = _connect(bootstrap_servers)
+        self._admin = BrokerAdmin(brokers)
 
     def fetch_topics(self, topics: Collection[str]) -> dict[str, Topic]:
         """Return those of these topics that exist; raises BrokerUnavailable."""
@@ -85,6 +86,7 @@ class KafkaMetadata:
     def start_query(self, topics: Collection[str]) -> TopicQuery:
         """Send a query for these topics, and return at once."""
         names, admin = TopicCollection([self._prefix + topic for topic in sorted(topics)]), self._admin
+        admin.poll(0)  # reported problems stay in librdkafka's memory until they are polled
         futures = admin.describe_topics(names, request_timeout=self._timeout_seconds)
         return TopicQuery(futures, prefix=self._prefix, admin=admin)
 
@@ -113,16 +115,16 @@ class KafkaMetadata:
             }
         except KafkaException as error:
             # A client keeps the leader epochs that it knows: after a restart the broker refuses all its queries.
-            self._admin = _connect(self._bootstrap_servers)
+            self._admin = BrokerAdmin(self._brokers)
             raise _unavailable(error) from error
 
 
-def wait_for_cluster_id(bootstrap_servers: str, *, stop: threading.Event, on_try: Callable[[], None]) -> str | None:
+def wait_for_cluster_id(brokers: Brokers, *, stop: threading.Event, on_try: Callable[[], None]) -> str | None:
     """Wait until the broker answers, and return the cluster's id; None once `stop` is set. Call `on_try` every time."""
 
     def fetch() -> str:
         on_try()
-        return fetch_cluster_id(bootstrap_servers, timeout_seconds=_WAIT_TIMEOUT_SECONDS)
+        return fetch_cluster_id(brokers, timeout_seconds=_WAIT_TIMEOUT_SECONDS)
 
     try:
         return retry_until(stop, fetch, on=BrokerUnavailable, log_event="broker.unavailable", most_seconds=2.0)
@@ -130,12 +132,13 @@ def wait_for_cluster_id(bootstrap_servers: str, *, stop: threading.Event, on_try
         return None
 
 
-def fetch_cluster_id(bootstrap_servers: str, *, timeout_seconds: float = TIMEOUT_SECONDS) -> str:
-    """Return the id of the Kafka cluster; raises BrokerUnavailable."""
+def fetch_cluster_id(brokers: Brokers, *, timeout_seconds: float = TIMEOUT_SECONDS) -> str:
+    """Return the id of the Kafka cluster; raises BrokerUnavailable with the cause, a refused password for instance."""
+    admin = BrokerAdmin(brokers)
     try:
-        cluster_id = _connect(bootstrap_servers).list_topics(timeout=timeout_seconds).cluster_id
+        cluster_id = admin.list_topics(timeout=timeout_seconds).cluster_id
     except KafkaException as error:
-        raise _unavailable(error) from error
+        raise BrokerUnavailable(admin.problem(error)) from error
     if not cluster_id:
         raise BrokerUnavailable("the broker does not return its cluster id")
     return str(cluster_id)
@@ -150,10 +153,6 @@ def log_append_time(message: Message) -> datetime | None:
         return datetime.fromtimestamp(milliseconds / 1000, tz=UTC)
     except (OverflowError, ValueError, OSError):
         return None
-
-
-def _connect(bootstrap_servers: str) -> AdminClient:
-    return AdminClient({"bootstrap.servers": bootstrap_servers, "log_level": 0})
 
 
 def _unavailable(error: KafkaException) -> BrokerUnavailable:

@@ -12,6 +12,7 @@ from tenacity import retry, retry_if_exception, stop_after_delay, wait_fixed
 
 from shared import events
 from shared.errors import BrokerUnavailable, RecommenderError
+from shared.kafka.connection import BrokerAdmin, Brokers
 
 ADMIN_TIMEOUT_SECONDS = 30.0
 QUERY_TIMEOUT_SECONDS = 10.0
@@ -51,13 +52,13 @@ class TopicsUnusable(RecommenderError):
 
 
 def create_topics(
-    bootstrap_servers: str, *, prefix: str = "", partitions: int = 12, durability: TopicDurability | None = None
+    brokers: Brokers, *, prefix: str = "", partitions: int = 12, durability: TopicDurability | None = None
 ) -> list[str]:
     """Create the missing topics and return their names; existing topics stay as they are.
 
     Raises TopicsUnusable when the broker does not answer, or when the customer topics would not be co-partitioned.
     """
-    admin = AdminClient({"bootstrap.servers": bootstrap_servers})
+    admin = BrokerAdmin(brokers)
     durability = durability or TopicDurability()
     kept = {"retention.ms": str(durability.retention_hours * 3_600_000)}
     customer_topics = [prefix + topic for topic in events.CUSTOMER_TOPICS]
@@ -67,24 +68,26 @@ def create_topics(
         _new_topic(prefix + events.MODELS_PUBLISHED, 1, durability, {"cleanup.policy": "compact"}),
     ]
     try:
-        futures = admin.create_topics(wanted, operation_timeout=ADMIN_TIMEOUT_SECONDS)
+        futures = admin.create_topics(
+            wanted, operation_timeout=ADMIN_TIMEOUT_SECONDS, request_timeout=2 * ADMIN_TIMEOUT_SECONDS
+        )
         created = [name for name, future in futures.items() if _is_created(future)]
         counts = _fetch_partition_counts(admin, customer_topics)
     except KafkaException as error:
-        raise _unusable(bootstrap_servers, error) from error
+        raise _unusable(brokers, admin, error) from error
     if len(set(counts.values())) > 1:
         raise TopicsUnusable(f"the customer topics must have the same number of partitions: {counts}")
     return sorted(created)
 
 
 def configure_topics(
-    bootstrap_servers: str, *, prefix: str = "", durability: TopicDurability | None = None
+    brokers: Brokers, *, prefix: str = "", durability: TopicDurability | None = None
 ) -> dict[str, dict[str, str]]:
     """Set the required settings where a topic has other values; raises TopicsUnusable.
 
     Returns the changes: by topic and setting, the value before and after.
     """
-    admin = AdminClient({"bootstrap.servers": bootstrap_servers})
+    admin = BrokerAdmin(brokers)
     required = (durability or TopicDurability()).required()
     changes: dict[str, dict[str, str]] = {}
     try:
@@ -94,16 +97,16 @@ def configure_topics(
                 _set(admin, name, wrong)
                 changes[name] = {key: f"{before.get(key)} -> {value}" for key, value in wrong.items()}
     except KafkaException as error:
-        raise _unusable(bootstrap_servers, error) from error
+        raise _unusable(brokers, admin, error) from error
     return changes
 
 
-def fetch_max_message_bytes(bootstrap_servers: str, topic: str) -> int | None:
+def fetch_max_message_bytes(brokers: Brokers, topic: str) -> int | None:
     """Return the size of the largest message that the broker accepts for this topic; None when there is no topic.
 
     `topic` is the name with its prefix. Raises BrokerUnavailable.
     """
-    admin = AdminClient({"bootstrap.servers": bootstrap_servers, "log_level": 0})
+    admin = BrokerAdmin(brokers)
     resource = ConfigResource(ResourceType.TOPIC, topic)
     [future] = admin.describe_configs([resource], request_timeout=QUERY_TIMEOUT_SECONDS).values()
     try:
@@ -111,7 +114,7 @@ def fetch_max_message_bytes(bootstrap_servers: str, topic: str) -> int | None:
     except KafkaException as error:
         if _is_unknown_topic(error):
             return None
-        raise BrokerUnavailable(str(error.args[0].str())) from error
+        raise BrokerUnavailable(admin.problem(error)) from error
 
 
 def _is_unknown_topic(error: BaseException) -> bool:
@@ -166,5 +169,5 @@ def _is_created(future: Future[None]) -> bool:
     return True
 
 
-def _unusable(bootstrap_servers: str, error: KafkaException) -> TopicsUnusable:
-    return TopicsUnusable(f"topics at {bootstrap_servers}: {error.args[0].str()}")
+def _unusable(brokers: Brokers, admin: BrokerAdmin, error: KafkaException) -> TopicsUnusable:
+    return TopicsUnusable(f"topics at {brokers}: {admin.problem(error)}")

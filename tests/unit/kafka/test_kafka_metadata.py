@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from shared.errors import BrokerUnavailable
-from shared.kafka.metadata import KafkaMetadata
+from shared.kafka.metadata import KafkaMetadata, fetch_cluster_id
 
 NO_BROKER = "127.0.0.1:1"
 PARTITION = ("requests", 0)
@@ -36,3 +36,8 @@ def test_a_question_about_topics_is_answered_after_another_one_failed() -> None:
     with pytest.raises(BrokerUnavailable):
         topics.result()
     assert topics.is_answered()
+
+
+def test_a_failure_has_its_cause_without_times_so_that_logs_recognise_a_repetition() -> None:
+    with pytest.raises(BrokerUnavailable, match=r"Connection refused$"):
+        fetch_cluster_id(NO_BROKER, timeout_seconds=1.0)
