@@ -100,7 +100,7 @@ def choose_weights(  # noqa: PLR0913 - everything but what is chosen for is by k
     first = [*alternatives, *profitability_alternatives(default)]
     cutoffs: list[Cutoff] = []
     for cutoff in rolling_cutoffs(data, rules=rules, tradable=tradable, enforce_suitability=enforce_suitability):
-        if cutoffs and budget.is_spent() and _missing(cutoff, first, figures):
+        if cutoffs and budget.is_spent() and _lacks(cutoff, first, figures):
             break
         cutoffs.append(cutoff)
         measure(cutoff, first, figures)
@@ -178,9 +178,11 @@ def with_profitability_share(configuration: ModelConfiguration, share: float) ->
 
 def measure(cutoff: Cutoff, configurations: Sequence[ModelConfiguration], figures: Figures) -> list[float]:
     """Return the nDCG@10 of the configurations at a cutoff; only what `figures` does not hold is computed."""
-    if missing := _missing(cutoff, configurations, figures):
+    keys = [_key(cutoff, configuration) for configuration in configurations]
+    missing = {key: one for key, one in zip(keys, configurations, strict=True) if key not in figures}
+    if missing:
         figures.update(zip(missing, cutoff.evaluate(list(missing.values())), strict=True))
-    found = [figures[_key(cutoff, configuration)] for configuration in configurations]
+    found = [figures[key] for key in keys]
     for oldest in list(figures)[:-MOST_FIGURES]:
         del figures[oldest]
     return found
@@ -198,10 +200,8 @@ def profitability_alternatives(configuration: ModelConfiguration) -> list[ModelC
     return [with_profitability_share(configuration, share) for share in PROFITABILITY_SHARES]
 
 
-def _missing(
-    cutoff: Cutoff, configurations: Sequence[ModelConfiguration], figures: Figures
-) -> dict[tuple[str, str], ModelConfiguration]:
-    return {key: one for one in configurations if (key := _key(cutoff, one)) not in figures}
+def _lacks(cutoff: Cutoff, configurations: Sequence[ModelConfiguration], figures: Figures) -> bool:
+    return any(_key(cutoff, configuration) not in figures for configuration in configurations)
 
 
 def _key(cutoff: Cutoff, configuration: ModelConfiguration) -> tuple[str, str]:
