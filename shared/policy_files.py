@@ -1,4 +1,4 @@
-"""The policies that are shipped with the code, or that of a file. No service reads them yet (docs/decisions/0052)."""
+"""The policies that are shipped with the code, and the one that a setting names."""
 
 from __future__ import annotations
 

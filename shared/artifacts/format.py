@@ -139,6 +139,7 @@ def decode_model(manifest: Manifest, arrays_file: bytes) -> Model:
             signals=groups,
             asset_risk_level=catalogue.pop("risk_level"),
             metadata=manifest.metadata,
+            policy=None,
             **catalogue,
         )
     except MALFORMED as error:

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from shared.recommender.components import CandidateRows, PartialSums, SignalScores, build_component, exclusions
 from shared.recommender.configuration import COMPONENTS, ModelConfiguration
-from shared.recommender.list_rules import NO_ASSET, choose_in_order
+from shared.recommender.list_rules import NO_ASSET, choose_in_order, equal_score_order
 from shared.recommender.model import Model
 from shared.recommender.pipeline import K, ScoringRules, chunk_rows, effective_weights, score_candidates
 from shared.recommender.types import CustomerHistory
@@ -32,15 +32,18 @@ def recommend_alternatives(
 ) -> list[NDArray[np.int64]]:
     """Return what `recommend_indices` returns with each configuration; they differ from the model's in weights."""
     rules = ScoringRules(now, enforce_suitability)
+    policy = rules.policy_for(model)
     lists = [np.full((len(histories), k), NO_ASSET, dtype=np.int64) for _ in configurations]
     by_signals = sorted(zip(configurations, lists, strict=True), key=_first_of_same_signals(configurations))
     for rows in chunk_rows(len(histories), len(model.id_map)):
         signals, candidates = score_candidates(model, histories[rows], rules)
         is_candidate = np.asarray(candidates.any(axis=0), dtype=np.bool_)
-        order = model.tie_order[is_candidate[model.tie_order]]
+        order = equal_score_order(model, policy)
+        order = order[is_candidate[order]]
         batch = _Batch(signals, candidates, order)
         for configuration, of_configuration in by_signals:
-            of_configuration[rows] = choose_in_order(model, histories[rows], batch.weigh(configuration), order, k)
+            scores = batch.weigh(configuration)
+            of_configuration[rows] = choose_in_order(model, histories[rows], scores, order, k, policy)
     return lists
 
 

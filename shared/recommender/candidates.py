@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import date
 from types import MappingProxyType
 
@@ -12,10 +12,11 @@ from numpy.typing import NDArray
 
 from shared.recommender.history import dismissed_isins
 from shared.recommender.id_map import AssetIdMap
+from shared.recommender.labels import Labels
 from shared.recommender.model import Model
+from shared.recommender.policy.view import PolicyView
 from shared.recommender.types import NO_OPTIONS, Asset, Customer, CustomerHistory, ListOptions, RiskLevel
 
-NO_LABEL = -1
 # (category, sub-category) -> least risk level that accepts it. What the table does not name is BALANCED: shares,
 # equity funds, structured products, and everything that the bank has not classified.
 _RISK_LEVELS: dict[tuple[str, str], RiskLevel] = {
@@ -28,34 +29,20 @@ _RISK_LEVELS: dict[tuple[str, str], RiskLevel] = {
 
 
 @dataclass(frozen=True, eq=False)
-class Labels:
-    """The category or the sector of a model's A assets. numbers: (A,) int32, NO_LABEL for none; by name: `of_name`."""
-
-    numbers: NDArray[np.int32]
-    of_name: Mapping[str, int] = field(default_factory=dict)
-
-    @classmethod
-    def build(cls, names: Sequence[str | None]) -> Labels:
-        """Build from one name for each asset; an empty name is none."""
-        of_name = {name: number for number, name in enumerate(sorted({name for name in names if name}))}
-        return cls(np.array([of_name.get(name or "", NO_LABEL) for name in names], dtype=np.int32), of_name)
-
-    def are_among(self, names: Sequence[str]) -> NDArray[np.bool_]:
-        """Return (A,) whether each asset has one of these names."""
-        return np.isin(self.numbers, [self.of_name[name] for name in names if name in self.of_name])
-
-
-@dataclass(frozen=True, eq=False)
 class CatalogueView:
     """What today's catalogue says of a model's A assets. listed: (A,) bool, whether the asset exists in it.
 
     risk_level: (A,) int8, 1..4, by the category of today; without meaning where the asset is not listed.
+    suspended: (A,) bool, which assets nobody may have now; they count as not listed. policy: what the policy says of
+    the assets, in place of `risk_level`; None: the table of decision 4.
     """
 
     listed: NDArray[np.bool_]
     risk_level: NDArray[np.int8]
     categories: Labels
     sectors: Labels
+    suspended: NDArray[np.bool_]
+    policy: PolicyView | None = None
 
 
 def build_catalogue_view(
@@ -64,14 +51,19 @@ def build_catalogue_view(
     *,
     categories: Mapping[str, str] = MappingProxyType({}),
     sectors: Mapping[str, str | None] = MappingProxyType({}),
+    suspended: Collection[str] = (),
+    policy: PolicyView | None = None,
 ) -> CatalogueView:
     """Build the view of a catalogue that has these assets, by ISIN; it may have more, or none."""
     levels = [risk_levels.get(isin) for isin in id_map.isins]
+    is_suspended = np.array([isin in suspended for isin in id_map.isins], dtype=np.bool_)
     return CatalogueView(
-        listed=np.array([level is not None for level in levels], dtype=np.bool_),
+        listed=np.array([level is not None for level in levels], dtype=np.bool_) & ~is_suspended,
+        suspended=is_suspended,
         risk_level=np.array([level or RiskLevel.AGGRESSIVE for level in levels], dtype=np.int8),
         categories=Labels.build([categories.get(isin) for isin in id_map.isins]),
         sectors=Labels.build([sectors.get(isin) for isin in id_map.isins]),
+        policy=policy,
     )
 
 
@@ -85,12 +77,16 @@ def candidate_mask(
     """Return (B, A): may this asset be recommended to this customer?
 
     With a catalogue only its assets are candidates, and it alone says how much risk they carry. Without one (in an
-    evaluation, which fits the model on the same catalogue) the model's own arrays do.
+    evaluation, which fits the model on the same catalogue) the model's own arrays do, or the policy that it was fitted
+    with.
     `enforce_suitability=False` is for offline benchmarks only, whose protocol knows no suitability.
     """
     available = model.tradable if catalogue is None else model.tradable & catalogue.listed
     mask = np.repeat(available[np.newaxis], len(histories), axis=0)
-    if enforce_suitability:
+    policy = policy_of(model, catalogue)
+    if enforce_suitability and policy is not None:
+        mask &= policy.allowed(histories)
+    elif enforce_suitability:
         asset_levels = model.asset_risk_level if catalogue is None else catalogue.risk_level
         accepted = np.array([accepted_risk_level(history.customer) for history in histories], dtype=np.int8)
         mask &= asset_levels[np.newaxis] <= accepted[:, np.newaxis]
@@ -98,6 +94,28 @@ def candidate_mask(
     rows = np.repeat(np.arange(len(histories)), [len(assets) for assets in excluded])
     mask[rows, [asset for assets in excluded for asset in assets]] = False
     return mask
+
+
+def policy_of(model: Model, catalogue: CatalogueView | None) -> PolicyView | None:
+    """Return the policy that holds for lists: that of the catalogue of today, without one that of the model."""
+    return model.policy if catalogue is None else catalogue.policy
+
+
+def refused_entirely(
+    model: Model,
+    histories: Sequence[CustomerHistory],
+    options: Sequence[ListOptions | None],
+    is_empty: NDArray[np.bool_],
+    catalogue: CatalogueView | None,
+) -> NDArray[np.bool_]:
+    """Return (B,) which of the empty lists would hold something without the policy. is_empty: (B,)."""
+    refused = np.zeros(len(histories), dtype=np.bool_)
+    rows = np.flatnonzero(is_empty).tolist()
+    others = candidate_mask(model, [histories[row] for row in rows], catalogue=catalogue, enforce_suitability=False)
+    scores = np.where(others, 0.0, -np.inf)
+    remove_filtered(scores, [options[row] for row in rows], id_map=model.id_map, catalogue=catalogue)
+    refused[rows] = (scores > -np.inf).any(axis=1)
+    return refused
 
 
 def remove_filtered(

@@ -5,32 +5,22 @@ from __future__ import annotations
 import hashlib
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property, lru_cache
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from shared.recommender.candidates import NO_LABEL, CatalogueView
+from shared.recommender.candidates import CatalogueView
+from shared.recommender.limits import Limit, LimitCounts
 from shared.recommender.model import NO_SECTOR, Model
+from shared.recommender.policy.concentration import are_tied, exceeds_caps, portfolio_limits
+from shared.recommender.policy.view import PolicyView
+from shared.recommender.top_k import NO_ASSET as NO_ASSET
+from shared.recommender.top_k import Lists, Scores, top_k
 from shared.recommender.types import NO_OPTIONS, CustomerHistory, ListOptions
 
-NO_ASSET = -1
-GROUP_COLUMNS = 8  # columns of a group, see `_bound_of_best`
 RANKED_FIRST = 4  # times the places of a list: so many assets are looked at before all are, where sectors are limited
-MOST_KEPT = 4  # times the places of a list: of a row with more columns at or above the bound, ties are cut first
-
-Scores = NDArray[np.float64]
-Lists = NDArray[np.int64]
-
-
-@dataclass(frozen=True, eq=False)
-class Limit:
-    """At most `most` assets of a list have the same number; those of NO_LABEL are not limited. numbers: (A,)."""
-
-    numbers: NDArray[np.integer[Any]]
-    most: int
 
 
 @dataclass(frozen=True)
@@ -66,7 +56,11 @@ def build_shape(model: Model, k: int, options: ListOptions | None, catalogue: Ca
 
 
 def choose_assets(
-    model: Model, histories: Sequence[CustomerHistory], scores: Scores, shapes: int | Sequence[ListShape]
+    model: Model,
+    histories: Sequence[CustomerHistory],
+    scores: Scores,
+    shapes: int | Sequence[ListShape],
+    policy: PolicyView | None = None,
 ) -> Lists:
     """Return (B, largest k) positions of the assets of each list, best first, NO_ASSET past the end.
 
@@ -74,8 +68,17 @@ def choose_assets(
     best k, equal ones in `tie_order`, with exceptions (docs/decisions/0027, 0033). No list exceeds its limits. No
     sector fills more than `largest_sector_share` of a list while other candidates are left. For `exploration_share` of
     the customers the last place of several goes to the best new asset.
+
+    A policy may have its own order of equal scores and caps on portfolio and list, and may leave out what nothing tells
+    apart (docs/decisions/0057).
     """
-    return choose_in_order(model, histories, scores.take(model.tie_order, axis=1), model.tie_order, shapes)
+    order = equal_score_order(model, policy)
+    return choose_in_order(model, histories, scores.take(order, axis=1), order, shapes, policy)
+
+
+def equal_score_order(model: Model, policy: PolicyView | None) -> NDArray[np.int32]:
+    """Return (A,) all positions in the order that equal scores have: that of the policy if it has one."""
+    return model.tie_order if policy is None or policy.tie_order is None else policy.tie_order
 
 
 def choose_in_order(
@@ -84,86 +87,63 @@ def choose_in_order(
     ordered: Scores,
     order: NDArray[np.int32],
     shapes: int | Sequence[ListShape],
+    policy: PolicyView | None = None,
 ) -> Lists:
-    """Return what `choose_assets` returns. ordered: (B, N) the scores of the assets `order` (N,), as in `tie_order`.
+    """Return what `choose_assets` returns. ordered: (B, N) the scores of the assets `order` (N,), in that order.
 
     `order` may leave out assets that are candidates of nobody.
     """
-    if isinstance(shapes, int):
-        shapes = [build_shape(model, shapes, None, None)] * len(ordered)
+    shapes = [build_shape(model, shapes, None, None)] * len(ordered) if isinstance(shapes, int) else shapes
     k = np.array([shape.k for shape in shapes], dtype=np.int64)
     places = int(k.max(initial=0))
     if not ordered.shape[1]:
         return np.full((len(ordered), places), NO_ASSET, dtype=np.int64)
-    best = top_k(ordered, places)
-    best[np.arange(places) >= k[:, np.newaxis]] = NO_ASSET
-    lists = np.where(best == NO_ASSET, NO_ASSET, order[best]).astype(np.int64)
+    caps, ties = (policy.policy.caps.given(), policy.policy.leave_out_ties) if policy else ({}, False)
+    best = top_k(ordered, places + ties)  # one more: what the last place is tied with
+    lists = np.where(best == NO_ASSET, NO_ASSET, order[best]).astype(np.int64)[:, :places]
+    lists[np.arange(places) >= k[:, np.newaxis]] = NO_ASSET
+    is_limited = np.array([bool(shape.limits) for shape in shapes], dtype=np.bool_)
     most_of_sector = np.array([shape.most_of_sector for shape in shapes], dtype=np.int64)
-    has_limits = np.array([bool(shape.limits) for shape in shapes], dtype=np.bool_)
-    exceeding = np.flatnonzero((_fullest_sector(model.sector, lists) > most_of_sector) & ~has_limits)
-    ranked = top_k(ordered[exceeding], RANKED_FIRST * places)
-    ranked = np.where(ranked == NO_ASSET, NO_ASSET, order[ranked])
-    found, is_full = _first_within_shares(model.sector, ranked, most_of_sector[exceeding], k[exceeding])
-    lists[exceeding[is_full]] = found[is_full][:, :places]
-    for row in [*exceeding[~is_full].tolist(), *np.flatnonzero(has_limits).tolist()]:
-        lists[row] = NO_ASSET
+    exceeds = _fullest_sector(model.sector, lists) > most_of_sector
+    if policy is not None and caps:
+        is_limited |= exceeds | exceeds_caps(policy, histories, lists, k)
+        shapes = [_with_caps(policy, history, shape) for history, shape in zip(histories, shapes, strict=True)]
+    if policy is not None and ties:
+        lists[are_tied(policy, ordered, order, best, k)] = NO_ASSET
+        is_limited |= exceeds
+    exceeding = np.flatnonzero(exceeds & ~is_limited)
+    short = exceeding[~_fill_within_shares(model.sector, ordered, order, lists, exceeding, shapes)]
+    for row in [*short.tolist(), *np.flatnonzero(is_limited).tolist()]:
         chosen = _choose_within_limits(model, ordered[row], order, shapes[row])
+        if policy is not None and ties:
+            chosen = _without_ties(model, policy, ordered[row], order, chosen, shapes[row])
+        lists[row] = NO_ASSET
         lists[row, : len(chosen)] = chosen
     if model.new.any():
         _explore(model, histories, ordered, order, lists, shapes)
     return lists
 
 
-def top_k(scores: Scores, k: int) -> Lists:
-    """Return (B, k) column indices of the largest scores, best first, equal ones by index, -inf never (NO_ASSET).
-
-    Exact: a bound leaves a few columns of each row, among them all that may be listed, and only these are sorted.
-    """
-    places = min(k, scores.shape[1])
-    top = np.full((len(scores), k), NO_ASSET, dtype=np.int64)
-    if not scores.size:
-        return top
-    kept = scores >= np.maximum(_bound_of_best(scores, places), np.finfo(np.float64).min)
-    if (has_many := np.count_nonzero(kept, axis=1) > MOST_KEPT * places).any():
-        kept[has_many] = _without_surplus_ties(scores[has_many], places)
-    rows, columns = np.divmod(np.flatnonzero(kept), scores.shape[1])  # np.nonzero takes ten times as long
-    counts = np.bincount(rows, minlength=len(scores))
-    place = np.arange(len(rows)) - np.repeat(np.cumsum(counts) - counts, counts)
-    shape = (len(scores), max(int(counts.max()), places))
-    values, indices = np.full(shape, -np.inf), np.full(shape, NO_ASSET, dtype=np.int64)
-    values[rows, place], indices[rows, place] = scores[rows, columns], columns
-    # Columns ascend in each row, so a stable sort settles ties.
-    order = np.argsort(-values, axis=1, kind="stable")[:, :places]
-    top[:, :places] = np.take_along_axis(indices, order, axis=1)
-    return top
+def _with_caps(policy: PolicyView, history: CustomerHistory, shape: ListShape) -> ListShape:
+    return replace(shape, limits=(*shape.limits, *portfolio_limits(policy, history, shape.k)))
 
 
-def _bound_of_best(scores: Scores, places: int) -> Scores:
-    """Return (B, 1) a value that at least so many scores of each row reach, and few more.
-
-    It is the smallest of the best of so many groups of columns. To partition whole rows takes five times as long.
-    """
-    groups = scores.shape[1] // GROUP_COLUMNS
-    if groups < 2 * places:
-        return _kth_largest(scores, places)
-    highest = scores[:, :groups].copy()
-    for start in range(groups, scores.shape[1], groups):
-        others = scores[:, start : start + groups]
-        np.maximum(highest[:, : others.shape[1]], others, out=highest[:, : others.shape[1]])
-    return _kth_largest(highest, places)
-
-
-def _kth_largest(scores: Scores, k: int) -> Scores:
-    place = scores.shape[1] - k
-    return np.asarray(np.partition(scores, place, axis=1)[:, place, np.newaxis])
-
-
-def _without_surplus_ties(scores: Scores, places: int) -> NDArray[np.bool_]:
-    """Return which columns are the best, at most so many of each row: of those that share the last place, the first."""
-    last = _kth_largest(scores, places)
-    above, tied = scores > last, (scores == last) & (scores > -np.inf)
-    free_places = places - np.count_nonzero(above, axis=1, keepdims=True)
-    return np.asarray(above | (tied & (np.cumsum(tied, axis=1) <= free_places)), dtype=np.bool_)
+def _fill_within_shares(
+    sector: NDArray[np.int16],
+    ordered: Scores,
+    order: NDArray[np.int32],
+    lists: Lists,
+    rows: NDArray[np.int64],
+    shapes: Sequence[ListShape],
+) -> NDArray[np.bool_]:
+    """Fill these rows of `lists` with no sector above its share, and return which of them became full."""
+    ranked = top_k(ordered[rows], RANKED_FIRST * lists.shape[1])
+    ranked = np.where(ranked == NO_ASSET, NO_ASSET, order[ranked])
+    most_of_sector = np.array([shapes[row].most_of_sector for row in rows.tolist()], dtype=np.int64)
+    k = np.array([shapes[row].k for row in rows.tolist()], dtype=np.int64)
+    found, is_full = _first_within_shares(sector, ranked, most_of_sector, k)
+    lists[rows[is_full]] = found[is_full][:, : lists.shape[1]]
+    return is_full
 
 
 def _fullest_sector(sector: NDArray[np.int16], lists: Lists) -> NDArray[np.int64]:
@@ -202,7 +182,7 @@ def _choose_within_limits(
     """
     ranking = np.argsort(-ordered, kind="stable")[: np.count_nonzero(ordered > -np.inf)]
     assets: list[int] = order[ranking].tolist()
-    counts = _Counts(shape.limits)
+    counts = LimitCounts(shape.limits)
     of_sector: Counter[int] = Counter()
     kept: list[int] = []
     waiting: list[int] = []
@@ -222,20 +202,35 @@ def _choose_within_limits(
     return [assets[rank] for rank in sorted(kept)]
 
 
-class _Counts:
-    """How often a list has each number of its limits."""
+def _without_ties(
+    model: Model,
+    policy: PolicyView,
+    ordered: NDArray[np.float64],
+    order: NDArray[np.int32],
+    chosen: list[int],
+    shape: ListShape,
+) -> list[int]:
+    """Leave out of a list within limits what another candidate could replace that nothing tells apart from it.
 
-    def __init__(self, limits: Sequence[Limit], assets: Sequence[int] = ()) -> None:
-        self._limits = [(limit, Counter(limit.numbers[list(assets)].tolist())) for limit in limits]
+    ordered: (N,) the scores of the assets `order`.
+    """
+    scores = dict(zip(order.tolist(), ordered.tolist(), strict=True))
+    others = order[np.isin(ordered, [scores[asset] for asset in chosen])].tolist()
+    keys, sectors = policy.tie_class.tolist(), model.sector.tolist()
+    tied: dict[tuple[float, int], list[int]] = {}
+    for one in set(others).difference(chosen):
+        tied.setdefault((scores[one], keys[one]), []).append(one)
 
-    def add(self, asset: int) -> bool:
-        """Count the asset if no limit forbids it, and return whether it is counted."""
-        numbers = [(int(limit.numbers[asset]), limit.most, found) for limit, found in self._limits]
-        if any(number != NO_LABEL and found[number] >= most for number, most, found in numbers):
-            return False
-        for number, _, found in numbers:
-            found[number] += 1
-        return True
+    def is_replaceable(asset: int) -> bool:
+        rest = [one for one in chosen if one != asset]
+        full = Counter(sectors[one] for one in rest)
+        return any(
+            (sectors[one] == NO_SECTOR or full[sectors[one]] < shape.most_of_sector or sectors[one] == sectors[asset])
+            and LimitCounts(shape.limits, rest).add(one)
+            for one in tied.get((scores[asset], keys[asset]), ())
+        )
+
+    return [asset for asset in chosen if not is_replaceable(asset)]
 
 
 def _explore(
@@ -260,7 +255,7 @@ def _explore(
         if explores(model, histories[row].customer.customer_id):
             place = int(last[row])
             of_sector = Limit(model.sector, shapes[row].most_of_sector)
-            counts = _Counts((*shapes[row].limits, of_sector), lists[row, :place].tolist())
+            counts = LimitCounts((*shapes[row].limits, of_sector), lists[row, :place].tolist())
             by_score = np.argsort(-new_scores[row], kind="stable")[: np.count_nonzero(new_scores[row] > -np.inf)]
             fitting = (asset for asset in new_assets[by_score].tolist() if counts.add(asset))
             lists[row, place] = next(fitting, lists[row, place])

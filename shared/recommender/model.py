@@ -15,6 +15,7 @@ from scipy import sparse
 from shared.recommender.configuration import COMPONENTS, ModelConfiguration
 from shared.recommender.history import HistoryMatrix
 from shared.recommender.id_map import AssetIdMap
+from shared.recommender.policy.view import PolicyView
 from shared.recommender.signal import Arrays, ArraySpec, Batch, Scores, check_arrays
 from shared.recommender.types import Customer, CustomerHistory, InvestmentCapacity, RiskLevel
 
@@ -35,8 +36,8 @@ class Model:
     """A trained model.
 
     signals: the arrays of every signal of the configuration, by its name. asset_risk_level: (A,) int8, 1..4.
-    tradable, bought, new, sector, tie_order: (A,) as CATALOGUE_ARRAYS says, at `as_of`. Raises ValueError when an array
-    is not as specified.
+    tradable, bought, new, sector, tie_order: (A,) as CATALOGUE_ARRAYS says, at `as_of`. policy: of an evaluation, which
+    knows no other catalogue; no artifact has it. Raises ValueError when an array is not as specified.
     """
 
     version: str
@@ -51,6 +52,7 @@ class Model:
     sector: NDArray[np.int16]
     tie_order: NDArray[np.int32]
     metadata: dict[str, Any] = field(default_factory=dict)  # metrics, watermark
+    policy: PolicyView | None = None
 
     def __post_init__(self) -> None:
         asset_count = len(self.id_map)

@@ -16,12 +16,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from shared.recommender.candidates import CatalogueView, candidate_mask, remove_filtered
+from shared.recommender.candidates import CatalogueView, candidate_mask, policy_of, refused_entirely, remove_filtered
 from shared.recommender.components import SignalScores, build_components, exclusions, scale_to_unit, score_signals
 from shared.recommender.configuration import COMPONENTS, ModelConfiguration
 from shared.recommender.history import build_history_matrix
 from shared.recommender.list_rules import NO_ASSET, build_shape, choose_assets
 from shared.recommender.model import Model
+from shared.recommender.policy.view import PolicyView
 from shared.recommender.signal import Batch
 from shared.recommender.types import (
     Basis,
@@ -47,6 +48,10 @@ class ScoringRules:
     enforce_suitability: bool = True
     catalogue: CatalogueView | None = None
 
+    def policy_for(self, model: Model) -> PolicyView | None:
+        """Return the policy that lists obey, None without one."""
+        return policy_of(model, self.catalogue) if self.enforce_suitability else None
+
 
 @dataclass(frozen=True)
 class BatchScores:
@@ -65,20 +70,30 @@ class BatchScores:
 class TopAssets:
     """The best k of B customers as arrays. asset_indices: (B, k), best first, NO_ASSET past the end of a list.
 
-    scores: (B, k) float64, -inf past the end. contributions: (3, B, k) float64. cold: (B,) bool.
+    scores: (B, k) float64, -inf past the end. contributions: (3, B, k) float64. cold: (B,) bool. refused: (B,) bool,
+    whether the list is empty because of the policy alone.
     """
 
     asset_indices: NDArray[np.int64]
     scores: NDArray[np.float64]
     contributions: NDArray[np.float64]
     cold: NDArray[np.bool_]
+    refused: NDArray[np.bool_]
+
+    @property
+    def bases(self) -> list[Basis]:
+        """What each list rests on."""
+        return [
+            Basis.NOTHING_SUITABLE if refused else Basis.SEGMENT_PRIOR if cold else Basis.HISTORY
+            for cold, refused in zip(self.cold.tolist(), self.refused.tolist(), strict=True)
+        ]
 
     @classmethod
     def empty(cls, customers: int, places: int) -> TopAssets:
         """Build lists without any asset."""
         shape = (customers, places)
         indices, scores = np.full(shape, NO_ASSET, dtype=np.int64), np.full(shape, -np.inf)
-        return cls(indices, scores, np.zeros((len(COMPONENTS), *shape)), np.zeros(customers, dtype=np.bool_))
+        return cls(indices, scores, np.zeros((len(COMPONENTS), *shape)), *np.zeros((2, customers), dtype=np.bool_))
 
 
 def recommend(  # noqa: PLR0913 - the one entry of serving: everything but the batch is by keyword
@@ -133,7 +148,7 @@ def rank_assets(  # noqa: PLR0913 - as `recommend`
         every.asset_indices[rows, columns] = top.asset_indices
         every.scores[rows, columns] = top.scores
         every.contributions[:, rows, columns] = top.contributions
-        every.cold[rows] = top.cold
+        every.cold[rows], every.refused[rows] = top.cold, top.refused
         start = rows.stop
     return every
 
@@ -228,10 +243,15 @@ def _rank_chunks(
     shapes = [
         build_shape(model, one, asked, rules.catalogue) for one, asked in zip(k_of_each, options_of_each, strict=True)
     ]
+    policy = rules.policy_for(model)
     for rows in chunk_rows(count, len(model.id_map)):
         batch = score_batch(model, histories[rows], weights=weights_of_each[rows], rules=rules)
         remove_filtered(batch.scores, options_of_each[rows], id_map=model.id_map, catalogue=rules.catalogue)
-        yield _top_assets(batch, choose_assets(model, histories[rows], batch.scores, shapes[rows]))
+        lists = choose_assets(model, histories[rows], batch.scores, shapes[rows], policy)
+        refused = np.zeros(len(lists), dtype=np.bool_)
+        if policy is not None and (is_empty := lists[:, 0] == NO_ASSET).any():
+            refused = refused_entirely(model, histories[rows], options_of_each[rows], is_empty, rules.catalogue)
+        yield _top_assets(batch, lists, refused)
 
 
 def chunk_rows(customers: int, assets: int) -> Iterator[slice]:
@@ -249,14 +269,14 @@ def _weights_of_each(model: Model, count: int, weights: Weights | Sequence[Weigh
     return [weight or model.configuration.weights for weight in weights]
 
 
-def _top_assets(batch: BatchScores, asset_indices: NDArray[np.int64]) -> TopAssets:
+def _top_assets(batch: BatchScores, asset_indices: NDArray[np.int64], refused: NDArray[np.bool_]) -> TopAssets:
     if not batch.scores.shape[1]:
         none = np.full(asset_indices.shape, -np.inf)
-        return TopAssets(asset_indices, none, np.zeros((3, *none.shape)), batch.cold)
+        return TopAssets(asset_indices, none, np.zeros((3, *none.shape)), batch.cold, refused)
     places = np.maximum(asset_indices, 0)
     scores = np.where(asset_indices >= 0, np.take_along_axis(batch.scores, places, axis=1), -np.inf)
     contributions = np.take_along_axis(batch.contributions, places[np.newaxis], axis=2)
-    return TopAssets(asset_indices, scores, contributions, batch.cold)
+    return TopAssets(asset_indices, scores, contributions, batch.cold, refused)
 
 
 def _build_rankings(model: Model, histories: Sequence[CustomerHistory], top: TopAssets) -> list[Ranking]:
@@ -265,17 +285,16 @@ def _build_rankings(model: Model, histories: Sequence[CustomerHistory], top: Top
     if model.silent_components:
         contributions = contributions.astype(object)
         contributions[:, :, [name in model.silent_components for name in COMPONENTS]] = None
-    columns = (top.cold, top.asset_indices, top.scores, contributions)
-    isins = model.id_map.isins
+    columns, isins = (top.asset_indices, top.scores, contributions), model.id_map.isins
     return [
         Ranking(
             customer_id=history.customer.customer_id,
-            basis=Basis.SEGMENT_PRIOR if cold else Basis.HISTORY,
+            basis=basis,
             assets=tuple(
                 RankedAsset(isins[index], rank, score, Contributions._make(values))
                 for rank, (index, score, values) in enumerate(zip(*places, strict=True), start=1)
                 if index != NO_ASSET
             ),
         )
-        for history, cold, *places in zip(histories, *(column.tolist() for column in columns), strict=True)
+        for history, basis, *places in zip(histories, top.bases, *(column.tolist() for column in columns), strict=True)
     ]

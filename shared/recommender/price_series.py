@@ -89,10 +89,11 @@ class PriceSeries:
 
 def price_series(data: TrainingData) -> PriceSeries:
     """Return the close prices of the data as series; made once for the data."""
-    return data.derived("price series", lambda: _build_series(data.close_prices, len(data.id_map)))
+    return data.derived("price series", lambda: build_series(data.close_prices, len(data.id_map)))
 
 
-def _build_series(prices: ClosePrices, asset_count: int) -> PriceSeries:
+def build_series(prices: ClosePrices, asset_count: int) -> PriceSeries:
+    """Return these prices, sorted by asset and then day, as series of so many assets."""
     keys = prices.asset_index.astype(np.int64) * _LONGER_THAN_ANY_DATE + prices.day
     kept = np.append(keys[1:] != keys[:-1], True)[: len(keys)]  # of two prices of one day, the last
     keys, assets, days = keys[kept], prices.asset_index[kept], prices.day[kept].astype(np.int64)

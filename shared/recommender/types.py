@@ -63,10 +63,14 @@ DISMISSAL_TYPES = tuple(kind for kind in HISTORY_TYPES if kind is not Interactio
 
 
 class Basis(StrEnum):
-    """What a ranking rests on: the customer's own history, or the prior of their segment."""
+    """What a ranking rests on: the customer's own history, or the prior of their segment.
+
+    NOTHING_SUITABLE: the list is empty because the policy refuses every asset that it could hold.
+    """
 
     HISTORY = "history"
     SEGMENT_PRIOR = "segment_prior"
+    NOTHING_SUITABLE = "nothing_suitable"
 
 
 @dataclass(frozen=True)
@@ -251,3 +255,4 @@ class Asset:
     industry: str | None = None
     tradable_from: date | None = None
     tradable_until: date | None = None
+    name: str | None = None

@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 from scipy import sparse
 
 from shared.recommender.id_map import AssetIdMap
-from shared.recommender.list_rules import top_k
 from shared.recommender.pipeline import K
+from shared.recommender.top_k import top_k
 from shared.recommender.training_data import TrainingData, day_number
 
 Counts = NDArray[np.float64]

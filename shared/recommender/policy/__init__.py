@@ -1,4 +1,1 @@
-"""Suitability policies: their format, and the ceiling of a customer.
-
-No service reads them yet: lists obey the table of decision 4 (docs/decisions/0052).
-"""
+"""Suitability policies: what a list may hold, and why it may not (docs/decisions/0057)."""

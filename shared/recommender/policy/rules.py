@@ -117,7 +117,8 @@ class Policy:
     """A suitability policy. digest: SHA-256 of its content, whatever its order and comments.
 
     max_price_age_days: an older last price refuses an asset; None: off. liquidity None: ties are broken by price
-    freshness alone. leave_out_ties: equal scores that nothing tells apart are left out rather than cut by ISIN.
+    freshness alone, and in the order of the model where they are not left out. leave_out_ties: equal scores that
+    nothing tells apart are left out rather than cut by ISIN.
     """
 
     name: str
@@ -130,6 +131,18 @@ class Policy:
     max_price_age_days: int | None = None
     liquidity: Liquidity | None = None
     leave_out_ties: bool = True
+
+    @property
+    def orders_ties(self) -> bool:
+        """Whether the policy has an order of equal scores of its own."""
+        return self.leave_out_ties or self.liquidity is not None
+
+    @property
+    def needs_market(self) -> bool:
+        """Whether a rule looks at prices or purchases."""
+        assets = self.assets
+        of_prices = (assets.volatility, assets.drawdown, assets.missing_prices, self.max_price_age_days)
+        return self.orders_ties or any(rule is not None for rule in of_prices)
 
     @property
     def window_days(self) -> int:

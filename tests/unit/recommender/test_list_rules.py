@@ -17,9 +17,10 @@ from shared.errors import InvalidWeights
 from shared.recommender.candidates import build_catalogue_view
 from shared.recommender.configuration import build_configuration
 from shared.recommender.fitting import fit_model
-from shared.recommender.list_rules import NO_ASSET, choose_assets, explores, top_k
+from shared.recommender.list_rules import NO_ASSET, choose_assets, explores
 from shared.recommender.model import NO_SECTOR, Model
 from shared.recommender.pipeline import recommend
+from shared.recommender.top_k import top_k
 from shared.recommender.training_data import ClosePrices, date_of, take_rows
 from shared.recommender.types import CustomerHistory, ListRules, RiskLevel
 from tests.builders import (

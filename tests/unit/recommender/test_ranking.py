@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 
 from shared.recommender.candidates import accepted_risk_level, candidate_mask
 from shared.recommender.history import dismissed_isins
-from shared.recommender.list_rules import NO_ASSET, top_k
 from shared.recommender.pipeline import CHUNK_SIZE, recommend, recommend_indices
+from shared.recommender.top_k import NO_ASSET, top_k
 from shared.recommender.types import Basis, InteractionWeights, Ranking, RiskLevel, Weights
 from tests.builders import NOW, build_customer, build_histories, build_history, build_interaction, build_model
 

@@ -15,12 +15,12 @@ from shared.recommender.candidates import candidate_mask
 from shared.recommender.components import build_components, scale_to_unit, score_signals
 from shared.recommender.configuration import build_configuration
 from shared.recommender.history import build_history_matrix
-from shared.recommender.list_rules import top_k
 from shared.recommender.model import Model
 from shared.recommender.pipeline import BatchScores, ScoringRules, build_batch, score_batch
 from shared.recommender.signal import LARGEST_VALUE
 from shared.recommender.signals.item_item import ItemItem
 from shared.recommender.signals.portfolio_mix import GROUP_MIX_COUNT, MIX_COUNT, AssetGroup, PortfolioMix
+from shared.recommender.top_k import top_k
 from shared.recommender.types import (
     DEFAULT_INTERACTION_WEIGHTS,
     SEGMENT_COUNT,

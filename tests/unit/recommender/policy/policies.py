@@ -2,8 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from datetime import date
+
+import numpy as np
+
+from shared.recommender.id_map import AssetIdMap
+from shared.recommender.policy.market import Market
 from shared.recommender.policy.parsing import parse_policy
 from shared.recommender.policy.rules import Policy
+from shared.recommender.policy.view import PolicyView, build_view
+from shared.recommender.training_data import ClosePrices, day_number
+from shared.recommender.types import Asset
+from tests.builders import AS_OF
 
 BASE = """
 format = 1
@@ -73,3 +84,21 @@ def policy_with(text: str = BASE, **replacements: str) -> Policy:
         for line in text.splitlines()
     ]
     return parse_policy("\n".join(lines))
+
+
+def market_with(rows: Sequence[tuple[int, int, float]] = (), trades: Sequence[tuple[int, int]] = ()) -> Market:
+    """Build prices (asset, days before AS_OF, price) and purchases (asset, days before AS_OF)."""
+    last = day_number(AS_OF)
+    ordered = sorted((asset, last - days, price) for asset, days, price in rows)
+    columns = [np.array([row[number] for row in ordered]) for number in range(3)]
+    prices = ClosePrices(columns[0].astype(np.int32), columns[1].astype(np.int32), columns[2].astype(np.float64))
+    assets = np.array([asset for asset, _ in trades], dtype=np.int32)
+    return Market(prices, assets, np.array([last - days for _, days in trades], dtype=np.int32))
+
+
+def view_with(
+    policy: Policy, assets: Sequence[Asset | None], market: Market | None = None, *, as_of: date = AS_OF
+) -> PolicyView:
+    """Apply the policy to assets GRS000000000, GRS000000001, ..."""
+    id_map = AssetIdMap(tuple(f"GRS{index:09d}" for index in range(len(assets))))
+    return build_view(policy, id_map=id_map, assets=assets, market=market or market_with(), as_of=as_of)
