@@ -246,19 +246,20 @@ def _explore(
     A list of one place has no place to spare. The new asset obeys the limits and the share of its sector, so it never
     scores more than the assets before it. ordered: (B, N) the scores of the assets `order`.
     """
-    new_assets = order[model.new[order]]
-    new_scores = ordered[:, model.new[order]]
-    has_new = (new_scores > -np.inf).any(axis=1) & ~(model.new[lists] & (lists != NO_ASSET)).any(axis=1)
-    last = np.array([shape.k - 1 for shape in shapes], dtype=np.int64)
-    is_full = (lists[np.arange(len(lists)), last] != NO_ASSET) & (last > 0)
-    for row in np.flatnonzero(has_new & is_full).tolist():
-        if explores(model, histories[row].customer.customer_id):
-            place = int(last[row])
+    columns = np.flatnonzero(model.new[order])
+    if not len(columns):
+        return
+    rows = [row for row, history in enumerate(histories) if explores(model, history.customer.customer_id)]
+    for row in rows:
+        new_scores = ordered[row, columns]
+        place, is_candidate = shapes[row].k - 1, new_scores > -np.inf
+        best = lists[row, : place + 1]
+        if place and best[place] != NO_ASSET and is_candidate.any() and not model.new[best].any():
             of_sector = Limit(model.sector, shapes[row].most_of_sector)
-            counts = LimitCounts((*shapes[row].limits, of_sector), lists[row, :place].tolist())
-            by_score = np.argsort(-new_scores[row], kind="stable")[: np.count_nonzero(new_scores[row] > -np.inf)]
-            fitting = (asset for asset in new_assets[by_score].tolist() if counts.add(asset))
-            lists[row, place] = next(fitting, lists[row, place])
+            counts = LimitCounts((*shapes[row].limits, of_sector), best[:place].tolist())
+            by_score = np.argsort(-new_scores, kind="stable")[: np.count_nonzero(is_candidate)]
+            fitting = (asset for asset in order[columns[by_score]].tolist() if counts.add(asset))
+            best[place] = next(fitting, best[place])
 
 
 def explores(model: Model, customer_id: str) -> bool:
