@@ -47,6 +47,7 @@ not_found = partial(HTTPException, 404)
 conflict = partial(HTTPException, 409)
 body_too_large = partial(HTTPException, 413, headers={"Connection": "close"})  # the rest is never read
 unsupported_media_type = partial(HTTPException, 415)
+unavailable = partial(HTTPException, 503, headers=RETRY_AFTER)
 
 
 REALM = 'Bearer realm="far-trans-recommender"'

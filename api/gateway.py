@@ -22,6 +22,7 @@ from api.ports import GatewayPublisher, GatewayReader
 from api.request_ids import RequestIds
 from api.schemas.answers import Acknowledged, Readiness
 from api.schemas.lists import RecommendationsBody
+from api.sentences import load_catalogues
 from api.waiting import ListWaiters
 from shared.errors import PublishFailed
 from shared.events import EVENTS_OF_TOPIC, MODEL_NAME, Event, RecommendationRequested
@@ -96,7 +97,8 @@ class Gateway:
         kept_list_bytes: int = 0,
         access: AccessControl | None = None,
     ) -> None:
-        """Without `access` everybody may do everything."""
+        """Without `access` everybody may do everything. Raises ConfigurationInvalid for bad sentences."""
+        load_catalogues()
         self.publisher = publisher
         self.reader = reader
         self.metrics = GatewayMetrics(queue_length=publisher.queue_length)

@@ -121,3 +121,8 @@ LEFT JOIN (
     FROM model_versions WHERE version = $4
 ) AS model ON true
 """
+# What the list of this request ($1) of this customer ($2) was asked to be, as the worker stored it.
+LIST_OPTIONS = "SELECT options FROM decisions WHERE request_id = $1 AND customer_id = $2 LIMIT 1"
+EXPLANATION = """
+SELECT explanation, model_version, basis FROM decisions WHERE request_id = $1 AND customer_id = $2 LIMIT 1
+"""

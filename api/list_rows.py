@@ -46,3 +46,9 @@ def build_list_facts(rows: Sequence[Any]) -> ListFacts:
             rules = ListRules(**json.loads(rows[0]["list_rules"]))
             facts = replace(facts, exploration_share=rules.exploration_share, new_asset_days=rules.new_asset_days)
     return facts
+
+
+def parse_object(column: str | None) -> dict[str, Any]:
+    """Return the object of a JSONB column; empty for anything else."""
+    parsed = json.loads(column) if column else None
+    return parsed if isinstance(parsed, dict) else {}

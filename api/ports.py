@@ -136,6 +136,15 @@ class ListFacts:
     assets: Mapping[str, AssetFacts] = field(default_factory=dict)
 
 
+@dataclass(frozen=True)
+class StoredExplanation:
+    """What a worker stored of why an asset is in a list, or not (worker/explanations.py), and how the list was made."""
+
+    content: Mapping[str, Any]
+    model_version: str
+    basis: str
+
+
 class GatewayPublisher(EventPublisher, Protocol):
     """Publishes events, and reports the state of the connection."""
 
@@ -199,6 +208,12 @@ class GatewayReader(Protocol):
         self, customer_id: str, isins: Sequence[str], *, request_id: UUID, model_version: str, made_on: date
     ) -> Portfolio:
         """Return what the customer held when this list with these assets was made. Two statements."""
+
+    async def fetch_list_options(self, customer_id: str, request_id: UUID) -> Mapping[str, Any]:
+        """Return what the list of this request was asked to be; empty where nothing, or nothing readable, is stored."""
+
+    async def fetch_explanation(self, customer_id: str, request_id: UUID) -> StoredExplanation | None:
+        """Return the explanation beside the decision of a preview; None without one."""
 
     async def fetch_suspensions(self) -> Sequence[SuspendedSubject]:
         """Return what is suspended, the newest suspension first."""

@@ -6,13 +6,14 @@ import asyncio
 import json
 from collections.abc import Callable, Mapping, Sequence
 from datetime import date
+from typing import Any
 from uuid import UUID
 
 import asyncpg
 
 from api import asset_queries, list_queries, portfolio_queries
 from api.list_items import ShownAssets
-from api.list_rows import build_customer_lists, build_list_facts, build_list_row
+from api.list_rows import build_customer_lists, build_list_facts, build_list_row, parse_object
 from api.listener import listen_forever
 from api.portfolio import Portfolio
 from api.ports import (
@@ -25,6 +26,7 @@ from api.ports import (
     ListVersion,
     Question,
     RequestRow,
+    StoredExplanation,
 )
 from api.read_batches import ReadBatches
 from api.schemas.assets import AssetItem
@@ -216,6 +218,16 @@ class PostgresGatewayReader:
         assets = portfolio_queries.build_assets(await self._fetch(portfolio_queries.PORTFOLIO, *asked))
         held = {isin: asset for isin, (is_held, asset) in assets.items() if is_held}
         return Portfolio(origin, held, {isin: assets[isin][1] for isin in isins})
+
+    async def fetch_list_options(self, customer_id: str, request_id: UUID) -> Mapping[str, Any]:
+        rows = await self._fetch(list_queries.LIST_OPTIONS, request_id, customer_id)
+        return parse_object(rows[0]["options"]) if rows else {}
+
+    async def fetch_explanation(self, customer_id: str, request_id: UUID) -> StoredExplanation | None:
+        rows = await self._fetch(list_queries.EXPLANATION, request_id, customer_id)
+        if not rows or not (content := parse_object(rows[0]["explanation"])):
+            return None
+        return StoredExplanation(content, rows[0]["model_version"], rows[0]["basis"])
 
     async def fetch_suspensions(self) -> Sequence[SuspendedSubject]:
         return [SuspendedSubject.model_validate(dict(row)) for row in await self._fetch(_SUSPENSIONS)]

@@ -43,8 +43,11 @@ class SentenceCatalogue:
 
     def percent(self, fraction: float, *, decimals: int) -> str:
         """Return a fraction as a percentage, as the language writes it."""
-        number = f"{100 * fraction:.{decimals}f}".replace(".", self.texts["numbers"]["decimal_mark"])
-        return self.text("numbers", "percent", number=number)
+        return self.text("numbers", "percent", number=self.number(100 * fraction, decimals=decimals))
+
+    def number(self, value: float, *, decimals: int) -> str:
+        """Return a number with so many decimals, as the language writes it."""
+        return f"{value:.{decimals}f}".replace(".", self.texts["numbers"]["decimal_mark"])
 
     def day(self, day: date) -> str:
         """Return a day as the language writes it."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from typing import Any
 
 from pydantic import ValidationError
@@ -44,11 +45,18 @@ def parse_list_items(newest: ListRow) -> list[Item] | None:
 
 def parse_list_weights(newest: ListRow) -> dict[str, float] | None:
     """Return the weights in the order of the components, as the API shows them; None where they cannot be read."""
+    weights = read_list_weights(newest)
+    return None if weights is None else {name: rounded(value) for name, value in weights.items()}
+
+
+def read_list_weights(newest: ListRow) -> dict[str, float] | None:
+    """Return the weights in the order of the components, as they are stored; None where they cannot be read."""
     try:
         stored: Any = json.loads(newest.weights) if isinstance(newest.weights, str) else newest.weights
-        return {name: rounded(stored[name]) for name in Components.model_fields}
-    except (TypeError, ValueError, KeyError):
+        weights = {name: float(stored[name]) for name in Components.model_fields}
+    except (TypeError, ValueError, KeyError, OverflowError):
         return None
+    return weights if all(map(math.isfinite, weights.values())) else None
 
 
 def _may_be_shown(isin: str, customer_id: str, facts: CurrentFacts) -> bool:

@@ -8,7 +8,10 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from itertools import islice
+from typing import Any
 from uuid import UUID
+
+from fastapi import Request
 
 from api.errors import GatewayStopping, TooManyWaiters
 from api.metrics import GatewayMetrics
@@ -172,3 +175,24 @@ class ListWaiters:
         for waiter in waiters:
             self._due[waiter] = None
             self._is_due.set()
+
+
+async def wait_for_answer(
+    question: Question, *, waiters: ListWaiters, request: Request, seconds: float
+) -> Answer | None:
+    """Return the awaited answer; None when it is not there in time, or when the client has left."""
+    with waiters.slot(), waiters.waiter(question) as answer:
+        leaving = asyncio.create_task(_wait_until_left(request))
+        ends: set[asyncio.Future[Any]] = {answer, leaving}
+        try:
+            await asyncio.wait(ends, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            leaving.cancel()
+        if leaving.done():
+            await leaving  # raises when the client sends a body over the limit
+        return answer.result() if answer.done() else None
+
+
+async def _wait_until_left(request: Request) -> None:
+    while (await request.receive())["type"] != "http.disconnect":
+        pass

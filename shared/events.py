@@ -155,7 +155,7 @@ class RecommendationRequested(Event):
     """A client requested a list for a customer, with weights, a preset of the model, or the weights of the model.
 
     k: at most so many assets. categories, sectors, exclude, limits: as in ListOptions. save: false for a preview, which
-    does not become the customer's list.
+    does not become the customer's list. why: the asset whose place, or absence, is explained beside the answer.
     """
 
     key_field: ClassVar[str | None] = "customer_id"
@@ -170,6 +170,7 @@ class RecommendationRequested(Event):
     exclude: ExcludedIsins | None = None
     limits: RequestedLimits | None = None
     save: Save = None
+    why: Isin | None = None
 
     @property
     def is_preview(self) -> bool:

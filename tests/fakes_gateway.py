@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date
+from typing import Any
 from uuid import UUID
 
 from api.portfolio import ListOrigin, Portfolio, PortfolioAsset
@@ -19,6 +20,7 @@ from api.ports import (
     ListVersion,
     Question,
     RequestRow,
+    StoredExplanation,
 )
 from api.schemas.assets import AssetItem
 from api.schemas.interactions import WatchedAsset
@@ -89,6 +91,8 @@ class FakeReader:
     effects: dict[tuple[type[Event], UUID], str] = field(default_factory=dict)
     facts: CurrentFacts = field(default_factory=lambda: CurrentFacts(None, {}, frozenset(), frozenset()))
     held: dict[str, PortfolioAsset] = field(default_factory=dict)
+    options: dict[UUID, Mapping[str, Any]] = field(default_factory=dict)
+    explanation: StoredExplanation | None = None
     list_facts: ListFacts = field(default_factory=ListFacts)
     suspensions: list[SuspendedSubject] = field(default_factory=list)
     reference_version: str = "loaded once"
@@ -180,6 +184,14 @@ class FakeReader:
         self._called("fetch_portfolio")
         origin = ListOrigin(self.list_facts.as_of, made_on, None, self.facts.customer_risk_level)
         return Portfolio(origin, self.held, {isin: PortfolioAsset() for isin in isins})
+
+    async def fetch_list_options(self, customer_id: str, request_id: UUID) -> Mapping[str, Any]:
+        self._called("fetch_list_options")
+        return self.options.get(request_id, {})
+
+    async def fetch_explanation(self, customer_id: str, request_id: UUID) -> StoredExplanation | None:
+        self._called("fetch_explanation")
+        return self.explanation
 
     async def fetch_watchlist(self, customer_id: str) -> Sequence[WatchedAsset]:
         self._called("fetch_watchlist")

@@ -5,18 +5,20 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from functools import cached_property
+from functools import cached_property, partial
 
 import numpy as np
 
 from shared.errors import InvalidWeights
 from shared.events import RecommendationRequested, content_digest
 from shared.ports import Message
+from shared.recommender.explanation import explain_asset
 from shared.recommender.list_rules import NO_ASSET
 from shared.recommender.model import Model
 from shared.recommender.pipeline import TopAssets, rank_assets
 from shared.recommender.types import Basis, CustomerHistory, ListOptions, Weights
 from worker.catalogue import Catalogue
+from worker.explanations import encode_explanation
 from worker.histories import Histories
 from worker.items import build_lists, encode_displays
 from worker.ports import Decision, ServedList, WorkerTransaction
@@ -100,6 +102,7 @@ def decide(
     questions = [scoring.question(event) for _, event in requests]
     unanswered = dict.fromkeys(question for index, question in enumerate(questions) if index not in stored)
     scored = _score(list(unanswered), histories=histories, catalogue=catalogue, scoring=scoring, now=decided_at)
+    explain = partial(_explain, catalogue=catalogue, scoring=scoring, now=decided_at)
     return [
         Decision(
             request_id=event.event_id,
@@ -115,6 +118,7 @@ def decide(
             decided_at=decided_at,
             content_digest=content_digest(event),
             is_preview=event.is_preview,
+            explanation=event.why and explain(event.why, questions[index], histories[event.customer_id]),
         )
         for index, (message, event) in enumerate(requests)
     ]
@@ -165,6 +169,29 @@ def _score(
         question: ServedList(model.version, basis, question.weights, items, question.k, question.options)
         for question, basis, items in zip(questions, bases, lists, strict=True)
     }
+
+
+def _explain(
+    isin: str,
+    question: Question,
+    history: CustomerHistory,
+    *,
+    catalogue: Catalogue,
+    scoring: Scoring,
+    now: datetime,
+) -> str:
+    """Return why the list of this question has the asset, or not, as JSON."""
+    found = explain_asset(
+        scoring.model,
+        history,
+        isin,
+        k=question.k,
+        now=now,
+        weights=question.weights,
+        options=question.options,
+        catalogue=catalogue.view(scoring.model.id_map),
+    )
+    return encode_explanation(found)
 
 
 def _contents_of(top: TopAssets, *, model: Model, catalogue: Catalogue) -> list[str | None]:

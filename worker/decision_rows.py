@@ -26,7 +26,7 @@ from worker.ports import Decision, ServedList
 _WEIGHTS = ("weight_collaborative", "weight_content", "weight_profitability")
 _OF_DECISION = (
     *("request_id", "customer_id", "action", "answered_from", "risk_level", "fingerprint", "partition"),
-    *("event_offset", "requested_at", "decided_at", "is_preview"),
+    *("event_offset", "requested_at", "decided_at", "is_preview", "explanation"),
 )
 _OF_ANSWER = ("model_version", "basis", "k")
 _LIST_COLUMNS = ("asset_versions", "contributions", "made_at", "items", "weights")

@@ -29,7 +29,10 @@ class ServedList:
 
 @dataclass(frozen=True)
 class Decision:
-    """One answered request; a preview is scored, and is the answer of its request alone."""
+    """One answered request; a preview is scored, and is the answer of its request alone.
+
+    explanation: JSON of what became of the asset that the request asks about, None without one.
+    """
 
     request_id: UUID
     customer_id: str
@@ -44,6 +47,7 @@ class Decision:
     decided_at: datetime
     content_digest: str | None = None  # of the request: shared.events.content_digest
     is_preview: bool = False
+    explanation: str | None = None
 
 
 @dataclass(frozen=True)

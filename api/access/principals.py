@@ -33,6 +33,7 @@ ROUTE_SCOPES: dict[tuple[str, str], tuple[Scope, ...]] = {
     ("GET", "/recommendations/{customer_id}"): _READ,
     ("GET", "/recommendations/{customer_id}/events"): _READ,
     ("GET", "/recommendations/{customer_id}/portfolio"): _READ,
+    ("GET", "/recommendations/{customer_id}/why/{isin}"): _READ,
     ("GET", "/requests/{request_id}"): _READ,
     ("POST", "/user_interactions"): _WRITE,
     ("POST", "/transactions"): _WRITE,

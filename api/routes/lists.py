@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
-from typing import Annotated, Any
+from typing import Annotated
 from uuid import UUID
 
 from fastapi import APIRouter, Depends, Header, Path, Request, Response
@@ -21,7 +21,7 @@ from api.json_bodies import JsonRoute
 from api.kept_lists import KeptList
 from api.list_items import Item
 from api.openapi import ACKNOWLEDGED, AWAITED_LIST, LIST_ANSWERS, LIST_EVENTS, problems
-from api.ports import Answer, ListRow, Question
+from api.ports import ListRow, Question
 from api.query_parameters import refuse_unknown_parameters
 from api.schemas.answers import Acknowledged
 from api.schemas.lists import (
@@ -34,6 +34,7 @@ from api.schemas.lists import (
 )
 from api.sentences import SentenceCatalogue, choose_catalogue, explain_items
 from api.shown_lists import leave_out_forbidden, parse_list_items, parse_list_weights
+from api.waiting import wait_for_answer
 from shared.errors import DatabaseUnavailable
 from shared.events import RecommendationRequested
 from shared.identifiers import CustomerId
@@ -203,7 +204,7 @@ async def _answer_question(
     # The database may know an id that this key did not make; nobody waits for one that it does not know.
     if seconds and not is_unknown:
         request.state.waits = True
-        answer = await _wait(question, gateway=gateway, request=request, seconds=seconds)
+        answer = await wait_for_answer(question, waiters=gateway.waiters, request=request, seconds=seconds)
     else:
         [answer] = await gateway.reader.fetch_answers([question])
     if answer is not None and answer.has_failed:
@@ -214,25 +215,6 @@ async def _answer_question(
         raise not_found("The customer has no such request.")
     queued = QueuedList(request_id=request_id).model_dump_json()
     return Response(queued, 202, headers=RETRY_AFTER, media_type="application/json")
-
-
-async def _wait(question: Question, *, gateway: Gateway, request: Request, seconds: float) -> Answer | None:
-    """Return the awaited answer; None when it is not there in time, or when the client has left."""
-    with gateway.waiters.slot(), gateway.waiters.waiter(question) as answer:
-        leaving = asyncio.create_task(_wait_until_left(request))
-        ends: set[asyncio.Future[Any]] = {answer, leaving}
-        try:
-            await asyncio.wait(ends, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
-        finally:
-            leaving.cancel()
-        if leaving.done():
-            await leaving  # raises when the client sends a body over the limit
-        return answer.result() if answer.done() else None
-
-
-async def _wait_until_left(request: Request) -> None:
-    while (await request.receive())["type"] != "http.disconnect":
-        pass
 
 
 async def _answer_list(

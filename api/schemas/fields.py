@@ -23,6 +23,12 @@ JsonObject = Annotated[dict[str, Any] | None, BeforeValidator(_parsed)]
 Limit = Annotated[int, Field(ge=1, le=1000)]
 FilterText = Annotated[str, Field(max_length=200, pattern=r"^[^\x00]*$")]
 
+Language = Annotated[str, Field(max_length=35, pattern=r"^[A-Za-z0-9-]+$")]
+LANGUAGE_DESCRIPTION = (
+    "the language of the sentences, such as `de`; without it, and for a language that has no sentences, that of "
+    "`Accept-Language`, or English"
+)
+
 
 class RequestBody(BaseModel):
     """A body that rejects unknown fields."""

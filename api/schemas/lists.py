@@ -9,10 +9,7 @@ from uuid import UUID
 from pydantic import BaseModel, Field, SkipValidation, ValidationInfo, field_validator
 
 from api.schemas.answers import Problem
-from api.schemas.fields import (
-    CUSTOMER_EXAMPLE,
-    RequestBody,
-)
+from api.schemas.fields import CUSTOMER_EXAMPLE, LANGUAGE_DESCRIPTION, Language, RequestBody
 from shared.events import WEIGHTS_OR_PRESET, Preset, RequestedWeights
 from shared.identifiers import CustomerId
 from shared.requested_options import ExcludedIsins, Names, Places, RequestedLimits, Save
@@ -145,13 +142,7 @@ class AwaitedList(BaseModel):
     explain: bool | None = Field(
         default=None, description="`true`: each item has a `sentence` that says why it is there"
     )
-    lang: str | None = Field(
-        default=None,
-        max_length=35,
-        pattern=r"^[A-Za-z0-9-]+$",
-        description="with `explain`, the language of the sentences, such as `de`; without it, and for a language that "
-        "has no sentences, that of `Accept-Language`, or English",
-    )
+    lang: Language | None = Field(default=None, description=f"with `explain`: {LANGUAGE_DESCRIPTION}")
 
 
 class QueuedList(BaseModel):

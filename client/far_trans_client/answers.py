@@ -137,6 +137,54 @@ class PortfolioEffect:
 
 
 @dataclass(frozen=True)
+class AssetRefusal:
+    """A rule that keeps an asset out of a list, what it looked at, and the bound that this is beyond."""
+
+    rule: str
+    inputs: Mapping[str, Any]
+    threshold: Any
+
+
+@dataclass(frozen=True)
+class SignalFact:
+    """How far a signal moved the score of an asset from that of the mean candidate."""
+
+    component: str
+    signal: str
+    effect: float
+
+
+@dataclass(frozen=True)
+class RankedCandidate:
+    """A candidate: its rank among all of them, and its place in the list."""
+
+    isin: str
+    rank: int
+    place: int | None
+    score: float
+    components: Components
+
+
+@dataclass(frozen=True)
+class AssetExplanation:
+    """Why the customer's list has an asset, or not."""
+
+    isin: str
+    state: Literal["listed", "refused", "below"]
+    sentence: str
+    candidates: int
+    candidate: RankedCandidate | None
+    facts: tuple[SignalFact, ...]
+    refusals: tuple[AssetRefusal, ...]
+    last: RankedCandidate | None
+    ahead: Components | None
+    model_version: str
+    basis: str
+    current_rank: int | None
+    current_request_id: UUID | None
+
+
+@dataclass(frozen=True)
 class ListEvent:
     """A new list of a followed customer."""
 

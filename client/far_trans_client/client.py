@@ -41,6 +41,7 @@ class Client:
     batch = _method(operations.batch)
     recommendations = _method(operations.recommendations)
     recommendations_if_ready = _method(operations.recommendations_if_ready)
+    why = _method(operations.why)
     portfolio = _method(operations.portfolio)
     request_status = _method(operations.request_status)
     record_interaction = _method(operations.record_interaction)

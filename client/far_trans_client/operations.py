@@ -18,6 +18,7 @@ from far_trans_client.answers import (
     AcceptedRequest,
     Action,
     Alive,
+    AssetExplanation,
     AssetItem,
     AssetList,
     ComponentWeights,
@@ -122,6 +123,17 @@ def recommendations_if_ready(
         query={"request_id": request_id, "wait": wait, "explain": explain, "lang": lang},
         statuses=(200, 202),
     )
+
+
+def why(
+    customer_id: str, isin: str, *, wait: float | None = None, lang: str | None = None
+) -> Operation[AssetExplanation]:
+    """Return why the customer's list has this asset, or has not; a worker answers within `wait` seconds (5).
+
+    Raises NotFound for an unknown customer or asset, and Unavailable without an answer.
+    """
+    path, values = "/recommendations/{customer_id}/why/{isin}", {"customer_id": customer_id, "isin": isin}
+    return Operation("GET", path, _reader(AssetExplanation), values, query={"wait": wait, "lang": lang})
 
 
 def portfolio(customer_id: str) -> Operation[PortfolioEffect]:

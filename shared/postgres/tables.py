@@ -351,6 +351,7 @@ decisions = SqlTable(
     Column("content_digest", Text),  # what older versions wrote in place of `digest`
     Column("weights", JSONB(none_as_null=True)),
     Column("items", JSONB(none_as_null=True)),
+    Column("explanation", JSONB(none_as_null=True)),  # where the request asks why: worker/explanations.py
     Index("ix_decisions_customer_id_decided_at", "customer_id", "decided_at"),
     postgresql_partition_by="RANGE (requested_at)",
 )

@@ -5,7 +5,7 @@ Only element-wise and row-wise operations on C-contiguous arrays: a row's result
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import takewhile
@@ -17,10 +17,12 @@ from numpy.typing import NDArray
 from shared.recommender.configuration import COLLABORATIVE, COMPONENTS, ModelConfiguration
 from shared.recommender.model import Model
 from shared.recommender.signal import Batch, Scores, Signal
-from shared.recommender.types import CustomerHistory, segment_index
+from shared.recommender.types import CustomerHistory, Weights, segment_index
 
 USUAL_PORTFOLIO = 4  # owned assets of a customer for whom every signal has its plain weight
 MOST_PORTFOLIO_FACTOR = 3.0  # no weight is multiplied or divided by more, however many assets a customer owns
+
+NO_DEMAND = "no_demand"  # in place of the collaborative signals: nobody has bought the asset
 
 Assets: TypeAlias = NDArray[np.integer[Any]]
 
@@ -150,6 +152,40 @@ def _weighted_sum(
         if sums is not None:
             sums.append((signal, total, means))
     return np.asarray(np.subtract(total, means, out=total if sums is None else None))
+
+
+def measure_effects(
+    configuration: ModelConfiguration,
+    scores: SignalScores,
+    candidates: NDArray[np.bool_],
+    asset: int,
+    *,
+    weights: Weights,
+) -> Iterator[tuple[str, str, float]]:
+    """Yield component, signal, and how far it moves the score of this candidate of one customer (B = 1) from the mean.
+
+    The effects of a component sum to the contribution minus the mean one of the candidates that its signals are
+    standardised over, for collaborative those in demand. An asset without demand has one effect there, NO_DEMAND.
+    """
+    for name in COMPONENTS:
+        component = build_component(name, configuration, scores, candidates)
+        known = candidates & scores.demand if name == COLLABORATIVE else candidates
+        span = np.ptp(component[candidates]) if candidates.any() else 0.0
+        weight = getattr(weights, name)
+        if not weight or not span or not known.any():
+            continue
+        scale = weight / float(span)
+        if name == COLLABORATIVE and not scores.demand[0, asset]:
+            yield name, NO_DEMAND, float(scale * (component[0, asset] - component[known].mean()))
+            continue
+        is_prior = bool(scores.cold[0]) and name in scores.priors
+        of_signals: Sequence[Signal] = getattr(configuration, name)
+        signals = [configuration.cold_start] if is_prior and name == COLLABORATIVE else of_signals
+        found = scores.priors[name] if is_prior else scores.signals[name]
+        for signal, one in zip(signals, found, strict=True):
+            mean = one.scores[known].mean(dtype=np.float64)
+            factor = 1.0 if len(found) == 1 else _weight(signal, scores.owned_count) / one.deviation
+            yield name, signal.name, float(np.squeeze(scale * factor * (one.scores[0, asset] - mean)))
 
 
 def _weight(signal: Signal, owned_count: NDArray[np.int64]) -> float | NDArray[np.float64]:

@@ -70,6 +70,12 @@ GOLDEN: dict[str, tuple[str, Event]] = {
             save=False,
         ),
     ),
+    "recommendation_requested.why.v1": (
+        events.RECOMMENDATIONS_REQUESTED,
+        RecommendationRequested(
+            **IDENTITY, customer_id="85583A768E48870A546D", action="refresh_recs", save=False, why="GRS434003000"
+        ),
+    ),
     "interaction_recorded.v1": (
         events.INTERACTIONS_RECORDED,
         InteractionRecorded(

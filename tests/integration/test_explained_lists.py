@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from datetime import date
+from datetime import UTC, date, datetime
 from typing import Any
+from uuid import UUID, uuid4
 
 import pytest
 from sqlalchemy import Engine
 
-from api.ports import AssetFacts, ListFacts
+from api.ports import AssetFacts, ListFacts, StoredExplanation
 from shared.postgres import tables
 from tests.integration.test_postgres_gateway import add, engine, read
 
@@ -68,3 +69,28 @@ def test_the_rules_of_the_model_of_the_list_count(database_url: str, engine: Eng
     for version in ("v2", "v3", "unknown"):
         facts = facts_of(database_url, version)
         assert (facts.as_of, facts.exploration_share, facts.new_asset_days) == (None, 0.0, 0)
+
+
+def test_what_was_asked_and_why_are_those_of_the_customers_own_request(database_url: str, engine: Engine) -> None:
+    asked, plain = uuid4(), uuid4()
+    now = datetime.now(UTC)
+    row = {
+        **{"requested_at": now, "decided_at": now, "partition": 0, "event_offset": 0, "customer_id": "C1"},
+        **{"action": "refresh_recs", "answered_from": "scored", "model_version": "v1", "basis": "history"},
+    }
+    options, explanation = {"sectors": ["Energy"], "per_sector": 2}, {"state": "listed"}
+    add(
+        engine,
+        tables.decisions,
+        {**row, "request_id": asked, "options": options, "explanation": explanation, "is_preview": True},
+        {**row, "request_id": plain},
+    )
+
+    def found(customer_id: str, request_id: UUID) -> tuple[Any, Any]:
+        return (
+            read(database_url, lambda reader: reader.fetch_list_options(customer_id, request_id)),
+            read(database_url, lambda reader: reader.fetch_explanation(customer_id, request_id)),
+        )
+
+    assert found("C1", asked) == (options, StoredExplanation(explanation, "v1", "history"))
+    assert found("C2", asked) == found("C1", plain) == found("C1", uuid4()) == ({}, None)

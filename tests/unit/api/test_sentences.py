@@ -110,10 +110,15 @@ def test_at_most_two_facts_follow() -> None:
     assert "sector" not in text
 
 
+def named(text: str) -> list[str]:
+    return re.findall(r"\{(\w+)\}", text)
+
+
 @pytest.mark.parametrize("language", load_catalogues())
 def test_every_text_of_every_language_can_be_built(language: str) -> None:
     catalogue = load_catalogues()[language]
-    values = dict.fromkeys(("share", "sector", "count", "change", "date", "number"), "1")
+    names = {name for _, entries in catalogue.texts.items() for text in entries.values() for name in named(text)}
+    values = dict.fromkeys(names, "1")
     for section, entries in catalogue.texts.items():
         for key in entries:
             assert "{" not in catalogue.text(section, key, **values)
