@@ -100,7 +100,7 @@ def create_app(
     if gateway.access is not None:
         _require_scopes(app)
     install_problem_handlers(app)
-    install_openapi(app)
+    install_openapi(app, is_guarded=gateway.access is not None)
     _add_middleware(app, gateway, admission)
     return app
 

@@ -14,6 +14,9 @@ def _problem(status: int, name: str, title: str, detail: str, **more: Any) -> di
 
 
 PROBLEM_EXAMPLES: dict[int, dict[str, Any]] = {
+    401: _problem(401, "unauthorized", "The gateway does not know who calls", "The API key is not valid."),
+    403: _problem(403, "missing-scope", "Key or token do not allow this", "The scope recommendations:read is missing."),
+    429: _problem(429, "too-many-requests", "Requests come too often", "The limit is 1000 per 1 second."),
     404: _problem(404, "not-found", "There is no such thing", "The customer is unknown and has no list."),
     409: _problem(
         409,

@@ -6,6 +6,7 @@ from typing import Any
 
 from fastapi import FastAPI
 
+from api.access.principals import ROUTE_SCOPES
 from api.examples import ANSWER_EXAMPLES, LIST_EVENT_EXAMPLE, PROBLEM_EXAMPLES
 from api.schemas.answers import FieldProblem, Problem
 from api.schemas.lists import AwaitedList, ListEvent, QueuedList
@@ -39,13 +40,22 @@ TAGS = [
     {"name": "legacy", "description": "Aliases for clients of the first version. New clients use the other paths."},
 ]
 _DESCRIPTIONS = {
+    401: "There are no credentials, or they are not valid; `WWW-Authenticate` says which.",
+    403: "The scope that `WWW-Authenticate` names is missing, or a web page of another origin asks.",
     404: "The resource does not exist.",
     409: "The version exists, but is no longer on the models volume.",
     413: "The body is larger than 64 KiB; of a batch, than 1 MiB.",
     415: "The body is not declared as JSON; a POST without a body needs a JSON `Content-Type` or `X-Requested-With`.",
     422: "The request is not valid; `errors` names the fields.",
+    429: "Too many requests of this caller; repeat after `Retry-After` seconds.",
     503: "Broker or database does not answer; repeat after `Retry-After` seconds. `outcome` tells whether the event "
     "may have been accepted.",
+}
+SECURITY_SCHEME = "bearer"
+_CREDENTIALS = {
+    "type": "http",
+    "scheme": "bearer",
+    "description": "An API key (`AUTH_MODE=api_key`), or an access token of the identity provider (`AUTH_MODE=jwt`).",
 }
 _RETRY_HEADER = {"Retry-After": {"description": "seconds", "schema": {"type": "integer"}}}
 
@@ -65,7 +75,7 @@ def problems(*statuses: int) -> dict[int | str, dict[str, Any]]:
                     "example": PROBLEM_EXAMPLES[status],
                 }
             },
-            **({"headers": _RETRY_HEADER} if status == 503 else {}),
+            **({"headers": _RETRY_HEADER} if status in (429, 503) else {}),
         }
         for status in statuses
     }
@@ -116,8 +126,11 @@ LIST_EVENTS: dict[int | str, dict[str, Any]] = {
 }
 
 
-def install_openapi(app: FastAPI) -> None:
-    """Add the problem schemas, and an example of each answer, to the description of the app."""
+def install_openapi(app: FastAPI, *, is_guarded: bool) -> None:
+    """Add the problem schemas, and an example of each answer, to the description of the app.
+
+    `is_guarded`: callers need credentials, so each operation names its scopes and its refusals.
+    """
     describe_routes = app.openapi
 
     def describe() -> dict[str, Any]:
@@ -127,10 +140,23 @@ def install_openapi(app: FastAPI) -> None:
             for model in (Problem, FieldProblem, RecommendationItem, ListEvent):
                 schemas[model.__name__] = model.model_json_schema(ref_template="#/components/schemas/{model}")
                 schemas[model.__name__].pop("$defs", None)
+            if is_guarded:
+                _add_security(description)
             _add_examples(description)
         return describe_routes()
 
     app.openapi = describe  # type: ignore[method-assign]
+
+
+def _add_security(description: dict[str, Any]) -> None:
+    """Say which scopes an operation needs, any of several; those of PUBLIC need none."""
+    description["components"]["securitySchemes"] = {SECURITY_SCHEME: _CREDENTIALS}
+    for path, operations in description["paths"].items():
+        for method, operation in operations.items():
+            scopes = ROUTE_SCOPES[method.upper(), path]
+            operation["security"] = [{SECURITY_SCHEME: [scope.value]} for scope in scopes]
+            if scopes:
+                operation["responses"] |= {str(status): one for status, one in problems(401, 403, 429).items()}
 
 
 def _add_examples(description: dict[str, Any]) -> None:

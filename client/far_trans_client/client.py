@@ -72,14 +72,24 @@ class Client:
         *,
         limits: Limits | None = None,
         headers: Mapping[str, str] | None = None,
+        api_key: str | None = None,
+        token: str | None = None,
         transport: httpx.BaseTransport | None = None,
     ) -> None:
-        """Connect at the first call. `headers` go with every request. Raises InvalidArgument for what is no URL."""
+        """Connect at the first call. `headers` go with every request, and so does one of `api_key` and `token`.
+
+        A gateway with AUTH_MODE=api_key or jwt needs them, one with AUTH_MODE=none ignores them. Raises InvalidArgument
+        for what is no URL, and for credentials that are given twice or are no header.
+        """
         self.limits = limits or Limits()
-        options = build_options(url, headers)
+        options = build_options(url, headers, api_key=api_key, token=token)
         self.url = options.address
         self._http = httpx.Client(
-            base_url=options.url, headers=options.headers, trust_env=options.trust_env, transport=transport
+            base_url=options.url,
+            headers=options.headers,
+            auth=options.auth,
+            trust_env=options.trust_env,
+            transport=transport,
         )
 
     def __enter__(self) -> Self:

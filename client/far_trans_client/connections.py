@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Generator, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -21,11 +21,24 @@ from far_trans_client.exchanges import Limits
 from far_trans_client.messages import Answer, Operation
 
 # An answer that is not compressed cannot be longer than what is read of it.
+_CREDENTIALS = re.compile(r"[\x21-\x7e]{1,8192}")
 _HEADERS = {
     "Accept": "application/json, application/problem+json",
     "Accept-Encoding": "identity",
     "User-Agent": "far-trans-client",
 }
+
+
+class BearerAuth(httpx.Auth):
+    """Sends `Authorization: Bearer ...` with every request; its text does not show the secret."""
+
+    def __init__(self, secret: str) -> None:
+        self._header = f"Bearer {secret}"
+
+    def auth_flow(self, request: httpx.Request) -> Generator[httpx.Request, httpx.Response, None]:
+        """Add the header."""
+        request.headers["Authorization"] = self._header
+        yield request
 
 
 @dataclass(frozen=True)
@@ -36,10 +49,16 @@ class Options:
     address: str  # without the name and the password that the URL may have
     headers: dict[str, str]
     trust_env: bool
+    auth: BearerAuth | None = None
 
 
-def build_options(url: str, headers: Mapping[str, str] | None) -> Options:
-    """Return the options for this gateway; raises InvalidArgument for what is no http or https URL."""
+def build_options(
+    url: str, headers: Mapping[str, str] | None, *, api_key: str | None = None, token: str | None = None
+) -> Options:
+    """Return the options for this gateway.
+
+    Raises InvalidArgument for what is no http or https URL, and for credentials that are given twice or are no header.
+    """
     try:
         parsed = httpx.URL(url)
     except (httpx.InvalidURL, TypeError) as error:
@@ -50,7 +69,23 @@ def build_options(url: str, headers: Mapping[str, str] | None) -> Options:
     # Proxies that the environment names must not see requests to this very machine.
     is_loopback = parsed.host in {"localhost", "::1"} or parsed.host.startswith("127.")
     address = f"{parsed.scheme}://{parsed.netloc.decode('ascii')}{parsed.path}".rstrip("/")
-    return Options(url.rstrip("/"), address, {**_HEADERS, **(headers or {})}, trust_env=not is_loopback)
+    headers = {**_HEADERS, **(headers or {})}
+    auth = _build_auth(headers, has_user=bool(parsed.userinfo), given={"api_key": api_key, "token": token})
+    return Options(url.rstrip("/"), address, headers, trust_env=not is_loopback, auth=auth)
+
+
+def _build_auth(headers: Mapping[str, str], *, has_user: bool, given: Mapping[str, str | None]) -> BearerAuth | None:
+    secrets = {name: secret for name, secret in given.items() if secret is not None}
+    ways = [*secrets, *(["a user in the URL"] if has_user else [])]
+    ways += [f"the header {name}" for name in headers if name.lower() == "authorization"]
+    if not secrets:
+        return None
+    if len(ways) > 1:
+        raise InvalidArgument(f"give credentials once: there are {' and '.join(ways)}")
+    [(name, secret)] = secrets.items()
+    if not _CREDENTIALS.fullmatch(secret):
+        raise InvalidArgument(f"{name} must be 1 to 8192 visible ASCII characters, without `Bearer`")
+    return BearerAuth(secret)
 
 
 def build_request(
