@@ -91,7 +91,9 @@ ACKNOWLEDGED: dict[int | str, dict[str, Any]] = {
 LIST_HEADERS = {
     "X-Request-ID": _header("the request that produced the list", format="uuid"),
     "X-Model-Version": _header("the model that produced the list"),
-    "X-Recommendation-Basis": _header("`history`, or `segment_prior` for a customer without history"),
+    "X-Recommendation-Basis": _header(
+        "`history`, `segment_prior` (a customer without history), `nothing_suitable` (the policy allows no asset)"
+    ),
     "X-Recommendation-Weights": _header(
         "the weights, for instance `collaborative=0.72,content=0.08,profitability=0.2`"
     ),

@@ -10,6 +10,8 @@ from datetime import UTC, date, datetime, timedelta
 from typing import Any
 from uuid import UUID
 
+import numpy as np
+
 from shared.errors import (
     DatabaseUnavailable,
     StaleOffsets,
@@ -27,9 +29,12 @@ from shared.events import (
     TransactionRecorded,
     content_digest,
 )
-from shared.far_trans.schema import parse_investment_capacity, parse_risk_level
+from shared.far_trans.schema import build_customer
 from shared.ports import KeptEvent, Message, Partition, StoredOffset
 from shared.recommender.history import dismissed_isins
+from shared.recommender.id_map import AssetIdMap
+from shared.recommender.policy.market import Market
+from shared.recommender.training_data import ClosePrices, day_number
 from shared.recommender.types import (
     INTERACTION_WINDOW,
     Contributions,
@@ -93,6 +98,18 @@ class FakeTables:
                 displays[price.isin] = replace(displays[price.isin], current_price=price.close_price)
         return displays
 
+    def market(self, id_map: AssetIdMap, *, as_of: date, days: int) -> Market:
+        """Return the prices of these days."""
+        last = day_number(as_of)
+        rows = sorted(
+            (id_map.asset_index(price.isin), day_number(price.priced_on), float(price.close_price))
+            for price in self.events_of(CLOSE_PRICES_RECORDED)
+            if price.isin in id_map and 0 <= last - day_number(price.priced_on) < days
+        )
+        asset, day, close = np.array(rows, dtype=np.float64).reshape(-1, 3).T
+        nobody = np.empty(0, dtype=np.int32)
+        return Market(ClosePrices(asset.astype(np.int32), day.astype(np.int32), close), nobody, nobody)
+
     def customer(self, customer_id: str) -> Customer:
         """Return the latest profile; a loaded one counts as older than every event."""
         versions = [one for one in self.events_of(CUSTOMERS_CHANGED) if one.customer_id == customer_id]
@@ -100,8 +117,8 @@ class FakeTables:
             return self.customers.get(customer_id, Customer(customer_id))
         latest = sorted(versions, key=lambda one: one.changed_on)[-1]
         assert isinstance(latest, CustomerChanged)
-        capacity = parse_investment_capacity(latest.investment_capacity)
-        return Customer(customer_id, parse_risk_level(latest.risk_level), capacity)
+        asked = latest.last_questionnaire_date
+        return build_customer(customer_id, latest.risk_level, latest.investment_capacity, asked)
 
 
 class FakeStore:
@@ -114,6 +131,7 @@ class FakeStore:
         self.lose_next_commit_answer = False
         self.transactions = 0
         self.display_reads = 0
+        self.market_reads = 0
         self.display_date: date | None = None
         self._topic_ids: dict[Partition, str] = {}
         self._now = datetime(2026, 1, 1, tzinfo=UTC)
@@ -145,6 +163,12 @@ class FakeStore:
         self.display_reads += 1
         self.display_date = as_of
         return self.tables.current_displays()
+
+    def fetch_market(self, id_map: AssetIdMap, *, as_of: date, days: int) -> Market:
+        """Return the prices of the events alone: the fake has no file of prices, and no dates of purchases."""
+        self._check()
+        self.market_reads += 1
+        return self.tables.market(id_map, as_of=as_of, days=days)
 
     def fetch_suspensions(self) -> Suspensions:
         self._check()

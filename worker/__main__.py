@@ -46,6 +46,7 @@ class WorkerProcess:
 
     def __init__(self, settings: WorkerSettings, *, stop: threading.Event) -> None:
         self._settings = settings
+        self._policy = settings.policy()
         self._stop = stop
         self._heartbeat = Heartbeat(within_seconds=settings.stall_seconds)
         self._loop: WorkerLoop | None = None
@@ -60,7 +61,12 @@ class WorkerProcess:
             unready_reason=self._unready_reason,
             stalled_reason=watch.reason,
         ) as health:
-            log.info("worker.started", health_port=health.port, group=settings.worker_consumer_group)
+            log.info(
+                "worker.started",
+                health_port=health.port,
+                group=settings.worker_consumer_group,
+                policy=str(self._policy),
+            )
             watch_in_background(watch, heartbeat=self._heartbeat, stop=self._stop)
             months = DecisionMonths(
                 settings.database_url.get_secret_value(), retention_months=settings.decision_retention_months
@@ -118,7 +124,7 @@ class WorkerProcess:
         return Dependencies(
             consumer=consumer,
             store=store,
-            catalogue=Catalogue(store),
+            catalogue=Catalogue(store, policy=self._policy),
             model_slot=ModelSlot(artifacts, poll_seconds=settings.model_poll_seconds, metrics=metrics),
             build_scoring=partial(Scoring, k=settings.recommendation_count, weights=settings.weights()),
             metrics=metrics,

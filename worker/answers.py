@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import cached_property, partial
 
@@ -16,7 +16,7 @@ from shared.recommender.explanation import explain_asset
 from shared.recommender.list_rules import NO_ASSET
 from shared.recommender.model import Model
 from shared.recommender.pipeline import TopAssets, rank_assets
-from shared.recommender.types import Basis, CustomerHistory, ListOptions, Weights
+from shared.recommender.types import CustomerHistory, ListOptions, Weights
 from worker.catalogue import Catalogue
 from worker.explanations import encode_explanation
 from worker.histories import Histories
@@ -34,10 +34,11 @@ class Question:
     weights: Weights  # summing to one
     k: int
     options: ListOptions
+    policy_digest: str | None = None
 
     def is_answered_by(self, stored: ServedList, model: Model) -> bool:
         """Return whether this list was made for the same question, by this model."""
-        made_for = Question(self.customer_id, stored.weights, stored.k or 0, stored.options)
+        made_for = Question(self.customer_id, stored.weights, stored.k or 0, stored.options, stored.policy_digest)
         return made_for == self and stored.model_version == model.version
 
 
@@ -54,6 +55,7 @@ class Scoring:
     now: Callable[[], datetime] = lambda: datetime.now(UTC)
     rank: Callable[..., TopAssets] = rank_assets
     histories: Histories | None = None
+    policy_digest: str | None = None
 
     def fetch_histories(
         self, customer_ids: Collection[str], *, transaction: WorkerTransaction
@@ -67,7 +69,7 @@ class Scoring:
         """Return what the request asks for, with the weights and the k that apply."""
         asked = event.weights.to_domain() if event.weights else self._preset_weights(event.preset)
         weights = self._own_weights if asked is None else asked.normalised()
-        return Question(event.customer_id, weights, event.k or self.k, event.options())
+        return Question(event.customer_id, weights, event.k or self.k, event.options(), self.policy_digest)
 
     @cached_property
     def _own_weights(self) -> Weights:
@@ -98,6 +100,7 @@ def decide(
     customer_ids = dict.fromkeys(event.customer_id for _, event in requests)
     histories = scoring.fetch_histories(customer_ids.keys(), transaction=transaction)
     decided_at = scoring.now()
+    scoring = replace(scoring, policy_digest=catalogue.policy_digest)
     stored = _find_stored_lists(requests, transaction=transaction, scoring=scoring, rescored=rescored)
     questions = [scoring.question(event) for _, event in requests]
     unanswered = dict.fromkeys(question for index, question in enumerate(questions) if index not in stored)
@@ -160,14 +163,16 @@ def _score(
         now=now,
         weights=[question.weights for question in questions],
         options=[question.options for question in questions],
-        catalogue=catalogue.view(model.id_map),
+        catalogue=catalogue.view(model.id_map, as_of=model.as_of),
     )
     contents = _contents_of(top, model=model, catalogue=catalogue)
     lists = build_lists(top, contents=contents, silent=model.silent_components, decided_at=now)
-    bases = [Basis.SEGMENT_PRIOR.value if cold else Basis.HISTORY.value for cold in top.cold.tolist()]
     return {
-        question: ServedList(model.version, basis, question.weights, items, question.k, question.options)
-        for question, basis, items in zip(questions, bases, lists, strict=True)
+        question: ServedList(
+            *(model.version, basis.value, question.weights, items, question.k, question.options),
+            policy_digest=question.policy_digest,
+        )
+        for question, basis, items in zip(questions, top.bases, lists, strict=True)
     }
 
 

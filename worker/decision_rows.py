@@ -28,7 +28,7 @@ _OF_DECISION = (
     *("request_id", "customer_id", "action", "answered_from", "risk_level", "fingerprint", "partition"),
     *("event_offset", "requested_at", "decided_at", "is_preview", "explanation"),
 )
-_OF_ANSWER = ("model_version", "basis", "k")
+_OF_ANSWER = ("model_version", "basis", "k", "policy_digest")
 _LIST_COLUMNS = ("asset_versions", "contributions", "made_at", "items", "weights")
 
 
@@ -76,7 +76,9 @@ def fetch_fresh_lists(
         with suppress(ValidationError, LookupError, TypeError, ValueError, AttributeError, InvalidWeights):
             items, options = _parse_items(row, contents), _parse_options(row.options)
             weights = _parse_weights(row)
-            lists[row.customer_id] = ServedList(row.model_version, row.basis, weights, items, row.k, options)
+            lists[row.customer_id] = ServedList(
+                row.model_version, row.basis, weights, items, row.k, options, row.policy_digest
+            )
     return lists
 
 

@@ -11,13 +11,18 @@ from uuid import UUID
 
 from shared.events import Event, InteractionRecorded, TransactionRecorded
 from shared.ports import KeptEvent, Message, OffsetSource, Partition
+from shared.recommender.id_map import AssetIdMap
+from shared.recommender.policy.market import Market
 from shared.recommender.types import NO_OPTIONS, CustomerHistory, ListOptions, Weights
 from shared.served_list import RecommendationItem
 
 
 @dataclass(frozen=True)
 class ServedList:
-    """A customer's list, best first, and how it was scored. k: how many assets were asked; None in old rows."""
+    """A customer's list, best first, and how it was scored. k: how many assets were asked; None in old rows.
+
+    policy_digest: of the policy that it obeys; None in rows of older workers.
+    """
 
     model_version: str
     basis: str
@@ -25,6 +30,7 @@ class ServedList:
     items: Sequence[RecommendationItem]
     k: int | None = None
     options: ListOptions = NO_OPTIONS
+    policy_digest: str | None = None
 
 
 @dataclass(frozen=True)
@@ -155,6 +161,9 @@ class WorkerStore(OffsetSource, Protocol):
 
     def fetch_asset_displays(self, *, as_of: date | None = None) -> Mapping[str, AssetDisplay]:
         """Return the latest version of each asset, by ISIN; trailing returns are those of `as_of`."""
+
+    def fetch_market(self, id_map: AssetIdMap, *, as_of: date, days: int) -> Market:
+        """Return the prices and purchases of these assets in the `days` up to `as_of`."""
 
     def fetch_suspensions(self) -> Suspensions:
         """Return what is suspended now."""

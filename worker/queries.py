@@ -18,7 +18,10 @@ FROM reference_snapshots
 """
 
 CUSTOMERS = """
-SELECT customer_id, risk_level, investment_capacity FROM latest_customers WHERE customer_id = ANY(:customer_ids)
+SELECT customer_id, risk_level, investment_capacity,
+       CASE WHEN last_questionnaire_date BETWEEN DATE '1900-01-01' AND DATE '9000-01-01'
+            THEN last_questionnaire_date END AS questionnaire_on
+FROM latest_customers WHERE customer_id = ANY(:customer_ids)
 """
 
 # What was bought and is held, or was sold entirely (migration 0012).
@@ -74,11 +77,13 @@ GROUP BY customer_id
 def build_histories() -> str:
     """Return the statement that reads what the four statements above read: one row for each customer and kind.
 
-    Kinds: profile, held, sold, dismissed, interactions. In `texts` are the codes of the profile or the assets.
+    Kinds: profile, held, sold, dismissed, interactions. In `texts` are the codes of the profile and the day of the
+    questionnaire, or the assets.
     """
     no_arrays = "NULL::text[], NULL::timestamptz[]"
     return f"""
-    SELECT 'profile' AS kind, customer_id::text, ARRAY[risk_level, investment_capacity]::text[] AS texts,
+    SELECT 'profile' AS kind, customer_id::text,
+           ARRAY[risk_level, investment_capacity, to_char(questionnaire_on, 'YYYY-MM-DD')]::text[] AS texts,
            NULL::text[] AS types, NULL::timestamptz[] AS times
     FROM ({CUSTOMERS}) AS profile
     UNION ALL
@@ -182,7 +187,7 @@ SELECT customer_id, request_id, basis FROM decisions WHERE request_id = ANY(CAST
 # A list is fresh while the last interaction, order or change of the profile, the loaded reference data and the assets
 # are those that it was made with; no clock is used. An older worker writes neither k nor options into its decision.
 FRESH_LISTS = f"""
-SELECT list.customer_id, {SHOWN_LIST}, made.k, made.options
+SELECT list.customer_id, {SHOWN_LIST}, made.k, made.options, made.policy_digest
 FROM recommendations AS list
 {LIST_DECISION}
 WHERE list.customer_id = ANY(:customer_ids)
@@ -196,6 +201,11 @@ WHERE list.customer_id = ANY(:customer_ids)
   AND NOT EXISTS (
       SELECT FROM recorded_customers AS newer
       WHERE newer.customer_id = list.customer_id AND newer.sequence > coalesce(list.interaction_sequence, 0))
+"""
+
+DECIDED_CUSTOMERS = """
+SELECT DISTINCT customer_id FROM decisions
+WHERE decided_at > now() - make_interval(days => :days) AND NOT is_preview ORDER BY customer_id
 """
 
 SUSPENSIONS = "SELECT kind, subject FROM current_suspensions"

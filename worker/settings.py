@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
-from pydantic import Field
+from pathlib import Path
 
+from pydantic import Field, field_validator
+
+from shared.errors import PolicyInvalid
+from shared.policy_files import DEFAULT_POLICY, named_policy
+from shared.recommender.policy.rules import Policy
 from shared.recommender.types import Weights
 from shared.settings import ServiceSettings
 
@@ -34,9 +39,25 @@ class WorkerSettings(ServiceSettings):
         le=1200,
         description="whole months that dead letters are kept beside the current one; empty: for ever",
     )
+    policy_file: Path | None = Field(
+        None, description="suitability policy: a TOML file, or the name of one in policies/; empty: `default`"
+    )
     weight_collaborative: float | None = Field(None, ge=0, description="empty: the model's own weights")
     weight_content: float | None = Field(None, ge=0, description="empty: the model's own weights")
     weight_profitability: float | None = Field(None, ge=0, description="empty: the model's own weights")
+
+    @field_validator("policy_file")
+    @classmethod
+    def _is_a_policy(cls, value: Path | None) -> Path | None:
+        try:
+            named_policy(value or DEFAULT_POLICY)
+        except PolicyInvalid as error:
+            raise ValueError(str(error)) from None
+        return value
+
+    def policy(self) -> Policy:
+        """Return the policy that lists obey."""
+        return named_policy(self.policy_file or DEFAULT_POLICY)
 
     def weights(self) -> Weights | None:
         """Return the weights set here (a missing one counts as 0), None when none is set."""

@@ -19,7 +19,7 @@ from shared.events import (
     TransactionRecorded,
     content_digest,
 )
-from shared.far_trans.schema import parse_investment_capacity, parse_risk_level
+from shared.far_trans.schema import build_customer
 from shared.identifiers import is_customer_id
 from shared.ports import KeptEvent, Message, Partition, StoredOffset
 from shared.postgres.bulk_insert import build_array, insert_new
@@ -30,9 +30,12 @@ from shared.postgres.notifications import CHANNEL, EVERYBODY, build_payloads
 from shared.postgres.offset_store import GroupOffsets
 from shared.postgres.prepared import execute_prepared
 from shared.postgres.tables import CATALOGUE_VERSION, REFERENCE_SNAPSHOTS, recorded_transactions, user_interactions
-from shared.recommender.types import Customer, CustomerHistory, Interaction, InteractionType
+from shared.recommender.id_map import AssetIdMap
+from shared.recommender.policy.market import Market
+from shared.recommender.types import CustomerHistory, Interaction, InteractionType
 from worker import decision_rows, queries, reference_rows
 from worker.asset_versions import AssetVersions
+from worker.market_rows import fetch_market
 from worker.ports import AssetDisplay, Decision, ServedList, Suspensions
 
 # The locks of a frozen worker fall after 20 s, so that its successor can go on.
@@ -88,6 +91,15 @@ class PostgresWorkerStore:
     def fetch_catalogue_version(self) -> str:
         with self._connection() as connection:
             return str(connection.scalar(text(CATALOGUE_VERSION)))
+
+    def fetch_market(self, id_map: AssetIdMap, *, as_of: date, days: int) -> Market:
+        with self._connection() as connection:
+            return fetch_market(connection, id_map, as_of=as_of, days=days)
+
+    def fetch_decided_customers(self, *, days: int) -> list[str]:
+        """Return the customers of the decisions of the last days, in order; of previews none."""
+        with self._connection() as connection:
+            return list(connection.scalars(text(queries.DECIDED_CUSTOMERS), {"days": days}))
 
     def close(self) -> None:
         """Close every connection."""
@@ -208,9 +220,9 @@ def _requesting_customers(messages: Iterable[Message]) -> Iterator[str]:
 
 def _history(customer_id: str, found: Mapping[str, Any]) -> CustomerHistory:
     """Return the history of what `build_histories` found of a customer."""
-    risk_level, capacity = found.get("profile", (None, None))
+    risk_level, capacity, asked = found.get("profile", (None, None, None))
     return CustomerHistory(
-        Customer(customer_id, parse_risk_level(risk_level), parse_investment_capacity(capacity)),
+        build_customer(customer_id, risk_level, capacity, asked and date.fromisoformat(asked)),
         tuple(found.get("held", ())),
         tuple(Interaction(isin, InteractionType(kind), moment) for isin, kind, moment in found.get("interactions", ())),
         tuple(found.get("dismissed", ())),

@@ -13,7 +13,7 @@ from datetime import date
 from typing import Literal
 
 from shared.identifiers import EARLIEST_DATE, EARLIEST_QUESTIONNAIRE
-from shared.recommender.types import InvestmentCapacity, RiskLevel
+from shared.recommender.types import Customer, InvestmentCapacity, RiskLevel
 
 # "amount": not negative. "price": an amount that is 0 or large enough to divide by.
 ColumnType = Literal["text", "customer_id", "isin", "date", "number", "amount", "price"]
@@ -156,6 +156,7 @@ TRANSACTIONS = TableSchema(
 )
 TABLES = (CUSTOMER_INFORMATION, ASSET_INFORMATION, MARKETS, LIMIT_PRICES, CLOSE_PRICES, TRANSACTIONS)
 
+_PREDICTED = "Predicted_"  # the bank's algorithm found the value
 _RISK_LEVELS = dict(zip(("Conservative", "Income", "Balanced", "Aggressive"), RiskLevel, strict=True))
 # The data spells CAP_LT30K and CAP_GT300K; its README also CAP_LT_30K.
 _CAPACITIES = {
@@ -168,10 +169,23 @@ _CAPACITIES = {
 
 def parse_risk_level(code: str | None) -> RiskLevel | None:
     """Return the risk level that `code` stands for; a predicted one counts like a stated one, else None."""
-    return _RISK_LEVELS.get((code or "").removeprefix("Predicted_"))
+    return _RISK_LEVELS.get((code or "").removeprefix(_PREDICTED))
+
+
+def build_customer(
+    customer_id: str, risk_code: str | None, capacity_code: str | None, questionnaire_on: date | None
+) -> Customer:
+    """Return the customer of a row of customer_information."""
+    return Customer(
+        customer_id,
+        parse_risk_level(risk_code),
+        parse_investment_capacity(capacity_code),
+        is_predicted=(risk_code or "").startswith(_PREDICTED),
+        questionnaire_on=questionnaire_on,
+    )
 
 
 def parse_investment_capacity(code: str | None) -> InvestmentCapacity:
     """Return the capacity band that `code` stands for; a predicted one counts like a stated one."""
-    name = (code or "").removeprefix("Predicted_").removeprefix("CAP_")
+    name = (code or "").removeprefix(_PREDICTED).removeprefix("CAP_")
     return _CAPACITIES.get(re.sub("^(LT|GT)_", r"\1", name), InvestmentCapacity.UNKNOWN)

@@ -348,6 +348,7 @@ decisions = SqlTable(
     Column("fingerprint", Text),
     Column("options", JSONB(none_as_null=True)),  # the fields of ListOptions that the request has; NULL for none
     Column("reference_snapshot", Text),
+    Column("policy_digest", Text),  # the first characters of the digest of the suitability policy; NULL in older rows
     Column("content_digest", Text),  # what older versions wrote in place of `digest`
     Column("weights", JSONB(none_as_null=True)),
     Column("items", JSONB(none_as_null=True)),

@@ -139,7 +139,7 @@ def test_views_that_a_migration_replaces_are_read_by_a_running_worker(
     with engine.begin() as connection:
         for view, columns in (
             ("positions", "isin::varchar, held"),
-            ("latest_customers", "risk_level::varchar, investment_capacity"),
+            ("latest_customers", "risk_level::varchar, investment_capacity, last_questionnaire_date"),
         ):
             definition = connection.scalar(text(f"SELECT pg_get_viewdef('{view}')"))
             connection.execute(text(f"DROP VIEW {view}"))

@@ -1,6 +1,7 @@
 """The FAR-Trans benchmark: `recommend` makes lists, `evaluate` compares lists with later purchases, `report` both.
 
-`cutoffs` makes a benchmark folder of other dates, `examples` shows lists of a few customers.
+`policies` compares the suitability policies, `cutoffs` makes a benchmark folder of other dates, `examples` shows lists
+of a few customers.
 """
 
 from __future__ import annotations
@@ -103,6 +104,25 @@ def report(parsed: argparse.Namespace) -> int:
     return 0
 
 
+def policies(parsed: argparse.Namespace) -> int:
+    """Write the figures of every shipped policy into a folder."""
+    try:
+        from trainer.benchmark.report import write_policy_report
+    except ImportError as error:
+        raise RecommenderError(f"the report needs {error.name}: install the extra `benchmark`") from error
+    parsed.output.mkdir(parents=True, exist_ok=True)
+    write_policy_report(
+        parsed.data,
+        parsed.output,
+        reference_tables=parsed.far_trans,
+        time_points=time_points(parsed.data, parsed.time_points),
+        jobs=parsed.jobs,
+        say=partial(print, file=sys.stderr, flush=True),
+    )
+    print((parsed.output / "policies.md").read_text(encoding="utf-8"))
+    return 0
+
+
 def cutoffs(parsed: argparse.Namespace) -> int:
     """Write a benchmark folder of the given dates."""
     counts = write_cutoffs(parsed.far_trans, parsed.output, dates=parsed.dates, until=parsed.until)
@@ -153,6 +173,9 @@ def _parser() -> argparse.ArgumentParser:
     both = commands.add_parser("report", parents=[shared, running], help="all algorithms, one report")
     both.add_argument("--output", type=Path, required=True, help="folder")
     both.set_defaults(command=report)
+    each = commands.add_parser("policies", parents=[shared, running], help="every suitability policy, one report")
+    each.add_argument("--output", type=Path, required=True, help="folder")
+    each.set_defaults(command=policies)
     own = commands.add_parser("cutoffs", help="make a benchmark folder of other dates")
     own.add_argument("--far-trans", type=Path, required=True, help="folder with transactions.csv and limit_prices.csv")
     own.add_argument("--dates", type=date.fromisoformat, nargs="+", required=True, metavar="DATE")

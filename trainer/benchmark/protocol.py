@@ -16,8 +16,7 @@ from shared.far_trans.schema import (
     ASSET_INFORMATION,
     CLOSE_PRICES,
     CUSTOMER_INFORMATION,
-    parse_investment_capacity,
-    parse_risk_level,
+    build_customer,
 )
 from shared.recommender.training_data import day_number, end_of_day
 from shared.recommender.training_rows import TrainingRows, build_training_data
@@ -26,8 +25,11 @@ from trainer.benchmark.known import KnownData, Split
 
 _FIRST_BUYS = {"customerID": "customer_id", "ISIN": "isin", "date": "bought_on"}
 _RETURNS = {"time_point": "time_point", "ISIN": "isin", "monthly_return": "monthly_return"}
-_CUSTOMERS = CUSTOMER_INFORMATION.csv_names("customer_id", "risk_level", "investment_capacity", "recorded_on")
-_DESCRIPTION = ("asset_category", "asset_sub_category", "market_id", "sector", "industry")
+_PROFILE = ("customer_id", "risk_level", "investment_capacity", "last_questionnaire_date")
+_CUSTOMERS = CUSTOMER_INFORMATION.csv_names(
+    "customer_id", "risk_level", "investment_capacity", "last_questionnaire_date", "recorded_on"
+)
+_DESCRIPTION = ("asset_category", "asset_sub_category", "market_id", "sector", "industry", "asset_name")
 _ASSETS = ASSET_INFORMATION.csv_names("isin", *_DESCRIPTION, "recorded_on")
 _PRICES = CLOSE_PRICES.csv_names("isin", "priced_on", "close_price")
 _UNKNOWN_CATEGORY = "unknown"
@@ -194,15 +196,24 @@ def _latest(frame: pd.DataFrame, key: str, day: int) -> pd.DataFrame:
 def _build_assets(described: pd.DataFrame, isins: Iterable[str]) -> tuple[Asset, ...]:
     columns = ("isin", *_DESCRIPTION)
     rows = zip(*(described[column].tolist() for column in columns), strict=True)
-    known = {isin: Asset(isin, category, *(value or None for value in rest)) for isin, category, *rest in rows}
+    known = {
+        isin: Asset(isin, category, sub or None, market or None, sector or None, industry or None, name=name or None)
+        for isin, category, sub, market, sector, industry, name in rows
+    }
     return tuple(known.get(isin, Asset(isin, _UNKNOWN_CATEGORY)) for isin in sorted({*known, *isins}))
 
 
 def _build_customers(described: pd.DataFrame, customer_ids: Iterable[str]) -> tuple[Customer, ...]:
-    columns = ("customer_id", "risk_level", "investment_capacity")
-    rows = zip(*(described[column].tolist() for column in columns), strict=True)
-    known = {name: Customer(name, parse_risk_level(level), parse_investment_capacity(cap)) for name, level, cap in rows}
+    rows = zip(*(described[column].tolist() for column in _PROFILE), strict=True)
+    known = {name: build_customer(name, level, cap, _day_or_none(asked)) for name, level, cap, asked in rows}
     return tuple(known.get(name, Customer(name)) for name in sorted({*known, *customer_ids}))
+
+
+def _day_or_none(text: str) -> date | None:
+    try:
+        return date.fromisoformat(text[:10])
+    except ValueError:
+        return None
 
 
 def _no_interactions() -> pd.DataFrame:

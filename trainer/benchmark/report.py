@@ -13,13 +13,15 @@ import numpy as np
 import pandas as pd
 
 from trainer.benchmark.algorithms.frontier import frontier_names
+from trainer.benchmark.algorithms.policies import policy_names
 from trainer.benchmark.algorithms.registry import ALGORITHMS, missing_library
 from trainer.benchmark.differences import difference_sections, differences_from
-from trainer.benchmark.evaluation import build_ground_truths, evaluate_lists
+from trainer.benchmark.evaluation import GroundTruths, build_ground_truths, evaluate_lists
 from trainer.benchmark.kept_places import keep_places
 from trainer.benchmark.lists import write_lists
 from trainer.benchmark.pareto import pareto
 from trainer.benchmark.plots import write_plots
+from trainer.benchmark.policies import policy_sections, summarise_policy
 from trainer.benchmark.protocol import read_benchmark
 from trainer.benchmark.running import Run, run_algorithms
 from trainer.benchmark.tables import markdown
@@ -28,6 +30,7 @@ from trainer.benchmark.weight_choices import choice_sections, summarise_choices
 OURS = "hybrid"  # what the worker serves
 
 Say = Callable[[str], None]
+Refused = dict[str, list[Mapping[str, Mapping[str, Any]]]]
 
 
 def write_report(
@@ -39,13 +42,14 @@ def write_report(
     runs = run_algorithms(
         directory,
         reference_tables=reference_tables,
-        algorithms=[*names, *frontier_names()],
+        algorithms=[*names, *policy_names(), *frontier_names()],
         time_points=time_points,
         jobs=jobs,
     )
-    lists, seconds, choices = _collect(runs, len(names) + len(frontier_names()), say)
+    per_point = len(names) + len(policy_names()) + len(frontier_names())
+    lists, seconds, choices, refused = _collect(runs, per_point, say)
     truths = build_ground_truths(read_benchmark(directory, reference_tables=reference_tables), list(time_points))
-    reports = {name: evaluate_lists(pd.concat(frames), truths) for name, frames in lists.items()}
+    reports = _evaluate(lists, truths)
     for name in names:
         write_lists(lists[name], output / f"lists-{name}.csv")
     report: dict[str, Any] = {
@@ -59,11 +63,16 @@ def write_report(
         ],
         "pareto": pareto(reports),
         "kept_places_of_hybrid": keep_places(pd.concat(lists[OURS]), truths),
+        "policies": summarise_policies(reports, refused),
         "weight_choices": summarise_choices(choices),
         "hybrid_above": differences_from(OURS, {name: pd.concat(lists[name]) for name in names}, truths),
     }
     (output / "report.json").write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
-    further = [*difference_sections(OURS, report["hybrid_above"]), *choice_sections(report["weight_choices"])]
+    further = [
+        *policy_sections(report["policies"]),
+        *difference_sections(OURS, report["hybrid_above"]),
+        *choice_sections(report["weight_choices"]),
+    ]
     (output / "report.md").write_text(markdown(report) + "\n" + "\n\n".join(further) + "\n", encoding="utf-8")
     write_plots(report, output)
     return report
@@ -71,19 +80,50 @@ def write_report(
 
 def _collect(
     runs: Iterable[Run], runs_per_time_point: int, say: Say
-) -> tuple[dict[str, list[pd.DataFrame]], dict[str, float], dict[str, Mapping[str, Any]]]:
-    """Return lists and mean seconds by algorithm, and the hybrid's choice of weights by time point."""
+) -> tuple[dict[str, list[pd.DataFrame]], dict[str, float], dict[str, Mapping[str, Any]], Refused]:
+    """Return lists and mean seconds by algorithm, the hybrid's choices of weights, and what each policy refused."""
     lists: dict[str, list[pd.DataFrame]] = defaultdict(list)
     seconds: dict[str, list[float]] = defaultdict(list)
     choices: dict[str, Mapping[str, Any]] = {}
+    refused: Refused = defaultdict(list)
     for number, run in enumerate(runs, start=1):
         lists[run.algorithm].append(run.lists)
         seconds[run.algorithm].append(run.seconds)
         if run.algorithm == OURS and run.weight_choice is not None:
             choices[run.time_point] = run.weight_choice
+        if run.policy_figures is not None:
+            refused[run.algorithm].append(run.policy_figures)
         if number % runs_per_time_point == 0:
             say(f"{run.time_point} done")
-    return lists, {name: float(np.mean(values)) for name, values in seconds.items()}, choices
+    return lists, {name: float(np.mean(values)) for name, values in seconds.items()}, choices, refused
+
+
+def write_policy_report(
+    directory: Path, output: Path, *, reference_tables: Path, time_points: Sequence[str], jobs: int, say: Say
+) -> dict[str, Any]:
+    """Write policies.json and policies.md, of the hybrid without a policy and under each shipped one."""
+    names = [OURS, *policy_names()]
+    runs = run_algorithms(
+        directory, reference_tables=reference_tables, algorithms=names, time_points=time_points, jobs=jobs
+    )
+    lists, _, _, refused = _collect(runs, len(names), say)
+    truths = build_ground_truths(read_benchmark(directory, reference_tables=reference_tables), list(time_points))
+    reports = _evaluate(lists, truths)
+    policies = summarise_policies(reports, refused)
+    (output / "policies.json").write_text(json.dumps(policies, indent=2) + "\n", encoding="utf-8")
+    (output / "policies.md").write_text("\n\n".join(policy_sections(policies)) + "\n", encoding="utf-8")
+    return policies
+
+
+def _evaluate(lists: Mapping[str, list[pd.DataFrame]], truths: GroundTruths) -> dict[str, dict[str, Any]]:
+    """Return the report on each algorithm that has a list at all."""
+    return {name: evaluate_lists(pd.concat(frames), truths) for name, frames in lists.items() if any(map(len, frames))}
+
+
+def summarise_policies(reports: Mapping[str, Mapping[str, Any]], refused: Refused) -> dict[str, Any]:
+    """Return the figures of the hybrid without a policy and under each one; none of one that refuses everything."""
+    names = [name for name in (OURS, *policy_names()) if name in reports]
+    return {name: summarise_policy(reports[name], refused.get(name, ())) for name in names}
 
 
 def turnover(frames: Sequence[pd.DataFrame], today: Sequence[pd.DataFrame] | None) -> float | None:

@@ -14,6 +14,7 @@ from typing import Any
 import pandas as pd
 from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
+from trainer.benchmark.algorithms.policies import PolicyHybrid
 from trainer.benchmark.algorithms.registry import algorithm_named
 from trainer.benchmark.algorithms.signals import Hybrid
 from trainer.benchmark.lists import build_frame
@@ -26,8 +27,9 @@ _benchmark: Benchmark | None = None
 class Run:
     """The lists of one algorithm at one time point, and how long fitting and ranking took.
 
-    weight_choice: of the hybrid, which weights were chosen and why. What one process computes for several algorithms
-    (the fit and the choice of the hybrid, the scores of the blend) counts for the first of them.
+    policy_figures: of a policy, what it refused. weight_choice: of the hybrid, which weights were chosen and why. What
+    one process computes for several algorithms (the fit and the choice of the hybrid, the scores of the blend) counts
+    for the first of them.
     """
 
     algorithm: str
@@ -35,6 +37,7 @@ class Run:
     lists: pd.DataFrame
     seconds: float
     weight_choice: Mapping[str, Any] | None = None
+    policy_figures: Mapping[str, Mapping[str, Any]] | None = None
 
 
 def run_algorithms(
@@ -71,5 +74,6 @@ def _run_time_point(time_point: str, *, algorithms: Sequence[str]) -> list[Run]:
             lists = algorithm.fit_and_rank(known, split)
         seconds = time.perf_counter() - start
         choice = algorithm.weight_choice(known, split) if isinstance(algorithm, Hybrid) else None
-        runs.append(Run(name, time_point, build_frame(lists, known, split), seconds, choice))
+        refused = algorithm.figures(known, split, lists) if isinstance(algorithm, PolicyHybrid) else None
+        runs.append(Run(name, time_point, build_frame(lists, known, split), seconds, choice, refused))
     return runs

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
+from functools import lru_cache
 
 from shared.recommender.types import Asset
 
@@ -20,8 +21,13 @@ def issuer_of(asset: Asset) -> str | None:
     Of a fund the first word: its family. Of a share or bond the name up to the first word with a digit (a coupon or a
     maturity) or an opening bracket, without legal forms.
     """
-    name = unicodedata.normalize("NFKC", asset.name or "").upper()
-    if asset.asset_category == FUND:
+    return _read_issuer(asset.name or "", asset.asset_category == FUND)
+
+
+@lru_cache(maxsize=65_536)
+def _read_issuer(name: str, is_fund: bool) -> str | None:
+    name = unicodedata.normalize("NFKC", name).upper()
+    if is_fund:
         words = re.split(r"[\s\-/|,(]+", name.strip())
         return words[0] or None
     name = re.split(r"[(\[|]|\S*\d", name, maxsplit=1)[0]

@@ -28,6 +28,13 @@ class Market:
     trade_day: NDArray[np.int32]
 
 
+NO_MARKET = Market(
+    ClosePrices(np.empty(0, np.int32), np.empty(0, np.int32), np.empty(0, np.float64)),
+    np.empty(0, np.int32),
+    np.empty(0, np.int32),
+)
+
+
 @dataclass(frozen=True)
 class MarketFigures:
     """(A,) arrays at a day. NaN: too few prices. price_age_days: infinite without a price in the window of the policy.

@@ -27,6 +27,7 @@ from shared.events import (
 from shared.ports import Message
 from shared.recommender.model import Model
 from shared.recommender.pipeline import TopAssets, rank_assets
+from shared.recommender.policy.rules import Policy
 from shared.recommender.types import Customer, CustomerHistory, Weights
 from shared.retry_policy import RetryPolicy
 from tests.builders import build_customer, build_model
@@ -67,7 +68,7 @@ class World:
         self.registry = CollectorRegistry()
         self.start(batch_size=batch_size)
 
-    def start(self, *, batch_size: int = 10, **consumer: Any) -> None:
+    def start(self, *, batch_size: int = 10, policy: Policy | None = None, **consumer: Any) -> None:
         """Start a worker, as after a crash: only broker, database and volume remember anything."""
         self.registry = CollectorRegistry()
         metrics = WorkerMetrics(self.registry)
@@ -76,7 +77,7 @@ class World:
         dependencies = Dependencies(
             consumer=self.consumer,
             store=self.store,
-            catalogue=Catalogue(self.store, clock=self.clock),
+            catalogue=Catalogue(self.store, policy=policy, clock=self.clock),
             model_slot=self.slot,
             build_scoring=self.build_scoring,
             metrics=metrics,

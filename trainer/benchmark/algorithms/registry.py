@@ -13,6 +13,7 @@ from trainer.benchmark.algorithms.lambdamart import LambdaMart
 from trainer.benchmark.algorithms.lightfm_models import lightfm_by_id, lightfm_with_features
 from trainer.benchmark.algorithms.lightgcn import LightGcn
 from trainer.benchmark.algorithms.neighbours import association_rules, item_neighbours
+from trainer.benchmark.algorithms.policies import PREFIX, policy_algorithm
 from trainer.benchmark.algorithms.popularity import popularity, random, recent_popularity
 from trainer.benchmark.algorithms.signals import RESEARCH_BLEND, SIGNALS, Hybrid, SignalScore
 
@@ -48,7 +49,9 @@ _NEEDED = {
 
 
 def algorithm_named(name: str) -> Algorithm:
-    """Return an algorithm, or a point of the frontier."""
+    """Return an algorithm, a point of the frontier, or the hybrid under a policy."""
+    if name.startswith(PREFIX):
+        return policy_algorithm(name)
     return frontier_algorithm(name) if "@" in name else {**ALGORITHMS, **VARIANTS}[name]
 
 
