@@ -194,7 +194,7 @@ def _explain(
         now=now,
         weights=question.weights,
         options=question.options,
-        catalogue=catalogue.view(scoring.model.id_map),
+        catalogue=catalogue.view(scoring.model.id_map, as_of=scoring.model.as_of),
     )
     return encode_explanation(found)
 

@@ -40,6 +40,7 @@ class Catalogue:
         self._displays: Mapping[str, AssetDisplay] = {}
         self._suspensions = Suspensions()
         self._view: tuple[AssetIdMap, CatalogueView] | None = None  # of one model
+        self._view_of: date | None = None
         self._market = NO_MARKET
         self._market_of: tuple[object, ...] | None = None  # what the market was read for
         self._market_version: str | None = None
@@ -91,7 +92,7 @@ class Catalogue:
         """
         if self._snapshot is None:
             self.refresh()
-        if self._view is None or self._view[0] is not id_map:
+        if self._view is None or self._view[0] is not id_map or self._view_of != as_of:
             levels = {
                 isin: asset_risk_level(display.assetcategory, display.asset_sub_category)
                 for isin, display in self._displays.items()
@@ -104,7 +105,7 @@ class Catalogue:
                 suspended={isin for isin, display in self._displays.items() if self._is_suspended(display)},
                 policy=self._policy_view(id_map, as_of),
             )
-            self._view = id_map, view
+            self._view, self._view_of = (id_map, view), as_of
         return self._view[1]
 
     def _policy_view(self, id_map: AssetIdMap, as_of: date | None) -> PolicyView | None:
