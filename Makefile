@@ -9,6 +9,7 @@ DATA ?=
 ONCE ?=
 FRESH ?=
 EXAMPLES ?= 50000
+CASES ?= 5000
 LOAD_OPTIONS ?=
 EVENTS ?= 20000
 KILLS ?= 25
@@ -21,7 +22,7 @@ FAR_TRANS ?=
 FOLDER ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup spark lock demo test test-fast lint types kafka load migrate bench growth benchmark chaos stateful clean
+.PHONY: help setup spark lock demo test test-fast lint types kafka load migrate bench growth benchmark chaos stateful security sbom clean
 
 help:  ## list the commands
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -100,6 +101,12 @@ chaos: $(STAMP)  ## the fault campaign: nothing lost, nothing doubled (EVENTS=20
 
 stateful: $(STAMP)  ## the loops of worker and trainer against their models, with many examples (EXAMPLES=50000)
 	@STATEFUL_EXAMPLES=$(EXAMPLES) $(RUN) -m pytest -q --timeout 0 tests/slow/worker/test_loop_stateful.py tests/slow/trainer/service/test_any_order.py
+
+security: $(STAMP)  ## the attacks on the public surface, with CASES=5000 requests generated from the OpenAPI document
+	@SECURITY_CASES=$(CASES) $(RUN) -m pytest -q -m security
+
+sbom: $(STAMP)  ## build/sbom/sbom.json (CycloneDX): every package, its version and licence; fails for a licence that is not allowed
+	@$(RUN) script/sbom.py
 
 clean:  ## remove the virtual environment and caches
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .import_linter_cache
