@@ -158,8 +158,8 @@ def is_allowed(name: str, licence: str) -> bool:
         expression = licensing.parse(licence, validate=True)
     except ExpressionError:
         return False
-    parts = [is_allowed(name, str(part)) for part in expression.args]
-    return bool(parts) and (any(parts) if isinstance(expression, licensing.OR) else all(parts))
+    allowed = [is_allowed(name, str(part)) for part in expression.args]
+    return bool(allowed) and (any(allowed) if isinstance(expression, licensing.OR) else all(allowed))
 
 
 if __name__ == "__main__":
