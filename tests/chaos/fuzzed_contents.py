@@ -290,6 +290,20 @@ REQUEST: list[Change] = [
         accepted={"null": [None], "any": [True, False]},
         either={"number": [0, 1]},
     ),
+    *changes(
+        "why",
+        missing="accepted",
+        refused={
+            "other type": NO_STRINGS[1:],
+            "not allowed": ["ALPHA.AT", "GR-1", "../x", "%00"],
+            **broken_text("why", longest=20),
+        },
+        accepted={
+            "null": [None],
+            "any of the catalogue": lambda draft: draft.random.choice(draft.isins),
+            "unknown asset": ["NOTHING"],
+        },
+    ),
 ]
 
 RETRAIN: list[Change] = changes(

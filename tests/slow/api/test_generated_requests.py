@@ -46,6 +46,7 @@ BEYOND_THE_SCHEMA = {
     ("Idempotency-Key", "this key was used with another body"),
     ("executed_at", "Value error, is more than a day ahead"),
     ("executed_at", "Value error, is before 2000-01-01"),
+    ("executed_at", "Value error, is after the year 9000"),
     ("limits", "Value error, give per_sector, per_category or both"),
     ("preset", "Value error, give weights or a preset, not both"),
     ("weights", "Value error, Weights must be finite, not negative, and not all zero."),
