@@ -9,6 +9,7 @@ another version than the locked one, or has a licence that is not allowed.
 
 from __future__ import annotations
 
+import argparse
 import json
 import re
 import subprocess
@@ -74,7 +75,9 @@ EXCEPTIONS = {
 
 def main(arguments: list[str]) -> int:
     """Write the document, say what is wrong with it, and return the exit code."""
-    output = Path(arguments[0]) if arguments else OUTPUT
+    parser = argparse.ArgumentParser(prog="script/sbom.py", description=__doc__)
+    parser.add_argument("output", nargs="?", type=Path, default=OUTPUT, help="the document (default: %(default)s)")
+    output = parser.parse_args(arguments).output
     locked = locked_versions(LOCK.read_text(encoding="utf-8"))
     document = write(output, locked)
     problems = find_problems(document, locked)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 from datetime import date
 from pathlib import Path
 
@@ -116,8 +117,9 @@ def test_lists_assets_and_training_name_the_same_row(loaded: str) -> None:
     assert [(one.sector, one.tradable_from, one.tradable_until) for one in rows.assets] == [
         ("Technology", date(2018, 1, 3), date(2022, 11, 29))
     ]
-    assert customer == Customer("C1", RiskLevel.AGGRESSIVE, InvestmentCapacity.MORE_THAN_300K)
-    assert rows.customers == (customer,)
+    known = Customer("C1", RiskLevel.AGGRESSIVE, InvestmentCapacity.MORE_THAN_300K)
+    assert customer == replace(known, questionnaire_on=date(2018, 1, 2))  # a policy of the worker asks for it
+    assert rows.customers == (known,)
 
 
 def test_training_has_one_price_a_day(loaded: str) -> None:

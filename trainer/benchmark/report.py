@@ -61,7 +61,9 @@ def write_report(
             {**_point(name, reports[name]), "turnover": turnover(lists[name], lists.get(name.partition("@")[0]))}
             for name in frontier_names()
         ],
-        "pareto": pareto(reports),
+        "pareto": pareto(
+            {name: reports[name] for name in (*names, *frontier_names())}
+        ),  # policies: a section of theirs
         "kept_places_of_hybrid": keep_places(pd.concat(lists[OURS]), truths),
         "policies": summarise_policies(reports, refused),
         "weight_choices": summarise_choices(choices),
